@@ -1,0 +1,54 @@
+# Everything runs from .venv, which each target makes when it is missing or older than the pins.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo up test check proto docs format pins clean
+
+help: ## Show what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tillmesh needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+demo: $(READY) ## Replay a real retailer's invoices through three servers, then play the story of the lock
+	@$(BIN)/tillmesh demo
+
+up: $(READY) ## Start the three servers and keep them running until Ctrl-C
+	@$(BIN)/tillmesh up
+
+test: $(READY) ## Run all tests
+	@$(BIN)/python -m pytest -q -n 2
+
+check: $(READY) ## Format, lint, types, contracts; generated code and diagrams must be up to date
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy .
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	$(BIN)/python tools/generate.py --check
+
+proto: $(READY) ## Generate tillmesh/api from protos/
+	@$(BIN)/python tools/generate.py proto
+
+docs: $(READY) ## Generate the state diagrams and tables of the READMEs
+	@$(BIN)/python tools/generate.py docs
+
+format: $(READY) ## Format code and contracts
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/buf format -w
+
+pins: $(READY) ## Resolve requirements.txt from pyproject.toml anew
+	@$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --extra dev pyproject.toml -o requirements.txt
+
+clean: ## Remove .venv and all caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis examples/node/node_modules
+	find . -name __pycache__ -type d -exec rm -rf {} +

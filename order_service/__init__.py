@@ -1,0 +1,1 @@
+"""Orders, their payment lock and their state."""

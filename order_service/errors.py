@@ -1,0 +1,38 @@
+"""What this server refuses, with which status and in which words."""
+
+from grpc import StatusCode
+
+from tillmesh.runtime.errors import ErrorReason
+
+DOMAIN = "order.tillmesh"
+
+
+class Reason(ErrorReason):
+    """Reasons of refusals. Those that LockOrder answers with are bodies, not errors."""
+
+    ORDER_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no order {order_id}.")
+    ORDER_EXISTS = (StatusCode.ALREADY_EXISTS, "There is an order {order_id} already; choose another number.")
+    VERSION_MISMATCH = (
+        StatusCode.ABORTED,
+        "Order {order_id} is at version {version}, not at {wanted}; read it again and decide anew.",
+    )
+    ORDER_LOCKED = (
+        StatusCode.FAILED_PRECONDITION,
+        "Order {order_id} is locked by payment {payment_id} for {seconds_left} more seconds at most; "
+        "wait, or cancel that payment.",
+    )
+    ORDER_ALREADY_PAID = (StatusCode.FAILED_PRECONDITION, "Order {order_id} is paid by payment {payment_id}.")
+    ORDER_CANCELED = (StatusCode.FAILED_PRECONDITION, "Order {order_id} is canceled; create a new one.")
+    PAYMENT_NOT_FOUND = (StatusCode.NOT_FOUND, "No payment {payment_id} ever asked for a lock.")
+    EPOCH_MISMATCH = (
+        StatusCode.FAILED_PRECONDITION,
+        "Payment {payment_id} has epoch {epoch}, not {wanted}; complete it with the epoch that LockOrder granted.",
+    )
+
+
+# Reasons that stand in the body of a verdict (OrderPayment.reason) and are no errors.
+LEASE_EXPIRED = "LEASE_EXPIRED"
+PAYMENT_CANCELED = "PAYMENT_CANCELED"
+AMOUNT_MISMATCH = "AMOUNT_MISMATCH"
+PAYER_MISMATCH = "PAYER_MISMATCH"
+NOTHING_TO_PAY = "NOTHING_TO_PAY"

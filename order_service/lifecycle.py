@@ -1,0 +1,78 @@
+"""What can happen to an order. No I/O, no grpc, no SQLAlchemy."""
+
+from enum import StrEnum
+
+from tillmesh.runtime.lifecycle import Lifecycle, Transition
+
+
+class OrderState(StrEnum):
+    """Where an order stands."""
+
+    OPEN = "OPEN"
+    LOCKED = "LOCKED"
+    PAID = "PAID"
+    CANCELED = "CANCELED"
+
+
+class OrderEvent(StrEnum):
+    """What happened to it."""
+
+    UPDATED = "UPDATED"
+    LOCKED = "LOCKED"
+    PAID = "PAID"
+    LEASE_EXPIRED = "LEASE_EXPIRED"
+    PAYMENT_CANCELED = "PAYMENT_CANCELED"
+    CANCELED = "CANCELED"
+
+
+class PaymentState(StrEnum):
+    """The verdict on one payment attempt; all but HELD are final."""
+
+    HELD = "HELD"
+    PAID = "PAID"
+    RELEASED = "RELEASED"
+    REFUSED = "REFUSED"
+
+
+S, E = OrderState, OrderEvent
+
+_LEGAL = [
+    Transition(
+        S.OPEN, E.UPDATED, S.OPEN, "An unlocked order is changed in place; the new version needs a new consent.",
+        guard="version is the caller's", error="VERSION_MISMATCH",
+    ),
+    Transition(
+        S.OPEN, E.LOCKED, S.LOCKED, "A payment request locks what its payer consented to; epoch + 1.",
+        guard="payment id is new; payer, version and amount are the order's",
+    ),
+    Transition(
+        S.OPEN, E.CANCELED, S.CANCELED, "An order that nobody pays is withdrawn.",
+        guard="version is the caller's", error="VERSION_MISMATCH",
+    ),
+    Transition(
+        S.LOCKED, E.PAID, S.PAID, "The commit point: exactly one of this and a release wins.",
+        guard="payment and epoch hold the lock", error="EPOCH_MISMATCH",
+    ),
+    Transition(
+        S.LOCKED, E.LEASE_EXPIRED, S.OPEN, "The payment time reached its limit: no order is ever stuck.",
+        guard="the lease is over by this server's clock",
+    ),
+    Transition(
+        S.LOCKED, E.PAYMENT_CANCELED, S.OPEN, "Payer, till or payment server gave the attempt up.",
+        guard="the payment holds the lock",
+    ),
+]  # fmt: skip
+
+_REFUSED = [
+    Transition(S.OPEN, E.PAID, None, "No payment holds the lock: its attempt was released.", error="EPOCH_MISMATCH"),
+    Transition(S.OPEN, E.LEASE_EXPIRED, None, "There is no lock to end.", error="ORDER_NOT_LOCKED"),
+    Transition(S.OPEN, E.PAYMENT_CANCELED, None, "There is no lock to end.", error="ORDER_NOT_LOCKED"),
+    *(
+        Transition(S.LOCKED, event, None, "Nothing changes under a lock.", error="ORDER_LOCKED")
+        for event in (E.UPDATED, E.LOCKED, E.CANCELED)
+    ),
+    *(Transition(S.PAID, event, None, "Paid is paid, for good.", error="ORDER_ALREADY_PAID") for event in E),
+    *(Transition(S.CANCELED, event, None, "Withdrawn, for good.", error="ORDER_CANCELED") for event in E),
+]
+
+ORDER = Lifecycle(S.OPEN, OrderEvent, [*_LEGAL, *_REFUSED])

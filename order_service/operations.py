@@ -1,0 +1,258 @@
+"""One function for each RPC and for the sweeper, each one transaction.
+
+The rules that are numbered here are explained in docs/protocol.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from order_service import store
+from order_service.errors import (
+    AMOUNT_MISMATCH,
+    LEASE_EXPIRED,
+    NOTHING_TO_PAY,
+    PAYER_MISMATCH,
+    PAYMENT_CANCELED,
+    Reason,
+)
+from order_service.lifecycle import ORDER, OrderEvent, OrderState, PaymentState
+from order_service.model import Consent, HistoryEntry, LineItem, Order, OrderPayment, total_minor
+from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.money import Money
+from tillmesh.runtime.telemetry import trace_id
+
+
+def create_order(
+    connection: Connection,
+    *,
+    order_id: str,
+    store_id: str,
+    payer_id: str,
+    currency: str,
+    lines: Sequence[LineItem],
+    now_ms: int,
+) -> Order:
+    """Raises a pending transaction."""
+    if store.find_order(connection, order_id):
+        raise Reason.ORDER_EXISTS(order_id=order_id)
+    order = Order(
+        order_id=order_id,
+        store_id=store_id,
+        payer_id=payer_id,
+        lines=lines,
+        amount=Money(currency, total_minor(lines)),
+        version=1,
+        state=ORDER.initial,
+        epoch=0,
+        payment_id="",
+        lease_ms=0,
+        lease_expires_at_ms=0,
+        event_count=1,
+        created_at_ms=now_ms,
+        updated_at_ms=now_ms,
+    )
+    store.insert_order(connection, order)
+    _record(connection, None, order, "CREATED", "")
+    return order
+
+
+def get_order(connection: Connection, order_id: str) -> Order:
+    """The order as it is now."""
+    order = store.find_order(connection, order_id)
+    if order is None:
+        raise Reason.ORDER_NOT_FOUND(order_id=order_id)
+    return order
+
+
+def update_order(
+    connection: Connection, *, order_id: str, version: int, lines: Sequence[LineItem], now_ms: int
+) -> Order:
+    """Changes the lines in place; version + 1."""
+    order = get_order(connection, order_id)
+    _require_legal(order, OrderEvent.UPDATED, now_ms)
+    _require_version(order, version)
+    amount = Money(order.amount.currency, total_minor(lines))
+    after = replace(order, lines=lines, amount=amount, version=order.version + 1)
+    return _advance(connection, order, after, OrderEvent.UPDATED, now_ms)
+
+
+def cancel_order(connection: Connection, *, order_id: str, version: int, now_ms: int) -> Order:
+    """Withdraws the order."""
+    order = get_order(connection, order_id)
+    _require_legal(order, OrderEvent.CANCELED, now_ms)
+    _require_version(order, version)
+    return _advance(connection, order, order, OrderEvent.CANCELED, now_ms)
+
+
+def lock_order(
+    connection: Connection, *, payment_id: str, consent: Consent, lease_ms: int, now_ms: int
+) -> tuple[OrderPayment, Order | None]:
+    """Locks the order for one payment, or remembers why not; the first answer stands (rule 2)."""
+    known = store.find_payment(connection, payment_id)
+    if known is not None:
+        _require_same(known, consent)
+        return known, store.find_order(connection, consent.order_id)
+    order = store.find_order(connection, consent.order_id)
+    if order and order.state is OrderState.LOCKED and order.lease_remaining_ms(now_ms) == 0:
+        order = _release(connection, order, OrderEvent.LEASE_EXPIRED, LEASE_EXPIRED, now_ms)  # rule 10
+    reason = _why_not_lock(order, consent)
+    if order is None or reason:
+        store_id = order.store_id if order else ""
+        refused = OrderPayment(
+            payment_id, consent.order_id, PaymentState.REFUSED, reason, epoch=0, consent=consent, store_id=store_id
+        )
+        store.insert_payment(connection, refused)
+        return refused, order
+    after = replace(
+        order,
+        epoch=order.epoch + 1,
+        payment_id=payment_id,
+        lease_ms=lease_ms,
+        lease_expires_at_ms=now_ms + lease_ms,
+    )
+    locked = _advance(connection, order, after, OrderEvent.LOCKED, now_ms)
+    held = OrderPayment(
+        payment_id, order.order_id, PaymentState.HELD, "", epoch=locked.epoch, consent=consent, store_id=order.store_id
+    )
+    store.insert_payment(connection, held)
+    return held, locked
+
+
+def complete_order_payment(
+    connection: Connection, *, payment_id: str, order_id: str, epoch: int, now_ms: int
+) -> tuple[OrderPayment, Order]:
+    """The commit point. Which way it goes never depends on the clock (rule 6)."""
+    payment = store.find_payment(connection, payment_id)
+    if payment is None:
+        raise Reason.PAYMENT_NOT_FOUND(payment_id=payment_id)
+    _require_order(payment, order_id)
+    if payment.epoch != epoch:
+        raise Reason.EPOCH_MISMATCH(payment_id=payment_id, epoch=payment.epoch, wanted=epoch)
+    order = get_order(connection, order_id)
+    if payment.state is not PaymentState.HELD:
+        return payment, order
+    if (order.payment_id, order.epoch) != (payment_id, epoch):  # rule 1
+        raise Reason.EPOCH_MISMATCH(payment_id=order.payment_id, epoch=order.epoch, wanted=epoch)
+    _require_legal(order, OrderEvent.PAID, now_ms)
+    store.end_payment(connection, payment_id, PaymentState.PAID, "")
+    paid = _advance(connection, order, order, OrderEvent.PAID, now_ms)
+    return replace(payment, state=PaymentState.PAID), paid
+
+
+def cancel_order_payment(
+    connection: Connection, *, payment_id: str, order_id: str, now_ms: int
+) -> tuple[OrderPayment, Order | None]:
+    """Ends an attempt, known or not; a payment that paid stays PAID (rules 3 and 6)."""
+    payment = store.find_payment(connection, payment_id)
+    order = store.find_order(connection, order_id)
+    if payment is None:
+        store_id = order.store_id if order else ""
+        released = OrderPayment(
+            payment_id, order_id, PaymentState.RELEASED, PAYMENT_CANCELED, epoch=0, consent=None, store_id=store_id
+        )
+        store.insert_payment(connection, released)
+        return released, order
+    _require_order(payment, order_id)
+    if payment.state is not PaymentState.HELD or order is None:
+        return payment, order
+    released_order = _release(connection, order, OrderEvent.PAYMENT_CANCELED, PAYMENT_CANCELED, now_ms)
+    return replace(payment, state=PaymentState.RELEASED, reason=PAYMENT_CANCELED), released_order
+
+
+def release_lapsed(connection: Connection, *, now_ms: int, at_most: int) -> list[Order]:
+    """The sweeper: unlocks orders whose payment time is over (CN103606078A, first generator)."""
+    store.clamp_leases(connection, now_ms)
+    return [
+        _release(connection, order, OrderEvent.LEASE_EXPIRED, LEASE_EXPIRED, now_ms)
+        for order in store.lapsed_locks(connection, now_ms, at_most)
+    ]
+
+
+def _why_not_lock(order: Order | None, consent: Consent) -> str:
+    """Reason of a refused lock, or empty; consent is to version and amount, both (rule 4)."""
+    if order is None:
+        return Reason.ORDER_NOT_FOUND.name
+    row = ORDER[order.state, OrderEvent.LOCKED]
+    if row.target is None:
+        return row.error
+    if order.payer_id != consent.payer_id:
+        return PAYER_MISMATCH
+    if order.version != consent.order_version:
+        return Reason.VERSION_MISMATCH.name
+    if order.amount != consent.amount:
+        return AMOUNT_MISMATCH
+    return "" if order.amount.minor > 0 else NOTHING_TO_PAY
+
+
+def _release(connection: Connection, order: Order, event: OrderEvent, reason: str, now_ms: int) -> Order:
+    """Ends the lock: payment status back to pending, order unlocked, attempt RELEASED, in one."""
+    store.end_payment(connection, order.payment_id, PaymentState.RELEASED, reason)
+    after = replace(order, payment_id="", lease_ms=0, lease_expires_at_ms=0)
+    return _advance(connection, order, after, event, now_ms, payment_id=order.payment_id)
+
+
+def _advance(
+    connection: Connection, before: Order, after: Order, event: OrderEvent, now_ms: int, payment_id: str = ""
+) -> Order:
+    """Moves an order along its transition table and writes its history, in one."""
+    target = ORDER[before.state, event].target
+    if target is None:
+        raise refusal(before, event, now_ms)
+    moved = replace(after, state=target, event_count=before.event_count + 1, updated_at_ms=now_ms)
+    store.change_order(connection, before, moved)
+    _record(connection, before, moved, event, payment_id or moved.payment_id)
+    return moved
+
+
+def _record(connection: Connection, before: Order | None, after: Order, event: str, payment_id: str) -> None:
+    entry = HistoryEntry(
+        order_id=after.order_id,
+        number=after.event_count,
+        event=event,
+        from_state=before.state if before else None,
+        to_state=after.state,
+        version=after.version,
+        epoch=after.epoch,
+        amount=after.amount,
+        payment_id=payment_id,
+        trace_id=trace_id.get(),
+        at_ms=after.updated_at_ms,
+    )
+    store.insert_history(connection, entry)
+
+
+def _require_legal(order: Order, event: OrderEvent, now_ms: int) -> None:
+    if ORDER[order.state, event].target is None:
+        raise refusal(order, event, now_ms)
+
+
+def refusal(order: Order, event: OrderEvent, now_ms: int) -> Refusal:
+    """Why `event` can not happen to an order in its state."""
+    reason = Reason[ORDER[order.state, event].error]
+    if reason is not Reason.ORDER_LOCKED:
+        return reason(order_id=order.order_id, payment_id=order.payment_id)
+    remaining_ms = order.lease_remaining_ms(now_ms)
+    return reason(
+        order_id=order.order_id,
+        payment_id=order.payment_id,
+        seconds_left=-(-remaining_ms // 1000),
+        retry_after_ms=remaining_ms,
+    )
+
+
+def _require_version(order: Order, version: int) -> None:
+    if order.version != version:
+        raise Reason.VERSION_MISMATCH(order_id=order.order_id, version=order.version, wanted=version)
+
+
+def _require_order(payment: OrderPayment, order_id: str) -> None:
+    if payment.order_id != order_id:
+        raise CommonReason.REQUEST_ID_REUSED(request_id=payment.payment_id)
+
+
+def _require_same(payment: OrderPayment, consent: Consent) -> None:
+    _require_order(payment, consent.order_id)
+    if payment.consent not in (None, consent):
+        raise CommonReason.REQUEST_ID_REUSED(request_id=payment.payment_id)

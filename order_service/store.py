@@ -1,0 +1,315 @@
+"""Tables and queries. A change of an order is compare-and-set on what was read."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Connection,
+    Index,
+    MetaData,
+    RowMapping,
+    String,
+    Table,
+    Text,
+    bindparam,
+    insert,
+    select,
+    tuple_,
+    update,
+)
+
+from order_service.lifecycle import OrderState, PaymentState
+from order_service.model import Consent, HistoryEntry, LineItem, Order, OrderPayment
+from tillmesh.runtime.database import one_of, require_one_row
+from tillmesh.runtime.money import Money
+from tillmesh.runtime.requests import RequestLog
+
+METADATA = MetaData()
+REQUESTS = RequestLog(METADATA)
+
+orders = Table(
+    "orders",
+    METADATA,
+    Column("order_id", String, primary_key=True),
+    Column("store_id", String, nullable=False),
+    Column("payer_id", String, nullable=False),
+    Column("lines", Text, nullable=False),
+    Column("currency", String, nullable=False),
+    Column("amount_minor", BigInteger, CheckConstraint("amount_minor >= 0"), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("state", String, one_of("state", OrderState), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("payment_id", String, nullable=False),
+    Column("lease_ms", BigInteger, nullable=False),
+    Column("lease_expires_at_ms", BigInteger, nullable=False),
+    Column("event_count", BigInteger, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("updated_at_ms", BigInteger, nullable=False),
+    CheckConstraint("(payment_id <> '') = (state IN ('LOCKED', 'PAID'))", name="holder_iff_locked_or_paid"),
+)
+Index("orders_newest", orders.c.created_at_ms, orders.c.order_id)
+Index("orders_of_payer", orders.c.payer_id, orders.c.created_at_ms, orders.c.order_id)
+Index("orders_of_store", orders.c.store_id, orders.c.created_at_ms, orders.c.order_id)
+Index(
+    "orders_locked",
+    orders.c.lease_expires_at_ms,
+    sqlite_where=orders.c.state == OrderState.LOCKED,
+    postgresql_where=orders.c.state == OrderState.LOCKED,
+)
+
+# No foreign key to orders: an attempt to pay an unknown order is remembered as well.
+order_payments = Table(
+    "order_payments",
+    METADATA,
+    Column("payment_id", String, primary_key=True),
+    Column("order_id", String, nullable=False),
+    Column("state", String, one_of("state", PaymentState), nullable=False),
+    Column("reason", String, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("payer_id", String),
+    Column("order_version", BigInteger),
+    Column("currency", String),
+    Column("amount_minor", BigInteger),
+    Column("store_id", String, nullable=False),
+)
+Index(
+    "one_holder_an_order",
+    order_payments.c.order_id,
+    unique=True,
+    sqlite_where=order_payments.c.state.in_([PaymentState.HELD, PaymentState.PAID]),
+    postgresql_where=order_payments.c.state.in_([PaymentState.HELD, PaymentState.PAID]),
+)
+
+order_history = Table(
+    "order_history",
+    METADATA,
+    Column("order_id", String, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("event", String, nullable=False),
+    Column("from_state", String),
+    Column("to_state", String, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("currency", String, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("payment_id", String, nullable=False),
+    Column("trace_id", String, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+)
+
+_FIND_ORDER = select(orders).where(orders.c.order_id == bindparam("key"))
+_INSERT_ORDER = insert(orders)
+_FIND_PAYMENT = select(order_payments).where(order_payments.c.payment_id == bindparam("key"))
+_INSERT_PAYMENT = insert(order_payments)
+_INSERT_HISTORY = insert(order_history)
+_CHANGE_ORDER = update(orders).where(
+    orders.c.order_id == bindparam("key"),
+    orders.c.state == bindparam("state_read"),
+    orders.c.version == bindparam("version_read"),
+    orders.c.epoch == bindparam("epoch_read"),
+    orders.c.event_count == bindparam("event_count_read"),
+)
+_CHANGE_PAYMENT = update(order_payments).where(
+    order_payments.c.payment_id == bindparam("key"), order_payments.c.state == PaymentState.HELD
+)
+_LAPSED = (
+    select(orders)
+    .where(orders.c.state == OrderState.LOCKED, orders.c.lease_expires_at_ms <= bindparam("now_ms"))
+    .order_by(orders.c.lease_expires_at_ms)
+    .limit(bindparam("at_most"))
+)
+_CLAMP = (
+    update(orders)
+    .where(orders.c.state == OrderState.LOCKED, orders.c.lease_expires_at_ms > bindparam("now_ms") + orders.c.lease_ms)
+    .values(lease_expires_at_ms=bindparam("now_ms") + orders.c.lease_ms)
+)
+
+
+def find_order(connection: Connection, order_id: str) -> Order | None:
+    """The order of that number."""
+    row = connection.execute(_FIND_ORDER, {"key": order_id}).mappings().one_or_none()
+    return None if row is None else _order(row)
+
+
+def insert_order(connection: Connection, order: Order) -> None:
+    """Adds an order; its number must be free."""
+    connection.execute(_INSERT_ORDER, _order_values(order))
+
+
+def change_order(connection: Connection, before: Order, after: Order) -> None:
+    """Replaces `before` by `after` if nobody changed it since it was read; else CONCURRENT_CHANGE."""
+    guard = {
+        "key": before.order_id,
+        "state_read": before.state,
+        "version_read": before.version,
+        "epoch_read": before.epoch,
+        "event_count_read": before.event_count,
+    }
+    require_one_row(connection.execute(_CHANGE_ORDER, guard | _order_values(after)))
+
+
+def find_payment(connection: Connection, payment_id: str) -> OrderPayment | None:
+    """What is remembered of a payment attempt."""
+    row = connection.execute(_FIND_PAYMENT, {"key": payment_id}).mappings().one_or_none()
+    return None if row is None else _payment(row)
+
+
+def insert_payment(connection: Connection, payment: OrderPayment) -> None:
+    """Remembers a payment attempt."""
+    consent = payment.consent
+    values = {
+        "payment_id": payment.payment_id,
+        "order_id": payment.order_id,
+        "state": payment.state,
+        "reason": payment.reason,
+        "epoch": payment.epoch,
+        "payer_id": consent and consent.payer_id,
+        "order_version": consent and consent.order_version,
+        "currency": consent and consent.amount.currency,
+        "amount_minor": consent and consent.amount.minor,
+        "store_id": payment.store_id,
+    }
+    connection.execute(_INSERT_PAYMENT, values)
+
+
+def end_payment(connection: Connection, payment_id: str, state: PaymentState, reason: str) -> None:
+    """Moves an attempt from HELD to its final state; CONCURRENT_CHANGE if it is not HELD."""
+    require_one_row(connection.execute(_CHANGE_PAYMENT, {"key": payment_id, "state": state, "reason": reason}))
+
+
+def insert_history(connection: Connection, entry: HistoryEntry) -> None:
+    """Adds a row that is never changed."""
+    values = {
+        "order_id": entry.order_id,
+        "number": entry.number,
+        "event": entry.event,
+        "from_state": entry.from_state,
+        "to_state": entry.to_state,
+        "version": entry.version,
+        "epoch": entry.epoch,
+        "currency": entry.amount.currency,
+        "amount_minor": entry.amount.minor,
+        "payment_id": entry.payment_id,
+        "trace_id": entry.trace_id,
+        "at_ms": entry.at_ms,
+    }
+    connection.execute(_INSERT_HISTORY, values)
+
+
+def lapsed_locks(connection: Connection, now_ms: int, at_most: int) -> list[Order]:
+    """Locked orders whose lease is over, longest over first."""
+    rows = connection.execute(_LAPSED, {"now_ms": now_ms, "at_most": at_most}).mappings()
+    return [_order(row) for row in rows]
+
+
+def clamp_leases(connection: Connection, now_ms: int) -> None:
+    """Shortens what remains of any lease to its length, in case the clock stepped back."""
+    connection.execute(_CLAMP, {"now_ms": now_ms})
+
+
+def list_orders(
+    connection: Connection,
+    *,
+    store_id: str,
+    payer_id: str,
+    states: Sequence[OrderState],
+    before: tuple[int, str] | None,
+    at_most: int,
+) -> list[Order]:
+    """Orders newest first, those before the given (created_at_ms, order_id)."""
+    query = select(orders).order_by(orders.c.created_at_ms.desc(), orders.c.order_id.desc()).limit(at_most)
+    if store_id:
+        query = query.where(orders.c.store_id == store_id)
+    if payer_id:
+        query = query.where(orders.c.payer_id == payer_id)
+    if states:
+        query = query.where(orders.c.state.in_(states))
+    if before:
+        query = query.where(tuple_(orders.c.created_at_ms, orders.c.order_id) < before)
+    return [_order(row) for row in connection.execute(query).mappings()]
+
+
+def list_history(connection: Connection, order_id: str, after_number: int, at_most: int) -> list[HistoryEntry]:
+    """An order's history, oldest first."""
+    query = (
+        select(order_history)
+        .where(order_history.c.order_id == order_id, order_history.c.number > after_number)
+        .order_by(order_history.c.number)
+        .limit(at_most)
+    )
+    return [_history(row) for row in connection.execute(query).mappings()]
+
+
+def _order_values(order: Order) -> dict[str, Any]:
+    return {
+        "order_id": order.order_id,
+        "store_id": order.store_id,
+        "payer_id": order.payer_id,
+        "lines": json.dumps([(line.sku, line.title, line.quantity, line.unit_price_minor) for line in order.lines]),
+        "currency": order.amount.currency,
+        "amount_minor": order.amount.minor,
+        "version": order.version,
+        "state": order.state,
+        "epoch": order.epoch,
+        "payment_id": order.payment_id,
+        "lease_ms": order.lease_ms,
+        "lease_expires_at_ms": order.lease_expires_at_ms,
+        "event_count": order.event_count,
+        "created_at_ms": order.created_at_ms,
+        "updated_at_ms": order.updated_at_ms,
+    }
+
+
+def _order(row: RowMapping) -> Order:
+    return Order(
+        order_id=row["order_id"],
+        store_id=row["store_id"],
+        payer_id=row["payer_id"],
+        lines=tuple(LineItem(*line) for line in json.loads(row["lines"])),
+        amount=Money(row["currency"], row["amount_minor"]),
+        version=row["version"],
+        state=OrderState(row["state"]),
+        epoch=row["epoch"],
+        payment_id=row["payment_id"],
+        lease_ms=row["lease_ms"],
+        lease_expires_at_ms=row["lease_expires_at_ms"],
+        event_count=row["event_count"],
+        created_at_ms=row["created_at_ms"],
+        updated_at_ms=row["updated_at_ms"],
+    )
+
+
+def _payment(row: RowMapping) -> OrderPayment:
+    consent = None
+    if row["payer_id"] is not None:
+        amount = Money(row["currency"], row["amount_minor"])
+        consent = Consent(row["order_id"], row["payer_id"], row["order_version"], amount)
+    return OrderPayment(
+        payment_id=row["payment_id"],
+        order_id=row["order_id"],
+        state=PaymentState(row["state"]),
+        reason=row["reason"],
+        epoch=row["epoch"],
+        consent=consent,
+        store_id=row["store_id"],
+    )
+
+
+def _history(row: RowMapping) -> HistoryEntry:
+    return HistoryEntry(
+        order_id=row["order_id"],
+        number=row["number"],
+        event=row["event"],
+        from_state=row["from_state"] and OrderState(row["from_state"]),
+        to_state=OrderState(row["to_state"]),
+        version=row["version"],
+        epoch=row["epoch"],
+        amount=Money(row["currency"], row["amount_minor"]),
+        payment_id=row["payment_id"],
+        trace_id=row["trace_id"],
+        at_ms=row["at_ms"],
+    )

@@ -1,0 +1,44 @@
+"""Ends locks whose payment time is over, whatever else has crashed (rule 10)."""
+
+import asyncio
+
+import structlog
+
+from order_service import operations
+from tillmesh.runtime.clock import Clock
+from tillmesh.runtime.database import Database
+from tillmesh.runtime.errors import Refusal
+
+SWEEP_INTERVAL_S = 0.5
+ORDERS_A_SWEEP = 200
+
+log = structlog.get_logger()
+
+
+class Sweeper:
+    """The first instruction generator of CN103606078A."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Sweeps for ever; at once again while there is more to do."""
+        while True:
+            try:
+                released = await self.sweep()
+            except Refusal as refusal:  # the disk is full: go on once there is room
+                log.error("sweep_failed", reason=refusal.reason)
+                released = 0
+            if released < ORDERS_A_SWEEP:
+                await asyncio.sleep(SWEEP_INTERVAL_S)
+
+    async def sweep(self) -> int:
+        """Unlocks what has lapsed; returns how many orders that were."""
+        now_ms = self._clock.now_ms()
+        orders = await self._database.run(
+            lambda connection: operations.release_lapsed(connection, now_ms=now_ms, at_most=ORDERS_A_SWEEP)
+        )
+        for order in orders:
+            log.info("lease_expired", order_id=order.order_id, epoch=order.epoch)
+        return len(orders)

@@ -1,0 +1,1 @@
+"""tillmesh: pay in a physical store with the account you already hold online."""

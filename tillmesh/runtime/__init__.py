@@ -1,0 +1,1 @@
+"""What each of the three processes needs, and no business rule."""

@@ -1,0 +1,26 @@
+"""Small conversions between protobuf and Python that all servicers share."""
+
+from google.protobuf import duration_pb2, timestamp_pb2
+
+from tillmesh.api.type.v1 import money_pb2
+from tillmesh.runtime.money import Money
+
+
+def to_timestamp(at_ms: int) -> timestamp_pb2.Timestamp:
+    """A point in time from milliseconds since 1970 UTC."""
+    return timestamp_pb2.Timestamp(seconds=at_ms // 1000, nanos=at_ms % 1000 * 1_000_000)
+
+
+def to_duration(span_ms: int) -> duration_pb2.Duration:
+    """A duration from milliseconds."""
+    return duration_pb2.Duration(seconds=span_ms // 1000, nanos=span_ms % 1000 * 1_000_000)
+
+
+def from_duration(message: duration_pb2.Duration) -> int:
+    """Whole milliseconds of a duration."""
+    return message.seconds * 1000 + message.nanos // 1_000_000
+
+
+def to_money(money: Money) -> money_pb2.Money:
+    """An amount on the wire."""
+    return money_pb2.Money(currency_code=money.currency, minor_units=money.minor)

@@ -1,0 +1,96 @@
+"""Drives records to their end: everything resumes by itself, and nothing gives up."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum
+
+import structlog
+
+from tillmesh.runtime.deadlines import set_deadline
+from tillmesh.runtime.peers import Unanswered
+
+BACKOFF_FIRST_S = 0.1
+BACKOFF_MAX_S = 5.0
+RESUME_INTERVAL_S = 1.0
+
+log = structlog.get_logger()
+
+
+class Progress(Enum):
+    """What one step of a record's way came to."""
+
+    STEPPED = "stepped"  # its state moved on: take the next step at once
+    WAITING = "waiting"  # its peer has not decided: ask again after a pause
+    DONE = "done"  # final, or waiting for somebody who will call
+
+
+class Driver:
+    """At most one task a record in this process, each stepping its record until it is done."""
+
+    def __init__(self, step: Callable[[str], Awaitable[Progress]], rng: random.Random) -> None:
+        self._step = step
+        self._rng = rng
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._pokes: dict[str, asyncio.Event] = {}
+
+    def drive(self, key: str) -> "asyncio.Task[None]":
+        """Starts driving a record, or cuts short the pause of the task that does."""
+        if key in self._tasks:
+            self._pokes[key].set()
+            return self._tasks[key]
+        self._pokes[key] = asyncio.Event()
+        task = asyncio.get_running_loop().create_task(self._run(key))
+        self._tasks[key] = task
+        task.add_done_callback(lambda _task: self._forget(key))
+        return task
+
+    async def settle(self, key: str, within_s: float) -> None:
+        """Drives a record and waits until it is done, but no longer than `within_s`."""
+        await asyncio.wait({self.drive(key)}, timeout=within_s)
+
+    async def resume(self, due: Callable[[], Awaitable[Sequence[str]]]) -> None:
+        """For ever: takes up each record that `due` names, from its recorded state."""
+        while True:
+            try:
+                for key in await due():
+                    self.drive(key)
+            except Exception:
+                log.exception("resume_failed")
+            await asyncio.sleep(RESUME_INTERVAL_S)
+
+    def stop(self) -> None:
+        """Cancels all tasks; the records stay as they are and are resumed at the next start."""
+        for task in self._tasks.values():
+            task.cancel()
+
+    def _forget(self, key: str) -> None:
+        del self._tasks[key]
+        del self._pokes[key]
+
+    async def _run(self, key: str) -> None:
+        set_deadline(None)  # the record goes on after the request that started it
+        tries = 0
+        while (progress := await self._try(key)) is not Progress.DONE:
+            tries = 0 if progress is Progress.STEPPED else tries + 1
+            if progress is Progress.WAITING:
+                await self._pause(key, tries)
+
+    async def _try(self, key: str) -> Progress:
+        try:
+            return await self._step(key)
+        except Unanswered as error:
+            log.info("peer_unanswered", record=key, error=str(error))
+        except Exception:
+            log.exception("step_failed", record=key)
+        return Progress.WAITING
+
+    async def _pause(self, key: str, tries: int) -> None:
+        """Full jitter: a uniform share of an exponentially growing pause."""
+        longest_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(tries, 10))
+        poke = self._pokes[key]
+        try:
+            await asyncio.wait_for(poke.wait(), timeout=self._rng.uniform(0, longest_s))
+        except TimeoutError:
+            return
+        poke.clear()

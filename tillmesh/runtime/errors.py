@@ -1,0 +1,139 @@
+"""Refusals: reason -> gRPC status, public text and google.rpc details.
+
+Each service lists its reasons in an `ErrorReason` enum; calling a member makes
+the exception to raise. The same `Refusal` comes out of a call to a peer, so
+that passing a peer's refusal on is simply not catching it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc import StatusCode
+
+STATUS_BY_NUMBER: dict[int, StatusCode] = {code.value[0]: code for code in StatusCode}
+
+
+@dataclass(frozen=True)
+class FieldViolation:
+    """What is wrong with one field of a request (google.rpc.BadRequest)."""
+
+    field: str
+    description: str
+
+
+class Refusal(Exception):
+    """A definite no: nothing was changed, or only what the reason says."""
+
+    def __init__(
+        self,
+        code: StatusCode,
+        reason: str,
+        text: str,
+        *,
+        metadata: dict[str, str] | None = None,
+        domain: str = "",
+        violations: Sequence[FieldViolation] = (),
+        retry_after_ms: int | None = None,
+    ) -> None:
+        super().__init__(f"{reason}: {text}")
+        self.code = code
+        self.reason = reason
+        self.text = text
+        self.metadata = metadata or {}
+        self.domain = domain
+        self.violations = tuple(violations)
+        self.retry_after_ms = retry_after_ms
+
+    def to_status(self, default_domain: str) -> status_pb2.Status:
+        """The refusal as it goes over the wire (AIP-193)."""
+        info = error_details_pb2.ErrorInfo(
+            reason=self.reason, domain=self.domain or default_domain, metadata=self.metadata
+        )
+        details = [_packed(info)]
+        if self.violations:
+            bad = error_details_pb2.BadRequest()
+            for violation in self.violations:
+                bad.field_violations.add(field=violation.field, description=violation.description)
+            details.append(_packed(bad))
+        if self.retry_after_ms is not None:
+            delay = duration_pb2.Duration()
+            delay.FromMilliseconds(self.retry_after_ms)
+            details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
+        return status_pb2.Status(code=self.code.value[0], message=self.text, details=details)
+
+    @staticmethod
+    def from_status(status: status_pb2.Status) -> "Refusal | None":
+        """What `to_status` made; None where no ErrorInfo says that a tillmesh server refused."""
+        info = error_details_pb2.ErrorInfo()
+        bad = error_details_pb2.BadRequest()
+        retry = error_details_pb2.RetryInfo()
+        retry_after_ms = None
+        for detail in status.details:
+            detail.Unpack(info)
+            detail.Unpack(bad)
+            if detail.Unpack(retry):
+                retry_after_ms = retry.retry_delay.ToMilliseconds()
+        if not info.reason:
+            return None
+        return Refusal(
+            STATUS_BY_NUMBER[status.code],
+            info.reason,
+            status.message,
+            metadata=dict(info.metadata),
+            domain=info.domain,
+            violations=[FieldViolation(v.field, v.description) for v in bad.field_violations],
+            retry_after_ms=retry_after_ms,
+        )
+
+
+def _packed(
+    message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo,
+) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
+
+
+class ErrorReason(Enum):
+    """A catalogue of refusals; each value is (status, text), the text formatted with metadata."""
+
+    def __init__(self, code: StatusCode, text: str) -> None:
+        self.code = code
+        self.text = text
+
+    def __call__(self, *, retry_after_ms: int | None = None, **metadata: object) -> Refusal:
+        """The refusal to raise; `metadata` fills the text and goes into ErrorInfo."""
+        values = {key: str(value) for key, value in metadata.items()}
+        return Refusal(self.code, self.name, self.text.format(**values), metadata=values, retry_after_ms=retry_after_ms)
+
+
+class CommonReason(ErrorReason):
+    """What any server may answer."""
+
+    INVALID_FIELD = (StatusCode.INVALID_ARGUMENT, "The request has an invalid field: {problems}.")
+    REQUEST_ID_REUSED = (
+        StatusCode.ALREADY_EXISTS,
+        "The request id {request_id} was already used with other content; send a new request under a new id.",
+    )
+    PEER_UNAVAILABLE = (
+        StatusCode.UNAVAILABLE,
+        "Another server has not answered yet; repeat the call with the same request id.",
+    )
+    STORAGE_UNAVAILABLE = (
+        StatusCode.UNAVAILABLE,
+        "The server can not write to its database now; repeat the call with the same request id.",
+    )
+    CONCURRENT_CHANGE = (StatusCode.ABORTED, "Somebody else changed the record meanwhile; read it again and retry.")
+    INTERNAL = (StatusCode.INTERNAL, "The server failed; its log has the details under trace {trace_id}.")
+
+
+def invalid(violations: Sequence[FieldViolation]) -> Refusal:
+    """INVALID_ARGUMENT with every violation, named in the text and in BadRequest."""
+    problems = "; ".join(f"{v.field} {v.description}" for v in violations)
+    refusal = CommonReason.INVALID_FIELD(problems=problems)
+    refusal.violations = tuple(violations)
+    refusal.metadata = {}
+    return refusal

@@ -1,0 +1,73 @@
+"""Puts plain servicer classes behind grpc.aio; the only place that knows both."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.message import Message
+from grpc import aio
+from grpc_status import rpc_status
+
+from tillmesh.runtime.deadlines import set_deadline
+from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.peers import Unanswered
+from tillmesh.runtime.telemetry import adopt_trace, trace_id
+
+Behavior = Callable[[Any], Awaitable[Message]]
+log = structlog.get_logger()
+
+
+def generic_handler(service: str, servicer: object, domain: str) -> grpc.GenericRpcHandler:
+    """A handler for every method of the proto service with that full name.
+
+    The servicer has one coroutine a method, of the method's name, from request to answer.
+    """
+    descriptor = descriptor_pool.Default().FindServiceByName(service)
+    handlers = {
+        method.name: grpc.unary_unary_rpc_method_handler(
+            _served(getattr(servicer, method.name), method.name, domain),
+            request_deserializer=message_factory.GetMessageClass(method.input_type).FromString,
+            response_serializer=message_factory.GetMessageClass(method.output_type).SerializeToString,
+        )
+        for method in descriptor.methods
+    }
+    return grpc.method_handlers_generic_handler(service, handlers)
+
+
+def _served(behavior: Behavior, method: str, domain: str) -> Callable[[Any, aio.ServicerContext[Any, Any]], Any]:
+    async def handle(request: Any, context: aio.ServicerContext[Any, Any]) -> Message:
+        adopt_trace(context.invocation_metadata() or ())
+        set_deadline(context.time_remaining())
+        started = time.monotonic()
+        try:
+            answer = await behavior(request)
+        except asyncio.CancelledError:
+            raise  # the caller went away; what was recorded is driven on
+        except Exception as error:
+            refusal = as_refusal(error, method)
+            log.info("rpc", method=method, code=refusal.code.name, reason=refusal.reason, ms=_ms(started))
+            await context.abort_with_status(rpc_status.to_status(refusal.to_status(domain)))
+            raise  # not reached: abort raises
+        log.info("rpc", method=method, code="OK", ms=_ms(started))
+        return answer
+
+    return handle
+
+
+def as_refusal(error: Exception, method: str) -> Refusal:
+    """What the caller is told of an exception."""
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, Unanswered):
+        log.info("peer_unanswered", method=method, error=str(error))
+        return CommonReason.PEER_UNAVAILABLE(retry_after_ms=1_000)
+    log.exception("rpc_failed", method=method, exc_info=error)
+    return CommonReason.INTERNAL(trace_id=trace_id.get())
+
+
+def _ms(started: float) -> float:
+    return round((time.monotonic() - started) * 1000, 2)

@@ -1,0 +1,50 @@
+"""Money: integer minor units of an ISO 4217 currency, never a float."""
+
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+from iso4217 import Currency
+
+# Keeps every sum of 1,000 such amounts well inside a signed 64-bit integer.
+MINOR_UNITS_MAX = 10**15
+
+
+def _minor_digits() -> dict[str, int]:
+    """Digits after the point by code; codes without a minor unit (XAU, XXX) are no money here."""
+    return {currency.code: int(currency.exponent) for currency in Currency if currency.exponent is not None}
+
+
+MINOR_DIGITS = _minor_digits()
+
+
+@dataclass(frozen=True, slots=True)
+class Money:
+    """An exact amount; `minor` is in the currency's minor unit (pence, yen, fils)."""
+
+    currency: str
+    minor: int
+
+    def __str__(self) -> str:
+        return f"{self.decimal()} {self.currency}"
+
+    def decimal(self) -> str:
+        """The amount as a plain decimal with all the currency's digits: "12.50", "1250"."""
+        return f"{Decimal(self.minor).scaleb(-MINOR_DIGITS[self.currency]):f}"
+
+
+def minor_units(text: str, currency: str) -> int:
+    """Minor units of a decimal such as "2.55"; ValueError says what is wrong with it."""
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is not a decimal number") from None
+    if not amount.is_finite():
+        raise ValueError(f"{text!r} is not a finite number")
+    # Compared before scaling: an exponent of millions must not become an integer of megabytes.
+    if abs(amount) > MINOR_UNITS_MAX:
+        raise ValueError(f"{text!r} is too large")
+    digits = MINOR_DIGITS[currency]
+    exact = amount.scaleb(digits)
+    if exact != exact.to_integral_value():
+        raise ValueError(f"{text!r} is not a whole number of minor units: {currency} has {digits} decimals")
+    return int(exact)

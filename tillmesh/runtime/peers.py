@@ -1,0 +1,121 @@
+"""Calls to another server: traced, bounded in time, retried only when UNAVAILABLE."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TypeVar
+
+from google.rpc import status_pb2
+from grpc import StatusCode, aio
+from grpc_status.rpc_status import GRPC_DETAILS_METADATA_KEY
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
+
+from tillmesh.runtime.deadlines import remaining_s
+from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.telemetry import TRACEPARENT, traceparent
+
+Req = TypeVar("Req")
+Res = TypeVar("Res")
+
+CALL_TIMEOUT_S = 5.0
+ATTEMPTS_MAX = 5
+BUDGET_MAX = 20.0
+BUDGET_PER_CALL = 0.1
+
+# Money needs to know of every try, so gRPC's own retries are off.
+CHANNEL_OPTIONS: Sequence[tuple[str, int]] = (
+    ("grpc.enable_retries", 0),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+
+class Unanswered(Exception):
+    """The peer's answer is not known: it may have acted or not, or may yet act."""
+
+
+class RetryBudget:
+    """Bounds retries to a tenth of all calls, so that they never feed an overload."""
+
+    def __init__(self) -> None:
+        self._tokens = BUDGET_MAX
+
+    def earn(self) -> None:
+        """Counts a call."""
+        self._tokens = min(BUDGET_MAX, self._tokens + BUDGET_PER_CALL)
+
+    def spend(self) -> bool:
+        """True if a retry may be made."""
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
+class Peer:
+    """Makes the calls to one other server."""
+
+    def __init__(self) -> None:
+        self._budget = RetryBudget()
+
+    async def call(
+        self, method: aio.UnaryUnaryMultiCallable[Req, Res], request: Req, *, timeout_s: float = CALL_TIMEOUT_S
+    ) -> Res:
+        """Calls `method` within the deadline of the request being served.
+
+        Raises the peer's `Refusal` as it is, and `Unanswered` for everything that is not a definite
+        answer: a time-out, a lost connection, a server that failed.
+        """
+        self._budget.earn()
+        within_s = remaining_s(timeout_s)
+        end = asyncio.get_running_loop().time() + within_s
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(_is_unavailable),
+            wait=wait_random_exponential(multiplier=0.05, max=1.0),
+            stop=lambda state: _no_more(state, end) or not self._budget.spend(),
+            reraise=True,
+        )
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    left_s = end - asyncio.get_running_loop().time()
+                    return await method(request, timeout=max(left_s, 0.001), metadata=((TRACEPARENT, traceparent()),))
+        except aio.AioRpcError as error:
+            raise _refusal(error) or Unanswered(f"{error.code().name}: {error.details()}") from error
+        raise Unanswered("no attempt was made")
+
+
+def _is_unavailable(error: BaseException) -> bool:
+    return isinstance(error, aio.AioRpcError) and error.code() is StatusCode.UNAVAILABLE
+
+
+def _no_more(state: RetryCallState, end: float) -> bool:
+    pause_s = state.upcoming_sleep
+    return state.attempt_number >= ATTEMPTS_MAX or asyncio.get_running_loop().time() + pause_s >= end
+
+
+# A server that says these has decided nothing about the request.
+UNDECIDED = {
+    StatusCode.UNAVAILABLE,
+    StatusCode.INTERNAL,
+    StatusCode.UNKNOWN,
+    StatusCode.CANCELLED,
+    StatusCode.DEADLINE_EXCEEDED,
+    StatusCode.RESOURCE_EXHAUSTED,
+}
+
+
+def _refusal(error: aio.AioRpcError) -> Refusal | None:
+    if error.code() in UNDECIDED:
+        return None
+    for key, value in error.trailing_metadata() or ():
+        if key == GRPC_DETAILS_METADATA_KEY and isinstance(value, bytes):
+            return Refusal.from_status(status_pb2.Status.FromString(value))
+    return None
+
+
+def open_channel(address: str) -> aio.Channel:
+    """A kept-open channel to a peer."""
+    return aio.insecure_channel(address, options=list(CHANNEL_OPTIONS))

@@ -1,0 +1,93 @@
+"""Start-up and graceful stop of a server process."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+import uvloop
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from tillmesh.runtime.handlers import generic_handler
+from tillmesh.runtime.settings import ServerSettings
+from tillmesh.runtime.telemetry import configure_logs
+
+MESSAGE_BYTES_MAX = 256 * 1024  # an order of 1,000 lines passes
+SERVER_OPTIONS: list[tuple[str, int]] = [
+    ("grpc.so_reuseport", 0),  # or a process that has not quite died shares the port
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+]
+log = structlog.get_logger()
+
+
+@dataclass
+class Wiring:
+    """What a service hands to the runtime."""
+
+    domain: str
+    """Domain of its errors, "order.tillmesh"."""
+    servicers: dict[str, object]
+    """Servicer by full name of its proto service."""
+    loops: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
+    """What runs for ever beside the calls: sweepers, resolvers."""
+    on_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    """What is closed at the end, in this order."""
+
+
+def run(name: str, settings: ServerSettings, wire: Callable[[], Awaitable[Wiring]]) -> None:
+    """Serves until SIGTERM or SIGINT. One line on standard output says where."""
+    configure_logs(name, settings.log_level)
+    logging.getLogger("grpc").setLevel(logging.ERROR)
+    try:
+        uvloop.run(_serve(name, settings, wire))
+    except (OSError, RuntimeError, ValueError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitable[Wiring]]) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        wiring = await wire()
+        for close in reversed(wiring.on_stop):
+            stack.push_async_callback(close)
+        server, healthy = _build(wiring)
+        port = server.add_insecure_port(settings.listen)
+        await server.start()
+        stack.push_async_callback(server.stop, settings.grace_s)
+        tasks = [asyncio.create_task(loop()) for loop in wiring.loops]
+        stack.push_async_callback(_cancel, tasks)
+        stack.push_async_callback(healthy.enter_graceful_shutdown)
+        host = settings.listen.rpartition(":")[0]
+        for service in ("", *wiring.servicers):
+            await healthy.set(service, health_pb2.HealthCheckResponse.SERVING)
+        print(f"{name} is serving on {host}:{port}", flush=True)
+        log.info("serving", address=f"{host}:{port}")
+        await stop.wait()
+        log.info("stopping")
+
+
+def _build(wiring: Wiring) -> tuple[aio.Server, Any]:
+    server = aio.server(options=SERVER_OPTIONS)
+    for service, servicer in wiring.servicers.items():
+        server.add_generic_rpc_handlers((generic_handler(service, servicer, wiring.domain),))
+    healthy = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    names = [*wiring.servicers, health.SERVICE_NAME, reflection.SERVICE_NAME]
+    reflection.enable_server_reflection(names, server)
+    return server, healthy
+
+
+async def _cancel(tasks: list["asyncio.Task[None]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
