@@ -2,9 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
-from google.protobuf.message import Message
 from sqlalchemy import Connection
 
 from order_service import operations, store
@@ -14,15 +12,13 @@ from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as api
 from tillmesh.api.type.v1 import line_item_pb2
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.convert import from_duration, to_duration, to_money, to_timestamp
+from tillmesh.runtime.convert import from_duration, state_names, to_duration, to_money, to_timestamp
 from tillmesh.runtime.database import Database
 from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.ids import new_transaction_number
 from tillmesh.runtime.money import MINOR_UNITS_MAX
-from tillmesh.runtime.paging import page_key, page_size, page_token
+from tillmesh.runtime.paging import Page
 from tillmesh.runtime.requests import Request
-
-Answer = TypeVar("Answer", bound=Message)
 
 
 class OrderServicer:
@@ -66,27 +62,21 @@ class OrderServicer:
 
     async def ListOrders(self, request: api.ListOrdersRequest) -> api.ListOrdersResponse:
         """Lists orders, newest first."""
-        states = [OrderState(_state_name(state)) for state in request.states]
+        states = [OrderState(name) for name in state_names(order_pb2.Order.State, request.states)]
         filters = [request.store_id, request.payer_id, states]
-        size = page_size(request.page_size)
-        key = page_key(request.page_token, filters, [int, str])
-        before = (key[0], key[1]) if key else None
-        orders = await self._database.run(
+        page = Page[Order](request.page_size, request.page_token, filters, [int, str])
+        rows = await self._database.run(
             lambda connection: store.list_orders(
                 connection,
                 store_id=request.store_id,
                 payer_id=request.payer_id,
                 states=states,
-                before=before,
-                at_most=size + 1,
+                before=page.after,
+                at_most=page.at_most,
             )
         )
-        more = len(orders) > size
-        last = orders[size - 1] if more else None
-        return api.ListOrdersResponse(
-            orders=[self._order(order) for order in orders[:size]],
-            next_page_token=page_token([last.created_at_ms, last.order_id], filters) if last else "",
-        )
+        shown, token = page.cut(rows, lambda order: [order.created_at_ms, order.order_id])
+        return api.ListOrdersResponse(orders=[self._order(order) for order in shown], next_page_token=token)
 
     async def UpdateOrder(self, request: api.UpdateOrderRequest) -> order_pb2.Order:
         """Changes the lines in place."""
@@ -175,20 +165,14 @@ class OrderServicer:
 
     async def ListOrderEvents(self, request: api.ListOrderEventsRequest) -> api.ListOrderEventsResponse:
         """Lists an order's history."""
-        filters = [request.order_id]
-        size = page_size(request.page_size)
-        key = page_key(request.page_token, filters, [int])
+        page = Page[HistoryEntry](request.page_size, request.page_token, [request.order_id], [int])
 
         def read(connection: Connection) -> list[HistoryEntry]:
             operations.get_order(connection, request.order_id)
-            return store.list_history(connection, request.order_id, key[0] if key else 0, size + 1)
+            return store.list_history(connection, request.order_id, page.after[0] if page.after else 0, page.at_most)
 
-        entries = await self._database.run(read)
-        more = len(entries) > size
-        return api.ListOrderEventsResponse(
-            events=[_event(entry) for entry in entries[:size]],
-            next_page_token=page_token([entries[size - 1].number], filters) if more else "",
-        )
+        shown, token = page.cut(await self._database.run(read), lambda entry: [entry.number])
+        return api.ListOrderEventsResponse(events=[_event(entry) for entry in shown], next_page_token=token)
 
     async def _once(self, request: Request, operation: Callable[[Connection], Order]) -> order_pb2.Order:
         """Runs an operation once for its request id."""
@@ -246,14 +230,6 @@ def _lines(fields: Fields, messages: Sequence[line_item_pb2.LineItem]) -> tuple[
     total = total_minor(lines)
     fields.require(0 <= total <= MINOR_UNITS_MAX, "lines", f"must sum to 0 to {MINOR_UNITS_MAX}, summed to {total}")
     return lines
-
-
-def _state_name(state: order_pb2.Order.State.ValueType) -> str:
-    fields = Fields()
-    known = state in order_pb2.Order.State.values() and state != order_pb2.Order.STATE_UNSPECIFIED
-    fields.require(known, "states", f"must be states of an order, one was {state}")
-    fields.check()
-    return order_pb2.Order.State.Name(state).removeprefix("STATE_")
 
 
 def _line(line: LineItem) -> line_item_pb2.LineItem:

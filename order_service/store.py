@@ -217,7 +217,7 @@ def list_orders(
     store_id: str,
     payer_id: str,
     states: Sequence[OrderState],
-    before: tuple[int, str] | None,
+    before: Sequence[Any] | None,
     at_most: int,
 ) -> list[Order]:
     """Orders newest first, those before the given (created_at_ms, order_id)."""
@@ -229,7 +229,7 @@ def list_orders(
     if states:
         query = query.where(orders.c.state.in_(states))
     if before:
-        query = query.where(tuple_(orders.c.created_at_ms, orders.c.order_id) < before)
+        query = query.where(tuple_(orders.c.created_at_ms, orders.c.order_id) < tuple(before))
     return [_order(row) for row in connection.execute(query).mappings()]
 
 

@@ -1,8 +1,12 @@
 """Small conversions between protobuf and Python that all servicers share."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from google.protobuf import duration_pb2, timestamp_pb2
 
 from tillmesh.api.type.v1 import money_pb2
+from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.money import Money
 
 
@@ -24,3 +28,14 @@ def from_duration(message: duration_pb2.Duration) -> int:
 def to_money(money: Money) -> money_pb2.Money:
     """An amount on the wire."""
     return money_pb2.Money(currency_code=money.currency, minor_units=money.minor)
+
+
+def state_names(enum: Any, numbers: Iterable[int]) -> list[str]:
+    """Names without "STATE_" of the states in a list filter; INVALID_ARGUMENT for what is none."""
+    fields = Fields()
+    names = {number: name.removeprefix("STATE_") for name, number in enum.items() if number}
+    numbers = list(numbers)
+    for index, number in enumerate(numbers):
+        fields.require(number in names, f"states[{index}]", f"must be one of {', '.join(names.values())}, was {number}")
+    fields.check()
+    return [names[number] for number in numbers]

@@ -47,22 +47,25 @@ class Driver:
 
     async def settle(self, key: str, within_s: float) -> None:
         """Drives a record and waits until it is done, but no longer than `within_s`."""
-        await asyncio.wait({self.drive(key)}, timeout=within_s)
+        await asyncio.wait({self.drive(key)}, timeout=max(0.0, within_s))
 
     async def resume(self, due: Callable[[], Awaitable[Sequence[str]]]) -> None:
         """For ever: takes up each record that `due` names, from its recorded state."""
         while True:
             try:
                 for key in await due():
-                    self.drive(key)
+                    if key not in self._tasks:  # a poke would cut short the pause of one that is under way
+                        self.drive(key)
             except Exception:
                 log.exception("resume_failed")
             await asyncio.sleep(RESUME_INTERVAL_S)
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Cancels all tasks; the records stay as they are and are resumed at the next start."""
-        for task in self._tasks.values():
+        tasks = list(self._tasks.values())
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _forget(self, key: str) -> None:
         del self._tasks[key]
@@ -71,7 +74,11 @@ class Driver:
     async def _run(self, key: str) -> None:
         set_deadline(None)  # the record goes on after the request that started it
         tries = 0
-        while (progress := await self._try(key)) is not Progress.DONE:
+        while True:
+            self._pokes[key].clear()  # a poke from here on may be about what this step does not see
+            progress = await self._try(key)
+            if progress is Progress.DONE and not self._pokes[key].is_set():
+                return
             tries = 0 if progress is Progress.STEPPED else tries + 1
             if progress is Progress.WAITING:
                 await self._pause(key, tries)

@@ -40,11 +40,12 @@ def minor_units(text: str, currency: str) -> int:
         raise ValueError(f"{text!r} is not a decimal number") from None
     if not amount.is_finite():
         raise ValueError(f"{text!r} is not a finite number")
-    # Compared before scaling: an exponent of millions must not become an integer of megabytes.
-    if abs(amount) > MINOR_UNITS_MAX:
+    # Comparisons are exact where arithmetic rounds to 28 digits or overflows, and come first: an
+    # exponent of millions must not become an integer of megabytes.
+    if amount.copy_abs() > MINOR_UNITS_MAX:
         raise ValueError(f"{text!r} is too large")
     digits = MINOR_DIGITS[currency]
-    exact = amount.scaleb(digits)
-    if exact != exact.to_integral_value():
+    whole = amount.quantize(Decimal(1).scaleb(-digits))
+    if whole != amount:
         raise ValueError(f"{text!r} is not a whole number of minor units: {currency} has {digits} decimals")
-    return int(exact)
+    return int(whole.scaleb(digits))

@@ -4,9 +4,12 @@ import base64
 import binascii
 import hashlib
 import json
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 from tillmesh.runtime.errors import FieldViolation, invalid
+
+Row = TypeVar("Row")
 
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 200
@@ -36,6 +39,24 @@ def page_key(token: str, filters: list[Any], types: list[type]) -> list[Any] | N
         key = None
     description = "must be the next_page_token of an answer to the same request with the same filters"
     raise invalid([FieldViolation("page_token", description)])
+
+
+class Page(Generic[Row]):
+    """One page of a list: what to read for it, and how to cut what was read."""
+
+    def __init__(self, requested_size: int, token: str, filters: list[Any], key_types: list[type]) -> None:
+        self._size = page_size(requested_size)
+        self._filters = filters
+        self.after = page_key(token, filters, key_types)
+        """Key of the row before the page; None on the first."""
+        self.at_most = self._size + 1
+        """Rows to read: one more than the page has tells whether there is another."""
+
+    def cut(self, rows: Sequence[Row], key_of: Callable[[Row], list[Any]]) -> tuple[Sequence[Row], str]:
+        """The page's rows, and the token of the next page (empty if this is the last)."""
+        if len(rows) <= self._size:
+            return rows, ""
+        return rows[: self._size], page_token(key_of(rows[self._size - 1]), self._filters)
 
 
 def _digest(filters: list[Any]) -> str:

@@ -58,12 +58,32 @@ class RequestLog:
         Raises REQUEST_ID_REUSED when the id came with other content before.
         """
         digest = content_hash(request)
-        row = connection.execute(self._find, {"request_id": request.request_id}).one_or_none()
-        if row is not None:
-            if row.content_hash != digest:
-                raise CommonReason.REQUEST_ID_REUSED(request_id=request.request_id)
-            return answer_type.FromString(row.answer)
+        stored = self._stored(connection, request.request_id, digest)
+        if stored is not None:
+            return answer_type.FromString(stored)
         answer = effect()
-        values = {"request_id": request.request_id, "content_hash": digest, "answer": answer.SerializeToString()}
-        connection.execute(self._insert, values)
+        self._store(connection, request.request_id, digest, answer.SerializeToString())
         return answer
+
+    def first(self, connection: Connection, request: Request) -> bool:
+        """True the first time; for requests that are answered with how things stand now.
+
+        Raises REQUEST_ID_REUSED when the id came with other content before.
+        """
+        digest = content_hash(request)
+        if self._stored(connection, request.request_id, digest) is not None:
+            return False
+        self._store(connection, request.request_id, digest, b"")
+        return True
+
+    def _stored(self, connection: Connection, request_id: str, digest: bytes) -> bytes | None:
+        row = connection.execute(self._find, {"request_id": request_id}).one_or_none()
+        if row is None:
+            return None
+        if row.content_hash != digest:
+            raise CommonReason.REQUEST_ID_REUSED(request_id=request_id)
+        return bytes(row.answer)
+
+    def _store(self, connection: Connection, request_id: str, digest: bytes, answer: bytes) -> None:
+        values = {"request_id": request_id, "content_hash": digest, "answer": answer}
+        connection.execute(self._insert, values)

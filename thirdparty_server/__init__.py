@@ -1,0 +1,1 @@
+"""Identities, bound accounts, payments and a double-entry ledger."""

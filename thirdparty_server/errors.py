@@ -1,0 +1,55 @@
+"""What this server refuses, with which status and in which words."""
+
+from grpc import StatusCode
+
+from tillmesh.runtime.errors import ErrorReason
+
+DOMAIN = "payment.tillmesh"
+
+
+class Reason(ErrorReason):
+    """Reasons of refusals."""
+
+    IDENTITY_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no identity {identity_id}.")
+    IDENTITY_EXISTS = (StatusCode.ALREADY_EXISTS, "There is an identity {identity_id} already; choose another id.")
+    ACCOUNT_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no account {account_id}.")
+    PAYMENT_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no payment {payment_id}.")
+    REFUND_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no refund {refund_id}.")
+    CURRENCY_MISMATCH = (
+        StatusCode.INVALID_ARGUMENT,
+        "Account {account_id} is kept in {currency}, the amount is in {wanted}; nothing is converted.",
+    )
+    PAYMENT_NOT_WAITING = (
+        StatusCode.FAILED_PRECONDITION,
+        "Payment {payment_id} is {state} and waits for nobody's confirmation.",
+    )
+    CONSENT_MISMATCH = (
+        StatusCode.FAILED_PRECONDITION,
+        "Payment {payment_id} is {amount} to store {store_id}, not what was confirmed; show it to the payer again.",
+    )
+    PAYMENT_NOT_CAPTURED = (
+        StatusCode.FAILED_PRECONDITION,
+        "Payment {payment_id} is {state}; only a captured payment is refunded.",
+    )
+    REFUND_EXCEEDS_PAYMENT = (
+        StatusCode.FAILED_PRECONDITION,
+        "Payment {payment_id} has {left} left to refund, {wanted} is more.",
+    )
+    RETURN_LIMIT_EXCEEDED = (
+        StatusCode.FAILED_PRECONDITION,
+        "Store {store_id} has {left} left of its limit for returns without a sale, {wanted} is more; "
+        "refund the sale's payment, or let the operator raise the limit.",
+    )
+    LIMIT_IN_USE = (
+        StatusCode.FAILED_PRECONDITION,
+        "Store {store_id} has given back {used} already; the limit can not be less.",
+    )
+
+
+# Reasons why a payment ends that are no errors (Payment.reason); those of the
+# order service (OrderPayment.reason) are passed on as they are.
+INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
+PAYER_TIMEOUT = "PAYER_TIMEOUT"
+PAYMENT_CANCELED = "PAYMENT_CANCELED"
+ORDER_UNREACHABLE = "ORDER_UNREACHABLE"
+SUPERSEDED = "SUPERSEDED"

@@ -1,0 +1,211 @@
+"""Payments: one function for each lettered step and RPC, each one transaction.
+
+Each takes the payment as it finds it and moves it by compare-and-set; what comes
+twice or late finds another state and changes nothing. The rules that are numbered
+here are explained in docs/protocol.md.
+"""
+
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from thirdparty_server import ledger, store
+from thirdparty_server.errors import INSUFFICIENT_FUNDS, PAYMENT_CANCELED, SUPERSEDED, Reason
+from thirdparty_server.lifecycle import PAYMENT, PaymentEvent, PaymentState
+from thirdparty_server.model import AccountRef, HistoryEntry, Lock, Payment, Purpose, Timing, store_sales, wallet
+from tillmesh.runtime.money import Money
+from tillmesh.runtime.telemetry import trace_id
+
+E = PaymentEvent
+
+
+def create_payment(
+    connection: Connection,
+    *,
+    payment_id: str,
+    order_id: str,
+    order_version: int,
+    payer_id: str,
+    amount: Money,
+    now_ms: int,
+) -> Payment:
+    """Step A: records the attempt before anything is asked of the order."""
+    identity = store.find_identity(connection, payer_id)
+    payment = Payment(
+        payment_id=payment_id,
+        order_id=order_id,
+        order_version=order_version,
+        payer_id=payer_id,
+        store_id="",
+        amount=amount,
+        confirm=identity is not None and identity.needs_confirmation(amount),
+        state=PAYMENT.initial,
+        reason="",
+        epoch=0,
+        hold_id=None,
+        confirm_deadline_ms=0,
+        refunded_minor=0,
+        event_count=1,
+        trace_id=trace_id.get(),
+        created_at_ms=now_ms,
+        updated_at_ms=now_ms,
+    )
+    store.insert_payment(connection, payment)
+    _record(connection, None, payment, "CREATED")
+    if identity is None:
+        return _advance(connection, payment, E.DECLINED, now_ms, reason=Reason.IDENTITY_NOT_FOUND.name)
+    if identity.currency != amount.currency:
+        return _advance(connection, payment, E.DECLINED, now_ms, reason=Reason.CURRENCY_MISMATCH.name)
+    return payment
+
+
+def get_payment(connection: Connection, payment_id: str) -> Payment:
+    """The payment as it is now."""
+    payment = store.find_payment(connection, payment_id)
+    if payment is None:
+        raise Reason.PAYMENT_NOT_FOUND(payment_id=payment_id)
+    return payment
+
+
+def record_lock(
+    connection: Connection, *, payment_id: str, lock: Lock, asked_at_ms: int, timing: Timing, now_ms: int
+) -> Payment:
+    """Step C: the order is locked; hold the money, or wait for the payer."""
+    payment = get_payment(connection, payment_id)
+    if payment.state is not PaymentState.PENDING:
+        return payment
+    for older in store.smaller_epochs(connection, payment.order_id, lock.epoch):  # rule 9
+        _end(connection, older, E.SUPERSEDED, SUPERSEDED, now_ms)
+    locked = replace(payment, epoch=lock.epoch, store_id=lock.store_id)
+    if payment.confirm:
+        deadline_ms = asked_at_ms + timing.window_ms(lock.remaining_ms)
+        waiting = replace(locked, confirm_deadline_ms=deadline_ms)
+        return _advance(connection, waiting, E.LOCKED_FOR_PAYER, now_ms)
+    return _hold_funds(connection, locked, now_ms)
+
+
+def confirm_payment(connection: Connection, *, payment_id: str, store_id: str, amount: Money, now_ms: int) -> Payment:
+    """The payer's yes: holds the money if it is for exactly this shop and amount, and in time."""
+    payment = get_payment(connection, payment_id)
+    if payment.state is not PaymentState.AWAITING_PAYER or now_ms >= payment.confirm_deadline_ms:
+        raise Reason.PAYMENT_NOT_WAITING(payment_id=payment_id, state=payment.state)
+    if (store_id, amount) != (payment.store_id, payment.amount):
+        raise Reason.CONSENT_MISMATCH(payment_id=payment_id, amount=payment.amount, store_id=payment.store_id)
+    return _hold_funds(connection, payment, now_ms)
+
+
+def give_up(connection: Connection, *, payment_id: str, event: PaymentEvent, reason: str, now_ms: int) -> Payment:
+    """Cancels or expires an attempt whose money is not held; final only once the order acknowledges (rule 8)."""
+    payment = get_payment(connection, payment_id)
+    if PAYMENT[payment.state, event].target is None:
+        return payment
+    return _advance(connection, payment, event, now_ms, reason=reason)
+
+
+def cancel_payment(connection: Connection, *, payment_id: str, now_ms: int) -> Payment:
+    """What a cancellation may do by itself; an AUTHORIZED payment is the order's to end (rule 5)."""
+    return give_up(connection, payment_id=payment_id, event=E.CANCELED, reason=PAYMENT_CANCELED, now_ms=now_ms)
+
+
+def capture(connection: Connection, *, payment_id: str, now_ms: int) -> Payment:
+    """Step E after a yes: posts the hold."""
+    payment = get_payment(connection, payment_id)
+    if payment.state is not PaymentState.AUTHORIZED:
+        return payment
+    assert payment.hold_id is not None
+    ledger.post(connection, payment.hold_id, _payer_account(payment), _store_account(payment), now_ms)
+    return _advance(connection, payment, E.ORDER_PAID, now_ms)
+
+
+def release(connection: Connection, *, payment_id: str, reason: str, now_ms: int) -> Payment:
+    """Step E after a no, and the end of every attempt given up: nothing was taken."""
+    payment = get_payment(connection, payment_id)
+    if PAYMENT[payment.state, E.ORDER_RELEASED].target is None:
+        return payment
+    return _end(connection, payment, E.ORDER_RELEASED, payment.reason or reason, now_ms)
+
+
+def refund_payment(connection: Connection, payment: Payment, *, refund_id: str, amount: Money, now_ms: int) -> None:
+    """Gives back part of a captured payment, never more than is left of it."""
+    if PAYMENT[payment.state, E.REFUNDED].target is None:
+        raise Reason.PAYMENT_NOT_CAPTURED(payment_id=payment.payment_id, state=payment.state)
+    left = Money(payment.amount.currency, payment.amount.minor - payment.refunded_minor)
+    if amount.currency != left.currency or amount.minor > left.minor or left.minor == 0:
+        raise Reason.REFUND_EXCEEDS_PAYMENT(payment_id=payment.payment_id, left=left, wanted=amount)
+    payer, shop = _payer_account(payment), _store_account(payment)
+    ledger.transfer(connection, shop, payer, amount, Purpose.REFUND, refund_id, now_ms)
+    refunded = replace(payment, refunded_minor=payment.refunded_minor + amount.minor)
+    _advance(connection, refunded, E.REFUNDED, now_ms, refund_id=refund_id, amount=amount)
+
+
+def _hold_funds(connection: Connection, payment: Payment, now_ms: int) -> Payment:
+    payer, shop = _payer_account(payment), _store_account(payment)
+    ledger.open_account(connection, shop)
+    try:
+        hold_id = ledger.hold(connection, payer, shop, payment.amount, Purpose.PAYMENT, payment.payment_id, now_ms)
+    except ledger.Overdrawn:
+        return _advance(connection, payment, E.DECLINED, now_ms, reason=INSUFFICIENT_FUNDS)
+    return _advance(connection, replace(payment, hold_id=hold_id), E.FUNDS_HELD, now_ms)
+
+
+def _end(connection: Connection, payment: Payment, event: PaymentEvent, reason: str, now_ms: int) -> Payment:
+    """Ends an attempt without taking money; gives back what it held."""
+    if payment.state is PaymentState.AUTHORIZED:
+        assert payment.hold_id is not None
+        ledger.void(connection, payment.hold_id, _payer_account(payment), now_ms)
+    return _advance(connection, payment, event, now_ms, reason=reason)
+
+
+def _advance(
+    connection: Connection,
+    payment: Payment,
+    event: PaymentEvent,
+    now_ms: int,
+    *,
+    reason: str = "",
+    refund_id: str = "",
+    amount: Money | None = None,
+) -> Payment:
+    """Moves a payment along its transition table and writes its history, in one.
+
+    `payment` has the state and history number that were read, and the other values as they shall be.
+    """
+    target = PAYMENT[payment.state, event].target
+    if target is None:
+        raise ValueError(f"payment {payment.payment_id}: {event} is not legal in {payment.state}")
+    moved = replace(payment, state=target, reason=reason, event_count=payment.event_count + 1, updated_at_ms=now_ms)
+    store.change_payment(connection, payment, moved)
+    _record(connection, payment, moved, event, refund_id=refund_id, amount=amount)
+    return moved
+
+
+def _record(
+    connection: Connection,
+    before: Payment | None,
+    after: Payment,
+    event: str,
+    refund_id: str = "",
+    amount: Money | None = None,
+) -> None:
+    entry = HistoryEntry(
+        payment_id=after.payment_id,
+        number=after.event_count,
+        event=event,
+        from_state=before.state if before else None,
+        to_state=after.state,
+        epoch=after.epoch,
+        reason=after.reason,
+        refund_id=refund_id,
+        amount=amount or after.amount,
+        trace_id=trace_id.get(),
+        at_ms=after.updated_at_ms,
+    )
+    store.insert_history(connection, entry)
+
+
+def _payer_account(payment: Payment) -> AccountRef:
+    return wallet(payment.payer_id, payment.amount.currency)
+
+
+def _store_account(payment: Payment) -> AccountRef:
+    return store_sales(payment.store_id, payment.amount.currency)

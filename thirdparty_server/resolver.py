@@ -1,0 +1,174 @@
+"""Drives each payment to its end, from whatever state it is recorded in (rule 13)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from thirdparty_server import operations, store
+from thirdparty_server.errors import ORDER_UNREACHABLE, PAYER_TIMEOUT
+from thirdparty_server.lifecycle import PaymentEvent, PaymentState
+from thirdparty_server.model import Lock, Payment, Timing
+from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.order.v1 import order_service_pb2 as orders_api
+from tillmesh.runtime.clock import Clock
+from tillmesh.runtime.convert import from_duration, to_duration, to_money
+from tillmesh.runtime.database import Database
+from tillmesh.runtime.driver import Progress
+from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.peers import Peer
+from tillmesh.runtime.telemetry import trace_id
+
+if TYPE_CHECKING:  # the generated module has it in its types alone
+    from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceAsyncStub
+
+FRESH_MS = 1_000
+"""A payment that changed less than this ago is being driven by the call that changed it."""
+
+Verdict = order_pb2.OrderPayment
+NO = (Verdict.STATE_RELEASED, Verdict.STATE_REFUSED)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Orders:
+    """The order service, as the payment server calls it."""
+
+    stub: "OrderServiceAsyncStub"
+    peer: Peer
+
+    async def lock(self, payment: Payment, lease_ms: int) -> Verdict:
+        """Asks for the lock."""
+        request = orders_api.LockOrderRequest(
+            payment_id=payment.payment_id,
+            order_id=payment.order_id,
+            payer_id=payment.payer_id,
+            order_version=payment.order_version,
+            amount=to_money(payment.amount),
+            lease=to_duration(lease_ms),
+        )
+        return await self.peer.call(self.stub.LockOrder, request)
+
+    async def complete(self, payment: Payment) -> Verdict:
+        """Asks whether the order takes the payment."""
+        request = orders_api.CompleteOrderPaymentRequest(
+            payment_id=payment.payment_id, order_id=payment.order_id, epoch=payment.epoch
+        )
+        return await self.peer.call(self.stub.CompleteOrderPayment, request)
+
+    async def cancel(self, payment: Payment) -> Verdict:
+        """Ends the attempt at the order."""
+        request = orders_api.CancelOrderPaymentRequest(payment_id=payment.payment_id, order_id=payment.order_id)
+        return await self.peer.call(self.stub.CancelOrderPayment, request)
+
+
+class PaymentResolver:
+    """Takes the next step of a payment. Only a verdict in the body of an answer is a no (rule 5)."""
+
+    def __init__(self, database: Database, orders: Orders, clock: Clock, timing: Timing) -> None:
+        self._database = database
+        self._orders = orders
+        self._clock = clock
+        self._timing = timing
+
+    async def due(self) -> Sequence[str]:
+        """Payments that nobody is driving on."""
+        now_ms = self._clock.now_ms()
+        return await self._database.run(lambda connection: store.due_payments(connection, now_ms, FRESH_MS))
+
+    async def step(self, payment_id: str) -> Progress:
+        """One step from the recorded state."""
+        payment = await self._database.run(lambda connection: operations.get_payment(connection, payment_id))
+        trace_id.set(payment.trace_id)
+        match payment.state:
+            case PaymentState.PENDING:
+                return await self._lock(payment)
+            case PaymentState.AWAITING_PAYER:
+                return await self._await_payer(payment)
+            case PaymentState.AUTHORIZED:
+                return await self._complete(payment)
+            case PaymentState.RELEASING:
+                return await self._release(payment)
+            case PaymentState.CAPTURED | PaymentState.VOIDED:
+                return Progress.DONE
+
+    async def _lock(self, payment: Payment) -> Progress:
+        asked_at_ms = self._clock.now_ms()
+        if asked_at_ms >= payment.created_at_ms + self._timing.lock_patience_ms:
+            return await self._expire(payment, ORDER_UNREACHABLE)
+        verdict = await self._orders.lock(payment, self._timing.lease_ms(payment.confirm))
+        if verdict.state in NO:
+            return await self._end(payment, verdict)
+        if verdict.state != Verdict.STATE_HELD:
+            return self._puzzled(payment, verdict)
+        lock = Lock(verdict.epoch, verdict.store_id, from_duration(verdict.lease_remaining))
+        now_ms = self._clock.now_ms()
+        moved = await self._database.run(
+            lambda connection: operations.record_lock(
+                connection,
+                payment_id=payment.payment_id,
+                lock=lock,
+                asked_at_ms=asked_at_ms,
+                timing=self._timing,
+                now_ms=now_ms,
+            )
+        )
+        log.info("order_locked", payment_id=moved.payment_id, order_id=moved.order_id, epoch=lock.epoch)
+        return Progress.STEPPED
+
+    async def _await_payer(self, payment: Payment) -> Progress:
+        if self._clock.now_ms() < payment.confirm_deadline_ms:
+            return Progress.DONE
+        return await self._expire(payment, PAYER_TIMEOUT)
+
+    async def _complete(self, payment: Payment) -> Progress:
+        verdict = await self._orders.complete(payment)
+        if verdict.state == Verdict.STATE_PAID:
+            now_ms = self._clock.now_ms()
+            await self._database.run(
+                lambda connection: operations.capture(connection, payment_id=payment.payment_id, now_ms=now_ms)
+            )
+            log.info("captured", payment_id=payment.payment_id, order_id=payment.order_id)
+            return Progress.STEPPED
+        if verdict.state in NO:
+            return await self._end(payment, verdict)
+        return self._puzzled(payment, verdict)
+
+    async def _release(self, payment: Payment) -> Progress:
+        try:
+            verdict = await self._orders.cancel(payment)
+        except Refusal as refusal:
+            # The id belongs to another order there, so it can never lock this one.
+            if refusal.reason != CommonReason.REQUEST_ID_REUSED.name:
+                raise
+            verdict = Verdict(state=Verdict.STATE_REFUSED, reason=refusal.reason)
+        if verdict.state in NO:
+            return await self._end(payment, verdict)
+        return self._puzzled(payment, verdict)
+
+    async def _expire(self, payment: Payment, reason: str) -> Progress:
+        now_ms = self._clock.now_ms()
+        await self._database.run(
+            lambda connection: operations.give_up(
+                connection, payment_id=payment.payment_id, event=PaymentEvent.EXPIRED, reason=reason, now_ms=now_ms
+            )
+        )
+        return Progress.STEPPED
+
+    async def _end(self, payment: Payment, verdict: Verdict) -> Progress:
+        now_ms = self._clock.now_ms()
+        ended = await self._database.run(
+            lambda connection: operations.release(
+                connection, payment_id=payment.payment_id, reason=verdict.reason, now_ms=now_ms
+            )
+        )
+        log.info("voided", payment_id=ended.payment_id, order_id=ended.order_id, reason=ended.reason)
+        return Progress.STEPPED
+
+    def _puzzled(self, payment: Payment, verdict: Verdict) -> Progress:
+        """An answer that the protocol does not know: not a no, so it is asked again."""
+        state = Verdict.State.Name(verdict.state)
+        log.error("unexpected_verdict", payment_id=payment.payment_id, payment_state=payment.state, verdict=state)
+        return Progress.WAITING

@@ -1,0 +1,71 @@
+"""Wiring; `python -m thirdparty_server` starts it."""
+
+import sys
+
+from pydantic import Field
+
+from thirdparty_server.account_servicer import AccountServicer, IdentityServicer
+from thirdparty_server.errors import DOMAIN
+from thirdparty_server.model import Timing
+from thirdparty_server.resolver import Orders, PaymentResolver
+from thirdparty_server.servicer import PaymentServicer, RefundServicer
+from thirdparty_server.tables import METADATA
+from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
+from tillmesh.runtime.clock import SystemClock
+from tillmesh.runtime.database import Database
+from tillmesh.runtime.driver import Driver
+from tillmesh.runtime.ids import SYSTEM_RNG
+from tillmesh.runtime.peers import Peer, open_channel
+from tillmesh.runtime.server import Wiring, run
+from tillmesh.runtime.settings import ServerSettings, load_settings
+
+
+class PaymentSettings(ServerSettings, cli_prog_name="thirdparty_server", env_prefix="TILLMESH_PAYMENT_"):
+    """Identities, accounts and payments. Each flag may also be set as TILLMESH_PAYMENT_NAME."""
+
+    listen: str = Field("127.0.0.1:7002", description="address to serve on; port 0 takes a free one")
+    database_url: str = Field("sqlite:///thirdparty_server.db", description="this server's own database")
+    orders: str = Field("127.0.0.1:7001", description="address of the order service")
+    payer_window_s: float = Field(90, gt=0, description="how long a payer may take to confirm, in seconds")
+    lease_margin_s: float = Field(10, gt=0, description="by how much the order's lock outlasts that, in seconds")
+    instant_lease_s: float = Field(30, gt=0, description="lock of a payment that nobody confirms, in seconds")
+    lock_patience_s: float = Field(30, gt=0, description="how long to try to lock an order, in seconds")
+    return_limit_minor: int = Field(
+        50_000, ge=0, description="what a store may give back without a sale, in minor units, until its limit is set"
+    )
+
+    def timing(self) -> Timing:
+        """The same in milliseconds."""
+        return Timing(
+            payer_window_ms=int(self.payer_window_s * 1000),
+            lease_margin_ms=int(self.lease_margin_s * 1000),
+            instant_lease_ms=int(self.instant_lease_s * 1000),
+            lock_patience_ms=int(self.lock_patience_s * 1000),
+        )
+
+
+async def wire(settings: PaymentSettings) -> Wiring:
+    """Puts the service together."""
+    database, clock = Database(settings.database_url, METADATA), SystemClock()
+    channel = open_channel(settings.orders)
+    orders = Orders(OrderServiceStub(channel), Peer())
+    resolver = PaymentResolver(database, orders, clock, settings.timing())
+    driver = Driver(resolver.step, SYSTEM_RNG)
+    api = "tillmesh.api.payment.v1"
+    return Wiring(
+        domain=DOMAIN,
+        servicers={
+            f"{api}.PaymentService": PaymentServicer(database, driver, orders, clock),
+            f"{api}.RefundService": RefundServicer(database, driver, clock, settings.return_limit_minor),
+            f"{api}.IdentityService": IdentityServicer(database, clock),
+            f"{api}.AccountService": AccountServicer(database, clock),
+        },
+        loops=[lambda: driver.resume(resolver.due)],
+        on_stop=[driver.stop, channel.close, database.close],
+    )
+
+
+def main() -> None:
+    """Starts the server with the flags of the command line."""
+    settings = load_settings(PaymentSettings, sys.argv[1:])
+    run("thirdparty_server", settings, lambda: wire(settings))

@@ -1,0 +1,277 @@
+"""Payments and refunds: protobuf to model and back, nothing else."""
+
+from sqlalchemy import Connection
+
+from thirdparty_server import account_operations, operations, store
+from thirdparty_server.errors import Reason
+from thirdparty_server.lifecycle import PaymentState
+from thirdparty_server.model import HistoryEntry, Payment, Refund
+from thirdparty_server.resolver import Orders
+from thirdparty_server.tables import REQUESTS
+from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
+from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
+from tillmesh.runtime.clock import Clock
+from tillmesh.runtime.convert import state_names, to_money, to_timestamp
+from tillmesh.runtime.database import Database
+from tillmesh.runtime.deadlines import remaining_s
+from tillmesh.runtime.driver import Driver
+from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.fields import Fields
+from tillmesh.runtime.money import Money
+from tillmesh.runtime.paging import Page
+from tillmesh.runtime.peers import Unanswered
+
+NOTE_MAX = 256
+SETTLE_S = 10.0
+ANSWER_MARGIN_S = 0.25
+"""Kept of the caller's deadline for the way of the answer."""
+
+
+class PaymentServicer:
+    """tillmesh.api.payment.v1.PaymentService."""
+
+    def __init__(self, database: Database, driver: Driver, orders: Orders, clock: Clock) -> None:
+        self._database = database
+        self._driver = driver
+        self._orders = orders
+        self._clock = clock
+
+    async def CreatePayment(self, request: payments_api.CreatePaymentRequest) -> payments_api.Payment:
+        """Pays an order."""
+        fields = Fields()
+        fields.identifier("request_id", request.request_id)
+        fields.identifier("order_id", request.order_id)
+        fields.positive("order_version", request.order_version)
+        fields.identifier("payer_id", request.payer_id)
+        amount = fields.money("amount", request.amount)
+        fields.check()
+        now_ms = self._clock.now_ms()
+
+        def record(connection: Connection) -> Payment:
+            if not REQUESTS.first(connection, request):
+                return operations.get_payment(connection, request.request_id)
+            return operations.create_payment(
+                connection,
+                payment_id=request.request_id,
+                order_id=request.order_id,
+                order_version=request.order_version,
+                payer_id=request.payer_id,
+                amount=amount,
+                now_ms=now_ms,
+            )
+
+        payment = await self._database.run(record)
+        return await self._settled(payment)
+
+    async def GetPayment(self, request: payments_api.GetPaymentRequest) -> payments_api.Payment:
+        """Reads one payment."""
+        return _payment(await self._get(request.payment_id))
+
+    async def ListPayments(self, request: payments_api.ListPaymentsRequest) -> payments_api.ListPaymentsResponse:
+        """Lists payments, newest first."""
+        states = [PaymentState(name) for name in state_names(payments_api.Payment.State, request.states)]
+        filters = [request.order_id, request.payer_id, request.store_id, states]
+        page = Page[Payment](request.page_size, request.page_token, filters, [int, str])
+        rows = await self._database.run(
+            lambda connection: store.list_payments(
+                connection,
+                order_id=request.order_id,
+                payer_id=request.payer_id,
+                store_id=request.store_id,
+                states=states,
+                before=page.after,
+                at_most=page.at_most,
+            )
+        )
+        shown, token = page.cut(rows, lambda payment: [payment.created_at_ms, payment.payment_id])
+        return payments_api.ListPaymentsResponse(
+            payments=[_payment(payment) for payment in shown], next_page_token=token
+        )
+
+    async def ConfirmPayment(self, request: payments_api.ConfirmPaymentRequest) -> payments_api.Payment:
+        """The payer's yes."""
+        fields = Fields()
+        fields.identifier("request_id", request.request_id)
+        fields.identifier("store_id", request.store_id)
+        amount = fields.money("amount", request.amount)
+        fields.check()
+        now_ms = self._clock.now_ms()
+
+        def confirm(connection: Connection) -> Payment:
+            if not REQUESTS.first(connection, request):
+                return operations.get_payment(connection, request.payment_id)
+            return operations.confirm_payment(
+                connection, payment_id=request.payment_id, store_id=request.store_id, amount=amount, now_ms=now_ms
+            )
+
+        payment = await self._database.run(confirm)
+        return await self._settled(payment)
+
+    async def CancelPayment(self, request: payments_api.CancelPaymentRequest) -> payments_api.Payment:
+        """Ends an attempt unless its order is paid."""
+        fields = Fields()
+        fields.identifier("request_id", request.request_id)
+        fields.check()
+        now_ms = self._clock.now_ms()
+
+        def cancel(connection: Connection) -> Payment:
+            REQUESTS.first(connection, request)
+            return operations.cancel_payment(connection, payment_id=request.payment_id, now_ms=now_ms)
+
+        payment = await self._database.run(cancel)
+        if payment.state is PaymentState.AUTHORIZED:
+            try:
+                await self._orders.cancel(payment)
+            except (Unanswered, Refusal):
+                return _payment(payment)  # the order has not decided; the payment is driven on
+        return await self._settled(payment)
+
+    async def ListPaymentEvents(
+        self, request: payments_api.ListPaymentEventsRequest
+    ) -> payments_api.ListPaymentEventsResponse:
+        """Lists a payment's history."""
+        page = Page[HistoryEntry](request.page_size, request.page_token, [request.payment_id], [int])
+
+        def read(connection: Connection) -> list[HistoryEntry]:
+            operations.get_payment(connection, request.payment_id)
+            after = page.after[0] if page.after else 0
+            return store.list_history(connection, request.payment_id, after, page.at_most)
+
+        shown, token = page.cut(await self._database.run(read), lambda entry: [entry.number])
+        return payments_api.ListPaymentEventsResponse(events=[_event(entry) for entry in shown], next_page_token=token)
+
+    async def _get(self, payment_id: str) -> Payment:
+        return await self._database.run(lambda connection: operations.get_payment(connection, payment_id))
+
+    async def _settled(self, payment: Payment) -> payments_api.Payment:
+        """Drives the payment on and answers with what it came to within the caller's deadline."""
+        await self._driver.settle(payment.payment_id, remaining_s(SETTLE_S) - ANSWER_MARGIN_S)
+        return _payment(await self._get(payment.payment_id))
+
+
+class RefundServicer:
+    """tillmesh.api.payment.v1.RefundService."""
+
+    def __init__(self, database: Database, driver: Driver, clock: Clock, default_return_limit_minor: int) -> None:
+        self._database = database
+        self._driver = driver
+        self._clock = clock
+        self._default_return_limit_minor = default_return_limit_minor
+
+    async def CreateRefund(self, request: refunds_api.CreateRefundRequest) -> refunds_api.Refund:
+        """Gives money back."""
+        of_payment = bool(request.payment_id)
+        everything = of_payment and not request.HasField("amount")
+        fields = Fields()
+        fields.identifier("request_id", request.request_id)
+        fields.identifier("store_id", request.store_id, optional=of_payment)
+        fields.identifier("payer_id", request.payer_id, optional=of_payment)
+        amount = Money("", 0) if everything else fields.money("amount", request.amount)
+        fields.text("note", request.note, length_max=NOTE_MAX)
+        fields.check()
+        now_ms = self._clock.now_ms()
+        refund = Refund(
+            refund_id=request.request_id,
+            payment_id=request.payment_id,
+            store_id=request.store_id,
+            payer_id=request.payer_id,
+            amount=amount,
+            note=request.note,
+            created_at_ms=now_ms,
+        )
+
+        def create(connection: Connection) -> Refund:
+            if of_payment:
+                return account_operations.create_refund(connection, refund=refund, everything=everything, now_ms=now_ms)
+            limit_minor = self._default_return_limit_minor
+            return account_operations.create_return(
+                connection, refund=refund, default_limit_minor=limit_minor, now_ms=now_ms
+            )
+
+        async def run() -> refunds_api.Refund:
+            return await self._database.run(
+                lambda connection: REQUESTS.once(
+                    connection, request, refunds_api.Refund, lambda: _refund(create(connection))
+                )
+            )
+
+        try:
+            return await run()
+        except Refusal as refusal:
+            if refusal.reason != Reason.PAYMENT_NOT_CAPTURED.name:
+                raise
+        # The order may be paid and only the capture be missing: take that step first.
+        await self._driver.settle(request.payment_id, remaining_s(SETTLE_S) - ANSWER_MARGIN_S)
+        return await run()
+
+    async def GetRefund(self, request: refunds_api.GetRefundRequest) -> refunds_api.Refund:
+        """Reads one refund."""
+        refund = await self._database.run(
+            lambda connection: account_operations.get_refund(connection, request.refund_id)
+        )
+        return _refund(refund)
+
+    async def ListRefunds(self, request: refunds_api.ListRefundsRequest) -> refunds_api.ListRefundsResponse:
+        """Lists refunds, newest first."""
+        filters = [request.payment_id, request.payer_id, request.store_id]
+        page = Page[Refund](request.page_size, request.page_token, filters, [int, str])
+        rows = await self._database.run(
+            lambda connection: store.list_refunds(
+                connection,
+                payment_id=request.payment_id,
+                payer_id=request.payer_id,
+                store_id=request.store_id,
+                before=page.after,
+                at_most=page.at_most,
+            )
+        )
+        shown, token = page.cut(rows, lambda refund: [refund.created_at_ms, refund.refund_id])
+        return refunds_api.ListRefundsResponse(refunds=[_refund(refund) for refund in shown], next_page_token=token)
+
+
+def _payment(payment: Payment) -> payments_api.Payment:
+    message = payments_api.Payment(
+        payment_id=payment.payment_id,
+        order_id=payment.order_id,
+        order_version=payment.order_version,
+        payer_id=payment.payer_id,
+        store_id=payment.store_id,
+        amount=to_money(payment.amount),
+        state=payments_api.Payment.State.Value(f"STATE_{payment.state}"),
+        reason=payment.reason,
+        epoch=payment.epoch,
+        refunded=to_money(Money(payment.amount.currency, payment.refunded_minor)),
+        create_time=to_timestamp(payment.created_at_ms),
+        update_time=to_timestamp(payment.updated_at_ms),
+    )
+    if payment.state is PaymentState.AWAITING_PAYER:
+        message.confirm_deadline.CopyFrom(to_timestamp(payment.confirm_deadline_ms))
+    return message
+
+
+def _event(entry: HistoryEntry) -> payments_api.PaymentEvent:
+    return payments_api.PaymentEvent(
+        payment_id=entry.payment_id,
+        number=entry.number,
+        event=entry.event,
+        from_state=payments_api.Payment.State.Value(f"STATE_{entry.from_state or 'UNSPECIFIED'}"),
+        to_state=payments_api.Payment.State.Value(f"STATE_{entry.to_state}"),
+        epoch=entry.epoch,
+        reason=entry.reason,
+        refund_id=entry.refund_id,
+        amount=to_money(entry.amount),
+        trace_id=entry.trace_id,
+        event_time=to_timestamp(entry.at_ms),
+    )
+
+
+def _refund(refund: Refund) -> refunds_api.Refund:
+    return refunds_api.Refund(
+        refund_id=refund.refund_id,
+        payment_id=refund.payment_id,
+        store_id=refund.store_id,
+        payer_id=refund.payer_id,
+        amount=to_money(refund.amount),
+        note=refund.note,
+        create_time=to_timestamp(refund.created_at_ms),
+    )

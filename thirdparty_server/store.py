@@ -1,0 +1,279 @@
+"""Queries. A change of a payment is compare-and-set on its state and history number."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, bindparam, insert, or_, select, tuple_, update
+
+from thirdparty_server.lifecycle import FINAL, PaymentState
+from thirdparty_server.model import HistoryEntry, Identity, Payment, Refund, wallet
+from thirdparty_server.tables import identities, payment_history, payments, refunds
+from tillmesh.runtime.database import require_one_row
+from tillmesh.runtime.money import Money
+
+Newest = Sequence[Any] | None
+"""Where a page of a newest-first list starts: (created_at_ms, id) of the row before it."""
+
+_FIND_IDENTITY = select(identities).where(identities.c.identity_id == bindparam("key"))
+_INSERT_IDENTITY = insert(identities)
+_FIND_PAYMENT = select(payments).where(payments.c.payment_id == bindparam("key"))
+_INSERT_PAYMENT = insert(payments)
+_CHANGE_PAYMENT = update(payments).where(
+    payments.c.payment_id == bindparam("key"),
+    payments.c.state == bindparam("state_read"),
+    payments.c.event_count == bindparam("event_count_read"),
+)
+_INSERT_HISTORY = insert(payment_history)
+_SMALLER_EPOCHS = select(payments).where(
+    payments.c.order_id == bindparam("key"),
+    payments.c.epoch > 0,
+    payments.c.epoch < bindparam("granted"),
+    payments.c.state.not_in(FINAL),
+)
+_DUE = select(payments.c.payment_id).where(
+    payments.c.state.not_in(FINAL),
+    payments.c.updated_at_ms <= bindparam("not_fresh_ms"),
+    or_(payments.c.state != PaymentState.AWAITING_PAYER, payments.c.confirm_deadline_ms <= bindparam("now_ms")),
+)
+_FIND_REFUND = select(refunds).where(refunds.c.refund_id == bindparam("key"))
+_INSERT_REFUND = insert(refunds)
+
+
+def find_identity(connection: Connection, identity_id: str) -> Identity | None:
+    """The identity of that id."""
+    row = connection.execute(_FIND_IDENTITY, {"key": identity_id}).mappings().one_or_none()
+    return None if row is None else _identity(row)
+
+
+def insert_identity(connection: Connection, identity: Identity) -> None:
+    """Registers an identity; its account must be open."""
+    values = {
+        "identity_id": identity.identity_id,
+        "display_name": identity.display_name,
+        "currency": identity.currency,
+        "account_id": wallet(identity.identity_id, identity.currency).account_id,
+        "instant_limit_minor": identity.instant_limit_minor,
+        "created_at_ms": identity.created_at_ms,
+    }
+    connection.execute(_INSERT_IDENTITY, values)
+
+
+def change_identity(connection: Connection, identity: Identity) -> None:
+    """Replaces display name and instant limit."""
+    change = (
+        update(identities)
+        .where(identities.c.identity_id == identity.identity_id)
+        .values(display_name=identity.display_name, instant_limit_minor=identity.instant_limit_minor)
+    )
+    require_one_row(connection.execute(change))
+
+
+def list_identities(connection: Connection, after_id: str, at_most: int) -> list[Identity]:
+    """Identities by id, those after the given one."""
+    query = select(identities).where(identities.c.identity_id > after_id)
+    query = query.order_by(identities.c.identity_id).limit(at_most)
+    return [_identity(row) for row in connection.execute(query).mappings()]
+
+
+def find_payment(connection: Connection, payment_id: str) -> Payment | None:
+    """The payment of that id."""
+    row = connection.execute(_FIND_PAYMENT, {"key": payment_id}).mappings().one_or_none()
+    return None if row is None else _payment(row)
+
+
+def insert_payment(connection: Connection, payment: Payment) -> None:
+    """Records a payment."""
+    connection.execute(_INSERT_PAYMENT, _payment_values(payment))
+
+
+def change_payment(connection: Connection, before: Payment, after: Payment) -> None:
+    """Replaces `before` by `after` if nobody changed it since it was read; else CONCURRENT_CHANGE."""
+    guard = {"key": before.payment_id, "state_read": before.state, "event_count_read": before.event_count}
+    require_one_row(connection.execute(_CHANGE_PAYMENT, guard | _payment_values(after)))
+
+
+def smaller_epochs(connection: Connection, order_id: str, granted: int) -> list[Payment]:
+    """Unfinished payments of an order with a recorded epoch below the one granted now."""
+    rows = connection.execute(_SMALLER_EPOCHS, {"key": order_id, "granted": granted}).mappings()
+    return [_payment(row) for row in rows]
+
+
+def due_payments(connection: Connection, now_ms: int, fresh_ms: int) -> list[str]:
+    """Ids of payments that are neither final nor fresh, nor waiting for a payer who still has time."""
+    return list(connection.execute(_DUE, {"now_ms": now_ms, "not_fresh_ms": now_ms - fresh_ms}).scalars())
+
+
+def list_payments(
+    connection: Connection,
+    *,
+    order_id: str,
+    payer_id: str,
+    store_id: str,
+    states: Sequence[PaymentState],
+    before: Newest,
+    at_most: int,
+) -> list[Payment]:
+    """Payments newest first."""
+    filters = {"order_id": order_id, "payer_id": payer_id, "store_id": store_id}
+    extra = [payments.c.state.in_(states)] if states else []
+    rows = _newest(connection, payments, payments.c.payment_id, filters, extra, before, at_most)
+    return [_payment(row) for row in rows]
+
+
+def insert_history(connection: Connection, entry: HistoryEntry) -> None:
+    """Adds a row that is never changed."""
+    values = {
+        "payment_id": entry.payment_id,
+        "number": entry.number,
+        "event": entry.event,
+        "from_state": entry.from_state,
+        "to_state": entry.to_state,
+        "epoch": entry.epoch,
+        "reason": entry.reason,
+        "refund_id": entry.refund_id,
+        "currency": entry.amount.currency,
+        "amount_minor": entry.amount.minor,
+        "trace_id": entry.trace_id,
+        "at_ms": entry.at_ms,
+    }
+    connection.execute(_INSERT_HISTORY, values)
+
+
+def list_history(connection: Connection, payment_id: str, after_number: int, at_most: int) -> list[HistoryEntry]:
+    """A payment's history, oldest first."""
+    query = (
+        select(payment_history)
+        .where(payment_history.c.payment_id == payment_id, payment_history.c.number > after_number)
+        .order_by(payment_history.c.number)
+        .limit(at_most)
+    )
+    return [_history(row) for row in connection.execute(query).mappings()]
+
+
+def find_refund(connection: Connection, refund_id: str) -> Refund | None:
+    """The refund of that id."""
+    row = connection.execute(_FIND_REFUND, {"key": refund_id}).mappings().one_or_none()
+    return None if row is None else _refund(row)
+
+
+def insert_refund(connection: Connection, refund: Refund) -> None:
+    """Records a refund."""
+    values = {
+        "refund_id": refund.refund_id,
+        "payment_id": refund.payment_id,
+        "store_id": refund.store_id,
+        "payer_id": refund.payer_id,
+        "currency": refund.amount.currency,
+        "amount_minor": refund.amount.minor,
+        "note": refund.note,
+        "created_at_ms": refund.created_at_ms,
+    }
+    connection.execute(_INSERT_REFUND, values)
+
+
+def list_refunds(
+    connection: Connection, *, payment_id: str, payer_id: str, store_id: str, before: Newest, at_most: int
+) -> list[Refund]:
+    """Refunds newest first."""
+    filters = {"payment_id": payment_id, "payer_id": payer_id, "store_id": store_id}
+    rows = _newest(connection, refunds, refunds.c.refund_id, filters, [], before, at_most)
+    return [_refund(row) for row in rows]
+
+
+def _newest(
+    connection: Connection,
+    table: Table,
+    key: ColumnElement[Any],
+    filters: dict[str, str],
+    extra: Sequence[ColumnElement[bool]],
+    before: Newest,
+    at_most: int,
+) -> Sequence[RowMapping]:
+    query = select(table).order_by(table.c.created_at_ms.desc(), key.desc()).limit(at_most)
+    query = query.where(*(table.c[name] == value for name, value in filters.items() if value), *extra)
+    if before:
+        query = query.where(tuple_(table.c.created_at_ms, key) < tuple(before))
+    return connection.execute(query).mappings().all()
+
+
+def _payment_values(payment: Payment) -> dict[str, Any]:
+    return {
+        "payment_id": payment.payment_id,
+        "order_id": payment.order_id,
+        "order_version": payment.order_version,
+        "payer_id": payment.payer_id,
+        "store_id": payment.store_id,
+        "currency": payment.amount.currency,
+        "amount_minor": payment.amount.minor,
+        "confirm": payment.confirm,
+        "state": payment.state,
+        "reason": payment.reason,
+        "epoch": payment.epoch,
+        "hold_id": payment.hold_id,
+        "confirm_deadline_ms": payment.confirm_deadline_ms,
+        "refunded_minor": payment.refunded_minor,
+        "event_count": payment.event_count,
+        "trace_id": payment.trace_id,
+        "created_at_ms": payment.created_at_ms,
+        "updated_at_ms": payment.updated_at_ms,
+    }
+
+
+def _payment(row: RowMapping) -> Payment:
+    return Payment(
+        payment_id=row["payment_id"],
+        order_id=row["order_id"],
+        order_version=row["order_version"],
+        payer_id=row["payer_id"],
+        store_id=row["store_id"],
+        amount=Money(row["currency"], row["amount_minor"]),
+        confirm=row["confirm"],
+        state=PaymentState(row["state"]),
+        reason=row["reason"],
+        epoch=row["epoch"],
+        hold_id=row["hold_id"],
+        confirm_deadline_ms=row["confirm_deadline_ms"],
+        refunded_minor=row["refunded_minor"],
+        event_count=row["event_count"],
+        trace_id=row["trace_id"],
+        created_at_ms=row["created_at_ms"],
+        updated_at_ms=row["updated_at_ms"],
+    )
+
+
+def _identity(row: RowMapping) -> Identity:
+    return Identity(
+        identity_id=row["identity_id"],
+        display_name=row["display_name"],
+        currency=row["currency"],
+        instant_limit_minor=row["instant_limit_minor"],
+        created_at_ms=row["created_at_ms"],
+    )
+
+
+def _history(row: RowMapping) -> HistoryEntry:
+    return HistoryEntry(
+        payment_id=row["payment_id"],
+        number=row["number"],
+        event=row["event"],
+        from_state=row["from_state"] and PaymentState(row["from_state"]),
+        to_state=PaymentState(row["to_state"]),
+        epoch=row["epoch"],
+        reason=row["reason"],
+        refund_id=row["refund_id"],
+        amount=Money(row["currency"], row["amount_minor"]),
+        trace_id=row["trace_id"],
+        at_ms=row["at_ms"],
+    )
+
+
+def _refund(row: RowMapping) -> Refund:
+    return Refund(
+        refund_id=row["refund_id"],
+        payment_id=row["payment_id"],
+        store_id=row["store_id"],
+        payer_id=row["payer_id"],
+        amount=Money(row["currency"], row["amount_minor"]),
+        note=row["note"],
+        created_at_ms=row["created_at_ms"],
+    )

@@ -1,0 +1,173 @@
+"""The tables, and what the database itself refuses whatever the code does."""
+
+from sqlalchemy import (
+    DDL,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    event,
+)
+
+from thirdparty_server.lifecycle import FINAL, PaymentState
+from thirdparty_server.model import AccountKind, Phase, Purpose
+from tillmesh.runtime.database import one_of
+from tillmesh.runtime.requests import RequestLog
+
+METADATA = MetaData()
+REQUESTS = RequestLog(METADATA)
+
+
+def _append_only(table: Table) -> None:
+    """Lets the database refuse every UPDATE and DELETE of a table."""
+    for verb in ("UPDATE", "DELETE"):
+        trigger = DDL(  # type: ignore[no-untyped-call]
+            f"CREATE TRIGGER {table.name}_no_{verb.lower()} BEFORE {verb} ON {table.name} "
+            f"BEGIN SELECT RAISE(ABORT, '{table.name} is append-only'); END"
+        )
+        event.listen(table, "after_create", trigger.execute_if(dialect="sqlite"))
+
+
+accounts = Table(
+    "accounts",
+    METADATA,
+    Column("account_id", String, primary_key=True),
+    Column("kind", String, one_of("kind", AccountKind), nullable=False),
+    Column("currency", String, nullable=False),
+    Column("credit_limit_minor", BigInteger),
+    Column("posted_minor", BigInteger, nullable=False),
+    Column("held_minor", BigInteger, CheckConstraint("held_minor >= 0"), nullable=False),
+    UniqueConstraint("account_id", "currency"),
+    CheckConstraint("posted_minor - held_minor >= -credit_limit_minor", name="within_limit"),
+    CheckConstraint(
+        "credit_limit_minor IS NOT NULL OR (posted_minor = 0 AND held_minor = 0)", name="only_guarded_keep_balance"
+    ),
+)
+
+# One debit, one credit, one currency, one amount above zero: an unbalanced
+# transfer can not be written down.
+transfers = Table(
+    "transfers",
+    METADATA,
+    # SQLite counts up by itself only in a column that is called INTEGER.
+    Column("transfer_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("phase", String, one_of("phase", Phase), nullable=False),
+    Column("debit_account_id", String, nullable=False),
+    Column("credit_account_id", String, nullable=False),
+    Column("currency", String, nullable=False),
+    Column("amount_minor", BigInteger, CheckConstraint("amount_minor > 0"), nullable=False),
+    Column("hold_id", BigInteger, unique=True),
+    Column("purpose", String, one_of("purpose", Purpose), nullable=False),
+    Column("reference", String, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    CheckConstraint("debit_account_id <> credit_account_id", name="two_accounts"),
+    CheckConstraint("(hold_id IS NOT NULL) = (phase IN ('POST', 'VOID'))", name="post_and_void_end_a_hold"),
+    UniqueConstraint("purpose", "reference", "phase", name="once"),
+    ForeignKeyConstraint(["debit_account_id", "currency"], ["accounts.account_id", "accounts.currency"]),
+    ForeignKeyConstraint(["credit_account_id", "currency"], ["accounts.account_id", "accounts.currency"]),
+    # What ends a hold is that hold to the penny, between the same two accounts.
+    UniqueConstraint("transfer_id", "debit_account_id", "credit_account_id", "currency", "amount_minor"),
+    ForeignKeyConstraint(
+        ["hold_id", "debit_account_id", "credit_account_id", "currency", "amount_minor"],
+        [
+            "transfers.transfer_id",
+            "transfers.debit_account_id",
+            "transfers.credit_account_id",
+            "transfers.currency",
+            "transfers.amount_minor",
+        ],
+    ),
+)
+Index("transfers_of_debit", transfers.c.debit_account_id, transfers.c.transfer_id)
+Index("transfers_of_credit", transfers.c.credit_account_id, transfers.c.transfer_id)
+_append_only(transfers)
+
+identities = Table(
+    "identities",
+    METADATA,
+    Column("identity_id", String, primary_key=True),
+    Column("display_name", String, nullable=False),
+    Column("currency", String, nullable=False),
+    Column("account_id", String, ForeignKey("accounts.account_id"), nullable=False, unique=True),
+    Column("instant_limit_minor", BigInteger),
+    Column("created_at_ms", BigInteger, nullable=False),
+)
+
+# No foreign key to identities: an attempt by an unknown one is remembered as well.
+payments = Table(
+    "payments",
+    METADATA,
+    Column("payment_id", String, primary_key=True),
+    Column("order_id", String, nullable=False),
+    Column("order_version", BigInteger, nullable=False),
+    Column("payer_id", String, nullable=False),
+    Column("store_id", String, nullable=False),
+    Column("currency", String, nullable=False),
+    Column("amount_minor", BigInteger, CheckConstraint("amount_minor > 0"), nullable=False),
+    Column("confirm", Boolean, nullable=False),
+    Column("state", String, one_of("state", PaymentState), nullable=False),
+    Column("reason", String, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("hold_id", BigInteger, ForeignKey("transfers.transfer_id"), unique=True),
+    Column("confirm_deadline_ms", BigInteger, nullable=False),
+    Column("refunded_minor", BigInteger, nullable=False),
+    Column("event_count", BigInteger, nullable=False),
+    Column("trace_id", String, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("updated_at_ms", BigInteger, nullable=False),
+    CheckConstraint("refunded_minor BETWEEN 0 AND amount_minor", name="refunds_within_amount"),
+    CheckConstraint("refunded_minor = 0 OR state = 'CAPTURED'", name="only_captured_is_refunded"),
+    CheckConstraint("hold_id IS NOT NULL OR state NOT IN ('AUTHORIZED', 'CAPTURED')", name="money_was_held"),
+)
+_captured = payments.c.state == PaymentState.CAPTURED
+_unfinished = payments.c.state.not_in(FINAL)
+Index("one_capture_an_order", payments.c.order_id, unique=True, sqlite_where=_captured, postgresql_where=_captured)
+Index("payments_unfinished", payments.c.updated_at_ms, sqlite_where=_unfinished, postgresql_where=_unfinished)
+Index("payments_newest", payments.c.created_at_ms, payments.c.payment_id)
+Index("payments_of_order", payments.c.order_id, payments.c.created_at_ms, payments.c.payment_id)
+Index("payments_of_payer", payments.c.payer_id, payments.c.created_at_ms, payments.c.payment_id)
+Index("payments_of_store", payments.c.store_id, payments.c.created_at_ms, payments.c.payment_id)
+
+payment_history = Table(
+    "payment_history",
+    METADATA,
+    Column("payment_id", String, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("event", String, nullable=False),
+    Column("from_state", String),
+    Column("to_state", String, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("refund_id", String, nullable=False),
+    Column("currency", String, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("trace_id", String, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+)
+_append_only(payment_history)
+
+refunds = Table(
+    "refunds",
+    METADATA,
+    Column("refund_id", String, primary_key=True),
+    Column("payment_id", String, nullable=False),
+    Column("store_id", String, nullable=False),
+    Column("payer_id", String, nullable=False),
+    Column("currency", String, nullable=False),
+    Column("amount_minor", BigInteger, CheckConstraint("amount_minor > 0"), nullable=False),
+    Column("note", String, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+)
+_append_only(refunds)
+Index("refunds_newest", refunds.c.created_at_ms, refunds.c.refund_id)
+Index("refunds_of_payment", refunds.c.payment_id, refunds.c.created_at_ms, refunds.c.refund_id)
+Index("refunds_of_payer", refunds.c.payer_id, refunds.c.created_at_ms, refunds.c.refund_id)
+Index("refunds_of_store", refunds.c.store_id, refunds.c.created_at_ms, refunds.c.refund_id)
