@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from order_service.lifecycle import OrderState, PaymentState
 from tillmesh.runtime.money import Money
 
-LINES_MAX = 1000
+LINES_MAX = 2000
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,9 +181,9 @@ def _why_not_lock(order: Order | None, consent: Consent) -> str:
         return PAYER_MISMATCH
     if order.version != consent.order_version:
         return Reason.VERSION_MISMATCH.name
-    if order.amount != consent.amount:
-        return AMOUNT_MISMATCH
-    return "" if order.amount.minor > 0 else NOTHING_TO_PAY
+    if order.amount.minor == 0:
+        return NOTHING_TO_PAY
+    return "" if order.amount == consent.amount else AMOUNT_MISMATCH
 
 
 def _release(connection: Connection, order: Order, event: OrderEvent, reason: str, now_ms: int) -> Order:

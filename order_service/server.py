@@ -1,5 +1,6 @@
 """Wiring; `python -m order_service` starts it."""
 
+import random
 import sys
 
 from pydantic import Field
@@ -8,7 +9,7 @@ from order_service.errors import DOMAIN
 from order_service.servicer import OrderServicer
 from order_service.store import METADATA
 from order_service.sweeper import Sweeper
-from tillmesh.runtime.clock import SystemClock
+from tillmesh.runtime.clock import Clock, SystemClock
 from tillmesh.runtime.database import Database
 from tillmesh.runtime.ids import SYSTEM_RNG
 from tillmesh.runtime.server import Wiring, run
@@ -23,17 +24,20 @@ class OrderSettings(ServerSettings, cli_prog_name="order_service", env_prefix="T
     lease_max_s: float = Field(600, gt=0, description="longest lock that a payment may ask for, in seconds")
 
 
-async def wire(settings: OrderSettings) -> Wiring:
-    """Puts the service together."""
-    database, clock = Database(settings.database_url, METADATA), SystemClock()
-    lease_max_ms = int(settings.lease_max_s * 1000)
-    servicer = OrderServicer(database, clock, SYSTEM_RNG, lease_max_ms)
+def assemble(settings: OrderSettings, database: Database, clock: Clock, rng: random.Random) -> Wiring:
+    """Puts the service together; it calls no other server."""
+    servicer = OrderServicer(database, clock, rng, lease_max_ms=int(settings.lease_max_s * 1000))
     return Wiring(
         domain=DOMAIN,
         servicers={"tillmesh.api.order.v1.OrderService": servicer},
         loops=[Sweeper(database, clock).run],
         on_stop=[database.close],
     )
+
+
+async def wire(settings: OrderSettings) -> Wiring:
+    """The service as a process runs it."""
+    return assemble(settings, Database(settings.database_url, METADATA), SystemClock(), SYSTEM_RNG)
 
 
 def main() -> None:

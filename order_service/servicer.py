@@ -75,7 +75,9 @@ class OrderServicer:
                 at_most=page.at_most,
             )
         )
-        shown, token = page.cut(rows, lambda order: [order.created_at_ms, order.order_id])
+        shown, token = page.cut(
+            rows, lambda order: [order.created_at_ms, order.order_id], lambda order: len(order.lines)
+        )
         return api.ListOrdersResponse(orders=[self._order(order) for order in shown], next_page_token=token)
 
     async def UpdateOrder(self, request: api.UpdateOrderRequest) -> order_pb2.Order:

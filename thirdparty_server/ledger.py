@@ -6,13 +6,16 @@ in their row. The others are summed when asked for, so that all tills of a store
 never queue for one row.
 """
 
-from sqlalchemy import Connection, bindparam, case, func, insert, or_, select, union_all, update
+from collections.abc import Sequence
+
+from sqlalchemy import Column, Connection, Select, bindparam, case, func, insert, or_, select, union_all, update
 
 from thirdparty_server.model import Account, AccountKind, AccountRef, Entry, Phase, Purpose, TrialBalance
 from thirdparty_server.tables import accounts, transfers
 from tillmesh.runtime.money import Money
 
 MOVING = (Phase.SINGLE, Phase.POST)
+ENDING = (Phase.POST, Phase.VOID)
 
 
 class Overdrawn(Exception):
@@ -153,21 +156,31 @@ def list_entries(connection: Connection, account_id: str, after_id: int, at_most
 
 def trial_balances(connection: Connection) -> list[TrialBalance]:
     """Adds up every currency, and compares each kept balance with the sum of its transfers."""
-    moved = transfers.c.phase.in_(MOVING)
-    gains = select(transfers.c.credit_account_id.label("account_id"), transfers.c.amount_minor).where(moved)
-    losses = select(transfers.c.debit_account_id, -transfers.c.amount_minor).where(moved)
-    both = union_all(gains, losses).subquery()
-    summed = select(both.c.account_id, func.sum(both.c.amount_minor)).group_by(both.c.account_id)
-    sums = {account_id: int(total) for account_id, total in connection.execute(summed)}
+    debit, credit = transfers.c.debit_account_id, transfers.c.credit_account_id
+    posted_sums = _sums(connection, _effect(credit, 1, MOVING), _effect(debit, -1, MOVING))
+    held_sums = _sums(connection, _effect(debit, 1, [Phase.HOLD]), _effect(debit, -1, ENDING))
     balances: dict[str, TrialBalance] = {}
     for row in connection.execute(select(accounts).order_by(accounts.c.currency, accounts.c.account_id)):
-        of_transfers = sums.get(row.account_id, 0)
+        posted, held = posted_sums.get(row.account_id, 0), held_sums.get(row.account_id, 0)
         guarded = row.credit_limit_minor is not None
         balance = balances.setdefault(row.currency, TrialBalance(row.currency))
-        balance.add(AccountKind(row.kind), row.posted_minor if guarded else of_transfers, row.held_minor)
-        if guarded and row.posted_minor != of_transfers:
+        balance.add(AccountKind(row.kind), row.posted_minor if guarded else posted, row.held_minor)
+        if guarded and (row.posted_minor, row.held_minor) != (posted, held):
             balance.differing_account_ids.append(row.account_id)
     return list(balances.values())
+
+
+def _effect(account: Column[str], sign: int, phases: Sequence[Phase]) -> Select[str, int]:
+    """What each transfer of some phases adds to one of its two accounts."""
+    minor = (sign * transfers.c.amount_minor).label("minor")
+    return select(account.label("account_id"), minor).where(transfers.c.phase.in_(phases))
+
+
+def _sums(connection: Connection, *effects: Select[str, int]) -> dict[str, int]:
+    """Effects added up by account."""
+    both = union_all(*effects).subquery()
+    summed = select(both.c.account_id, func.sum(both.c.minor)).group_by(both.c.account_id)
+    return {account_id: int(total) for account_id, total in connection.execute(summed)}
 
 
 def _add(connection: Connection, ref: AccountRef, posted: int = 0, held: int = 0) -> None:

@@ -76,7 +76,8 @@ class PaymentResolver:
     async def due(self) -> Sequence[str]:
         """Payments that nobody is driving on."""
         now_ms = self._clock.now_ms()
-        return await self._database.run(lambda connection: store.due_payments(connection, now_ms, FRESH_MS))
+        window_ms = self._timing.payer_window_ms
+        return await self._database.run(lambda connection: store.due_payments(connection, now_ms, FRESH_MS, window_ms))
 
     async def step(self, payment_id: str) -> Progress:
         """One step from the recorded state."""
@@ -96,7 +97,7 @@ class PaymentResolver:
 
     async def _lock(self, payment: Payment) -> Progress:
         asked_at_ms = self._clock.now_ms()
-        if asked_at_ms >= payment.created_at_ms + self._timing.lock_patience_ms:
+        if abs(asked_at_ms - payment.created_at_ms) >= self._timing.lock_patience_ms:  # also if the clock jumped
             return await self._expire(payment, ORDER_UNREACHABLE)
         verdict = await self._orders.lock(payment, self._timing.lease_ms(payment.confirm))
         if verdict.state in NO:

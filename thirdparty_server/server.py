@@ -1,7 +1,9 @@
 """Wiring; `python -m thirdparty_server` starts it."""
 
+import random
 import sys
 
+from grpc import aio
 from pydantic import Field
 
 from thirdparty_server.account_servicer import AccountServicer, IdentityServicer
@@ -11,7 +13,7 @@ from thirdparty_server.resolver import Orders, PaymentResolver
 from thirdparty_server.servicer import PaymentServicer, RefundServicer
 from thirdparty_server.tables import METADATA
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
-from tillmesh.runtime.clock import SystemClock
+from tillmesh.runtime.clock import Clock, SystemClock
 from tillmesh.runtime.database import Database
 from tillmesh.runtime.driver import Driver
 from tillmesh.runtime.ids import SYSTEM_RNG
@@ -44,13 +46,13 @@ class PaymentSettings(ServerSettings, cli_prog_name="thirdparty_server", env_pre
         )
 
 
-async def wire(settings: PaymentSettings) -> Wiring:
+def assemble(
+    settings: PaymentSettings, database: Database, orders_channel: aio.Channel, clock: Clock, rng: random.Random
+) -> Wiring:
     """Puts the service together."""
-    database, clock = Database(settings.database_url, METADATA), SystemClock()
-    channel = open_channel(settings.orders)
-    orders = Orders(OrderServiceStub(channel), Peer())
+    orders = Orders(OrderServiceStub(orders_channel), Peer())
     resolver = PaymentResolver(database, orders, clock, settings.timing())
-    driver = Driver(resolver.step, SYSTEM_RNG)
+    driver = Driver(resolver.step, rng)
     api = "tillmesh.api.payment.v1"
     return Wiring(
         domain=DOMAIN,
@@ -61,8 +63,14 @@ async def wire(settings: PaymentSettings) -> Wiring:
             f"{api}.AccountService": AccountServicer(database, clock),
         },
         loops=[lambda: driver.resume(resolver.due)],
-        on_stop=[driver.stop, channel.close, database.close],
+        on_stop=[driver.stop, orders_channel.close, database.close],
     )
+
+
+async def wire(settings: PaymentSettings) -> Wiring:
+    """The service as a process runs it."""
+    database = Database(settings.database_url, METADATA)
+    return assemble(settings, database, open_channel(settings.orders), SystemClock(), SYSTEM_RNG)
 
 
 def main() -> None:

@@ -30,10 +30,16 @@ _SMALLER_EPOCHS = select(payments).where(
     payments.c.epoch < bindparam("granted"),
     payments.c.state.not_in(FINAL),
 )
+# A row from the future is no fresh one: the clock stepped back.
 _DUE = select(payments.c.payment_id).where(
     payments.c.state.not_in(FINAL),
-    payments.c.updated_at_ms <= bindparam("not_fresh_ms"),
+    or_(payments.c.updated_at_ms <= bindparam("not_fresh_ms"), payments.c.updated_at_ms > bindparam("now_ms")),
     or_(payments.c.state != PaymentState.AWAITING_PAYER, payments.c.confirm_deadline_ms <= bindparam("now_ms")),
+)
+_CLAMP = (
+    update(payments)
+    .where(payments.c.state == PaymentState.AWAITING_PAYER, payments.c.confirm_deadline_ms > bindparam("longest_ms"))
+    .values(confirm_deadline_ms=bindparam("longest_ms"))
 )
 _FIND_REFUND = select(refunds).where(refunds.c.refund_id == bindparam("key"))
 _INSERT_REFUND = insert(refunds)
@@ -98,8 +104,12 @@ def smaller_epochs(connection: Connection, order_id: str, granted: int) -> list[
     return [_payment(row) for row in rows]
 
 
-def due_payments(connection: Connection, now_ms: int, fresh_ms: int) -> list[str]:
-    """Ids of payments that are neither final nor fresh, nor waiting for a payer who still has time."""
+def due_payments(connection: Connection, now_ms: int, fresh_ms: int, payer_window_ms: int) -> list[str]:
+    """Ids of payments that are neither final nor fresh, nor waiting for a payer who still has time.
+
+    No payer has more time than a whole window, in case the clock stepped back.
+    """
+    connection.execute(_CLAMP, {"longest_ms": now_ms + payer_window_ms})
     return list(connection.execute(_DUE, {"now_ms": now_ms, "not_fresh_ms": now_ms - fresh_ms}).scalars())
 
 

@@ -6,6 +6,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -65,6 +66,7 @@ transfers = Table(
     Column("currency", String, nullable=False),
     Column("amount_minor", BigInteger, CheckConstraint("amount_minor > 0"), nullable=False),
     Column("hold_id", BigInteger, unique=True),
+    Column("ends_phase", String, Computed("CASE WHEN hold_id IS NOT NULL THEN 'HOLD' END", persisted=True)),
     Column("purpose", String, one_of("purpose", Purpose), nullable=False),
     Column("reference", String, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
@@ -74,11 +76,12 @@ transfers = Table(
     ForeignKeyConstraint(["debit_account_id", "currency"], ["accounts.account_id", "accounts.currency"]),
     ForeignKeyConstraint(["credit_account_id", "currency"], ["accounts.account_id", "accounts.currency"]),
     # What ends a hold is that hold to the penny, between the same two accounts.
-    UniqueConstraint("transfer_id", "debit_account_id", "credit_account_id", "currency", "amount_minor"),
+    UniqueConstraint("transfer_id", "phase", "debit_account_id", "credit_account_id", "currency", "amount_minor"),
     ForeignKeyConstraint(
-        ["hold_id", "debit_account_id", "credit_account_id", "currency", "amount_minor"],
+        ["hold_id", "ends_phase", "debit_account_id", "credit_account_id", "currency", "amount_minor"],
         [
             "transfers.transfer_id",
+            "transfers.phase",
             "transfers.debit_account_id",
             "transfers.credit_account_id",
             "transfers.currency",

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import sqlalchemy
 import structlog
 from sqlalchemy import CheckConstraint, Connection, CursorResult, Engine, MetaData, event
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import StaticPool
 
 from tillmesh.runtime.errors import CommonReason
@@ -37,8 +37,11 @@ class Database:
     """A SQLite database of which this process is the only writer."""
 
     def __init__(self, url: str, metadata: MetaData) -> None:
-        self._engine = _open_engine(url)
-        metadata.create_all(self._engine)
+        try:
+            self._engine = _open_engine(url)
+            metadata.create_all(self._engine)
+        except OperationalError as error:
+            raise ValueError(f"can not open the database {url!r}: {error.orig}") from error
         self._connection = self._engine.connect()
         self._waiting: list[_Waiting] = []
 
@@ -113,9 +116,9 @@ class _Alone(Exception):
 
 
 def _open_engine(url: str) -> Engine:
-    parsed = sqlalchemy.make_url(url)
-    if parsed.get_backend_name() != "sqlite":
+    if not url.startswith("sqlite:"):
         raise ValueError(f"database_url must start with sqlite:///, was {url!r}")
+    parsed = sqlalchemy.make_url(url)
     in_memory = parsed.database in (None, "", ":memory:")
     engine = sqlalchemy.create_engine(
         parsed,

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from enum import Enum
 
 import structlog
@@ -42,7 +43,6 @@ class Driver:
         self._pokes[key] = asyncio.Event()
         task = asyncio.get_running_loop().create_task(self._run(key))
         self._tasks[key] = task
-        task.add_done_callback(lambda _task: self._forget(key))
         return task
 
     async def settle(self, key: str, within_s: float) -> None:
@@ -66,10 +66,8 @@ class Driver:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _forget(self, key: str) -> None:
-        del self._tasks[key]
-        del self._pokes[key]
+        self._tasks.clear()
+        self._pokes.clear()
 
     async def _run(self, key: str) -> None:
         set_deadline(None)  # the record goes on after the request that started it
@@ -78,6 +76,7 @@ class Driver:
             self._pokes[key].clear()  # a poke from here on may be about what this step does not see
             progress = await self._try(key)
             if progress is Progress.DONE and not self._pokes[key].is_set():
+                del self._tasks[key], self._pokes[key]
                 return
             tries = 0 if progress is Progress.STEPPED else tries + 1
             if progress is Progress.WAITING:
@@ -95,9 +94,5 @@ class Driver:
     async def _pause(self, key: str, tries: int) -> None:
         """Full jitter: a uniform share of an exponentially growing pause."""
         longest_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(tries, 10))
-        poke = self._pokes[key]
-        try:
-            await asyncio.wait_for(poke.wait(), timeout=self._rng.uniform(0, longest_s))
-        except TimeoutError:
-            return
-        poke.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._pokes[key].wait(), timeout=self._rng.uniform(0, longest_s))

@@ -13,6 +13,11 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 
+# A refusal travels in gRPC's trailers, which carry 8 KiB in all: a longer one would reach
+# nobody. So it repeats no more of an overlong request than this.
+FACT_LENGTH_MAX = 100
+VIOLATIONS_MAX = 10
+
 STATUS_BY_NUMBER: dict[int, StatusCode] = {code.value[0]: code for code in StatusCode}
 
 
@@ -106,7 +111,7 @@ class ErrorReason(Enum):
 
     def __call__(self, *, retry_after_ms: int | None = None, **metadata: object) -> Refusal:
         """The refusal to raise; `metadata` fills the text and goes into ErrorInfo."""
-        values = {key: str(value) for key, value in metadata.items()}
+        values = {key: _shortened(str(value)) for key, value in metadata.items()}
         return Refusal(self.code, self.name, self.text.format(**values), metadata=values, retry_after_ms=retry_after_ms)
 
 
@@ -131,9 +136,12 @@ class CommonReason(ErrorReason):
 
 
 def invalid(violations: Sequence[FieldViolation]) -> Refusal:
-    """INVALID_ARGUMENT with every violation, named in the text and in BadRequest."""
-    problems = "; ".join(f"{v.field} {v.description}" for v in violations)
-    refusal = CommonReason.INVALID_FIELD(problems=problems)
-    refusal.violations = tuple(violations)
-    refusal.metadata = {}
-    return refusal
+    """INVALID_ARGUMENT with the violations, named in the text and in BadRequest."""
+    shown, more = violations[:VIOLATIONS_MAX], len(violations) - VIOLATIONS_MAX
+    problems = "; ".join(f"{v.field} {v.description}" for v in shown) + (f"; and {more} more" if more > 0 else "")
+    reason = CommonReason.INVALID_FIELD
+    return Refusal(reason.code, reason.name, reason.text.format(problems=problems), violations=shown)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= FACT_LENGTH_MAX else f"{text[:FACT_LENGTH_MAX]}…"

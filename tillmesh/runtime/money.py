@@ -1,11 +1,12 @@
 """Money: integer minor units of an ISO 4217 currency, never a float."""
 
+import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 from iso4217 import Currency
 
-# Keeps every sum of 1,000 such amounts well inside a signed 64-bit integer.
+# Keeps every sum of 2,000 such amounts well inside a signed 64-bit integer.
 MINOR_UNITS_MAX = 10**15
 
 
@@ -14,6 +15,7 @@ def _minor_digits() -> dict[str, int]:
     return {currency.code: int(currency.exponent) for currency in Currency if currency.exponent is not None}
 
 
+PLAIN = re.compile(r"[0-9A-Za-z+.-]+")
 MINOR_DIGITS = _minor_digits()
 
 
@@ -35,7 +37,8 @@ class Money:
 def minor_units(text: str, currency: str) -> int:
     """Minor units of a decimal such as "2.55"; ValueError says what is wrong with it."""
     try:
-        amount = Decimal(text)
+        # Decimal also takes blanks, underscores and the digits of other scripts.
+        amount = Decimal(text if PLAIN.fullmatch(text) else "")
     except InvalidOperation:
         raise ValueError(f"{text!r} is not a decimal number") from None
     if not amount.is_finite():

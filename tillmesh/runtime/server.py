@@ -19,7 +19,7 @@ from tillmesh.runtime.handlers import generic_handler
 from tillmesh.runtime.settings import ServerSettings
 from tillmesh.runtime.telemetry import configure_logs
 
-MESSAGE_BYTES_MAX = 256 * 1024  # an order of 1,000 lines passes
+MESSAGE_BYTES_MAX = 256 * 1024  # an order of 2,000 lines passes, with titles of usual length
 SERVER_OPTIONS: list[tuple[str, int]] = [
     ("grpc.so_reuseport", 0),  # or a process that has not quite died shares the port
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),

@@ -48,7 +48,7 @@ class CreateOrderRequest(_message.Message):
     """ISO 4217 code of all prices."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_line_item_pb2.LineItem]:
-        """1 to 1,000 lines whose sum is not negative."""
+        """1 to 2,000 lines whose sum is not negative."""
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ class UpdateOrderRequest(_message.Message):
     """The version that the caller read; anything else is ABORTED."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_line_item_pb2.LineItem]:
-        """The lines as they shall be from now on, all of them; 1 to 1,000 whose sum
+        """The lines as they shall be from now on, all of them; 1 to 2,000 whose sum
         is not negative.
         """
 
