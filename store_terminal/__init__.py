@@ -1,0 +1,1 @@
+"""The till of a store: baskets, their payment and their refunds."""

@@ -1,0 +1,270 @@
+"""Asks the other servers what the till has written down, until they have answered.
+
+Each row is driven on from what the database says, so a crash at any point only means that the
+same bytes are sent again: before the answer is stored the row is PENDING, and each server gives
+a repeated request its first answer.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from google.rpc import status_pb2
+from grpc import aio
+
+from store_terminal import operations, outcomes, outward, store
+from store_terminal.errors import (
+    AWAITING_PAYER,
+    ORDER_ALREADY_PAID,
+    PAYMENT_CANCELED,
+    PAYMENT_NOT_CAPTURED,
+    PAYMENT_TIMEOUT,
+    STALE_COPY,
+)
+from store_terminal.model import Attempt, Checkout, EntryState, JournalEntry, Kind, OrderCopy
+from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.order.v1 import order_service_pb2 as order_api
+from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
+from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
+from tillmesh.api.payment.v1 import refund_service_pb2 as refund_api
+from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
+from tillmesh.api.payment.v1.refund_service_pb2_grpc import RefundServiceStub
+from tillmesh.runtime.clock import Clock
+from tillmesh.runtime.database import Database
+from tillmesh.runtime.deadlines import remaining_s, set_deadline
+from tillmesh.runtime.driver import Driver, Progress
+from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.ids import new_request_id
+from tillmesh.runtime.money import Money
+from tillmesh.runtime.peers import Peer, Unanswered
+from tillmesh.runtime.telemetry import trace_id
+
+if TYPE_CHECKING:  # the generated modules have these in their types alone
+    from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceAsyncStub
+    from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceAsyncStub
+    from tillmesh.api.payment.v1.refund_service_pb2_grpc import RefundServiceAsyncStub
+
+Payment = payment_api.Payment
+Verdict = order_pb2.OrderPayment
+log = structlog.get_logger()
+
+ANSWER_WITHIN_S = 10.0
+ANSWER_MARGIN_S = 0.2  # for the way back to the caller
+TELL_TIMEOUT_S = 1.0
+PAYER_GRACE_MS = 5_000  # the payment server ends the payer's window itself; it gets the time to say so
+PAYER_WAIT_MS_MAX = 600_000  # the payment server's clock may be wrong; no lock lasts longer than this
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """The two other servers."""
+
+    order_server: Peer
+    orders: "OrderServiceAsyncStub"
+    payment_server: Peer
+    payments: "PaymentServiceAsyncStub"
+    refunds: "RefundServiceAsyncStub"
+
+    @staticmethod
+    def over(orders: aio.Channel, payments: aio.Channel) -> "Peers":
+        """The servers at the other end of two channels."""
+        return Peers(
+            order_server=Peer(),
+            orders=OrderServiceStub(orders),
+            payment_server=Peer(),
+            payments=PaymentServiceStub(payments),
+            refunds=RefundServiceStub(payments),
+        )
+
+
+class Journal:
+    """Drives each unanswered row, at start and all the time (rule 13)."""
+
+    def __init__(self, database: Database, peers: Peers, clock: Clock, rng: random.Random) -> None:
+        self._database = database
+        self._peers = peers
+        self._clock = clock
+        self._rng = rng
+        self._driver = Driver(self._step, rng)
+
+    async def run(self) -> None:
+        """For ever: takes up what is unanswered."""
+        await self._driver.resume(lambda: self._database.run(store.unanswered_requests))
+
+    async def stop(self) -> None:
+        """Stops asking; the rows stay as they are."""
+        await self._driver.stop()
+
+    async def settle(self, request_id: str) -> EntryState:
+        """Waits until a row is answered, but no longer than the caller does; raises a refusal that came."""
+        await self._driver.settle(request_id, within_s=_answer_within_s())
+        entry = await self._database.run(lambda connection: store.get_entry(connection, request_id))
+        refusal = Refusal.from_status(status_pb2.Status.FromString(entry.refusal))
+        if refusal:
+            raise refusal
+        return entry.state
+
+    def poke(self, request_id: str) -> None:
+        """Asks at once instead of after a pause."""
+        self._driver.drive(request_id)
+
+    async def cancel_payment(self, checkout: Checkout, attempt: Attempt) -> None:
+        """Ends a payment that was given up, even while the payment server is being waited for."""
+        set_deadline(_answer_within_s())
+        try:
+            await self._release(checkout, attempt)
+        except Unanswered as error:
+            log.info("cancellation_unanswered", payment_id=attempt.payment_id, error=str(error))
+            self.poke(attempt.payment_id)
+
+    async def read_order(self, order_id: str) -> OrderCopy:
+        """The order as it is now."""
+        request = order_api.GetOrderRequest(order_id=order_id)
+        return outward.order_copy(await self._peers.order_server.call(self._peers.orders.GetOrder, request))
+
+    async def list_orders(self, request: order_api.ListOrdersRequest) -> order_api.ListOrdersResponse:
+        """Orders as the order service has them."""
+        return await self._peers.order_server.call(self._peers.orders.ListOrders, request)
+
+    async def _step(self, request_id: str) -> Progress:
+        entry = await self._database.run(lambda connection: store.get_entry(connection, request_id))
+        if entry.state is not EntryState.PENDING:
+            return Progress.DONE
+        trace_id.set(entry.trace_id)
+        match entry.kind:
+            case Kind.PAY:
+                return await self._step_payment(entry)
+            case Kind.REFUND:
+                return await self._step_refund(entry)
+            case Kind.CREATE_ORDER | Kind.UPDATE_ORDER | Kind.CANCEL_ORDER:
+                return await self._step_order(entry)
+
+    async def _step_order(self, entry: JournalEntry) -> Progress:
+        try:
+            order = await self._ask_order_service(entry)
+        except Refusal as refusal:
+            fresh = await self.read_order(entry.checkout_id) if refusal.reason in STALE_COPY else None
+            await self._apply(outcomes.order_refused, request_id=entry.request_id, refusal=refusal, order=fresh)
+        else:
+            copy = outward.order_copy(order)
+            await self._apply(outcomes.order_done, request_id=entry.request_id, order=copy)
+        return Progress.DONE
+
+    async def _ask_order_service(self, entry: JournalEntry) -> order_pb2.Order:
+        server, orders, stored = self._peers.order_server, self._peers.orders, entry.request
+        if entry.kind is Kind.CREATE_ORDER:
+            return await server.call(orders.CreateOrder, order_api.CreateOrderRequest.FromString(stored))
+        if entry.kind is Kind.UPDATE_ORDER:
+            return await server.call(orders.UpdateOrder, order_api.UpdateOrderRequest.FromString(stored))
+        return await server.call(orders.CancelOrder, order_api.CancelOrderRequest.FromString(stored))
+
+    async def _step_refund(self, entry: JournalEntry) -> Progress:
+        request = refund_api.CreateRefundRequest.FromString(entry.request)
+        try:
+            refund = await self._peers.payment_server.call(self._peers.refunds.CreateRefund, request)
+        except Refusal as refusal:
+            if refusal.reason == PAYMENT_NOT_CAPTURED:  # the order is paid, so it is about to be
+                return Progress.WAITING
+            await self._apply(outcomes.refund_refused, refund_id=entry.request_id, refusal=refusal)
+        else:
+            amount = Money(refund.amount.currency_code, refund.amount.minor_units)
+            await self._apply(outcomes.refund_done, refund_id=entry.request_id, amount=amount)
+        return Progress.DONE
+
+    async def _step_payment(self, entry: JournalEntry) -> Progress:
+        checkout = await self._database.run(lambda connection: operations.get_checkout(connection, entry.checkout_id))
+        attempt = checkout.attempt
+        if attempt is None or checkout.unanswered != attempt.payment_id:
+            return Progress.DONE  # a cancellation was answered meanwhile
+        if attempt.canceling:
+            await self._release(checkout, attempt)
+            return Progress.DONE
+        grace_ms = PAYER_GRACE_MS if attempt.reason == AWAITING_PAYER else 0
+        if self._clock.now_ms() >= attempt.deadline_at_ms + grace_ms:
+            return await self._give_up(entry, PAYMENT_TIMEOUT)
+        return await self._ask_payment_server(entry)
+
+    async def _ask_payment_server(self, entry: JournalEntry) -> Progress:
+        """Sends the payment; sent again, the same bytes ask how it stands."""
+        request = payment_api.CreatePaymentRequest.FromString(entry.request)
+        try:
+            payment = await self._peers.payment_server.call(self._peers.payments.CreatePayment, request)
+        except Refusal as refusal:  # no proof that the attempt is dead: only the order's word is
+            return await self._give_up(entry, refusal.reason)
+        except Unanswered as error:
+            log.info("payment_unanswered", payment_id=entry.request_id, error=str(error))
+            return await self._look_whether_paid(entry)
+        match payment.state:
+            case Payment.STATE_CAPTURED:
+                await self._apply(outcomes.payment_paid, payment_id=entry.request_id)
+                return Progress.DONE
+            case Payment.STATE_VOIDED:
+                await self._end_payment(entry.checkout_id, entry.request_id, payment.reason)
+                return Progress.DONE
+            case Payment.STATE_AWAITING_PAYER:
+                deadline_ms = payment.confirm_deadline.ToMilliseconds()
+                until_ms = min(deadline_ms, self._clock.now_ms() + PAYER_WAIT_MS_MAX)
+                await self._apply(outcomes.awaiting_payer, payment_id=entry.request_id, until_ms=until_ms)
+                return Progress.DONE  # for now: `run`, or who reads the checkout, asks again
+        return await self._look_whether_paid(entry)
+
+    async def _look_whether_paid(self, entry: JournalEntry) -> Progress:
+        """PAID counts whether or not the payment server knows it (rule 11); nothing else here is proof."""
+        order = await self.read_order(entry.checkout_id)
+        if not order.paid_by:
+            return Progress.WAITING
+        if order.paid_by == entry.request_id:
+            await self._apply(outcomes.payment_paid, payment_id=entry.request_id)
+        else:
+            reason = ORDER_ALREADY_PAID
+            await self._apply(outcomes.payment_ended, payment_id=entry.request_id, reason=reason, order=order)
+        return Progress.DONE
+
+    async def _give_up(self, entry: JournalEntry, reason: str) -> Progress:
+        log.info("payment_given_up", payment_id=entry.request_id, reason=reason)
+        await self._apply(operations.give_up_payment, checkout_id=entry.checkout_id, reason=reason)
+        return Progress.STEPPED
+
+    async def _release(self, checkout: Checkout, attempt: Attempt) -> None:
+        """Asks the order to end the attempt: it decides whether that or the payment came first."""
+        order_id, payment_id = checkout.checkout_id, attempt.payment_id
+        request = order_api.CancelOrderPaymentRequest(payment_id=payment_id, order_id=order_id)
+        try:
+            verdict = await self._peers.order_server.call(self._peers.orders.CancelOrderPayment, request)
+        except Refusal as refusal:
+            if refusal.reason != CommonReason.REQUEST_ID_REUSED.name:
+                raise
+            # The id belongs to a payment of another order, so it can never pay this one.
+            verdict = Verdict(state=Verdict.STATE_REFUSED, reason=refusal.reason)
+        if verdict.state == Verdict.STATE_PAID:
+            await self._apply(outcomes.payment_paid, payment_id=payment_id)
+        elif verdict.state in (Verdict.STATE_RELEASED, Verdict.STATE_REFUSED):
+            given_up_for = attempt.reason if verdict.reason == PAYMENT_CANCELED else ""
+            await self._end_payment(order_id, payment_id, given_up_for or verdict.reason)
+            await self._tell_payment_server(payment_id)
+        else:
+            raise Unanswered(f"the order service answered {Verdict.State.Name(verdict.state)} to a cancellation")
+
+    async def _end_payment(self, order_id: str, payment_id: str, reason: str) -> None:
+        order = await self.read_order(order_id)
+        await self._apply(outcomes.payment_ended, payment_id=payment_id, reason=reason, order=order)
+
+    async def _tell_payment_server(self, payment_id: str) -> None:
+        """So that it need not find out, and stops asking the payer; nothing depends on it."""
+        request = payment_api.CancelPaymentRequest(request_id=new_request_id(self._rng), payment_id=payment_id)
+        server, payments = self._peers.payment_server, self._peers.payments
+        try:
+            await server.call(payments.CancelPayment, request, timeout_s=TELL_TIMEOUT_S)
+        except (Refusal, Unanswered) as error:
+            log.info("payment_server_not_told", payment_id=payment_id, error=str(error))
+
+    async def _apply(self, outcome: Callable[..., object], **what: Any) -> None:
+        now_ms = self._clock.now_ms()
+        await self._database.run(lambda connection: outcome(connection, now_ms=now_ms, **what))
+
+
+def _answer_within_s() -> float:
+    """What other servers get of the caller's time."""
+    return max(0.0, remaining_s(ANSWER_WITHIN_S) - ANSWER_MARGIN_S)

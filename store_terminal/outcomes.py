@@ -1,0 +1,189 @@
+"""What the other servers answered: one transaction an answer, which also ends its journal row.
+
+An answer that comes twice, or after another one decided, finds the row ended and changes nothing.
+"""
+
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from store_terminal import store
+from store_terminal.errors import AWAITING_PAYER, Reason
+from store_terminal.lifecycle import CheckoutEvent, CheckoutState
+from store_terminal.model import (
+    Attempt,
+    Checkout,
+    EntryState,
+    JournalEntry,
+    Kind,
+    Line,
+    OrderCopy,
+    renumbered,
+)
+from store_terminal.operations import get_checkout, get_refund
+from store_terminal.transitions import advance, begin
+from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.money import Money
+
+E = CheckoutEvent
+
+
+def order_done(connection: Connection, *, request_id: str, order: OrderCopy, now_ms: int) -> None:
+    """The order service did what was asked of it."""
+    entry = _unanswered(connection, request_id)
+    if entry is None:
+        return
+    store.end_entry(connection, request_id, EntryState.DONE)
+    checkout = get_checkout(connection, entry.checkout_id)
+    after = replace(checkout, unanswered="", order_version=order.version)
+    if entry.kind is Kind.CREATE_ORDER:
+        advance(connection, checkout, after, E.SUBMITTED, now_ms)
+    elif entry.kind is Kind.CANCEL_ORDER:
+        advance(connection, checkout, after, E.CANCELED, now_ms)
+    else:
+        lines = tuple(Line(number, item) for number, item in zip(entry.line_numbers, order.items, strict=True))
+        last_number = max(checkout.last_line_number, *entry.line_numbers)
+        after = replace(after, lines=lines, amount=order.amount, last_line_number=last_number)
+        advance(connection, checkout, after, E.CHANGED, now_ms)
+
+
+def order_refused(
+    connection: Connection, *, request_id: str, refusal: Refusal, order: OrderCopy | None, now_ms: int
+) -> None:
+    """The order service said no; `order` is how the order is now, if this till's copy is stale."""
+    entry = _unanswered(connection, request_id)
+    if entry is None:
+        return
+    _end_refused(connection, request_id, refusal)
+    checkout = get_checkout(connection, entry.checkout_id)
+    after = replace(checkout, unanswered="")
+    checkout = advance(connection, checkout, after, E.REFUSED, now_ms, reason=refusal.reason)
+    if order:
+        refresh(connection, checkout, order, now_ms)
+
+
+def refresh(connection: Connection, checkout: Checkout, order: OrderCopy, now_ms: int) -> Checkout:
+    """Takes over what became of an order elsewhere, unless this till knows better or has asked for something."""
+    if checkout.state is not CheckoutState.PENDING or checkout.unanswered or order.version < checkout.order_version:
+        return checkout
+    after = checkout
+    if order.version > checkout.order_version:
+        lines = renumbered(checkout.lines, order.items, checkout.last_line_number)
+        last_number = max(checkout.last_line_number, *(line.number for line in lines))
+        after = replace(
+            checkout, lines=lines, last_line_number=last_number, amount=order.amount, order_version=order.version
+        )
+    if order.paid_by:
+        after = replace(after, paid_by=order.paid_by, paid_at_ms=now_ms)
+        return advance(connection, checkout, after, E.PAID, now_ms, reference=order.paid_by)
+    if order.canceled:
+        return advance(connection, checkout, after, E.CANCELED, now_ms)
+    return checkout if after is checkout else advance(connection, checkout, after, E.REFRESHED, now_ms)
+
+
+def resume_checkout(connection: Connection, *, order: OrderCopy, store_id: str, now_ms: int) -> Checkout:
+    """Takes up an order of this store that was raised elsewhere; refreshes one that this till has."""
+    if order.store_id != store_id:
+        raise Reason.ORDER_NOT_FOUND(order_id=order.order_id)
+    known = store.find_checkout(connection, order.order_id)
+    if known:
+        return refresh(connection, known, order, now_ms)
+    state = CheckoutState.PAID if order.paid_by else CheckoutState.CANCELED if order.canceled else CheckoutState.PENDING
+    lines = renumbered((), order.items, 0)
+    checkout = Checkout(
+        checkout_id=order.order_id,
+        store_id=order.store_id,
+        payer_id=order.payer_id,
+        lines=lines,
+        last_line_number=len(lines),
+        amount=order.amount,
+        state=state,
+        order_version=order.version,
+        unanswered="",
+        attempt=None,
+        paid_by=order.paid_by,
+        paid_at_ms=now_ms if order.paid_by else 0,
+        refunded_minor=0,
+        event_count=1,
+        created_at_ms=now_ms,
+        updated_at_ms=now_ms,
+    )
+    return begin(connection, checkout, "RESUMED")
+
+
+def awaiting_payer(connection: Connection, *, payment_id: str, until_ms: int, now_ms: int) -> None:
+    """The payer has to confirm: the till is patient for as long as that may take."""
+    entry = _unanswered(connection, payment_id)
+    if entry is None:
+        return
+    checkout = get_checkout(connection, entry.checkout_id)
+    attempt = _attempt(checkout)
+    waiting = replace(attempt, reason=AWAITING_PAYER, deadline_at_ms=max(attempt.deadline_at_ms, until_ms))
+    if not attempt.canceling and waiting != attempt:
+        store.change_checkout(connection, checkout, replace(checkout, attempt=waiting, updated_at_ms=now_ms))
+
+
+def payment_paid(connection: Connection, *, payment_id: str, now_ms: int) -> None:
+    """The order is paid by this payment."""
+    entry = _unanswered(connection, payment_id)
+    if entry is None:
+        return
+    store.end_entry(connection, payment_id, EntryState.DONE)
+    checkout = get_checkout(connection, entry.checkout_id)
+    attempt = replace(_attempt(checkout), reason="")
+    after = replace(checkout, unanswered="", attempt=attempt, paid_by=payment_id, paid_at_ms=now_ms)
+    advance(connection, checkout, after, E.PAID, now_ms, reference=payment_id)
+
+
+def payment_ended(connection: Connection, *, payment_id: str, reason: str, order: OrderCopy, now_ms: int) -> None:
+    """The attempt can no longer take money; `order` is how the order is since (rule 11)."""
+    entry = _unanswered(connection, payment_id)
+    if entry is None:
+        return
+    store.end_entry(connection, payment_id, EntryState.DONE, reason)
+    checkout = get_checkout(connection, entry.checkout_id)
+    after = replace(checkout, unanswered="", attempt=replace(_attempt(checkout), reason=reason))
+    pending = advance(connection, checkout, after, E.PAYMENT_ENDED, now_ms, reference=payment_id, reason=reason)
+    refresh(connection, pending, order, now_ms)
+
+
+def refund_done(connection: Connection, *, refund_id: str, amount: Money, now_ms: int) -> None:
+    """The shopper has the money."""
+    entry = _unanswered(connection, refund_id)
+    if entry is None:
+        return
+    store.end_entry(connection, refund_id, EntryState.DONE)
+    store.set_refund_amount(connection, refund_id, amount.minor)
+    if entry.checkout_id:
+        checkout = get_checkout(connection, entry.checkout_id)
+        after = replace(checkout, refunded_minor=checkout.refunded_minor + amount.minor)
+        advance(connection, checkout, after, E.REFUNDED, now_ms, amount=amount, reference=refund_id)
+
+
+def refund_refused(connection: Connection, *, refund_id: str, refusal: Refusal, now_ms: int) -> None:
+    """The payment server said no."""
+    entry = _unanswered(connection, refund_id)
+    if entry is None:
+        return
+    _end_refused(connection, refund_id, refusal)
+    if entry.checkout_id:
+        checkout = get_checkout(connection, entry.checkout_id)
+        asked = Money(checkout.amount.currency, get_refund(connection, refund_id).amount_minor or 0)
+        event, reason = E.REFUND_REFUSED, refusal.reason
+        advance(connection, checkout, checkout, event, now_ms, amount=asked, reference=refund_id, reason=reason)
+
+
+def _unanswered(connection: Connection, request_id: str) -> JournalEntry | None:
+    """The journal row, if nothing has ended it yet."""
+    entry = store.get_entry(connection, request_id)
+    return entry if entry.state is EntryState.PENDING else None
+
+
+def _end_refused(connection: Connection, request_id: str, refusal: Refusal) -> None:
+    status = refusal.to_status(refusal.domain).SerializeToString()
+    store.end_entry(connection, request_id, EntryState.REFUSED, refusal.reason, status)
+
+
+def _attempt(checkout: Checkout) -> Attempt:
+    assert checkout.attempt is not None, "a checkout that is PAYING has an attempt"
+    return checkout.attempt

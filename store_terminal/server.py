@@ -1,0 +1,87 @@
+"""Wiring; `python -m store_terminal` starts it."""
+
+import random
+import sys
+
+from grpc import aio
+from pydantic import Field, field_validator
+
+from store_terminal.catalogue_servicer import CatalogueServicer
+from store_terminal.errors import DOMAIN
+from store_terminal.journal import Journal, Peers
+from store_terminal.messages import Till
+from store_terminal.refund_servicer import TillRefundServicer
+from store_terminal.servicer import TerminalServicer
+from store_terminal.tables import METADATA
+from tillmesh.runtime.clock import Clock, SystemClock
+from tillmesh.runtime.database import Database
+from tillmesh.runtime.ids import SYSTEM_RNG
+from tillmesh.runtime.money import MINOR_DIGITS
+from tillmesh.runtime.peers import open_channel
+from tillmesh.runtime.server import Wiring, run
+from tillmesh.runtime.settings import ServerSettings, load_settings
+
+IDENTIFIER = r"^[A-Za-z0-9._-]{1,64}$"
+
+
+class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefix="TILLMESH_TERMINAL_"):
+    """The till of a store. Each flag may also be set as TILLMESH_TERMINAL_NAME."""
+
+    listen: str = Field("127.0.0.1:7003", description="address to serve on; port 0 takes a free one")
+    database_url: str = Field("sqlite:///store_terminal.db", description="this server's own database")
+    store_id: str = Field(pattern=IDENTIFIER, description="the store that it stands in")
+    terminal_id: str = Field("till-1", pattern=IDENTIFIER, description="what its receipts call it")
+    currency: str = Field("GBP", description="ISO 4217 code of checkouts that do not name another")
+    orders: str = Field("127.0.0.1:7001", description="address of the order service")
+    payments: str = Field("127.0.0.1:7002", description="address of the payment server")
+    payment_wait_s: float = Field(
+        60, gt=0, description="how long to wait for a payment's outcome before it is canceled, in seconds"
+    )
+
+    @field_validator("currency")
+    @classmethod
+    def _known(cls, code: str) -> str:
+        if code not in MINOR_DIGITS:
+            raise ValueError("must be an ISO 4217 currency code such as GBP")
+        return code
+
+    def till(self) -> Till:
+        """Which till this is."""
+        return Till(self.store_id, self.terminal_id, self.currency, int(self.payment_wait_s * 1000))
+
+
+def assemble(
+    settings: TerminalSettings,
+    database: Database,
+    orders_channel: aio.Channel,
+    payments_channel: aio.Channel,
+    clock: Clock,
+    rng: random.Random,
+) -> Wiring:
+    """Puts the service together."""
+    journal = Journal(database, Peers.over(orders_channel, payments_channel), clock, rng)
+    till = settings.till()
+    api = "tillmesh.api.terminal.v1"
+    return Wiring(
+        domain=DOMAIN,
+        servicers={
+            f"{api}.TerminalService": TerminalServicer(database, journal, clock, rng, till),
+            f"{api}.TillRefundService": TillRefundServicer(database, journal, clock, till),
+            f"{api}.CatalogueService": CatalogueServicer(database),
+        },
+        loops=[journal.run],
+        on_stop=[journal.stop, orders_channel.close, payments_channel.close, database.close],
+    )
+
+
+async def wire(settings: TerminalSettings) -> Wiring:
+    """The service as a process runs it."""
+    database = Database(settings.database_url, METADATA)
+    orders, payments = open_channel(settings.orders), open_channel(settings.payments)
+    return assemble(settings, database, orders, payments, SystemClock(), SYSTEM_RNG)
+
+
+def main() -> None:
+    """Starts the server with the flags of the command line."""
+    settings = load_settings(TerminalSettings, sys.argv[1:])
+    run("store_terminal", settings, lambda: wire(settings))

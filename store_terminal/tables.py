@@ -1,0 +1,118 @@
+"""The tables, and what the database itself refuses whatever the code does."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    and_,
+)
+
+from store_terminal.lifecycle import CheckoutState
+from store_terminal.model import EntryState, Kind
+from tillmesh.runtime.database import one_of
+from tillmesh.runtime.requests import RequestLog
+
+METADATA = MetaData()
+REQUESTS = RequestLog(METADATA)
+
+checkouts = Table(
+    "checkouts",
+    METADATA,
+    Column("checkout_id", String, primary_key=True),
+    Column("store_id", String, nullable=False),
+    Column("payer_id", String, nullable=False),
+    Column("lines", Text, nullable=False),
+    Column("last_line_number", Integer, nullable=False),
+    Column("currency", String, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("state", String, one_of("state", CheckoutState), nullable=False),
+    Column("order_version", BigInteger, nullable=False),
+    Column("unanswered", String, nullable=False),
+    Column("payment_id", String, nullable=False),
+    Column("payment_reason", String, nullable=False),
+    Column("payment_deadline_at_ms", BigInteger, nullable=False),
+    Column("payment_canceling", Boolean, nullable=False),
+    Column("paid_by", String, nullable=False),
+    Column("paid_at_ms", BigInteger, nullable=False),
+    Column("refunded_minor", BigInteger, nullable=False),
+    Column("event_count", BigInteger, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("updated_at_ms", BigInteger, nullable=False),
+    CheckConstraint("(paid_by <> '') = (state = 'PAID')", name="payment_iff_paid"),
+    CheckConstraint("state <> 'PAYING' OR (payment_id <> '' AND unanswered = payment_id)", name="paying_is_unanswered"),
+    CheckConstraint("state NOT IN ('PAID', 'CANCELED') OR unanswered = ''", name="final_is_answered"),
+    CheckConstraint("state <> 'BASKET' OR order_version = 0", name="basket_has_no_order"),
+    CheckConstraint("refunded_minor = 0 OR state = 'PAID'", name="only_paid_is_refunded"),
+)
+Index("checkouts_newest", checkouts.c.created_at_ms, checkouts.c.checkout_id)
+Index("checkouts_of_payer", checkouts.c.payer_id, checkouts.c.created_at_ms, checkouts.c.checkout_id)
+
+checkout_history = Table(
+    "checkout_history",
+    METADATA,
+    Column("checkout_id", String, ForeignKey("checkouts.checkout_id"), primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("event", String, nullable=False),
+    Column("from_state", String),
+    Column("to_state", String, nullable=False),
+    Column("order_version", BigInteger, nullable=False),
+    Column("currency", String, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("reference", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("trace_id", String, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+)
+
+journal = Table(
+    "journal",
+    METADATA,
+    Column("request_id", String, primary_key=True),
+    Column("checkout_id", String, nullable=False),
+    Column("kind", String, one_of("kind", Kind), nullable=False),
+    Column("request", LargeBinary, nullable=False),
+    Column("line_numbers", Text, nullable=False),
+    Column("state", String, one_of("state", EntryState), nullable=False),
+    Column("reason", String, nullable=False),
+    Column("refusal", LargeBinary, nullable=False),
+    Column("trace_id", String, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+)
+_unanswered = journal.c.state == EntryState.PENDING
+_busy = and_(_unanswered, journal.c.kind != Kind.REFUND)
+Index("journal_unanswered", journal.c.created_at_ms, sqlite_where=_unanswered, postgresql_where=_unanswered)
+Index("one_unanswered_a_checkout", journal.c.checkout_id, unique=True, sqlite_where=_busy, postgresql_where=_busy)
+
+till_refunds = Table(
+    "till_refunds",
+    METADATA,
+    Column("refund_id", String, ForeignKey("journal.request_id"), primary_key=True),
+    Column("checkout_id", String, nullable=False),
+    Column("payer_id", String, nullable=False),
+    Column("items", Text, nullable=False),
+    Column("currency", String, nullable=False),
+    Column("amount_minor", BigInteger, CheckConstraint("amount_minor > 0")),
+    Column("note", String, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+)
+Index("till_refunds_newest", till_refunds.c.created_at_ms, till_refunds.c.refund_id)
+Index("till_refunds_of_checkout", till_refunds.c.checkout_id, till_refunds.c.created_at_ms, till_refunds.c.refund_id)
+Index("till_refunds_of_payer", till_refunds.c.payer_id, till_refunds.c.created_at_ms, till_refunds.c.refund_id)
+
+catalogue = Table(
+    "catalogue",
+    METADATA,
+    Column("sku", String, primary_key=True),
+    Column("title", String, nullable=False),
+    Column("currency", String, nullable=False),
+    Column("price_minor", BigInteger, nullable=False),
+)

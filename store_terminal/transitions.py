@@ -1,0 +1,84 @@
+"""Moves a checkout along its transition table; every move leaves a history row, in one transaction."""
+
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from store_terminal import store
+from store_terminal.errors import Reason
+from store_terminal.lifecycle import CHECKOUT, CheckoutEvent
+from store_terminal.model import Checkout, HistoryEntry
+from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.money import Money
+from tillmesh.runtime.telemetry import trace_id
+
+
+def require_legal(checkout: Checkout, event: CheckoutEvent) -> None:
+    """Refuses what the table refuses, and what waits for another server's answer."""
+    row = CHECKOUT[checkout.state, event]
+    if row.target is None:
+        raise refusal(checkout, event)
+    if row.error == Reason.CHECKOUT_BUSY.name and checkout.unanswered:
+        raise Reason.CHECKOUT_BUSY(
+            checkout_id=checkout.checkout_id, request_id=checkout.unanswered, retry_after_ms=1_000
+        )
+
+
+def refusal(checkout: Checkout, event: CheckoutEvent) -> Refusal:
+    """Why `event` can not happen to a checkout in its state."""
+    reason = Reason[CHECKOUT[checkout.state, event].error]
+    attempted = checkout.attempt.payment_id if checkout.attempt else ""
+    return reason(checkout_id=checkout.checkout_id, payment_id=checkout.paid_by or attempted)
+
+
+def begin(connection: Connection, checkout: Checkout, event: str) -> Checkout:
+    """Adds a new checkout."""
+    store.insert_checkout(connection, checkout)
+    _record(connection, None, checkout, event, checkout.amount, checkout.paid_by, "")
+    return checkout
+
+
+def advance(
+    connection: Connection,
+    before: Checkout,
+    after: Checkout,
+    event: CheckoutEvent,
+    now_ms: int,
+    *,
+    amount: Money | None = None,
+    reference: str = "",
+    reason: str = "",
+) -> Checkout:
+    """Replaces `before` by `after` in the state that the table says."""
+    target = CHECKOUT[before.state, event].target
+    if target is None:
+        raise refusal(before, event)
+    moved = replace(after, state=target, event_count=before.event_count + 1, updated_at_ms=now_ms)
+    store.change_checkout(connection, before, moved)
+    _record(connection, before, moved, event, amount or moved.amount, reference, reason)
+    return moved
+
+
+def _record(
+    connection: Connection,
+    before: Checkout | None,
+    after: Checkout,
+    event: str,
+    amount: Money,
+    reference: str,
+    reason: str,
+) -> None:
+    entry = HistoryEntry(
+        checkout_id=after.checkout_id,
+        number=after.event_count,
+        event=event,
+        from_state=before.state if before else None,
+        to_state=after.state,
+        order_version=after.order_version,
+        amount=amount,
+        reference=reference,
+        reason=reason,
+        trace_id=trace_id.get(),
+        at_ms=after.updated_at_ms,
+    )
+    store.insert_history(connection, entry)
