@@ -1,0 +1,5 @@
+"""The `tillmesh` command line."""
+
+from tillmesh.cli.app import main
+
+__all__ = ["main"]

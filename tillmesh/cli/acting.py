@@ -1,0 +1,180 @@
+"""Commands that act as the people around the mesh: the platform, the shop, the payer with a phone."""
+
+import re
+from typing import Annotated
+
+import typer
+
+from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.order.v1 import order_service_pb2 as order_api
+from tillmesh.api.payment.v1 import account_service_pb2 as account_api
+from tillmesh.api.payment.v1 import identity_service_pb2 as identity_api
+from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
+from tillmesh.api.terminal.v1 import checkout_pb2
+from tillmesh.api.terminal.v1 import terminal_service_pb2 as terminal_api
+from tillmesh.api.type.v1 import money_pb2
+from tillmesh.cli.client import Addresses, Client
+from tillmesh.cli.display import amount, out
+from tillmesh.cli.options import DEFAULT, CurrencyCode, Orders, Payments, Terminal, run_async
+from tillmesh.runtime.ids import new_request_id
+from tillmesh.runtime.money import MINOR_DIGITS, minor_units
+
+_ITEM = re.compile(r"(?P<sku>[^=@]+)(=(?P<quantity>[0-9]{1,9}))?(@(?P<price>.+))?")
+
+PaymentId = Annotated[str, typer.Argument(help="The payment, in full: `tillmesh payments` lists them.")]
+
+
+def identity(
+    identity_id: Annotated[str, typer.Argument(help="The user's id on the online platform.")],
+    name: Annotated[str, typer.Option(help="What a till may show. [default: the id]")] = "",
+    instant_limit: Annotated[
+        str | None, typer.Option(help="Larger payments wait for the payer's yes. [default: none does]")
+    ] = None,
+    currency: CurrencyCode = "GBP",
+    payments: Payments = DEFAULT.payments,
+) -> None:
+    """Register an identity, with an empty wallet."""
+    request = identity_api.CreateIdentityRequest(
+        request_id=new_request_id(),
+        identity_id=identity_id,
+        display_name=name or identity_id,
+        currency_code=currency,
+        instant_limit=None if instant_limit is None else _money(instant_limit, currency),
+    )
+
+    async def act() -> identity_api.Identity:
+        async with Client(Addresses(payments=payments)) as client:
+            return await client.call(client.identities.CreateIdentity, request)
+
+    created = run_async(act())
+    out.print(f"{created.identity_id} pays from {created.account_id}.")
+
+
+def deposit(
+    identity_id: Annotated[str, typer.Argument(help="Whose wallet.")],
+    how_much: Annotated[str, typer.Argument(metavar="AMOUNT", help="A decimal such as 25.00.")],
+    currency: CurrencyCode = "GBP",
+    payments: Payments = DEFAULT.payments,
+) -> None:
+    """Put money into a wallet."""
+    request = account_api.CreateDepositRequest(
+        request_id=new_request_id(), identity_id=identity_id, amount=_money(how_much, currency)
+    )
+
+    async def act() -> account_api.Account:
+        async with Client(Addresses(payments=payments)) as client:
+            return await client.call(client.accounts.CreateDeposit, request)
+
+    account = run_async(act())
+    out.print(f"{account.account_id} has {amount(account.posted)}.")
+
+
+def sell(
+    payer: Annotated[str, typer.Argument(help="The identity that is to pay.")],
+    items: Annotated[list[str], typer.Argument(help="SKU, SKU=QUANTITY, or SKU=QUANTITY@PRICE.")],
+    currency: CurrencyCode = "GBP",
+    terminal: Terminal = DEFAULT.terminal,
+) -> None:
+    """Raise a pending transaction at the till; without a price an item needs the catalogue."""
+    create = terminal_api.CreateCheckoutRequest(
+        request_id=new_request_id(),
+        payer_id=payer,
+        currency_code=currency,
+        lines=[_new_line(item, currency) for item in items],
+    )
+
+    async def act() -> checkout_pb2.Checkout:
+        async with Client(Addresses(terminal=terminal)) as client:
+            basket = await client.call(client.till.CreateCheckout, create)
+            submit = terminal_api.SubmitCheckoutRequest(request_id=new_request_id(), checkout_id=basket.checkout_id)
+            return await client.call(client.till.SubmitCheckout, submit)
+
+    checkout = run_async(act())
+    out.print(f"Order {checkout.checkout_id}: {payer} owes {amount(checkout.amount)}.")
+
+
+def pay(
+    order: Annotated[str, typer.Argument(help="The transaction number.")],
+    orders: Orders = DEFAULT.orders,
+    payments: Payments = DEFAULT.payments,
+) -> None:
+    """Pay a pending order from the payer's own terminal: straight at the payment server."""
+
+    async def act() -> payment_api.Payment:
+        async with Client(Addresses(orders=orders, payments=payments)) as client:
+            found = await client.call(client.orders.GetOrder, order_api.GetOrderRequest(order_id=order))
+            return await client.call(client.payments.CreatePayment, payment_for(found), timeout_s=30)
+
+    _show(run_async(act()))
+
+
+def payment_for(order: order_pb2.Order) -> payment_api.CreatePaymentRequest:
+    """A request to pay an order as it is now."""
+    return payment_api.CreatePaymentRequest(
+        request_id=new_request_id(),
+        order_id=order.order_id,
+        order_version=order.version,
+        payer_id=order.payer_id,
+        amount=order.amount,
+    )
+
+
+def confirm(payment: PaymentId, payments: Payments = DEFAULT.payments) -> None:
+    """Say the payer's yes to a payment that waits for it."""
+
+    async def act() -> payment_api.Payment:
+        async with Client(Addresses(payments=payments)) as client:
+            return await client.call(
+                client.payments.ConfirmPayment, consent_to(await _payment(client, payment)), timeout_s=30
+            )
+
+    _show(run_async(act()))
+
+
+def consent_to(payment: payment_api.Payment) -> payment_api.ConfirmPaymentRequest:
+    """The payer's yes to what a payment says."""
+    return payment_api.ConfirmPaymentRequest(
+        request_id=new_request_id(), payment_id=payment.payment_id, store_id=payment.store_id, amount=payment.amount
+    )
+
+
+def cancel(payment: PaymentId, payments: Payments = DEFAULT.payments) -> None:
+    """Cancel a payment from the payer's own terminal; the order is unlocked at once."""
+    request = payment_api.CancelPaymentRequest(request_id=new_request_id(), payment_id=payment)
+
+    async def act() -> payment_api.Payment:
+        async with Client(Addresses(payments=payments)) as client:
+            return await client.call(client.payments.CancelPayment, request)
+
+    _show(run_async(act()))
+
+
+async def _payment(client: Client, payment_id: str) -> payment_api.Payment:
+    return await client.call(client.payments.GetPayment, payment_api.GetPaymentRequest(payment_id=payment_id))
+
+
+def _show(payment: payment_api.Payment) -> None:
+    state = payment_api.Payment.State.Name(payment.state).removeprefix("STATE_")
+    because = f" ({payment.reason})" if payment.reason else ""
+    out.print(f"Payment {payment.payment_id} of {amount(payment.amount)} for {payment.order_id}: {state}{because}.")
+    if payment.state == payment_api.Payment.STATE_AWAITING_PAYER:
+        out.print(f"It waits for {payment.payer_id}: tillmesh confirm {payment.payment_id}")
+
+
+def _new_line(item: str, currency: str) -> terminal_api.NewLine:
+    match = _ITEM.fullmatch(item)
+    if match is None:
+        raise typer.BadParameter(f"{item!r} is not SKU, SKU=QUANTITY or SKU=QUANTITY@PRICE", param_hint="ITEMS")
+    line = terminal_api.NewLine(sku=match["sku"], quantity=int(match["quantity"] or 1))
+    if match["price"] is not None:
+        line.unit_price_minor = _money(match["price"], currency).minor_units
+    return line
+
+
+def _money(text: str, currency: str) -> money_pb2.Money:
+    if currency not in MINOR_DIGITS:
+        raise typer.BadParameter(f"{currency!r} is not an ISO 4217 currency code such as GBP", param_hint="--currency")
+    try:
+        return money_pb2.Money(currency_code=currency, minor_units=minor_units(text, currency))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None

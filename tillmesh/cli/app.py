@@ -1,0 +1,88 @@
+"""All commands, and how a failure is told: one plain line, never a traceback."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+import typer
+
+from tillmesh.cli import acting, looking
+from tillmesh.cli.catalogue import catalogue
+from tillmesh.cli.demo import demo
+from tillmesh.cli.display import err
+from tillmesh.cli.explain import explain
+from tillmesh.cli.failures import CliError
+from tillmesh.cli.replay.command import replay
+from tillmesh.cli.running import up
+from tillmesh.runtime.errors import Refusal
+
+app = typer.Typer(
+    help="Pay in a physical store with the account you already hold online.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_RUN, _LOOK, _ACT = "Run", "Look around a running mesh", "Try a running mesh by hand"
+
+_COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
+    (demo, _RUN, ["tillmesh demo"]),
+    (up, _RUN, ["tillmesh up", "tillmesh up --data-dir /var/lib/tillmesh --store-id store-7 --currency EUR"]),
+    (
+        replay,
+        _RUN,
+        [
+            "tillmesh replay examples/online-retail-sample.csv.gz",
+            "tillmesh replay november.csv --currency EUR --concurrency 16",
+            "tillmesh replay november.csv --terminal 127.0.0.1:7003",
+        ],
+    ),
+    (looking.orders, _LOOK, ["tillmesh orders --payer ada --state open --state locked"]),
+    (looking.payments, _LOOK, ["tillmesh payments --payer ada", "tillmesh payments --state awaiting_payer"]),
+    (looking.statement, _LOOK, ["tillmesh statement ada", "tillmesh statement sales/store-1/GBP"]),
+    (looking.balances, _LOOK, ["tillmesh balances"]),
+    (explain, _LOOK, ["tillmesh explain 7K3M-9Q2X-VB4T"]),
+    (acting.identity, _ACT, ["tillmesh identity ada --name 'Ada L.' --instant-limit 10.00"]),
+    (acting.deposit, _ACT, ["tillmesh deposit ada 50.00"]),
+    (acting.sell, _ACT, ["tillmesh sell ada MUG=2@4.50 CARD@1.20"]),
+    (acting.pay, _ACT, ["tillmesh pay 7K3M-9Q2X-VB4T"]),
+    (acting.confirm, _ACT, ["tillmesh confirm 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11"]),
+    (acting.cancel, _ACT, ["tillmesh cancel 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11"]),
+]
+
+for command, panel, examples in _COMMANDS:
+    epilog = "\n\n".join(("**Examples**", *examples))
+    app.command(rich_help_panel=panel, epilog=epilog)(command)
+app.add_typer(catalogue, name="catalogue", rich_help_panel=_ACT)
+
+
+def main() -> None:
+    """Runs one command."""
+    # Said outright, as a shell starts what runs in its background with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        app()
+    except CliError as error:
+        _fail(str(error), error.exit_status)
+    except Refusal as refusal:
+        _fail(refusal.text, 1)
+    except BrokenPipeError:  # `tillmesh orders | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    """Being told to end is Ctrl-C: what was started is stopped in order."""
+    signal.raise_signal(signal.SIGINT)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    name = " ".join(["tillmesh", *sys.argv[1:2]])
+    err.print(f"{name}: {message}", markup=False, soft_wrap=True)
+    raise SystemExit(status)

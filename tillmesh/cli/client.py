@@ -1,0 +1,139 @@
+"""The three servers as a client sees them: stubs, and calls that end in an answer or one plain sentence."""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+from google.protobuf.message import Message
+from grpc import StatusCode, aio
+from grpc_status.rpc_status import GRPC_DETAILS_METADATA_KEY
+
+from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
+from tillmesh.api.payment.v1.account_service_pb2_grpc import AccountServiceStub
+from tillmesh.api.payment.v1.identity_service_pb2_grpc import IdentityServiceStub
+from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
+from tillmesh.api.payment.v1.refund_service_pb2_grpc import RefundServiceStub
+from tillmesh.api.terminal.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
+from tillmesh.api.terminal.v1.terminal_service_pb2_grpc import TerminalServiceStub
+from tillmesh.api.terminal.v1.till_refund_service_pb2_grpc import TillRefundServiceStub
+from tillmesh.cli.failures import CliError, Unreachable
+from tillmesh.runtime.peers import CALL_TIMEOUT_S, CHANNEL_OPTIONS, Peer, Unanswered
+
+PAGE_SIZE = 200
+
+Req = TypeVar("Req", bound=Message)
+Res = TypeVar("Res", bound=Message)
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the three servers listen, as HOST:PORT."""
+
+    orders: str = "127.0.0.1:7001"
+    payments: str = "127.0.0.1:7002"
+    terminal: str = "127.0.0.1:7003"
+
+
+class PageRequest(Protocol):
+    """A list request, as a type checker sees it (AIP-158)."""
+
+    page_size: int
+    page_token: str
+
+
+class PageAnswer(Protocol):
+    """A list answer."""
+
+    @property
+    def next_page_token(self) -> str:
+        """Where the next page starts."""
+
+
+PageReq = TypeVar("PageReq", bound=PageRequest)
+PageRes = TypeVar("PageRes", bound=PageAnswer)
+
+
+class _Server:
+    """One of the three."""
+
+    def __init__(self, name: str, address: str) -> None:
+        self.name = name
+        self.address = address
+        # A page of long orders is larger than gRPC's default of 4 MiB.
+        options = [*CHANNEL_OPTIONS, ("grpc.max_receive_message_length", -1)]
+        self.channel = aio.insecure_channel(address, options=options)
+        self.peer = Peer()
+
+    def failure(self, error: Unanswered) -> CliError:
+        """The one sentence for a call that was not answered."""
+        cause = error.__cause__
+        if not isinstance(cause, aio.AioRpcError) or cause.code() is StatusCode.DEADLINE_EXCEEDED:
+            return Unreachable(f"The {self.name} at {self.address} did not answer in time.")
+        if cause.code() is StatusCode.UNAVAILABLE and not _was_said_by_server(cause):
+            return Unreachable(
+                f"The {self.name} at {self.address} can not be reached. Is the mesh running? Start it with: tillmesh up"
+            )
+        return Unreachable(f"The {self.name} at {self.address} failed: {cause.code().name}: {cause.details()}")
+
+
+def _was_said_by_server(error: aio.AioRpcError) -> bool:
+    return any(key == GRPC_DETAILS_METADATA_KEY for key, _value in error.trailing_metadata() or ())
+
+
+class Client:
+    """Stubs of every service; use it as an asynchronous context manager."""
+
+    def __init__(self, addresses: Addresses) -> None:
+        orders = _Server("order service", addresses.orders)
+        payments = _Server("payment server", addresses.payments)
+        terminal = _Server("store terminal", addresses.terminal)
+        self._servers = {
+            "tillmesh.api.order.v1": orders,
+            "tillmesh.api.payment.v1": payments,
+            "tillmesh.api.terminal.v1": terminal,
+        }
+        self.orders = OrderServiceStub(orders.channel)
+        self.identities = IdentityServiceStub(payments.channel)
+        self.accounts = AccountServiceStub(payments.channel)
+        self.payments = PaymentServiceStub(payments.channel)
+        self.refunds = RefundServiceStub(payments.channel)
+        self.till = TerminalServiceStub(terminal.channel)
+        self.till_refunds = TillRefundServiceStub(terminal.channel)
+        self.catalogue = CatalogueServiceStub(terminal.channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for server in self._servers.values():
+            await server.channel.close()
+
+    async def call(
+        self, method: aio.UnaryUnaryMultiCallable[Req, Res], request: Req, *, timeout_s: float = CALL_TIMEOUT_S
+    ) -> Res:
+        """The answer. Raises the server's `Refusal`, or `Unreachable` when there was no answer."""
+        server = self._servers[request.DESCRIPTOR.file.package]
+        try:
+            return await server.peer.call(method, request, timeout_s=timeout_s)
+        except Unanswered as error:
+            raise server.failure(error) from error
+
+    async def listed(
+        self,
+        method: "aio.UnaryUnaryMultiCallable[PageReq, PageRes]",
+        request: PageReq,
+        items: Callable[[PageRes], Iterable[Item]],
+    ) -> AsyncIterator[Item]:
+        """Every item of a list, page after page."""
+        request.page_size = PAGE_SIZE
+        while True:
+            answer: PageRes = await self.call(method, request)  # type: ignore[type-var]  # messages, all of them
+            for item in items(answer):
+                yield item
+            if not answer.next_page_token:
+                return
+            request.page_token = answer.next_page_token

@@ -1,0 +1,274 @@
+"""`tillmesh explain ORDER`: one plain-language timeline of an order over all three servers."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import typer
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.markup import escape
+
+from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.order.v1 import order_service_pb2 as order_api
+from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
+from tillmesh.api.payment.v1 import refund_service_pb2 as refund_api
+from tillmesh.api.terminal.v1 import checkout_pb2
+from tillmesh.api.terminal.v1 import terminal_service_pb2 as terminal_api
+from tillmesh.api.type.v1 import money_pb2
+from tillmesh.cli.client import Addresses, Client
+from tillmesh.cli.display import amount, clock_time, date_time, out, seconds, show_table
+from tillmesh.cli.failures import CliError, Unreachable
+from tillmesh.cli.options import DEFAULT, Orders, Payments, Terminal, run_async
+from tillmesh.runtime.errors import Refusal
+
+P = payment_api.Payment
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One line of the timeline."""
+
+    at: Timestamp
+    server: str
+    sentence: str
+
+
+@dataclass
+class Story:
+    """What the servers that answered know of an order."""
+
+    order_id: str
+    order: order_pb2.Order | None = None
+    order_events: list[order_pb2.OrderEvent] = field(default_factory=list)
+    payments: list[P] = field(default_factory=list)
+    payment_events: list[payment_api.PaymentEvent] = field(default_factory=list)
+    refunds: dict[str, refund_api.Refund] = field(default_factory=dict)
+    checkout_events: list[checkout_pb2.CheckoutEvent] = field(default_factory=list)
+    silent: dict[str, str] = field(default_factory=dict)
+    """Why a server is missing from the story, by server."""
+
+
+def explain(
+    order: Annotated[str, typer.Argument(help="The transaction number.")],
+    orders: Orders = DEFAULT.orders,
+    payments: Payments = DEFAULT.payments,
+    terminal: Terminal = DEFAULT.terminal,
+) -> None:
+    """Tell the story of an order: who locked it, why it was unlocked, where the money is."""
+    addresses = Addresses(orders, payments, terminal)
+
+    async def look() -> Story:
+        async with Client(addresses) as client:
+            return await read_story(client, order)
+
+    tell(run_async(look()))
+
+
+async def read_story(client: Client, order_id: str) -> Story:
+    """Asks all three servers; one that can not be reached is left out and named."""
+    story = Story(order_id)
+    for server, read in (
+        ("order service", _read_orders),
+        ("payment server", _read_payments),
+        ("store terminal", _read_checkout),
+    ):
+        try:
+            await read(client, story)
+        except Unreachable as error:
+            story.silent[server] = str(error)
+    if not (story.order or story.payments or story.checkout_events):
+        unknown = f"No server that could be asked knows an order {order_id}."
+        raise CliError(next(iter(story.silent.values()), unknown))
+    return story
+
+
+def tell(story: Story) -> None:
+    """Prints the timeline and where it stands."""
+    moments = timeline(story)
+    rows = [(clock_time(moment.at), moment.server, moment.sentence) for moment in moments]
+    show_table(f"Order {story.order_id}, from {date_time(moments[0].at)}", ["time", "server", "what happened"], rows)
+    for reason in story.silent.values():
+        out.print(f"[yellow]Part of the story is missing.[/] {escape(reason)}")
+    out.print(escape(conclusion(story)), style="bold")
+
+
+def timeline(story: Story) -> list[Moment]:
+    """All that happened, by time."""
+    moments = [Moment(event.event_time, "order service", _of_order(event)) for event in story.order_events]
+    payers = {payment.payment_id: payment.payer_id for payment in story.payments}
+    moments += [
+        Moment(event.event_time, "payment server", _of_payment(event, payers[event.payment_id], story.refunds))
+        for event in story.payment_events
+    ]
+    moments += [Moment(event.event_time, "store terminal", _of_checkout(event)) for event in story.checkout_events]
+    return sorted(moments, key=lambda moment: moment.at.ToNanoseconds())
+
+
+def conclusion(story: Story) -> str:
+    """The state of the order, and where the money is."""
+    return f"{_state_of_order(story)} {_where_the_money_is(story)}"
+
+
+async def _read_orders(client: Client, story: Story) -> None:
+    try:
+        story.order = await client.call(client.orders.GetOrder, order_api.GetOrderRequest(order_id=story.order_id))
+    except Refusal as refusal:
+        _require_reason(refusal, "ORDER_NOT_FOUND")
+        return
+    request = order_api.ListOrderEventsRequest(order_id=story.order_id)
+    events = client.listed(client.orders.ListOrderEvents, request, lambda page: page.events)
+    story.order_events = [event async for event in events]
+
+
+async def _read_payments(client: Client, story: Story) -> None:
+    request = payment_api.ListPaymentsRequest(order_id=story.order_id)
+    payments = client.listed(client.payments.ListPayments, request, lambda page: page.payments)
+    story.payments = [payment async for payment in payments]
+    for payment in story.payments:
+        list_events = payment_api.ListPaymentEventsRequest(payment_id=payment.payment_id)
+        events = client.listed(client.payments.ListPaymentEvents, list_events, lambda page: page.events)
+        story.payment_events += [event async for event in events]
+        list_refunds = refund_api.ListRefundsRequest(payment_id=payment.payment_id)
+        async for refund in client.listed(client.refunds.ListRefunds, list_refunds, lambda page: page.refunds):
+            story.refunds[refund.refund_id] = refund
+
+
+async def _read_checkout(client: Client, story: Story) -> None:
+    request = terminal_api.ListCheckoutEventsRequest(checkout_id=story.order_id)
+    events = client.listed(client.till.ListCheckoutEvents, request, lambda page: page.events)
+    try:
+        story.checkout_events = [event async for event in events]
+    except Refusal as refusal:  # another till's order, or a web shop's
+        _require_reason(refusal, "CHECKOUT_NOT_FOUND")
+
+
+def _require_reason(refusal: Refusal, reason: str) -> None:
+    if refusal.reason != reason:
+        raise refusal
+
+
+def short(identifier: str) -> str:
+    """An id as a person tells it from others."""
+    return identifier[:8]
+
+
+def _told(words: dict[str, str], event: str, because: str, **values: str) -> str:
+    """The sentence for an event; one that is new to this program is named as it is."""
+    sentence = words.get(event, event.lower().replace("_", " ")).format(**values)
+    return f"{sentence.rstrip('.')} ({because})." if because else sentence
+
+
+ORDER_WORDS = {
+    "CREATED": "Raised as a pending transaction of {amount}.",
+    "UPDATED": "Changed in place: now version {version}, {amount}.",
+    "LOCKED": "Locked by payment {payment}: version {version}, {amount}, epoch {epoch}.",
+    "PAID": "Paid by payment {payment}, for good.",
+    "LEASE_EXPIRED": "Unlocked: the time of payment {payment} ran out. Payment is pending again.",
+    "PAYMENT_CANCELED": "Unlocked: payment {payment} was given up. Payment is pending again.",
+    "CANCELED": "Withdrawn, for good.",
+}
+
+
+def _of_order(event: order_pb2.OrderEvent) -> str:
+    return _told(
+        ORDER_WORDS,
+        event.event,
+        "",
+        amount=amount(event.amount),
+        version=str(event.version),
+        epoch=str(event.epoch),
+        payment=short(event.payment_id),
+    )
+
+
+PAYMENT_WORDS = {
+    "CREATED": "Payment {payment}: {payer} is asked for {amount}.",
+    "LOCKED_FOR_PAYER": "Payment {payment} waits for {payer} to confirm; nothing is held.",
+    "FUNDS_HELD": "Payment {payment}: {amount} held in the wallet of {payer}; the order decides now.",
+    "DECLINED": "Payment {payment} declined.",
+    "EXPIRED": "Payment {payment} given up: its time was over.",
+    "CANCELED": "Payment {payment} canceled.",
+    "ORDER_PAID": "Payment {payment} captured: {amount} moved from {payer} to the store.",
+    "ORDER_RELEASED": "Payment {payment} is void: it took no money and never will.",
+    "SUPERSEDED": "Payment {payment} is void: a later one holds the lock.",
+    "REFUNDED": "Refund {refund} of payment {payment}: {amount} went back to {payer}.",
+}
+
+
+def _of_payment(event: payment_api.PaymentEvent, payer: str, refunds: dict[str, refund_api.Refund]) -> str:
+    refund = refunds.get(event.refund_id)
+    return _told(
+        PAYMENT_WORDS,
+        event.event,
+        event.reason or (refund.note if refund else ""),
+        amount=amount(event.amount),
+        payer=payer,
+        payment=short(event.payment_id),
+        refund=short(event.refund_id),
+    )
+
+
+CHECKOUT_WORDS = {
+    "OPENED": "Basket opened, {amount}.",
+    "RESUMED": "Pending transaction taken up, {amount}.",
+    "CHANGED": "Lines changed: now {amount}.",
+    "SUBMITTED": "Order raised: {amount}, version {version}.",
+    "PAYMENT_STARTED": "Payment {reference} of {amount} asked for.",
+    "PAYMENT_CANCEL_ASKED": "Payment {reference} is to be canceled.",
+    "PAID": "Hand over the goods: the order is paid.",
+    "PAYMENT_ENDED": "Payment {reference} ended without money; safe to try again.",
+    "REFUND_STARTED": "Refund {reference} of {amount} asked for.",
+    "REFUNDED": "Refund {reference}: the shopper has {amount} back.",
+    "REFUND_REFUSED": "Refund {reference} of {amount} was refused.",
+    "CANCELED": "Checkout abandoned.",
+    "REFUSED": "What was asked was refused.",
+    "REFRESHED": "Read the order again: version {version}, {amount}.",
+}
+
+
+def _of_checkout(event: checkout_pb2.CheckoutEvent) -> str:
+    return _told(
+        CHECKOUT_WORDS,
+        event.event,
+        event.reason,
+        amount=amount(event.amount),
+        version=str(event.order_version),
+        reference=short(event.reference),
+    )
+
+
+def _state_of_order(story: Story) -> str:
+    order = story.order
+    if order is None:
+        unknown = "order service" in story.silent
+        return "The state of the order is not known." if unknown else "The order service has no such order."
+    what = f"The order is {order_pb2.Order.State.Name(order.state).removeprefix('STATE_')}"
+    size = f"at version {order.version}, {amount(order.amount)}"
+    if order.state == order_pb2.Order.STATE_LOCKED:
+        left_s = seconds(order.lease_remaining)
+        return f"{what} {size}, by payment {short(order.payment_id)} for {left_s} more seconds at most."
+    return f"{what} {size}."
+
+
+def _where_the_money_is(story: Story) -> str:
+    if "payment server" in story.silent:
+        return "Where the money is, only the payment server can say."
+    captured = next((payment for payment in story.payments if payment.state == P.STATE_CAPTURED), None)
+    held = next((payment for payment in story.payments if payment.state == P.STATE_AUTHORIZED), None)
+    if captured:
+        return _captured(captured)
+    if held:
+        return f"{amount(held.amount)} is held in the wallet of {held.payer_id} until the order decides."
+    return "No money has moved and none is held."
+
+
+def _captured(payment: P) -> str:
+    refunded = payment.refunded.minor_units
+    where = f"{payment.payer_id} paid {amount(payment.amount)} to {payment.store_id}"
+    if not refunded:
+        return f"{where}, who has it."
+    if refunded == payment.amount.minor_units:
+        return f"{where} and has all of it back."
+    left = money_pb2.Money(
+        currency_code=payment.amount.currency_code, minor_units=payment.amount.minor_units - refunded
+    )
+    return f"{where}; {amount(payment.refunded)} was refunded, the store has {amount(left)}."

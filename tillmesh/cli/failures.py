@@ -1,0 +1,17 @@
+"""What ends a command with one line on standard error instead of a traceback."""
+
+
+class CliError(Exception):
+    """A command can not go on; its text is all that the user needs."""
+
+    exit_status = 1
+
+
+class Unreachable(CliError):
+    """A server did not answer, so what was asked of it is not known."""
+
+
+class BadFile(CliError):
+    """A file as a whole can not be used; nothing was started."""
+
+    exit_status = 2

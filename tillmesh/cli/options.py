@@ -1,0 +1,39 @@
+"""Options that several commands have, and how an asynchronous command is run."""
+
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+import uvloop
+
+from tillmesh.cli.client import Addresses
+
+Result = TypeVar("Result")
+
+_WHERE = "Where a running mesh listens"
+
+Orders = Annotated[
+    str, typer.Option("--orders", envvar="TILLMESH_ORDERS", help="Order service, as HOST:PORT.", rich_help_panel=_WHERE)
+]
+Payments = Annotated[
+    str,
+    typer.Option(
+        "--payments", envvar="TILLMESH_PAYMENTS", help="Payment server, as HOST:PORT.", rich_help_panel=_WHERE
+    ),
+]
+Terminal = Annotated[
+    str,
+    typer.Option(
+        "--terminal", envvar="TILLMESH_TERMINAL", help="Store terminal, as HOST:PORT.", rich_help_panel=_WHERE
+    ),
+]
+DataDir = Annotated[Path, typer.Option("--data-dir", help="Directory of the three databases and logs.")]
+CurrencyCode = Annotated[str, typer.Option("--currency", help="ISO 4217 code of all amounts.")]
+
+DEFAULT = Addresses()
+
+
+def run_async(work: Coroutine[Any, Any, Result]) -> Result:
+    """Runs an asynchronous command to its end."""
+    return uvloop.run(work)

@@ -1,0 +1,105 @@
+"""The rows of a CSV or gzipped CSV file, with the line that each starts in.
+
+What makes the file as a whole untrustworthy raises `BadFile`; bytes that are not UTF-8 pass as
+lone surrogates (PEP 383), so that the row that has them can be reported.
+"""
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tillmesh.cli.failures import BadFile
+
+GZIP_MAGIC = b"\x1f\x8b"
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One record: its cells in the order of the header."""
+
+    line_number: int
+    header: Sequence[str]
+    cells: Sequence[str]
+
+    def cell(self, column: str) -> str:
+        """The cell of a column; empty where the row is too short to have it."""
+        index = self.header.index(column)
+        return self.cells[index] if index < len(self.cells) else ""
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """Every row after a header that has at least `columns`, in any order."""
+    records = _records(path, _text(path))
+    header_line, header = next(records, (1, []))
+    if not header:
+        raise BadFile(f"{path}: line 1: the file is empty; its first line must name the columns {','.join(columns)}")
+    for column in columns:
+        if header.count(column) != 1:
+            problem = "is missing" if column not in header else "is there twice"
+            raise BadFile(f"{path}: line {header_line}: column {column} {problem}, the header is {_shown(header)}")
+    for line_number, cells in records:
+        yield Row(line_number, header, cells)
+
+
+def printable(text: str) -> str:
+    r"""The text with bytes that are not UTF-8 written as \udcXX, so that it can be printed."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _shown(header: Sequence[str]) -> str:
+    return printable(repr(",".join(header)[:200]))
+
+
+def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Records that are not blank lines, each with the line it starts in."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        line_number = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            # Where a quoted cell ends is not known, so neither is which rows it swallowed.
+            raise BadFile(f"{path}: line {line_number}: malformed CSV: {error}") from None
+        if cells:
+            yield line_number, cells
+
+
+def _text(path: Path) -> str:
+    data = _bytes(path)
+    if (position := data.find(b"\0")) >= 0:
+        line_number = data.count(b"\n", 0, position) + 1
+        raise BadFile(f"{path}: line {line_number}: a NUL byte; the file must be CSV in UTF-8")
+    return data.removeprefix("\ufeff".encode()).decode("utf-8", "surrogateescape")
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            packed = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+            file.seek(0)
+            if packed:
+                return _unpacked(path, gzip.GzipFile(fileobj=file))
+            if path.suffix == ".gz":
+                raise BadFile(f"{path}: line 1: not a gzip file, though it is named so")
+            return file.read()
+    except OSError as error:
+        raise BadFile(f"{path}: {error.strerror or error}") from None
+
+
+def _unpacked(path: Path, file: gzip.GzipFile) -> bytes:
+    data = bytearray()
+    try:
+        while chunk := file.read1(CHUNK_BYTES):
+            data += chunk
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        problem = "the gzip data is truncated" if isinstance(error, EOFError) else f"the gzip data is corrupt: {error}"
+        line_number = data.count(b"\n") + 1
+        raise BadFile(f"{path}: line {line_number}: {problem}") from None
+    return bytes(data)
