@@ -12,7 +12,7 @@ help: ## Show what there is to make
 $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tillmesh needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "Setting up $(VENV) with $$($(PYTHON) --version) ..."
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
@@ -25,7 +25,7 @@ up: $(READY) ## Start the three servers and keep them running until Ctrl-C
 	@$(BIN)/tillmesh up
 
 test: $(READY) ## Run all tests
-	@$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2
 
 check: $(READY) ## Format, lint, types, contracts; generated code and diagrams must be up to date
 	$(BIN)/ruff format --check .
@@ -36,18 +36,18 @@ check: $(READY) ## Format, lint, types, contracts; generated code and diagrams m
 	$(BIN)/python tools/generate.py --check
 
 proto: $(READY) ## Generate tillmesh/api from protos/
-	@$(BIN)/python tools/generate.py proto
+	$(BIN)/python tools/generate.py proto
 
 docs: $(READY) ## Generate the state diagrams and tables of the READMEs
-	@$(BIN)/python tools/generate.py docs
+	$(BIN)/python tools/generate.py docs
 
 format: $(READY) ## Format code and contracts
-	@$(BIN)/ruff format .
-	@$(BIN)/ruff check --fix .
-	@$(BIN)/buf format -w
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/buf format -w
 
 pins: $(READY) ## Resolve requirements.txt from pyproject.toml anew
-	@$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --extra dev pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --extra dev pyproject.toml -o requirements.txt
 
 clean: ## Remove .venv and all caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis examples/node/node_modules

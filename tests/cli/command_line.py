@@ -1,0 +1,54 @@
+"""Runs `tillmesh` the way a person does: as a process, with what it prints and its exit status."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tillmesh.cli.client import Addresses
+
+TILLMESH = Path(sys.executable).with_name("tillmesh")
+ENDS_WITHIN_S = 120
+HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
+
+
+def tillmesh(*arguments: str | Path, mesh: Addresses | None = None) -> subprocess.CompletedProcess[str]:
+    """One command, ended; `mesh` is where it looks for the servers."""
+    done = subprocess.run(
+        [TILLMESH, *arguments], env=environment(mesh), capture_output=True, text=True, timeout=ENDS_WITHIN_S
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def environment(mesh: Addresses | None = None) -> dict[str, str]:
+    """Ours, without what it may say about another mesh."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TILLMESH_")}
+    if mesh is None:
+        return clean
+    return clean | {
+        "TILLMESH_ORDERS": mesh.orders,
+        "TILLMESH_PAYMENTS": mesh.payments,
+        "TILLMESH_TERMINAL": mesh.terminal,
+    }
+
+
+def row(
+    number: str,
+    sku: str = "85123A",
+    quantity: object = 1,
+    price: object = "2.55",
+    customer: str = "17850.0",
+    *,
+    title: str = "HEART",
+    at: str = "2010-12-01 08:26:00",
+) -> str:
+    """One row of an invoice file."""
+    return f"{number},{sku},{title},{quantity},{at},{price},{customer},United Kingdom"
+
+
+def write_invoices(folder: Path, *rows: str) -> Path:
+    """A file of invoices."""
+    path = folder / "invoices.csv"
+    path.write_text("\n".join((HEADER, *rows)) + "\n")
+    return path

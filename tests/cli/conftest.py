@@ -1,0 +1,14 @@
+"""What the tests of the command line share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tillmesh.cli.mesh import Mesh
+
+
+@pytest.fixture(scope="session")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """Three real processes that no test stops."""
+    with Mesh(tmp_path_factory.mktemp("mesh")) as mesh:
+        yield mesh

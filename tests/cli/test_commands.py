@@ -1,0 +1,136 @@
+"""The commands that people look around with, and try a mesh by hand."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command_line import tillmesh
+from tillmesh.cli.mesh import Mesh
+
+NOWHERE = "127.0.0.1:1"
+
+
+class Person:
+    """Somebody at a shell, with the mesh's addresses in the environment."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
+
+    def does(self, *arguments: str | Path) -> str:
+        """What a command says."""
+        done = tillmesh(*arguments, mesh=self._mesh.addresses)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def fails(self, *arguments: str | Path) -> str:
+        """The one line that a command fails with."""
+        done = tillmesh(*arguments, mesh=self._mesh.addresses)
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        return line
+
+
+@pytest.fixture
+def person(mesh: Mesh) -> Person:
+    return Person(mesh)
+
+
+def found(pattern: str, text: str) -> str:
+    match = re.search(pattern, text)
+    assert match, f"{pattern} is not in:\n{text}"
+    return match[1]
+
+
+def test_an_order_is_paid_by_hand_and_explained(person: Person, tmp_path: Path) -> None:
+    catalogue = tmp_path / "catalogue.csv"
+    catalogue.write_text('sku,title,price\nMUG,"Mug, blue",4.50\nTEA,Tea,1.20\n')
+    assert "Imported 2 articles" in person.does("catalogue", "import", catalogue)
+    person.does("identity", "grace", "--instant-limit", "5.00")
+    assert "50.00 GBP" in person.does("deposit", "grace", "50")
+    order_id = found(r"Order (\S+): grace owes 11\.40 GBP", person.does("sell", "grace", "MUG=2", "TEA", "BAG@1.20"))
+    listed = person.does("orders", "--payer", "grace", "--state", "open")
+    assert order_id in listed
+    assert "11.40 GBP" in listed
+
+    payment_id = found(r"Payment (\S+) of 11\.40 GBP for \S+: AWAITING_PAYER", person.does("pay", order_id))
+    assert re.search(rf"{order_id}.*LOCKED, \d+ s left", person.does("orders", "--payer", "grace"))
+    assert "VOIDED (PAYMENT_CANCELED)" in person.does("cancel", payment_id)
+    assert "waits for nobody's confirmation" in person.fails("confirm", payment_id)
+
+    second_id = found(r"Payment (\S+) of", person.does("pay", order_id))
+    assert "CAPTURED" in person.does("confirm", second_id)
+    attempts = person.does("payments", "--order", order_id)
+    assert re.search(rf"{payment_id}.*VOIDED PAYMENT_CANCELED", attempts)
+    assert re.search(rf"{second_id}.*CAPTURED", attempts)
+    statement = person.does("statement", "grace")
+    assert re.search(r"deposit .* 50\.00 GBP +50\.00 GBP", statement)
+    assert re.search(rf"payment, post .*{second_id} +-11\.40 GBP +38\.60 GBP", statement)
+    assert "Posted 38.60 GBP, on hold 0.00 GBP." in statement
+    assert "balanced" in person.does("balances")
+
+    story = person.does("explain", order_id)
+    told = [
+        "Raised as a pending transaction of 11.40 GBP.",
+        f"Locked by payment {payment_id[:8]}",
+        f"Unlocked: payment {payment_id[:8]} was given up.",
+        f"Locked by payment {second_id[:8]}",
+        "11.40 GBP held in the wallet of grace",
+        f"Paid by payment {second_id[:8]}, for good.",
+        "11.40 GBP moved from grace to the store",
+        "The order is PAID at version 1, 11.40 GBP. grace paid 11.40 GBP to store-1, who has it.",
+    ]
+    places = [story.find(sentence) for sentence in told]
+    assert -1 not in places, story
+    assert places == sorted(places)
+
+    partly = person.does("explain", order_id, "--payments", NOWHERE)
+    assert "Part of the story is missing. The payment server at 127.0.0.1:1 can not be reached." in partly
+    assert "Where the money is, only the payment server can say." in partly
+    assert f"Paid by payment {second_id[:8]}" in partly
+
+
+def test_a_pending_order_has_moved_no_money(person: Person) -> None:
+    person.does("identity", "linus")
+    order_id = found(r"Order (\S+):", person.does("sell", "linus", "BAG@1.20"))
+    assert "The order is OPEN at version 1, 1.20 GBP. No money has moved" in person.does("explain", order_id)
+    declined = person.does("pay", order_id)
+    assert "VOIDED (INSUFFICIENT_FUNDS)" in declined
+
+
+def test_failures_are_one_plain_line(person: Person) -> None:
+    assert person.fails("orders", "--orders", NOWHERE) == (
+        "tillmesh orders: The order service at 127.0.0.1:1 can not be reached. "
+        "Is the mesh running? Start it with: tillmesh up"
+    )
+    assert person.fails("statement", "nobody") == "tillmesh statement: There is no account wallet/nobody."
+    assert person.fails("pay", "NO-SUCH-ORDER") == "tillmesh pay: There is no order NO-SUCH-ORDER."
+    assert person.fails("explain", "NO-SUCH-ORDER").endswith("knows an order NO-SUCH-ORDER.")
+    assert "The catalogue has no article UNHEARD-OF" in person.fails("sell", "grace", "UNHEARD-OF")
+    assert "failed: UNIMPLEMENTED" in person.fails("orders", "--orders", person._mesh.addresses.payments)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ("MUG,Mug\n", "line 2: the row has 2 fields, the header has 3"),
+        ("TEA,Tea,1\nMUG,Mug,4.505\n", "line 3: price '4.505' is not a whole number of minor units"),
+        ("MUG,Mug,cheap\n", "line 2: price 'cheap' is not a decimal number"),
+        ("MUG,Mug,1\nMUG,Mug,2\n", "line 3: sku 'MUG' is in line 2 already"),
+        ("", "line 1: there is no article"),
+    ],
+)
+def test_a_bad_catalogue_is_refused_with_the_line(tmp_path: Path, rows: str, says: str) -> None:
+    catalogue = tmp_path / "catalogue.csv"
+    catalogue.write_text(f"sku,title,price\n{rows}")
+    done = tillmesh("catalogue", "import", catalogue)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"tillmesh catalogue: {catalogue}: {says}")
+
+
+def test_every_command_explains_itself_with_an_example() -> None:
+    commands = re.findall(r"^│ ([a-z]+) ", tillmesh("--help").stdout, re.MULTILINE)
+    assert {"demo", "up", "replay", "orders", "explain", "catalogue"} <= set(commands)
+    for command in ("replay", "explain", "sell"):
+        assert f"tillmesh {command} " in tillmesh(command, "--help").stdout.partition("Examples")[2]

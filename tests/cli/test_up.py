@@ -1,0 +1,114 @@
+"""`tillmesh up`: three processes that come and go together."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.cli.command_line import ENDS_WITHIN_S, TILLMESH, environment, tillmesh
+from tillmesh.cli.client import Addresses
+from tillmesh.cli.mesh import Role
+
+ANY_PORTS = ("--orders-port", "0", "--payments-port", "0", "--terminal-port", "0")
+
+
+class Up:
+    """A running `tillmesh up`."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.said = self._read_until("Ctrl-C stops")
+        shown = {role: re.search(rf"{role.value} +(\S+) +(\d+)", self.said) for role in Role}
+        found = {role: match for role, match in shown.items() if match}
+        self.addresses = Addresses(*(found[role][1] for role in Role))
+        self.pids = {role: int(found[role][2]) for role in Role}
+
+    def ended(self) -> tuple[int, str]:
+        """Its exit status and what it said on standard error, once it has ended."""
+        _, errors = self.process.communicate(timeout=ENDS_WITHIN_S)
+        return self.process.returncode, errors
+
+    def _read_until(self, last: str) -> str:
+        assert self.process.stdout
+        said = ""
+        while last not in said:
+            line = self.process.stdout.readline()
+            assert line, f"it ended after saying {said!r}"
+            said += line
+        return said
+
+
+@contextmanager
+def up(data_dir: Path) -> Iterator[Up]:
+    command = [str(TILLMESH), "up", "--data-dir", str(data_dir), *ANY_PORTS]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True
+    )
+    try:
+        yield Up(process)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.communicate(timeout=ENDS_WITHIN_S)
+
+
+@contextmanager
+def ignoring_interrupts() -> Iterator[None]:
+    """As a shell starts `tillmesh up &`: what is started inherits that SIGINT is ignored."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_ctrl_c_stops_all_three_and_the_data_stays(tmp_path: Path) -> None:
+    with up(tmp_path) as running:
+        assert "store-1" in running.said
+        assert tillmesh("identity", "ada", mesh=running.addresses).returncode == 0
+        taken = tillmesh("up", "--data-dir", tmp_path, *ANY_PORTS)
+        assert taken.returncode == 1
+        assert f"A mesh is running in {tmp_path} already" in taken.stderr
+        running.process.send_signal(signal.SIGINT)
+        assert running.ended() == (0, "")
+        assert all(is_gone(pid) for pid in running.pids.values())
+    assert {path.name for path in tmp_path.glob("*.db")} == {f"{role}.db" for role in Role}
+    with up(tmp_path) as running:
+        assert "wallet/ada" in tillmesh("statement", "ada", mesh=running.addresses).stdout
+
+
+def test_being_told_to_end_stops_all_three_also_in_a_shells_background(tmp_path: Path) -> None:
+    with ignoring_interrupts(), up(tmp_path) as running:
+        running.process.terminate()
+        assert running.ended()[0] == 0
+        assert all(is_gone(pid) for pid in running.pids.values())
+
+
+def test_when_one_dies_it_says_which_and_stops_the_others(tmp_path: Path) -> None:
+    with up(tmp_path) as running:
+        os.kill(running.pids[Role.PAYMENTS], signal.SIGKILL)
+        status, errors = running.ended()
+        assert status == 1
+        assert f"tillmesh up: {Role.PAYMENTS.value} was ended by SIGKILL" in errors
+        assert all(is_gone(pid) for pid in running.pids.values())
+
+
+def test_a_taken_port_is_told_with_the_servers_own_words(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = tillmesh("up", "--data-dir", tmp_path, *ANY_PORTS[:2], "--payments-port", str(port), *ANY_PORTS[4:])
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"tillmesh up: {Role.PAYMENTS.value} ended with exit status 1; the end of")
+    assert f"127.0.0.1:{port}" in done.stderr

@@ -1,0 +1,205 @@
+"""The transition table is what really happens, in every state, on every event."""
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from order_service.errors import Reason
+from order_service.lifecycle import ORDER, OrderEvent, OrderState, PaymentState
+from tests.orders.shop import LEASE_MS, Shop, state
+from tillmesh.api.order.v1 import order_pb2
+from tillmesh.runtime.errors import Refusal
+
+S, E = OrderState, OrderEvent
+
+
+@dataclass
+class Case:
+    """An order in a state, and the payment that an event of that order is about."""
+
+    payment_id: str
+    epoch: int
+
+
+async def bring_to(shop: Shop, target: OrderState) -> Case:
+    """Every order has seen one attempt before, which was given up."""
+    await shop.create()
+    await shop.lock("dead")
+    await shop.cancel_payment("dead")
+    if target is S.CANCELED:
+        await shop.cancel(version=1)
+    if target in (S.OPEN, S.CANCELED):
+        return Case("dead", 1)
+    await shop.lock("holder")
+    if target is S.PAID:
+        await shop.complete("holder", 2)
+    return Case("holder", 2)
+
+
+async def updated(shop: Shop, _case: Case) -> str:
+    await shop.update(version=1)
+    return ""
+
+
+async def locked(shop: Shop, _case: Case) -> str:
+    payment = await shop.lock("newcomer")
+    assert state(payment) == ("REFUSED" if payment.reason else "HELD")
+    return payment.reason
+
+
+async def paid(shop: Shop, case: Case) -> str:
+    return state(await shop.complete(case.payment_id, case.epoch))
+
+
+async def lease_expired(shop: Shop, _case: Case) -> str:
+    shop.clock.advance(LEASE_MS)
+    return f"{await shop.sweep()} unlocked"
+
+
+async def payment_canceled(shop: Shop, case: Case) -> str:
+    return state(await shop.cancel_payment(case.payment_id))
+
+
+async def canceled(shop: Shop, _case: Case) -> str:
+    await shop.cancel(version=1)
+    return ""
+
+
+CAUSES: dict[OrderEvent, Callable[[Shop, Case], Awaitable[str]]] = {
+    E.UPDATED: updated,
+    E.LOCKED: locked,
+    E.PAID: paid,
+    E.LEASE_EXPIRED: lease_expired,
+    E.PAYMENT_CANCELED: payment_canceled,
+    E.CANCELED: canceled,
+}
+
+# Who asks about an attempt that is over is told its verdict again, and nothing happens.
+TOLD_AGAIN = {
+    E.PAID: {S.OPEN: "RELEASED", S.CANCELED: "RELEASED", S.PAID: "PAID"},
+    E.PAYMENT_CANCELED: {S.OPEN: "RELEASED", S.CANCELED: "RELEASED", S.PAID: "PAID"},
+    E.LEASE_EXPIRED: {S.OPEN: "0 unlocked", S.CANCELED: "0 unlocked", S.PAID: "0 unlocked"},
+}
+
+
+def test_the_table_says_what_happens_in_every_state_on_every_event() -> None:
+    assert set(ORDER.rows) == set(product(OrderState, OrderEvent))
+    assert set(CAUSES) == set(OrderEvent)
+
+
+LEGAL = [key for key, row in ORDER.rows.items() if row.target]
+REFUSED = [key for key, row in ORDER.rows.items() if not row.target]
+
+
+@pytest.mark.parametrize(("before", "event"), LEGAL)
+async def test_a_legal_event_leads_where_the_table_says(shop: Shop, before: OrderState, event: OrderEvent) -> None:
+    case = await bring_to(shop, before)
+    number = (await shop.history())[-1].number
+    await CAUSES[event](shop, case)
+    order, last = await shop.order(), (await shop.history())[-1]
+    assert state(order) == ORDER[before, event].target
+    assert (last.number, last.event) == (number + 1, event)
+    assert last.from_state == order_pb2.Order.State.Value(f"STATE_{before}")
+    assert last.to_state == order.state
+
+
+@pytest.mark.parametrize(("before", "event"), REFUSED)
+async def test_a_refused_event_changes_nothing_and_says_why(shop: Shop, before: OrderState, event: OrderEvent) -> None:
+    case = await bring_to(shop, before)
+    order, history = await shop.order(), await shop.history()
+    try:
+        told = await CAUSES[event](shop, case)
+    except Refusal as refusal:
+        told = refusal.reason
+    assert told == TOLD_AGAIN.get(event, {}).get(before, ORDER[before, event].error)
+    assert await shop.order() == order
+    assert await shop.history() == history
+
+
+@pytest.mark.parametrize("cause", [updated, canceled])
+async def test_a_change_of_a_version_that_is_not_the_callers_is_refused(
+    shop: Shop, cause: Callable[[Shop, Case], Awaitable[str]]
+) -> None:
+    case = await bring_to(shop, S.OPEN)
+    await shop.update(version=1)
+    with pytest.raises(Refusal, match="Order o-1 is at version 2, not at 1") as raised:
+        await cause(shop, case)
+    assert raised.value.reason == ORDER[S.OPEN, E.UPDATED].error == ORDER[S.OPEN, E.CANCELED].error
+
+
+async def test_a_completion_with_another_epoch_is_refused(shop: Shop) -> None:
+    await bring_to(shop, S.LOCKED)
+    with pytest.raises(Refusal, match="Payment holder has epoch 2, not 1") as raised:
+        await shop.complete("holder", 1)
+    assert raised.value.reason == ORDER[S.LOCKED, E.PAID].error
+    assert state(await shop.order()) == "LOCKED"
+
+
+async def test_who_meets_a_lock_is_told_its_holder_and_the_seconds_left(shop: Shop) -> None:
+    await bring_to(shop, S.LOCKED)
+    shop.clock.advance(1_001)
+    with pytest.raises(Refusal) as raised:
+        await shop.update(version=1)
+    refusal = raised.value
+    assert refusal.metadata == {"order_id": "o-1", "payment_id": "holder", "seconds_left": "59"}
+    assert refusal.retry_after_ms == LEASE_MS - 1_001
+
+
+def test_the_words_of_the_table_are_those_of_the_contract() -> None:
+    def with_prefix(states: type[OrderState] | type[PaymentState]) -> set[str]:
+        return {"STATE_UNSPECIFIED", *(f"STATE_{state}" for state in states)}
+
+    assert set(order_pb2.Order.State.keys()) == with_prefix(OrderState)
+    assert set(order_pb2.OrderPayment.State.keys()) == with_prefix(PaymentState)
+
+
+def test_every_refusal_of_the_table_has_words() -> None:
+    errors = {row.error for row in ORDER.rows.values() if row.error}
+    nobody_asks = {"ORDER_NOT_LOCKED"}  # the sweeper and a cancellation look for the lock first
+    assert errors - nobody_asks <= {reason.name for reason in Reason}
+
+
+def test_final_states_are_those_that_nothing_leaves() -> None:
+    assert [state for state in OrderState if ORDER.is_final(state)] == [S.PAID, S.CANCELED]
+
+
+def test_the_diagram_shows_every_legal_event_and_no_other() -> None:
+    arrows = {line.strip() for line in ORDER.mermaid().splitlines() if "-->" in line and "[*]" not in line}
+    assert arrows == {f"{before} --> {ORDER[before, event].target}: {event}" for before, event in LEGAL}
+
+
+async def database_accepts(shop: Shop, path: Path, statement: str) -> bool:
+    with sqlite3.connect(path) as connection:
+        try:
+            connection.execute(statement)
+        except sqlite3.IntegrityError:
+            return False
+        finally:
+            connection.rollback()
+    return True
+
+
+@pytest.mark.parametrize(
+    ("statement", "accepted"),
+    [
+        *((f"UPDATE orders SET state = '{state}', payment_id = ''", True) for state in (S.OPEN, S.CANCELED)),
+        *((f"UPDATE orders SET state = '{state}', payment_id = 'p'", True) for state in (S.LOCKED, S.PAID)),
+        *((f"UPDATE orders SET state = '{state}', payment_id = 'p'", False) for state in (S.OPEN, S.CANCELED)),
+        *((f"UPDATE orders SET state = '{state}', payment_id = ''", False) for state in (S.LOCKED, S.PAID)),
+        ("UPDATE orders SET state = 'PENDING', payment_id = ''", False),
+        ("UPDATE orders SET amount_minor = -1", False),
+        *((f"UPDATE order_payments SET state = '{state}' WHERE payment_id = 'holder'", True) for state in PaymentState),
+        ("UPDATE order_payments SET state = 'OPEN'", False),
+        ("UPDATE order_payments SET state = 'PAID' WHERE payment_id = 'dead'", False),
+        ("UPDATE order_payments SET state = 'HELD' WHERE payment_id = 'dead'", False),
+    ],
+)
+async def test_the_database_itself_refuses_what_the_table_does_not_know(
+    shop: Shop, tmp_path: Path, statement: str, accepted: bool
+) -> None:
+    await bring_to(shop, S.LOCKED)
+    assert await database_accepts(shop, tmp_path / "orders.db", statement) is accepted

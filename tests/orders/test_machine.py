@@ -1,0 +1,207 @@
+"""Any sequence of calls, in any order, doubled or late, with a clock that jumps: the invariants hold."""
+
+import asyncio
+import tempfile
+from collections.abc import Coroutine
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from tests.clocks import ManualClock
+from tests.orders.shop import Shop, state
+from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.type.v1.line_item_pb2 import LineItem
+from tillmesh.runtime.errors import Refusal
+
+Answer = TypeVar("Answer")
+ORDERS = ("o-1", "o-2")
+PAYMENTS = {f"p-{number}": ORDERS[number % 2] for number in range(8)}
+DEFINITE = {
+    "ORDER_EXISTS",
+    "ORDER_NOT_FOUND",
+    "VERSION_MISMATCH",
+    "ORDER_LOCKED",
+    "ORDER_ALREADY_PAID",
+    "ORDER_CANCELED",
+    "PAYMENT_NOT_FOUND",
+    "EPOCH_MISMATCH",
+    "REQUEST_ID_REUSED",
+}
+
+orders = st.sampled_from(ORDERS)
+payments = st.sampled_from(sorted(PAYMENTS))
+prices = st.sampled_from([100, 100, 250])  # often the same total for other lines
+off_by = st.sampled_from([0, 0, 0, 0, -1, 1])  # mostly what the order says
+
+
+class OrderMachine(RuleBasedStateMachine):
+    """Two orders, eight payments, one clock."""
+
+    @initialize()
+    def open_shop(self) -> None:
+        self.runner = asyncio.Runner()
+        self.folder = tempfile.TemporaryDirectory()
+        self.clock = ManualClock()
+        self.shop = self.runner.run(self.start())
+        self.sku = 0
+        self.seen: dict[str, order_pb2.Order] = {}
+        self.verdicts: dict[str, order_pb2.OrderPayment] = {}
+
+    async def start(self) -> Shop:
+        return Shop(Path(self.folder.name) / "orders.db", self.clock)
+
+    def teardown(self) -> None:
+        self.runner.run(self.shop.database.close())
+        self.runner.close()
+        self.folder.cleanup()
+
+    def call(self, coroutine: Coroutine[Any, Any, Answer]) -> Answer | None:
+        """The answer, or None where the call was refused for a reason there is."""
+        try:
+            return self.runner.run(coroutine)
+        except Refusal as refusal:
+            if refusal.reason not in DEFINITE:
+                raise
+            return None
+
+    def lines(self, price: int) -> list[LineItem]:
+        self.sku += 1
+        return [LineItem(sku=f"sku-{self.sku}", quantity=1, unit_price_minor=price)]
+
+    def known(self, order_id: str) -> order_pb2.Order:
+        return self.seen.get(order_id, order_pb2.Order())
+
+    @rule(order_id=orders, price=prices)
+    def create(self, order_id: str, price: int) -> None:
+        self.call(self.shop.create(order_id, self.lines(price)))
+
+    @rule(order_id=orders, price=prices, off=off_by)
+    def update(self, order_id: str, price: int, off: int) -> None:
+        before = self.known(order_id)
+        after = self.call(self.shop.update(max(1, before.version + off), self.lines(price), order_id))
+        if after:
+            assert (state(before), off) == ("OPEN", 0)
+
+    @rule(order_id=orders, off=off_by)
+    def cancel(self, order_id: str, off: int) -> None:
+        self.call(self.shop.cancel(max(1, self.known(order_id).version + off), order_id))
+
+    @rule(payment_id=payments, off=off_by, minor_off=off_by)
+    def lock(self, payment_id: str, off: int, minor_off: int) -> None:
+        order = self.known(PAYMENTS[payment_id])
+        self.told(
+            self.shop.lock(
+                payment_id,
+                order_id=PAYMENTS[payment_id],
+                version=max(1, order.version + off),
+                minor=max(1, order.amount.minor_units + minor_off),
+                lease_ms=1_000,
+            )
+        )
+
+    @rule(payment_id=payments, off=off_by)
+    def complete(self, payment_id: str, off: int) -> None:
+        epoch = self.verdicts[payment_id].epoch if payment_id in self.verdicts else 0
+        self.told(self.shop.complete(payment_id, max(1, epoch + off), PAYMENTS[payment_id]))
+
+    @rule(payment_id=payments)
+    def cancel_payment(self, payment_id: str) -> None:
+        self.told(self.shop.cancel_payment(payment_id, PAYMENTS[payment_id]))
+
+    @rule(payment_id=payments, order_id=orders)
+    def race(self, payment_id: str, order_id: str) -> None:
+        """Commit, cancellation, change and sweep in one batch."""
+        epoch = max(1, self.verdicts[payment_id].epoch if payment_id in self.verdicts else 1)
+        version = max(1, self.known(order_id).version)
+
+        async def together() -> None:
+            await asyncio.gather(
+                self.shop.complete(payment_id, epoch, PAYMENTS[payment_id]),
+                self.shop.cancel_payment(payment_id, PAYMENTS[payment_id]),
+                self.shop.update(version, self.lines(100), order_id),
+                self.shop.sweep(),
+                return_exceptions=True,
+            )
+
+        self.call(together())
+
+    @rule(span_ms=st.sampled_from([1, 999, 1_000, 5_000, -1, -3_000]))
+    def clock_moves(self, span_ms: int) -> None:
+        self.clock.advance(span_ms)
+
+    @rule()
+    def sweep(self) -> None:
+        self.call(self.shop.sweep())
+
+    @rule()
+    def restart(self) -> None:
+        """Nothing lives in the process alone."""
+        self.runner.run(self.shop.database.close())
+        self.shop = self.runner.run(self.start())
+
+    def told(self, call: Coroutine[Any, Any, order_pb2.OrderPayment]) -> None:
+        """Checks a verdict against what was told before: HELD may end, all others stand."""
+        payment = self.call(call)
+        if payment is None:
+            return
+        before = self.verdicts.setdefault(payment.payment_id, payment)
+        if state(before) == "HELD":
+            assert state(payment) != "REFUSED"
+        else:
+            assert (state(payment), payment.reason) == (state(before), before.reason)
+        if before.epoch:
+            assert payment.epoch == before.epoch
+        self.verdicts[payment.payment_id] = payment
+
+    @invariant()
+    def orders_are_sound(self) -> None:
+        for order_id in ORDERS:
+            order = self.call(self.shop.order(order_id))
+            if order:
+                self.grows(self.known(order_id), order)
+                self.history_is_whole(order)
+                self.seen[order_id] = order
+
+    def grows(self, before: order_pb2.Order, after: order_pb2.Order) -> None:
+        assert after.version >= before.version
+        assert after.epoch >= before.epoch
+        if state(before) in ("PAID", "CANCELED"):
+            assert after == before
+        if before.order_id and list(after.lines) != list(before.lines):
+            assert after.version > before.version
+        if after.version == before.version:
+            assert list(after.lines) == list(before.lines)
+
+    def history_is_whole(self, order: order_pb2.Order) -> None:
+        history = self.runner.run(self.shop.history(order.order_id))
+        assert [entry.number for entry in history] == list(range(1, len(history) + 1))
+        for one, next_one in pairwise(history):
+            assert next_one.from_state == one.to_state
+            assert next_one.version - one.version == (next_one.event == "UPDATED")
+            assert next_one.epoch - one.epoch == (next_one.event == "LOCKED")
+            assert next_one.event == "UPDATED" or next_one.amount == one.amount
+        last = history[-1]
+        assert (last.to_state, last.version, last.epoch) == (order.state, order.version, order.epoch)
+        assert last.amount == order.amount
+
+    @invariant()
+    def an_order_is_paid_by_one_payment_or_none(self) -> None:
+        for order_id, order in self.seen.items():
+            mine = {name: payment for name, payment in self.verdicts.items() if payment.order_id == order_id}
+            paid = [payment for payment in mine.values() if state(payment) == "PAID"]
+            assert len(paid) <= 1
+            for payment in paid:
+                assert (state(order), order.payment_id, order.epoch) == ("PAID", payment.payment_id, payment.epoch)
+                assert (payment.order_version, payment.amount) == (order.version, order.amount)
+            if state(order) in ("LOCKED", "PAID"):
+                assert order.payment_id
+            else:
+                assert not order.payment_id
+
+
+OrderMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40)
+TestOrders = OrderMachine.TestCase

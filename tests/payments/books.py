@@ -1,0 +1,161 @@
+"""Payments brought into any state by the operations alone, without an order service."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from thirdparty_server import account_operations, ledger, operations, store
+from thirdparty_server.lifecycle import PaymentEvent, PaymentState
+from thirdparty_server.model import HistoryEntry, Identity, Lock, Payment, Timing
+from thirdparty_server.tables import METADATA
+from tillmesh.runtime.database import Database
+from tillmesh.runtime.money import Money
+
+Result = TypeVar("Result")
+
+NOW_MS = 1_800_000_000_000
+STORE = "store-1"
+TIMING = Timing(payer_window_ms=90_000, lease_margin_ms=10_000, instant_lease_ms=30_000, lock_patience_ms=30_000)
+
+
+@dataclass
+class Books:
+    """The tables in a real file, and each operation as one transaction of its own."""
+
+    database: Database
+    runner: asyncio.Runner = field(default_factory=asyncio.Runner)
+    numbers: "count[int]" = field(default_factory=lambda: count(1))
+
+    @staticmethod
+    def open(path: Path) -> "Books":
+        return Books(Database(f"sqlite:///{path}", METADATA))
+
+    def close(self) -> None:
+        self.runner.run(self.database.close())
+        self.runner.close()
+
+    def run(self, operation: Callable[[Connection], Result]) -> Result:
+        return self.runner.run(self.database.run(operation))
+
+    def sql(self, statement: str, *parameters: object) -> list[tuple[object, ...]]:
+        """Runs SQL on the server's own connection, past all its code."""
+
+        def execute(connection: Connection) -> list[tuple[object, ...]]:
+            result = connection.exec_driver_sql(statement, parameters)
+            return [tuple(row) for row in result] if result.returns_rows else []
+
+        return self.run(execute)
+
+    def new_id(self, kind: str) -> str:
+        return f"{kind}-{next(self.numbers)}"
+
+    def shopper(self, funds: int = 0, currency: str = "GBP", instant_limit: int | None = None) -> str:
+        identity = Identity(self.new_id("payer"), "Ada", currency, instant_limit, NOW_MS)
+        self.run(lambda connection: account_operations.create_identity(connection, identity))
+        if funds:
+            self.deposit(identity.identity_id, Money(currency, funds))
+        return identity.identity_id
+
+    def deposit(self, identity_id: str, amount: Money) -> None:
+        request_id = self.new_id("deposit")
+        self.run(
+            lambda connection: account_operations.create_deposit(
+                connection, request_id=request_id, identity_id=identity_id, amount=amount, now_ms=NOW_MS
+            )
+        )
+
+    def create(self, payer_id: str, amount: Money, order_id: str = "") -> Payment:
+        payment_id, order_id = self.new_id("payment"), order_id or self.new_id("order")
+        return self.run(
+            lambda connection: operations.create_payment(
+                connection,
+                payment_id=payment_id,
+                order_id=order_id,
+                order_version=1,
+                payer_id=payer_id,
+                amount=amount,
+                now_ms=NOW_MS,
+            )
+        )
+
+    def lock(self, payment_id: str, epoch: int = 1) -> Payment:
+        lock = Lock(epoch, STORE, remaining_ms=60_000)
+        return self.run(
+            lambda connection: operations.record_lock(
+                connection, payment_id=payment_id, lock=lock, asked_at_ms=NOW_MS, timing=TIMING, now_ms=NOW_MS
+            )
+        )
+
+    def confirm(self, payment: Payment) -> Payment:
+        return self.run(
+            lambda connection: operations.confirm_payment(
+                connection, payment_id=payment.payment_id, store_id=STORE, amount=payment.amount, now_ms=NOW_MS
+            )
+        )
+
+    def cancel(self, payment_id: str) -> Payment:
+        return self.run(lambda connection: operations.cancel_payment(connection, payment_id=payment_id, now_ms=NOW_MS))
+
+    def expire(self, payment_id: str) -> Payment:
+        return self.run(
+            lambda connection: operations.give_up(
+                connection, payment_id=payment_id, event=PaymentEvent.EXPIRED, reason="PAYER_TIMEOUT", now_ms=NOW_MS
+            )
+        )
+
+    def capture(self, payment_id: str) -> Payment:
+        return self.run(lambda connection: operations.capture(connection, payment_id=payment_id, now_ms=NOW_MS))
+
+    def release(self, payment_id: str) -> Payment:
+        return self.run(
+            lambda connection: operations.release(
+                connection, payment_id=payment_id, reason="LEASE_EXPIRED", now_ms=NOW_MS
+            )
+        )
+
+    def refund(self, payment_id: str, amount: Money) -> None:
+        refund_id = self.new_id("refund")
+
+        def give_back(connection: Connection) -> None:
+            payment = operations.get_payment(connection, payment_id)
+            operations.refund_payment(connection, payment, refund_id=refund_id, amount=amount, now_ms=NOW_MS)
+
+        self.run(give_back)
+
+    def payment(self, payment_id: str) -> Payment:
+        return self.run(lambda connection: operations.get_payment(connection, payment_id))
+
+    def history(self, payment_id: str) -> list[HistoryEntry]:
+        return self.run(lambda connection: store.list_history(connection, payment_id, 0, 200))
+
+    def balance(self, account_id: str) -> tuple[int, int]:
+        """Posted and held of an account."""
+        account = self.run(lambda connection: account_operations.get_account(connection, account_id))
+        return account.posted_minor, account.held_minor
+
+    def in_state(self, state: PaymentState, *, confirm: bool = False) -> Payment:
+        """A payment of 10.00 in that state; once it holds its money, its wallet has nothing left."""
+        payer_id = self.shopper(1000, instant_limit=0 if confirm else None)
+        payment = self.create(payer_id, Money("GBP", 1000))
+        match state:
+            case PaymentState.PENDING:
+                return payment
+            case PaymentState.RELEASING:
+                return self.cancel(payment.payment_id)
+            case PaymentState.VOIDED:
+                return self.release(payment.payment_id)
+        payment = self.lock(payment.payment_id)
+        if payment.state is not state and confirm:
+            payment = self.confirm(payment)
+        return self.capture(payment.payment_id) if state is PaymentState.CAPTURED else payment
+
+    def check(self) -> None:
+        """The books balance, whichever way they are added up."""
+        for balance in self.run(ledger.trial_balances):
+            assert sum(balance.minor_by_kind.values()) == 0, balance
+            assert balance.differing_account_ids == [], balance

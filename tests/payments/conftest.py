@@ -1,0 +1,33 @@
+"""What the tests of the payment server share."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.clocks import ManualClock
+from tests.payments.side import Side, payment_side
+from tests.processes import Server, running
+from thirdparty_server.tables import METADATA
+from tillmesh.runtime.database import Database
+
+
+@pytest.fixture(scope="session")
+def order_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real order service that no test stops."""
+    with running("order_service", tmp_path_factory.mktemp("orders")) as server:
+        yield server
+
+
+@pytest.fixture
+async def side(tmp_path: Path, order_service: Server, clock: ManualClock) -> AsyncIterator[Side]:
+    async with payment_side(tmp_path, order_service.address, clock) as side:
+        yield side
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    """The payment server's tables in a real file."""
+    database = Database(f"sqlite:///{tmp_path / 'payments.db'}", METADATA)
+    yield database
+    await database.close()

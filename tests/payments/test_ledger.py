@@ -1,0 +1,233 @@
+"""What the database itself refuses, whatever the code does."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from tests.payments.books import NOW_MS, STORE, Books
+from thirdparty_server import ledger
+from thirdparty_server.lifecycle import PaymentState
+from thirdparty_server.model import Payment
+from tillmesh.runtime.money import Money
+
+SALES = f"sales/{STORE}/GBP"
+INSERT_TRANSFER = (
+    "INSERT INTO transfers (phase, debit_account_id, credit_account_id, currency, amount_minor, hold_id, purpose,"
+    " reference, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Iterator[Books]:
+    books = Books.open(tmp_path / "payments.db")
+    yield books
+    books.close()
+
+
+@pytest.fixture
+def held(books: Books) -> Payment:
+    """A payment of 10.00 whose money is held, and accounts in two currencies."""
+    books.shopper(1000, "JPY")
+    return books.in_state(PaymentState.AUTHORIZED)
+
+
+def write(
+    books: Books,
+    debit: str | None,
+    credit: str | None,
+    *,
+    amount: int | None = 1000,
+    currency: str = "GBP",
+    phase: str = "SINGLE",
+    hold_id: int | None = None,
+    purpose: str = "PAYMENT",
+    reference: str = "raw",
+) -> None:
+    books.sql(INSERT_TRANSFER, phase, debit, credit, currency, amount, hold_id, purpose, reference, NOW_MS)
+
+
+def test_what_is_right_is_written(books: Books, held: Payment) -> None:
+    """The counterpart of all refusals below: the statements themselves are sound."""
+    wallet = f"wallet/{held.payer_id}"
+    write(books, wallet, SALES)
+    write(books, wallet, SALES, phase="HOLD")
+    write(books, wallet, SALES, phase="POST", hold_id=held.hold_id)
+
+
+@pytest.mark.parametrize("amount", [0, -1, None])
+def test_a_transfer_of_nothing_or_less_is_refused(books: Books, held: Payment, amount: int | None) -> None:
+    with pytest.raises(IntegrityError, match="amount_minor"):
+        write(books, f"wallet/{held.payer_id}", SALES, amount=amount)
+
+
+def test_half_a_transfer_is_refused(books: Books, held: Payment) -> None:
+    with pytest.raises(IntegrityError, match=r"NOT NULL.*credit_account_id"):
+        write(books, f"wallet/{held.payer_id}", None)
+    with pytest.raises(IntegrityError, match=r"NOT NULL.*debit_account_id"):
+        write(books, None, SALES)
+    with pytest.raises(IntegrityError, match="FOREIGN KEY"):
+        write(books, f"wallet/{held.payer_id}", "sales/nowhere/GBP")
+
+
+def test_a_transfer_to_itself_is_refused(books: Books, held: Payment) -> None:
+    with pytest.raises(IntegrityError, match="two_accounts"):
+        write(books, SALES, SALES)
+
+
+@pytest.mark.parametrize("currency", ["JPY", "GBP", "BHD"])
+def test_a_transfer_between_two_currencies_is_refused(books: Books, held: Payment, currency: str) -> None:
+    with pytest.raises(IntegrityError, match="FOREIGN KEY"):
+        write(books, f"wallet/{held.payer_id}", "external/JPY", currency=currency)
+
+
+@pytest.mark.parametrize("phase", ["POST", "VOID"])
+def test_a_hold_is_ended_once(books: Books, held: Payment, phase: str) -> None:
+    books.capture(held.payment_id)
+    with pytest.raises(IntegrityError, match=r"UNIQUE.*hold_id"):
+        write(books, f"wallet/{held.payer_id}", SALES, phase=phase, hold_id=held.hold_id)
+
+
+@pytest.mark.parametrize("phase", ["POST", "VOID"])
+def test_a_hold_is_ended_by_its_own_amount_between_its_own_accounts(books: Books, held: Payment, phase: str) -> None:
+    wallet, other = f"wallet/{held.payer_id}", f"wallet/{books.shopper()}"
+    for debit, credit, amount in (
+        (wallet, SALES, 999),
+        (wallet, SALES, 1001),
+        (other, SALES, 1000),
+        (SALES, wallet, 1000),
+    ):
+        with pytest.raises(IntegrityError, match="FOREIGN KEY"):
+            write(books, debit, credit, amount=amount, phase=phase, hold_id=held.hold_id)
+
+
+@pytest.mark.parametrize("phase", ["POST", "VOID"])
+def test_nothing_is_posted_or_voided_that_was_not_held(books: Books, held: Payment, phase: str) -> None:
+    wallet = f"wallet/{held.payer_id}"
+    with pytest.raises(IntegrityError, match="post_and_void_end_a_hold"):
+        write(books, wallet, SALES, phase=phase)
+    with pytest.raises(IntegrityError, match="FOREIGN KEY"):
+        write(books, wallet, SALES, phase=phase, hold_id=4711)
+    books.capture(held.payment_id)
+    ((posted_id,),) = books.sql("SELECT transfer_id FROM transfers WHERE phase = 'POST'")
+    assert isinstance(posted_id, int)
+    with pytest.raises(IntegrityError, match="FOREIGN KEY"):
+        write(books, wallet, SALES, phase=phase, hold_id=posted_id)
+
+
+@pytest.mark.parametrize("phase", ["SINGLE", "HOLD"])
+def test_only_post_and_void_end_a_hold(books: Books, held: Payment, phase: str) -> None:
+    with pytest.raises(IntegrityError, match="post_and_void_end_a_hold"):
+        write(books, f"wallet/{held.payer_id}", SALES, phase=phase, hold_id=held.hold_id)
+
+
+def test_a_transfer_is_booked_once_for_its_reference(books: Books, held: Payment) -> None:
+    with pytest.raises(IntegrityError, match=r"UNIQUE.*purpose.*reference.*phase"):
+        write(books, f"wallet/{held.payer_id}", SALES, phase="HOLD", reference=held.payment_id)
+
+
+@pytest.mark.parametrize(("phase", "purpose"), [("MAYBE", "PAYMENT"), ("SINGLE", "GIFT")])
+def test_a_transfer_of_an_unknown_kind_is_refused(books: Books, held: Payment, phase: str, purpose: str) -> None:
+    with pytest.raises(IntegrityError, match="is_known"):
+        write(books, f"wallet/{held.payer_id}", SALES, phase=phase, purpose=purpose)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "posted_minor = 999",  # 10.00 are held
+        "posted_minor = -1, held_minor = 0",
+        "held_minor = 1001",
+        "credit_limit_minor = -1",
+    ],
+)
+def test_a_wallet_below_its_limit_is_refused(books: Books, held: Payment, change: str) -> None:
+    with pytest.raises(IntegrityError, match="within_limit"):
+        books.sql(f"UPDATE accounts SET {change} WHERE account_id = ?", f"wallet/{held.payer_id}")
+
+
+def test_a_negative_hold_is_refused(books: Books, held: Payment) -> None:
+    with pytest.raises(IntegrityError, match="held_minor >= 0"):
+        books.sql("UPDATE accounts SET held_minor = -1 WHERE account_id = ?", f"wallet/{held.payer_id}")
+
+
+def test_an_account_without_a_limit_keeps_no_balance(books: Books, held: Payment) -> None:
+    with pytest.raises(IntegrityError, match="only_guarded_keep_balance"):
+        books.sql("UPDATE accounts SET posted_minor = 1 WHERE account_id = ?", SALES)
+
+
+def test_an_account_does_not_change_its_currency(books: Books, held: Payment) -> None:
+    with pytest.raises(IntegrityError, match="FOREIGN KEY"):
+        books.sql("UPDATE accounts SET currency = 'JPY' WHERE account_id = ?", SALES)
+
+
+@pytest.mark.parametrize("table", ["transfers", "payment_history", "refunds"])
+def test_what_happened_is_never_changed_and_never_deleted(books: Books, held: Payment, table: str) -> None:
+    books.capture(held.payment_id)
+    books.refund(held.payment_id, Money("GBP", 1))
+    books.sql("INSERT INTO refunds VALUES ('r-1', ?, 'store-1', 'p-1', 'GBP', 1, '', 0)", held.payment_id)
+    ((rows,),) = books.sql(f"SELECT count(*) FROM {table}")
+    for statement in (f"UPDATE {table} SET currency = 'EUR'", f"DELETE FROM {table}"):
+        with pytest.raises(IntegrityError, match=f"{table} is append-only"):
+            books.sql(statement)
+    assert books.sql(f"SELECT count(*) FROM {table} WHERE currency <> 'EUR'") == [(rows,)]
+
+
+def test_two_captured_payments_of_one_order_are_refused(books: Books, held: Payment) -> None:
+    books.capture(held.payment_id)
+    books.deposit(held.payer_id, Money("GBP", 1000))
+    second = books.create(held.payer_id, held.amount, held.order_id)
+    second = books.lock(second.payment_id)
+    assert second.state is PaymentState.AUTHORIZED
+    with pytest.raises(IntegrityError, match=r"UNIQUE.*order_id"):
+        books.sql("UPDATE payments SET state = 'CAPTURED' WHERE payment_id = ?", second.payment_id)
+
+
+def test_a_second_capture_by_the_code_takes_nothing(books: Books, held: Payment) -> None:
+    """The index stands behind the operation: the whole transaction is undone."""
+    books.capture(held.payment_id)
+    books.deposit(held.payer_id, Money("GBP", 1000))
+    second = books.create(held.payer_id, held.amount, held.order_id)
+    books.lock(second.payment_id)
+    with pytest.raises(IntegrityError):
+        books.capture(second.payment_id)
+    assert books.balance(f"wallet/{held.payer_id}") == (1000, 1000)
+    assert books.balance(SALES) == (1000, 0)
+    books.check()
+
+
+@pytest.mark.parametrize("refunded", [-1, 1001])
+def test_refunds_beyond_the_payment_are_refused(books: Books, held: Payment, refunded: int) -> None:
+    books.capture(held.payment_id)
+    with pytest.raises(IntegrityError, match="refunds_within_amount"):
+        books.sql("UPDATE payments SET refunded_minor = ? WHERE payment_id = ?", refunded, held.payment_id)
+
+
+def test_a_payment_that_is_not_captured_has_no_refunds(books: Books, held: Payment) -> None:
+    with pytest.raises(IntegrityError, match="only_captured_is_refunded"):
+        books.sql("UPDATE payments SET refunded_minor = 1 WHERE payment_id = ?", held.payment_id)
+
+
+def test_no_payment_is_authorized_or_captured_without_its_own_hold(books: Books, held: Payment) -> None:
+    pending = books.in_state(PaymentState.PENDING)
+    for state in ("AUTHORIZED", "CAPTURED"):
+        with pytest.raises(IntegrityError, match="money_was_held"):
+            books.sql("UPDATE payments SET state = ? WHERE payment_id = ?", state, pending.payment_id)
+    with pytest.raises(IntegrityError, match=r"UNIQUE.*hold_id"):
+        books.sql("UPDATE payments SET hold_id = ? WHERE payment_id = ?", held.hold_id, pending.payment_id)
+
+
+def test_an_unknown_state_is_refused(books: Books, held: Payment) -> None:
+    with pytest.raises(IntegrityError, match="state_is_known"):
+        books.sql("UPDATE payments SET state = 'LOST' WHERE payment_id = ?", held.payment_id)
+
+
+@pytest.mark.parametrize("change", ["held_minor = 999", "posted_minor = 1001"])
+def test_the_trial_balance_names_a_wallet_that_differs_from_its_transfers(
+    books: Books, held: Payment, change: str
+) -> None:
+    books.check()
+    books.sql(f"UPDATE accounts SET {change} WHERE account_id = ?", f"wallet/{held.payer_id}")
+    differing = [balance.differing_account_ids for balance in books.run(ledger.trial_balances)]
+    assert differing == [[f"wallet/{held.payer_id}"], []]

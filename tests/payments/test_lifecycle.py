@@ -1,0 +1,177 @@
+"""Every state meets every event, through the operations and against the table."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.payments.books import Books
+from thirdparty_server.errors import Reason
+from thirdparty_server.lifecycle import FINAL, PAYMENT, PaymentEvent, PaymentState
+from thirdparty_server.model import AccountKind, Payment, Phase
+from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
+from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
+from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.money import Money
+
+S, E = PaymentState, PaymentEvent
+EVERY = [(state, event) for state in S for event in E]
+HEARD = (E.FUNDS_HELD, E.REFUNDED)
+"""Events that a caller asks for and hears of; the others come from the order or the clock and are simply too late."""
+
+
+@pytest.fixture(scope="module")
+def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Books]:
+    books = Books.open(tmp_path_factory.mktemp("lifecycle") / "payments.db")
+    yield books
+    books.check()
+    books.close()
+
+
+def empty_wallet(books: Books, payment: Payment) -> None:
+    """Spends elsewhere what the payment would have needed."""
+    account = f"wallet/{payment.payer_id}"
+    posted, held = books.balance(account)
+    if posted > held:
+        other = books.create(payment.payer_id, Money("GBP", posted - held))
+        other = books.lock(other.payment_id)
+        if other.state is S.AWAITING_PAYER:
+            books.confirm(other)
+
+
+def happen(books: Books, payment: Payment, event: PaymentEvent) -> None:
+    """Makes the event happen the way it happens in the server."""
+    match event:
+        case E.FUNDS_HELD if payment.state is not S.PENDING:
+            books.confirm(payment)
+        case E.DECLINED if payment.state is S.AWAITING_PAYER:
+            books.confirm(payment)
+        case E.LOCKED_FOR_PAYER | E.FUNDS_HELD | E.DECLINED:
+            books.lock(payment.payment_id)
+        case E.CANCELED:
+            books.cancel(payment.payment_id)
+        case E.EXPIRED:
+            books.expire(payment.payment_id)
+        case E.ORDER_PAID:
+            books.capture(payment.payment_id)
+        case E.ORDER_RELEASED:
+            books.release(payment.payment_id)
+        case E.SUPERSEDED:
+            other = books.create(payment.payer_id, payment.amount, payment.order_id)
+            books.lock(other.payment_id, epoch=2)
+        case E.REFUNDED:
+            books.refund(payment.payment_id, Money("GBP", 1))
+
+
+def arrange(books: Books, state: PaymentState, event: PaymentEvent) -> Payment:
+    """A payment in `state`, so that nothing but the table keeps `event` from happening."""
+    payment = books.in_state(state, confirm=event is E.LOCKED_FOR_PAYER or state is S.AWAITING_PAYER)
+    if event is E.DECLINED:
+        empty_wallet(books, payment)
+    if (state, event) == (S.RELEASING, E.SUPERSEDED):  # given up after it had its lock
+        waiting = books.in_state(S.AWAITING_PAYER, confirm=True)
+        payment = books.cancel(waiting.payment_id)
+    assert payment.state is state
+    return payment
+
+
+def transfers(books: Books, payment: Payment) -> list[object]:
+    """What the ledger did for the payment."""
+    rows = books.sql("SELECT phase FROM transfers WHERE reference = ? ORDER BY transfer_id", payment.payment_id)
+    return [phase for (phase,) in rows]
+
+
+def reason_heard(books: Books, payment: Payment, event: PaymentEvent) -> str:
+    """Makes an event happen; the reason with which it was refused, if it was."""
+    try:
+        happen(books, payment, event)
+    except Refusal as refusal:
+        return refusal.reason
+    return ""
+
+
+def seen(books: Books, payment: Payment) -> tuple[object, ...]:
+    """All that an event could change."""
+    wallet = books.balance(f"wallet/{payment.payer_id}")
+    return books.payment(payment.payment_id), books.history(payment.payment_id), wallet
+
+
+@pytest.mark.parametrize(("state", "event"), [pair for pair in EVERY if PAYMENT[pair].target])
+def test_a_legal_event_leads_to_its_target_and_into_the_history(
+    books: Books, state: PaymentState, event: PaymentEvent
+) -> None:
+    payment = arrange(books, state, event)
+    happen(books, payment, event)
+    after = books.payment(payment.payment_id)
+    assert after.state is PAYMENT[state, event].target
+    last = books.history(payment.payment_id)[-1]
+    assert (last.number, last.event) == (payment.event_count + 1, event)
+    assert (last.from_state, last.to_state, last.reason) == (state, after.state, after.reason)
+    assert bool(after.reason) == (after.state in (S.RELEASING, S.VOIDED))
+    held = ["HOLD"] if S.AUTHORIZED in (state, after.state) or state is S.CAPTURED else []
+    ended = {S.CAPTURED: ["POST"], S.VOIDED: ["VOID"]}.get(after.state, []) if held else []
+    assert transfers(books, payment) == held + ended
+
+
+@pytest.mark.parametrize(("state", "event"), [pair for pair in EVERY if not PAYMENT[pair].target])
+def test_a_refused_event_changes_nothing_or_raises_its_reason(
+    books: Books, state: PaymentState, event: PaymentEvent
+) -> None:
+    payment = arrange(books, state, event)
+    before = seen(books, payment)
+    assert reason_heard(books, payment, event) == (PAYMENT[state, event].error if event in HEARD else "")
+    if event is not E.SUPERSEDED:  # there another payment of the same wallet moves
+        assert seen(books, payment) == before
+    assert books.payment(payment.payment_id) == payment
+
+
+def test_the_table_has_every_pair_once_and_every_error_is_known() -> None:
+    assert sorted(PAYMENT.rows) == sorted(EVERY)
+    internal = {"INSUFFICIENT_FUNDS", "NO_EPOCH", "NOT_ASKED", "ORDER_DECIDES"}
+    assert {row.error for row in PAYMENT.rows.values()} - {""} <= internal | set(Reason.__members__)
+
+
+def test_captured_and_voided_are_final_and_nothing_else_is() -> None:
+    assert {S.CAPTURED, S.VOIDED} == FINAL
+
+
+def test_money_that_is_held_is_ended_by_the_order_alone() -> None:
+    ends = {event for event in E if PAYMENT[S.AUTHORIZED, event].target}
+    assert ends == {E.ORDER_PAID, E.ORDER_RELEASED, E.SUPERSEDED}
+
+
+def test_every_attempt_that_is_given_up_asks_the_order_before_it_is_final() -> None:
+    for state in (S.PENDING, S.AWAITING_PAYER):
+        for event in (E.DECLINED, E.CANCELED, E.EXPIRED):
+            assert PAYMENT[state, event].target is S.RELEASING
+
+
+def checked_values(books: Books, table: str, column: str) -> set[str]:
+    """The values that the database's own CHECK allows."""
+    ((definition,),) = books.sql("SELECT sql FROM sqlite_master WHERE name = ?", table)
+    listed = re.search(rf"CHECK \({column} IN \(([^)]*)\)\)", str(definition))
+    assert listed
+    return set(re.findall(r"'(\w+)'", listed.group(1)))
+
+
+@pytest.mark.parametrize(
+    ("enum", "names", "table", "column"),
+    [
+        (PaymentState, payments_api.Payment.State.keys(), "payments", "state"),
+        (AccountKind, accounts_api.Account.Kind.keys(), "accounts", "kind"),
+        (Phase, accounts_api.AccountEntry.Phase.keys(), "transfers", "phase"),
+    ],
+)
+def test_model_contract_and_database_have_the_same_values(
+    books: Books, enum: type[PaymentState], names: list[str], table: str, column: str
+) -> None:
+    values = set(enum)
+    assert {name.partition("_")[2] for name in names} == values | {"UNSPECIFIED"}
+    assert checked_values(books, table, column) == values
+
+
+def test_every_event_is_named_in_the_contract() -> None:
+    proto = Path("protos/tillmesh/api/payment/v1/payment_service.proto").read_text()
+    comment = proto[proto.index("// What happened: CREATED") : proto.index("string event = 3;")]
+    assert set(re.findall(r"[A-Z_]{4,}", comment)) == {"CREATED", *E}

@@ -1,0 +1,98 @@
+"""Starts servers as real processes, the way an operator does."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from google.rpc import status_pb2
+from grpc_status.rpc_status import GRPC_DETAILS_METADATA_KEY
+
+from tillmesh.runtime.errors import Refusal
+
+START_WITHIN_S = 60
+STOP_WITHIN_S = 30
+
+
+@dataclass
+class Server:
+    """One running server process."""
+
+    process: subprocess.Popen[str]
+    address: str
+    log: Path
+
+    def stop(self) -> int:
+        """Asks it to stop, as an init system does; returns its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_WITHIN_S)
+
+    def kill(self) -> None:
+        """kill -9: it gets no chance to finish anything."""
+        self.process.kill()
+        self.process.wait(STOP_WITHIN_S)
+
+    @contextmanager
+    def channel(self) -> Iterator[grpc.Channel]:
+        """A connection to it."""
+        with grpc.insecure_channel(self.address) as channel:
+            yield channel
+
+
+def start_server(module: str, folder: Path, *flags: str, listen: str = "127.0.0.1:0") -> Server:
+    """Runs `python -m module` with its database in `folder`; returns once it serves.
+
+    Started again with the same folder it has the same database; its log goes on in MODULE.log.
+    """
+    log = folder / f"{module}.log"
+    command = [sys.executable, "-m", module, "--listen", listen, "--database-url", f"sqlite:///{folder / module}.db"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TILLMESH_")}
+    with log.open("a") as errors:
+        process = subprocess.Popen(
+            [*command, *flags], stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+        )
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], START_WITHIN_S)
+    line = process.stdout.readline() if ready else ""
+    name, said, address = line.rstrip("\n").partition(" is serving on ")
+    if not said:
+        process.kill()
+        process.wait()
+        raise AssertionError(f"{module} did not start; it said {line!r} and logged:\n{log.read_text()}")
+    assert name == module
+    return Server(process, address, log)
+
+
+@contextmanager
+def running(module: str, folder: Path, *flags: str) -> Iterator[Server]:
+    """A server for the length of a block."""
+    server = start_server(module, folder, *flags)
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+def wait_until(condition: Callable[[], bool], within_s: float = 60) -> None:
+    """Returns once `condition` holds; fails after a time in which it should have."""
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end, f"this did not come true within {within_s} seconds"
+        time.sleep(0.01)
+
+
+def refusal_of(error: grpc.RpcError) -> Refusal:
+    """The refusal that a client was told; fails where a server gave none."""
+    assert isinstance(error, grpc.Call)
+    details = dict(error.trailing_metadata()).get(GRPC_DETAILS_METADATA_KEY)
+    assert isinstance(details, bytes), f"{error.code()}: {error.details()}"
+    refusal = Refusal.from_status(status_pb2.Status.FromString(details))
+    assert refusal is not None
+    return refusal

@@ -1,0 +1,57 @@
+"""A server whose calls end when the test says so, by SIGUSR1; `python -m tests.runtime.slow_server` starts it."""
+
+import asyncio
+import signal
+import sys
+
+from sqlalchemy import MetaData
+
+from tillmesh.api.payment.v1 import refund_service_pb2 as api
+from tillmesh.runtime.database import Database
+from tillmesh.runtime.server import Wiring, run
+from tillmesh.runtime.settings import ServerSettings, load_settings
+
+NAME = "tests.runtime.slow_server"
+
+
+class SlowSettings(ServerSettings, cli_prog_name=NAME):
+    """Takes the flags of every server."""
+
+
+class SlowServicer:
+    """tillmesh.api.payment.v1.RefundService, each method with a behaviour that tests need."""
+
+    def __init__(self) -> None:
+        self._go = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._go.set)
+
+    async def GetRefund(self, request: api.GetRefundRequest) -> api.Refund:
+        """Says that it is under way and ends on the signal."""
+        print("under way", file=sys.stderr, flush=True)
+        await self._go.wait()
+        return api.Refund(refund_id=request.refund_id)
+
+    async def CreateRefund(self, request: api.CreateRefundRequest) -> api.Refund:
+        """Has a bug."""
+        raise ZeroDivisionError(request.note)
+
+    async def ListRefunds(self, _request: api.ListRefundsRequest) -> api.ListRefundsResponse:
+        """Answers at once."""
+        return api.ListRefundsResponse()
+
+
+async def wire(settings: SlowSettings) -> Wiring:
+    """Puts the server together."""
+    database = Database(settings.database_url, MetaData())
+
+    async def close() -> None:
+        await database.close()
+        print("closed", file=sys.stderr, flush=True)
+
+    services: dict[str, object] = {"tillmesh.api.payment.v1.RefundService": SlowServicer()}
+    return Wiring(domain="slow.tillmesh", servicers=services, on_stop=[close])
+
+
+if __name__ == "__main__":
+    settings = load_settings(SlowSettings, sys.argv[1:])
+    run(NAME, settings, lambda: wire(settings))

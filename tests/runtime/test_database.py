@@ -1,0 +1,186 @@
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Column, Connection, Engine, LargeBinary, MetaData, String, Table, event, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from tillmesh.runtime.database import Database, require_one_row
+from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.telemetry import trace_id
+
+METADATA = MetaData()
+NOTES = Table("notes", METADATA, Column("name", String, primary_key=True), Column("body", LargeBinary))
+Operation = Callable[[Connection], None]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "notes.db"
+
+
+@pytest.fixture
+async def database(path: Path) -> AsyncIterator[Database]:
+    database = Database(f"sqlite:///{path}", METADATA)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def commits() -> Iterator[list[Connection]]:
+    """Grows by one with each commit."""
+    seen: list[Connection] = []
+
+    def note_commit(connection: Connection) -> None:
+        seen.append(connection)
+
+    event.listen(Engine, "commit", note_commit)
+    yield seen
+    event.remove(Engine, "commit", note_commit)
+
+
+def note(name: str, body: bytes = b"") -> Operation:
+    def write(connection: Connection) -> None:
+        connection.execute(insert(NOTES), {"name": name, "body": body})
+
+    return write
+
+
+def note_and_fail(name: str) -> Operation:
+    def write(connection: Connection) -> None:
+        note(name)(connection)
+        raise ZeroDivisionError(name)
+
+    return write
+
+
+def names_on_disk(path: Path) -> list[str]:
+    """What another process sees."""
+    with sqlite3.connect(path) as connection:
+        return [name for (name,) in connection.execute("SELECT name FROM notes ORDER BY name")]
+
+
+async def test_what_was_answered_is_on_disk(database: Database, path: Path) -> None:
+    await database.run(note("a"))
+    assert names_on_disk(path) == ["a"]
+
+
+async def test_operations_that_wait_together_share_one_commit(
+    database: Database, path: Path, commits: list[Connection]
+) -> None:
+    await asyncio.gather(*(database.run(note(name)) for name in "abcdefgh"))
+    assert len(commits) == 1
+    assert names_on_disk(path) == list("abcdefgh")
+
+
+async def test_operations_that_share_a_commit_still_fail_alone(database: Database, path: Path) -> None:
+    outcomes = await asyncio.gather(
+        database.run(note("a")),
+        database.run(note_and_fail("b")),
+        database.run(note("a")),
+        database.run(note("c")),
+        return_exceptions=True,
+    )
+    assert [type(outcome) for outcome in outcomes] == [type(None), ZeroDivisionError, IntegrityError, type(None)]
+    assert names_on_disk(path) == ["a", "c"]
+
+
+async def test_an_exception_rolls_back_its_own_transaction(database: Database, path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        await database.run(note_and_fail("a"))
+    await database.run(note("b"))
+    assert names_on_disk(path) == ["b"]
+
+
+async def test_a_refusal_inside_a_transaction_reaches_the_caller_as_it_is(database: Database, path: Path) -> None:
+    def refuse(connection: Connection) -> None:
+        note("a")(connection)
+        raise CommonReason.REQUEST_ID_REUSED(request_id="r-1")
+
+    with pytest.raises(Refusal, match="REQUEST_ID_REUSED"):
+        await database.run(refuse)
+    assert names_on_disk(path) == []
+
+
+async def test_a_caller_that_went_away_does_not_undo_its_transaction(database: Database, path: Path) -> None:
+    gone = asyncio.create_task(database.run(note("a")))
+    await asyncio.sleep(0)  # it waits for its commit now
+    gone.cancel()
+    await database.run(note("b"))
+    assert gone.cancelled()
+    assert names_on_disk(path) == ["a", "b"]
+
+
+async def test_each_operation_keeps_the_trace_of_its_own_caller(database: Database) -> None:
+    async def call(trace: str) -> str:
+        trace_id.set(trace)
+        return await database.run(lambda connection: trace_id.get())
+
+    assert tuple(await asyncio.gather(call("first"), call("second"))) == ("first", "second")
+
+
+async def test_a_change_that_hits_no_row_is_a_concurrent_change(database: Database) -> None:
+    def change(connection: Connection) -> None:
+        require_one_row(connection.execute(NOTES.update().where(NOTES.c.name == "gone").values(body=b"x")))
+
+    with pytest.raises(Refusal, match="CONCURRENT_CHANGE"):
+        await database.run(change)
+
+
+async def test_nothing_is_lost_in_a_power_cut_and_keys_are_enforced(database: Database, path: Path) -> None:
+    def pragmas(connection: Connection) -> dict[str, object]:
+        names = ("journal_mode", "synchronous", "foreign_keys")
+        return {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names}
+
+    assert await database.run(pragmas) == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    with sqlite3.connect(path) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_database_that_can_not_keep_its_promise_is_not_opened() -> None:
+    with pytest.raises(RuntimeError, match="SQLite runs with journal_mode = 'memory', 'wal' is needed"):
+        Database("sqlite:///file:notes?mode=memory&uri=true", METADATA)
+
+
+@pytest.mark.parametrize("url", ["postgresql://localhost/x", "mysql://localhost/x"])
+def test_another_database_is_refused_by_name(url: str) -> None:
+    with pytest.raises(ValueError, match=f"must start with sqlite:///, was '{url}'"):
+        Database(url, METADATA)
+
+
+async def test_a_full_disk_refuses_and_acknowledges_nothing_and_goes_on_once_there_is_room(
+    database: Database, path: Path
+) -> None:
+    def pages_max(count: int) -> Operation:
+        def limit(connection: Connection) -> None:
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {count}")
+
+        return limit
+
+    await database.run(pages_max(40))
+    page = b"x" * 4096
+    outcomes = await asyncio.gather(
+        *(database.run(note(f"together-{number:02}", page)) for number in range(60)), return_exceptions=True
+    )
+    assert {getattr(outcome, "reason", None) for outcome in outcomes} == {"STORAGE_UNAVAILABLE"}
+    assert names_on_disk(path) == []
+
+    acknowledged: list[str] = []
+
+    async def fill() -> None:
+        for number in range(60):
+            await database.run(note(f"alone-{number:02}", page))
+            acknowledged.append(f"alone-{number:02}")
+
+    with pytest.raises(Refusal, match="STORAGE_UNAVAILABLE"):
+        await fill()
+    assert acknowledged
+    assert names_on_disk(path) == acknowledged
+
+    await database.run(pages_max(1_000_000))
+    await database.run(note("later", page))
+    assert names_on_disk(path) == [*acknowledged, "later"]
+    count = await database.run(lambda connection: len(connection.execute(select(NOTES.c.name)).all()))
+    assert count == len(acknowledged) + 1

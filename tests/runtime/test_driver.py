@@ -1,0 +1,201 @@
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+
+from tillmesh.runtime import driver as driver_module
+from tillmesh.runtime.deadlines import remaining_s, set_deadline
+from tillmesh.runtime.driver import Driver, Progress
+from tillmesh.runtime.peers import Unanswered
+
+Step = Callable[[str], Awaitable[Progress]]
+
+
+class AlwaysShare(random.Random):
+    """Takes the same share of every pause."""
+
+    def __init__(self, pause_s: float) -> None:
+        super().__init__()
+        self._pause_s = pause_s
+
+    def uniform(self, a: float, b: float) -> float:
+        return self._pause_s
+
+
+NO_PAUSE, ENDLESS_PAUSE = AlwaysShare(0), AlwaysShare(3600)
+
+
+class Record:
+    """A record whose steps come out as a script says."""
+
+    def __init__(self, *script: Progress | Exception) -> None:
+        self._script = script
+        self.steps = 0
+        self.changed = asyncio.Event()
+
+    async def step(self, _key: str) -> Progress:
+        outcome = self._script[self.steps]
+        self.steps += 1
+        self.changed.set()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def stepped(self, times: int) -> None:
+        """Waits until it was stepped that often."""
+        while self.steps < times:
+            self.changed.clear()
+            await self.changed.wait()
+
+
+async def test_a_record_is_stepped_until_it_is_done() -> None:
+    record = Record(Progress.STEPPED, Progress.STEPPED, Progress.WAITING, Progress.DONE)
+    await Driver(record.step, NO_PAUSE).drive("p-1")
+    assert record.steps == 4
+
+
+async def test_steps_that_move_on_do_not_pause() -> None:
+    record = Record(Progress.STEPPED, Progress.STEPPED, Progress.DONE)
+    await Driver(record.step, ENDLESS_PAUSE).drive("p-1")
+    assert record.steps == 3
+
+
+async def test_a_record_has_one_task_however_often_it_is_driven() -> None:
+    record = Record(Progress.STEPPED, Progress.DONE)
+    driver = Driver(record.step, NO_PAUSE)
+    tasks = {driver.drive("p-1") for _ in range(5)}
+    assert len(tasks) == 1
+    await asyncio.wait(tasks)
+    assert record.steps == 2
+
+
+async def test_a_poke_cuts_the_pause_short() -> None:
+    record = Record(Progress.WAITING, Progress.DONE)
+    driver = Driver(record.step, ENDLESS_PAUSE)
+    task = driver.drive("p-1")
+    await record.stepped(1)
+    driver.drive("p-1")
+    await asyncio.wait_for(task, timeout=30)
+    assert record.steps == 2
+
+
+async def test_an_error_is_tried_again_and_never_ends_the_record() -> None:
+    errors = [RuntimeError("a bug"), Unanswered("no answer"), *(OSError("again") for _ in range(30))]
+    record = Record(*errors, Progress.DONE)
+    await Driver(record.step, NO_PAUSE).drive("p-1")
+    assert record.steps == len(errors) + 1
+
+
+async def test_pauses_grow_to_a_limit_and_start_anew_once_the_record_moved() -> None:
+    longest: list[float] = []
+
+    class Recording(random.Random):
+        def uniform(self, a: float, b: float) -> float:
+            longest.append(b)
+            return 0
+
+    record = Record(*[Progress.WAITING] * 40, Progress.STEPPED, Progress.WAITING, Progress.DONE)
+    await Driver(record.step, Recording()).drive("p-1")
+    assert longest[:40] == sorted(longest[:40])
+    assert max(longest) == driver_module.BACKOFF_MAX_S
+    assert longest[40] == longest[0]
+
+
+async def test_settle_waits_no_longer_than_it_may_and_leaves_the_record_going() -> None:
+    record = Record(Progress.WAITING, Progress.DONE)
+    driver = Driver(record.step, ENDLESS_PAUSE)
+    await driver.settle("p-1", within_s=0.01)
+    task = driver.drive("p-1")
+    await asyncio.wait_for(task, timeout=30)
+    assert record.steps == 2
+    assert not task.cancelled()
+
+
+async def test_a_record_goes_on_after_the_deadline_of_the_request_that_started_it() -> None:
+    seen: list[float] = []
+
+    async def step(_key: str) -> Progress:
+        seen.append(remaining_s(99))
+        return Progress.DONE
+
+    set_deadline(0)
+    await Driver(step, NO_PAUSE).drive("p-1")
+    assert seen == [99]
+
+
+async def test_a_done_record_can_be_driven_again() -> None:
+    record = Record(Progress.DONE, Progress.DONE)
+    driver = Driver(record.step, NO_PAUSE)
+    await driver.drive("p-1")
+    await driver.drive("p-1")
+    assert record.steps == 2
+
+
+async def test_resume_takes_up_what_is_due_although_the_database_failed_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(driver_module, "RESUME_INTERVAL_S", 0.001)
+    answers: list[Sequence[str] | Exception] = [OSError("disk"), ["p-1"]]
+    record = Record(Progress.STEPPED, Progress.DONE)
+    driver = Driver(record.step, NO_PAUSE)
+
+    async def due() -> Sequence[str]:
+        answer = answers.pop(0) if answers else []
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    resuming = asyncio.create_task(driver.resume(due))
+    await asyncio.wait_for(record.stepped(2), timeout=30)
+    resuming.cancel()
+
+
+async def test_resume_leaves_the_pause_of_a_record_that_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver_module, "RESUME_INTERVAL_S", 0.001)
+    record = Record(Progress.WAITING, Progress.DONE)
+    driver = Driver(record.step, ENDLESS_PAUSE)
+    rounds: asyncio.Queue[None] = asyncio.Queue()
+
+    async def due() -> Sequence[str]:
+        rounds.put_nowait(None)
+        return ["p-1"]
+
+    resuming = asyncio.create_task(driver.resume(due))
+    for _ in range(10):
+        await asyncio.wait_for(rounds.get(), timeout=30)
+    assert record.steps == 1
+    resuming.cancel()
+    await driver.stop()
+
+
+async def test_stop_leaves_the_records_as_they_are() -> None:
+    record = Record(Progress.WAITING, Progress.DONE)
+    driver = Driver(record.step, ENDLESS_PAUSE)
+    task = driver.drive("p-1")
+    await record.stepped(1)
+    await driver.stop()
+    await asyncio.wait({task}, timeout=30)
+    assert task.cancelled()
+    assert record.steps == 1
+
+
+async def test_what_happens_during_the_last_step_is_not_lost() -> None:
+    """A payer confirms while the step that found nothing to do is still on its way back."""
+    read, confirmed = asyncio.Event(), asyncio.Event()
+    steps = 0
+
+    async def step(_key: str) -> Progress:
+        nonlocal steps
+        steps += 1
+        read.set()
+        await confirmed.wait()
+        return Progress.DONE
+
+    driver = Driver(step, NO_PAUSE)
+    task = driver.drive("p-1")
+    await read.wait()
+    assert driver.drive("p-1") is task
+    confirmed.set()
+    await asyncio.wait_for(task, timeout=30)
+    assert steps == 2

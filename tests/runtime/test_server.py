@@ -1,0 +1,111 @@
+"""Start, health, reflection and stop of a real server process."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.processes import refusal_of, running, start_server, wait_until
+from tillmesh.api.payment.v1 import refund_service_pb2 as api
+from tillmesh.api.payment.v1.refund_service_pb2_grpc import RefundServiceStub
+
+SLOW = "tests.runtime.slow_server"
+TRACE = "0123456789abcdef0123456789abcdef"
+
+
+def logged(log: Path, text: str) -> Callable[[], bool]:
+    return lambda: text in log.read_text()
+
+
+def test_a_server_that_says_it_serves_is_healthy_and_lists_its_services(tmp_path: Path) -> None:
+    with running("order_service", tmp_path) as server, server.channel() as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for service in ("", "tillmesh.api.order.v1.OrderService"):
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service))
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_stop_lets_the_call_under_way_finish_and_closes_the_database_after_it(tmp_path: Path) -> None:
+    with running(SLOW, tmp_path, "--grace-s", "60") as server, server.channel() as channel:
+        answer = RefundServiceStub(channel).GetRefund.future(api.GetRefundRequest(refund_id="r-1"))
+        wait_until(logged(server.log, "under way"))
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(logged(server.log, '"stopping"'))
+        server.process.send_signal(signal.SIGUSR1)
+        assert answer.result(timeout=60).refund_id == "r-1"
+        assert server.process.wait(60) == 0
+        assert server.log.read_text().endswith("closed\n")
+
+
+def test_a_call_that_never_ends_does_not_keep_a_server_from_stopping(tmp_path: Path) -> None:
+    with running(SLOW, tmp_path, "--grace-s", "0.1") as server, server.channel() as channel:
+        answer = RefundServiceStub(channel).GetRefund.future(api.GetRefundRequest(refund_id="r-1"))
+        wait_until(logged(server.log, "under way"))
+        assert server.stop() == 0
+        assert isinstance(answer.exception(timeout=60), grpc.RpcError)
+
+
+def test_a_bug_in_a_call_is_told_by_its_trace_and_the_server_goes_on(tmp_path: Path) -> None:
+    with running(SLOW, tmp_path) as server, server.channel() as channel:
+        stub = RefundServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as raised:
+            stub.CreateRefund(
+                api.CreateRefundRequest(note="secret"), metadata=(("traceparent", f"00-{TRACE}-0123456789abcdef-01"),)
+            )
+        refusal = refusal_of(raised.value)
+        assert (refusal.code, refusal.reason, refusal.domain) == (grpc.StatusCode.INTERNAL, "INTERNAL", "slow.tillmesh")
+        assert refusal.metadata == {"trace_id": TRACE}
+        assert "secret" not in refusal.text
+        failed = next(json.loads(line) for line in server.log.read_text().splitlines() if '"rpc_failed"' in line)
+        assert failed["trace_id"] == TRACE
+        assert "ZeroDivisionError: secret" in failed["exception"]
+        assert stub.ListRefunds(api.ListRefundsRequest()) == api.ListRefundsResponse()
+
+
+def test_a_server_comes_back_on_the_port_it_had(tmp_path: Path) -> None:
+    first = start_server("order_service", tmp_path)
+    first.kill()
+    second = start_server("order_service", tmp_path, listen=first.address)
+    assert second.address == first.address
+    assert second.stop() == 0
+
+
+def complaint(*flags: str) -> str:
+    """What a server that can not start says on standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "order_service", *flags], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    # gRPC writes a line of its own where it can not bind.
+    (line,) = [line for line in done.stderr.splitlines() if "add_port.cc" not in line]
+    assert line.startswith("order_service: ")
+    return line
+
+
+def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
+    with running("order_service", tmp_path) as server:
+        said = complaint("--listen", server.address, "--database-url", f"sqlite:///{tmp_path}/other.db")
+    assert server.address in said
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://localhost/orders", "postgresql://localhost/orders"),
+        ("orders.db", "orders.db"),
+        ("sqlite:////no/such/folder/orders.db", "/no/such/folder/orders.db"),
+    ],
+)
+def test_a_database_that_can_not_be_opened_is_named_in_one_line(url: str, said: str) -> None:
+    assert said in complaint("--listen", "127.0.0.1:0", "--database-url", url)
+
+
+def test_an_address_that_is_none_is_named_in_one_line(tmp_path: Path) -> None:
+    assert "nowhere" in complaint("--listen", "nowhere", "--database-url", f"sqlite:///{tmp_path}/orders.db")

@@ -1,0 +1,74 @@
+import pytest
+from pydantic import Field
+
+from tillmesh.runtime.settings import ServerSettings, load_settings
+
+
+class TillSettings(ServerSettings, cli_prog_name="till", env_prefix="TILLMESH_TILL_"):
+    """What a till is told."""
+
+    store_id: str = Field(min_length=1, description="the store")
+    lease_s: int = Field(60, gt=0, description="seconds")
+
+
+GOOD = ["--store-id", "s-1", "--database-url", "sqlite:///till.db"]
+
+
+def load(argv: list[str]) -> TillSettings:
+    return load_settings(TillSettings, argv)
+
+
+@pytest.mark.parametrize(
+    ("flags", "lines"),
+    [
+        ([*GOOD, "--lease-s", "0"], ["till: --lease-s: Input should be greater than 0, was '0'; see --help"]),
+        (
+            [*GOOD, "--lease-s", "soon", "--log-level", "LOUD"],
+            [
+                "till: --log-level: Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR', was 'LOUD'; see --help",
+                "till: --lease-s: Input should be a valid integer, unable to parse string as an integer, "
+                "was 'soon'; see --help",
+            ],
+        ),
+        ([*GOOD, "--grace-s", "0"], ["till: --grace-s: Input should be greater than 0, was '0'; see --help"]),
+    ],
+)
+def test_each_wrong_setting_is_named_on_a_line_of_its_own(
+    flags: list[str], lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        load(flags)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_a_missing_setting_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        load(["--store-id", "s-1"])
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert "--database-url: Field required" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_an_unknown_flag_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        load([*GOOD, "--stroe-id", "s-2"])
+    assert ended.value.code == 2
+    assert "--stroe-id" in capsys.readouterr().err
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(GOOD).lease_s == 60
+    monkeypatch.setenv("TILLMESH_TILL_LEASE_S", "20")
+    assert load(GOOD).lease_s == 20
+    assert load([*GOOD, "--lease-s", "30"]).lease_s == 30
+
+
+def test_help_describes_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        load(["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    for field in TillSettings.model_fields:
+        assert f"--{field.replace('_', '-')}" in text

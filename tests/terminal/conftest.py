@@ -1,0 +1,51 @@
+"""Real servers for the tests of the till; what a test stops or breaks it starts for itself."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.processes import Server, running
+from tests.terminal.till import Behind, Till, terminal_flags
+
+
+@pytest.fixture(scope="session")
+def order_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running("order_service", tmp_path_factory.mktemp("orders")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def payment_server(tmp_path_factory: pytest.TempPathFactory, order_service: Server) -> Iterator[Server]:
+    with running("thirdparty_server", tmp_path_factory.mktemp("payments"), "--orders", order_service.address) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def terminal(
+    tmp_path_factory: pytest.TempPathFactory, order_service: Server, payment_server: Server
+) -> Iterator[Server]:
+    flags = terminal_flags(order_service.address, payment_server.address)
+    with running("store_terminal", tmp_path_factory.mktemp("terminal"), *flags) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def till(terminal: Server) -> Iterator[Till]:
+    """The till that most tests share; each test has shoppers and checkouts of its own."""
+    with terminal.channel() as channel:
+        yield Till(channel)
+
+
+@pytest.fixture(scope="session")
+def behind(order_service: Server, payment_server: Server) -> Iterator[Behind]:
+    with order_service.channel() as orders, payment_server.channel() as payments:
+        yield Behind(orders, payments)
+
+
+@pytest.fixture
+def closed_port() -> Iterator[str]:
+    """An address where nobody answers: it is taken, but nothing listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"

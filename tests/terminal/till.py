@@ -1,0 +1,332 @@
+"""A till's own software: calls a store terminal over the wire, and looks behind it at the other servers."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import grpc
+import pytest
+from google.rpc import status_pb2
+from grpc_status.rpc_status import GRPC_DETAILS_METADATA_KEY
+
+from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.order.v1 import order_service_pb2 as orders_api
+from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
+from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
+from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
+from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
+from tillmesh.api.payment.v1.account_service_pb2_grpc import AccountServiceStub
+from tillmesh.api.payment.v1.identity_service_pb2_grpc import IdentityServiceStub
+from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
+from tillmesh.api.terminal.v1 import checkout_pb2
+from tillmesh.api.terminal.v1 import terminal_service_pb2 as api
+from tillmesh.api.terminal.v1 import till_refund_service_pb2 as refunds_api
+from tillmesh.api.terminal.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
+from tillmesh.api.terminal.v1.terminal_service_pb2_grpc import TerminalServiceStub
+from tillmesh.api.terminal.v1.till_refund_service_pb2_grpc import TillRefundServiceStub
+from tillmesh.api.type.v1 import line_item_pb2
+from tillmesh.api.type.v1.money_pb2 import Money
+from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.ids import new_request_id
+
+STORE = "store-1"
+DEADLINE_S = 20.0
+TEA = api.NewLine(sku="TEA", quantity=2, unit_price_minor=125, title="Tea")
+TEA_MINOR = 250
+COFFEE = api.NewLine(sku="COFFEE", quantity=1, unit_price_minor=400, title="Coffee")
+
+
+def gbp(minor: int) -> Money:
+    return Money(currency_code="GBP", minor_units=minor)
+
+
+def goods(minor: int, quantity: int = 1, sku: str = "TEA") -> line_item_pb2.LineItem:
+    return line_item_pb2.LineItem(sku=sku, title="Tea", quantity=quantity, unit_price_minor=minor)
+
+
+@contextmanager
+def refused(reason: str, code: grpc.StatusCode, domain: str = "terminal.tillmesh") -> Iterator[list[Refusal]]:
+    """Expects that refusal, by that server, and no other; it is put into the list."""
+    seen: list[Refusal] = []
+    with pytest.raises(grpc.RpcError) as raised:
+        yield seen
+    assert isinstance(raised.value, grpc.Call)
+    details = dict(raised.value.trailing_metadata() or ())[GRPC_DETAILS_METADATA_KEY]
+    assert isinstance(details, bytes)
+    refusal = Refusal.from_status(status_pb2.Status.FromString(details))
+    assert refusal is not None
+    assert (refusal.reason, refusal.code, refusal.domain) == (reason, code, domain)
+    seen.append(refusal)
+
+
+def code_of(error: grpc.RpcError) -> grpc.StatusCode:
+    """The status that a call ended with."""
+    assert isinstance(error, grpc.Call)
+    code = error.code()
+    assert isinstance(code, grpc.StatusCode)
+    return code
+
+
+def state(checkout: checkout_pb2.Checkout) -> str:
+    return checkout_pb2.Checkout.State.Name(checkout.state).removeprefix("STATE_")
+
+
+def said(checkout: checkout_pb2.Checkout) -> str:
+    """State and verdict, in one word each."""
+    return f"{state(checkout)} {checkout_pb2.Verdict.Name(checkout.verdict).removeprefix('VERDICT_')}"
+
+
+def refund_state(refund: refunds_api.TillRefund) -> str:
+    return refunds_api.TillRefund.State.Name(refund.state).removeprefix("STATE_")
+
+
+def skus(checkout: checkout_pb2.Checkout) -> list[tuple[int, str]]:
+    return [(line.line_number, line.item.sku) for line in checkout.lines]
+
+
+class Till:
+    """Calls one store terminal; what a test does not care for has a default."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.service = TerminalServiceStub(channel)
+        self.refunds = TillRefundServiceStub(channel)
+        self.catalogue = CatalogueServiceStub(channel)
+
+    def create(
+        self,
+        payer_id: str = "ada",
+        lines: Sequence[api.NewLine] = (TEA,),
+        *,
+        currency: str = "",
+        request_id: str = "",
+    ) -> checkout_pb2.Checkout:
+        request = api.CreateCheckoutRequest(
+            request_id=request_id or new_request_id(), payer_id=payer_id, currency_code=currency, lines=lines
+        )
+        return self.service.CreateCheckout(request, timeout=DEADLINE_S)
+
+    def get(self, checkout: checkout_pb2.Checkout) -> checkout_pb2.Checkout:
+        return self.service.GetCheckout(api.GetCheckoutRequest(checkout_id=checkout.checkout_id), timeout=DEADLINE_S)
+
+    def add(
+        self, checkout: checkout_pb2.Checkout, *lines: api.NewLine, request_id: str = "", timeout: float = DEADLINE_S
+    ) -> checkout_pb2.Checkout:
+        request = api.AddLinesRequest(
+            request_id=request_id or new_request_id(), checkout_id=checkout.checkout_id, lines=lines
+        )
+        return self.service.AddLines(request, timeout=timeout)
+
+    def add_tea(self, checkout: checkout_pb2.Checkout) -> checkout_pb2.Checkout:
+        return self.add(checkout, TEA)
+
+    def update(
+        self,
+        checkout: checkout_pb2.Checkout,
+        line_number: int,
+        *,
+        quantity: int | None = None,
+        price: int | None = None,
+        request_id: str = "",
+    ) -> checkout_pb2.Checkout:
+        request = api.UpdateLineRequest(
+            request_id=request_id or new_request_id(),
+            checkout_id=checkout.checkout_id,
+            line_number=line_number,
+            quantity=quantity,
+            unit_price_minor=price,
+        )
+        return self.service.UpdateLine(request, timeout=DEADLINE_S)
+
+    def remove(self, checkout: checkout_pb2.Checkout, line_number: int) -> checkout_pb2.Checkout:
+        request = api.RemoveLineRequest(
+            request_id=new_request_id(), checkout_id=checkout.checkout_id, line_number=line_number
+        )
+        return self.service.RemoveLine(request, timeout=DEADLINE_S)
+
+    def submit(
+        self, checkout: checkout_pb2.Checkout, request_id: str = "", timeout: float = DEADLINE_S
+    ) -> checkout_pb2.Checkout:
+        request = api.SubmitCheckoutRequest(request_id=request_id or new_request_id(), checkout_id=checkout.checkout_id)
+        return self.service.SubmitCheckout(request, timeout=timeout)
+
+    def pending(self, payer_id: str = "ada", lines: Sequence[api.NewLine] = (TEA,)) -> checkout_pb2.Checkout:
+        """A submitted checkout."""
+        return self.submit(self.create(payer_id, lines))
+
+    def pay(
+        self, checkout: checkout_pb2.Checkout, request_id: str = "", timeout: float = DEADLINE_S
+    ) -> checkout_pb2.Checkout:
+        """Pays what that copy of the checkout says."""
+        request = api.PayCheckoutRequest(
+            request_id=request_id or new_request_id(),
+            checkout_id=checkout.checkout_id,
+            order_version=checkout.order_version,
+            amount=checkout.amount,
+        )
+        return self.service.PayCheckout(request, timeout=timeout)
+
+    def cancel_payment(
+        self, checkout: checkout_pb2.Checkout, request_id: str = "", timeout: float = DEADLINE_S
+    ) -> checkout_pb2.Checkout:
+        request = api.CancelCheckoutPaymentRequest(
+            request_id=request_id or new_request_id(), checkout_id=checkout.checkout_id
+        )
+        return self.service.CancelCheckoutPayment(request, timeout=timeout)
+
+    def cancel(
+        self, checkout: checkout_pb2.Checkout, request_id: str = "", timeout: float = DEADLINE_S
+    ) -> checkout_pb2.Checkout:
+        request = api.CancelCheckoutRequest(request_id=request_id or new_request_id(), checkout_id=checkout.checkout_id)
+        return self.service.CancelCheckout(request, timeout=timeout)
+
+    def resume(self, order_id: str, request_id: str = "") -> checkout_pb2.Checkout:
+        request = api.ResumeCheckoutRequest(request_id=request_id or new_request_id(), order_id=order_id)
+        return self.service.ResumeCheckout(request, timeout=DEADLINE_S)
+
+    def refund(
+        self,
+        checkout: checkout_pb2.Checkout,
+        amount: Money | None = None,
+        *,
+        lines: Sequence[line_item_pb2.LineItem] = (),
+        note: str = "",
+        request_id: str = "",
+        timeout: float = DEADLINE_S,
+    ) -> refunds_api.TillRefund:
+        request = refunds_api.RefundCheckoutRequest(
+            request_id=request_id or new_request_id(),
+            checkout_id=checkout.checkout_id,
+            amount=amount,
+            lines=lines,
+            note=note,
+        )
+        return self.refunds.RefundCheckout(request, timeout=timeout)
+
+    def give_back(
+        self,
+        payer_id: str,
+        *lines: line_item_pb2.LineItem,
+        currency: str = "",
+        request_id: str = "",
+        timeout: float = DEADLINE_S,
+    ) -> refunds_api.TillRefund:
+        request = refunds_api.ReturnGoodsRequest(
+            request_id=request_id or new_request_id(), payer_id=payer_id, currency_code=currency, lines=lines
+        )
+        return self.refunds.ReturnGoods(request, timeout=timeout)
+
+    def get_refund(self, refund_id: str) -> refunds_api.TillRefund:
+        return self.refunds.GetTillRefund(refunds_api.GetTillRefundRequest(refund_id=refund_id), timeout=DEADLINE_S)
+
+    def receipt(self, checkout: checkout_pb2.Checkout) -> api.Receipt:
+        return self.service.GetReceipt(api.GetReceiptRequest(checkout_id=checkout.checkout_id), timeout=DEADLINE_S)
+
+    def history(self, checkout: checkout_pb2.Checkout) -> list[checkout_pb2.CheckoutEvent]:
+        request = api.ListCheckoutEventsRequest(checkout_id=checkout.checkout_id, page_size=200)
+        events = list(self.service.ListCheckoutEvents(request, timeout=DEADLINE_S).events)
+        assert [event.number for event in events] == list(range(1, len(events) + 1))
+        return events
+
+    def events(self, checkout: checkout_pb2.Checkout) -> list[str]:
+        return [event.event for event in self.history(checkout)]
+
+
+class Behind:
+    """What stands behind the till: the order service, the payment server and its shoppers."""
+
+    def __init__(self, orders: grpc.Channel, payments: grpc.Channel) -> None:
+        self.orders = OrderServiceStub(orders)
+        self.payments = PaymentServiceStub(payments)
+        self._identities = IdentityServiceStub(payments)
+        self._accounts = AccountServiceStub(payments)
+
+    def shopper(self, funds: int = 100_000, currency: str = "GBP", instant_limit: int | None = None) -> str:
+        """A new identity with money in its wallet."""
+        identity_id = new_request_id()
+        limit = None if instant_limit is None else Money(currency_code=currency, minor_units=instant_limit)
+        self._identities.CreateIdentity(
+            identities_api.CreateIdentityRequest(
+                request_id=new_request_id(),
+                identity_id=identity_id,
+                display_name="Ada",
+                currency_code=currency,
+                instant_limit=limit,
+            ),
+            timeout=DEADLINE_S,
+        )
+        if funds:
+            amount = Money(currency_code=currency, minor_units=funds)
+            self._accounts.CreateDeposit(
+                accounts_api.CreateDepositRequest(request_id=new_request_id(), identity_id=identity_id, amount=amount),
+                timeout=DEADLINE_S,
+            )
+        return identity_id
+
+    def wallet(self, identity_id: str) -> tuple[int, int]:
+        """Posted and held, in minor units."""
+        request = accounts_api.GetAccountRequest(account_id=f"wallet/{identity_id}")
+        account = self._accounts.GetAccount(request, timeout=DEADLINE_S)
+        return account.posted.minor_units, account.held.minor_units
+
+    def order(self, checkout: checkout_pb2.Checkout) -> order_pb2.Order:
+        return self.orders.GetOrder(orders_api.GetOrderRequest(order_id=checkout.checkout_id), timeout=DEADLINE_S)
+
+    def order_events(self, checkout: checkout_pb2.Checkout) -> list[str]:
+        request = orders_api.ListOrderEventsRequest(order_id=checkout.checkout_id)
+        return [event.event for event in self.orders.ListOrderEvents(request, timeout=DEADLINE_S).events]
+
+    def raise_order(self, payer_id: str, store_id: str = STORE, minor: int = 700) -> order_pb2.Order:
+        """An order that the web shop made."""
+        request = orders_api.CreateOrderRequest(
+            request_id=new_request_id(),
+            store_id=store_id,
+            payer_id=payer_id,
+            currency_code="GBP",
+            lines=[goods(minor), goods(minor)],
+        )
+        return self.orders.CreateOrder(request, timeout=DEADLINE_S)
+
+    def change_order(self, checkout: checkout_pb2.Checkout, *lines: line_item_pb2.LineItem) -> order_pb2.Order:
+        """Somebody else changes the order."""
+        request = orders_api.UpdateOrderRequest(
+            request_id=new_request_id(),
+            order_id=checkout.checkout_id,
+            version=self.order(checkout).version,
+            lines=lines,
+        )
+        return self.orders.UpdateOrder(request, timeout=DEADLINE_S)
+
+    def cancel_order(self, checkout: checkout_pb2.Checkout) -> order_pb2.Order:
+        request = orders_api.CancelOrderRequest(
+            request_id=new_request_id(), order_id=checkout.checkout_id, version=self.order(checkout).version
+        )
+        return self.orders.CancelOrder(request, timeout=DEADLINE_S)
+
+    def pay_from_phone(self, checkout: checkout_pb2.Checkout) -> payments_api.Payment:
+        """The shopper's own terminal pays the order as it is now."""
+        order = self.order(checkout)
+        request = payments_api.CreatePaymentRequest(
+            request_id=new_request_id(),
+            order_id=order.order_id,
+            order_version=order.version,
+            payer_id=order.payer_id,
+            amount=order.amount,
+        )
+        return self.payments.CreatePayment(request, timeout=DEADLINE_S)
+
+    def confirm(self, payment_id: str, amount: Money, timeout: float = DEADLINE_S) -> payments_api.Payment:
+        """The payer's yes."""
+        request = payments_api.ConfirmPaymentRequest(
+            request_id=new_request_id(), payment_id=payment_id, store_id=STORE, amount=amount
+        )
+        return self.payments.ConfirmPayment(request, timeout=timeout)
+
+    def payment_states(self, checkout: checkout_pb2.Checkout) -> list[str]:
+        """States of all payments of an order, oldest first."""
+        request = payments_api.ListPaymentsRequest(order_id=checkout.checkout_id)
+        payments = self.payments.ListPayments(request, timeout=DEADLINE_S).payments
+        return [payments_api.Payment.State.Name(payment.state).removeprefix("STATE_") for payment in reversed(payments)]
+
+
+def terminal_flags(orders: str, payments: str, *more: str) -> list[str]:
+    """How a terminal of the test store is started."""
+    return ["--store-id", STORE, "--orders", orders, "--payments", payments, *more]

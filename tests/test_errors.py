@@ -1,0 +1,163 @@
+"""Every reason of every server is mapped, told with all its facts, and used."""
+
+import ast
+import importlib
+import string
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.rpc import error_details_pb2
+from grpc import StatusCode
+
+from tests.sources import ROOT, RUNTIME, SERVICES, files, tree
+from tillmesh.runtime.errors import CommonReason, ErrorReason, FieldViolation, Refusal, invalid
+from tillmesh.runtime.peers import UNDECIDED
+
+KINDS = {
+    "_NOT_FOUND": {StatusCode.NOT_FOUND},
+    "_EXISTS": {StatusCode.ALREADY_EXISTS},
+    "_REUSED": {StatusCode.ALREADY_EXISTS},
+    "_UNAVAILABLE": {StatusCode.UNAVAILABLE},
+    "VERSION_MISMATCH": {StatusCode.ABORTED},
+    "CONCURRENT_CHANGE": {StatusCode.ABORTED},
+    "AMOUNT_MISMATCH": {StatusCode.ABORTED},
+    "CURRENCY_MISMATCH": {StatusCode.INVALID_ARGUMENT},
+    "INVALID_FIELD": {StatusCode.INVALID_ARGUMENT},
+    "INTERNAL": {StatusCode.INTERNAL},
+    "": {StatusCode.FAILED_PRECONDITION, StatusCode.ABORTED},
+}
+"""Statuses by how a reason's name ends; the first that fits counts, the last is for illegal transitions."""
+
+
+def catalogue(service: str) -> type[ErrorReason]:
+    reason: type[ErrorReason] = importlib.import_module(f"{service}.errors").Reason
+    return reason
+
+
+def every_reason() -> list[ErrorReason]:
+    return [reason for service in SERVICES for reason in catalogue(service)] + list(CommonReason)
+
+
+def named(reason: ErrorReason) -> str:
+    return f"{type(reason).__module__}.{reason.name}"
+
+
+def placeholders(reason: ErrorReason) -> set[str]:
+    return {field for _, field, _, _ in string.Formatter().parse(reason.text) if field}
+
+
+@pytest.mark.parametrize("reason", every_reason(), ids=named)
+def test_a_reason_has_the_status_of_its_kind_and_a_sentence_for_people(reason: ErrorReason) -> None:
+    kind = next(kind for kind in KINDS if reason.name.endswith(kind))
+    assert reason.code in KINDS[kind]
+    assert reason.text[0].isupper() or reason.text[0] == "{"
+    assert reason.text.endswith(".")
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_reason_of_a_service_is_a_definite_answer(service: str) -> None:
+    """A peer takes statuses such as UNKNOWN for no answer and would ask again for ever."""
+    assert [reason.name for reason in catalogue(service) if reason.code in UNDECIDED] == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_does_not_give_a_common_reason_a_second_meaning(service: str) -> None:
+    assert {reason.name for reason in catalogue(service)} & {reason.name for reason in CommonReason} == set()
+
+
+def mentions(path: Path) -> Iterator[tuple[str, str, ast.AST]]:
+    """(catalogue, reason, parent) of each Reason.X and CommonReason.X in a file."""
+    for parent in ast.walk(tree(path)):
+        for node in ast.iter_child_nodes(parent):
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id.endswith("Reason")
+            ):
+                yield node.value.id, node.attr, parent
+
+
+@pytest.mark.parametrize("folder", [RUNTIME, *SERVICES])
+def test_every_refusal_is_raised_with_what_its_text_needs(folder: str) -> None:
+    catalogues: dict[str, type[ErrorReason]] = {"CommonReason": CommonReason}
+    if folder in SERVICES:
+        catalogues["Reason"] = catalogue(folder)
+    wrong = []
+    for path in files(folder):
+        for kind, name, parent in mentions(path):
+            if (
+                kind not in catalogues
+                or not isinstance(parent, ast.Call)
+                or ast.unparse(parent.func) != f"{kind}.{name}"
+            ):
+                continue
+            given = {keyword.arg for keyword in parent.keywords}
+            missing = placeholders(catalogues[kind][name]) - given
+            if missing and None not in given:  # None: **facts, which only running it can tell
+                wrong.append(f"{path.relative_to(ROOT)}:{parent.lineno}: {name} without {', '.join(sorted(missing))}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_reason_of_a_service_is_given_somewhere(service: str) -> None:
+    used = {name for path in files(service) for _, name, _ in mentions(path)}
+    in_table = {
+        node.value for node in ast.walk(tree(ROOT / service / "lifecycle.py")) if isinstance(node, ast.Constant)
+    }
+    assert {reason.name for reason in catalogue(service)} - used - in_table == set()
+
+
+def test_every_common_reason_is_given_somewhere() -> None:
+    used = {name for folder in (RUNTIME, *SERVICES) for path in files(folder) for _, name, _ in mentions(path)}
+    assert {reason.name for reason in CommonReason} - used == set()
+
+
+@pytest.mark.parametrize("reason", every_reason(), ids=named)
+def test_a_refusal_survives_the_wire(reason: ErrorReason) -> None:
+    facts = {name: f"<{name}>" for name in placeholders(reason)}
+    sent = reason(retry_after_ms=61_500, **facts)
+    got = Refusal.from_status(sent.to_status("order.tillmesh"))
+    assert got is not None
+    assert (got.code, got.reason, got.text, got.metadata) == (reason.code, reason.name, sent.text, facts)
+    assert all(value in got.text for value in facts.values())
+    assert (got.domain, got.retry_after_ms) == ("order.tillmesh", 61_500)
+
+
+def test_a_refusal_that_is_passed_on_keeps_its_domain() -> None:
+    first = Refusal.from_status(CommonReason.CONCURRENT_CHANGE().to_status("order.tillmesh"))
+    assert first is not None
+    second = Refusal.from_status(first.to_status("terminal.tillmesh"))
+    assert second is not None
+    assert second.domain == "order.tillmesh"
+
+
+def test_every_wrong_field_is_named_in_the_text_and_in_the_details() -> None:
+    violations = [FieldViolation("lines", "must be 1 to 1000, were 0"), FieldViolation("store_id", "is empty")]
+    status = invalid(violations).to_status("order.tillmesh")
+    assert status.code == StatusCode.INVALID_ARGUMENT.value[0]
+    assert status.message == "The request has an invalid field: lines must be 1 to 1000, were 0; store_id is empty."
+    bad = error_details_pb2.BadRequest()
+    assert any(detail.Unpack(bad) for detail in status.details)
+    assert [(field.field, field.description) for field in bad.field_violations] == [
+        ("lines", "must be 1 to 1000, were 0"),
+        ("store_id", "is empty"),
+    ]
+    got = Refusal.from_status(status)
+    assert got is not None
+    assert got.violations == tuple(violations)
+    assert got.retry_after_ms is None
+
+
+def test_a_refusal_repeats_no_more_of_an_overlong_request_than_gets_through() -> None:
+    many = invalid([FieldViolation(f"lines[{number}]", "is wrong") for number in range(1000)])
+    assert [violation.field for violation in many.violations] == [f"lines[{number}]" for number in range(10)]
+    assert many.text.endswith("lines[9] is wrong; and 990 more.")
+    long = CommonReason.REQUEST_ID_REUSED(request_id="\N{GRINNING FACE}" * 100_000)
+    assert len(long.to_status("order.tillmesh").SerializeToString()) < 2_000
+
+
+def test_a_status_without_an_error_info_is_no_refusal() -> None:
+    status = CommonReason.CONCURRENT_CHANGE().to_status("order.tillmesh")
+    del status.details[:]
+    assert Refusal.from_status(status) is None

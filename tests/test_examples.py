@@ -1,0 +1,102 @@
+"""Clients that are not Python: Node from the .proto files, buf curl from reflection."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mesh import Mesh, running_mesh
+from tests.sources import ROOT
+
+BUF = Path(sys.executable).parent / "buf"
+
+
+@pytest.fixture(scope="module")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    with running_mesh(tmp_path_factory.mktemp("mesh")) as mesh:
+        yield mesh
+
+
+@pytest.fixture
+def node_client(tmp_path: Path) -> Path:
+    """The example with its packages, away from the source tree."""
+    for program in ("node", "npm"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    client = tmp_path / "node"
+    shutil.copytree(ROOT / "examples/node", client, ignore=shutil.ignore_patterns("node_modules"))
+    install = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--prefer-offline"]
+    done = subprocess.run(install, cwd=client, capture_output=True, text=True, timeout=200, check=False)
+    if done.returncode:
+        pytest.skip(f"npm can not install the packages here: {done.stderr[-500:]}")
+    return client
+
+
+def test_node_drives_a_whole_checkout_from_the_proto_files(mesh: Mesh, node_client: Path) -> None:
+    command = ["node", "checkout.js", "--terminal", mesh.terminal.address, "--payments", mesh.payments.address]
+    done = subprocess.run(
+        [*command, "--protos", str(ROOT / "protos")],
+        cwd=node_client, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    story = re.sub(r"shopper-\w+", "shopper", done.stdout)
+    assert "shopper has GBP 50.00\n" in story
+    assert "over GBP 30.60 is STATE_PENDING\n" in story
+    assert "verdict: VERDICT_HAND_OVER_GOODS" in story
+    assert "refund of GBP 7.65: STATE_DONE" in story
+    assert "White hanging heart" in story
+    assert story.endswith("shopper has GBP 27.05\n")
+
+
+def buf_curl(*arguments: str) -> str:
+    command = [str(BUF), "curl", "--protocol", "grpc", "--http2-prior-knowledge"]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def methods_in_contracts(package: str) -> set[str]:
+    found = set()
+    for path in (ROOT / f"protos/tillmesh/api/{package}/v1").glob("*_service.proto"):
+        text = path.read_text()
+        service = re.search(r"^service (\w+)", text, re.MULTILINE)
+        assert service
+        found |= {
+            f"tillmesh.api.{package}.v1.{service[1]}/{method}"
+            for method in re.findall(r"^  rpc (\w+)\(", text, re.MULTILINE)
+        }
+    return found
+
+
+@pytest.mark.parametrize("package", ["order", "payment", "terminal"])
+def test_buf_curl_lists_every_method_of_a_server(mesh: Mesh, package: str) -> None:
+    server = {"order": mesh.orders, "payment": mesh.payments, "terminal": mesh.terminal}[package]
+    listed = set(buf_curl("--list-methods", f"http://{server.address}").split())
+    assert {method for method in listed if method.startswith("tillmesh.")} == methods_in_contracts(package)
+
+
+@pytest.mark.parametrize(
+    ("package", "method", "request_", "field"),
+    [
+        ("order", "OrderService/ListOrders", {"payer_id": "nobody"}, None),
+        (
+            "payment",
+            "IdentityService/CreateIdentity",
+            {"request_id": "r-1", "identity_id": "buf", "currency_code": "JPY"},
+            "accountId",
+        ),
+        ("terminal", "TerminalService/CreateCheckout", {"request_id": "r-1", "payer_id": "buf"}, "checkoutId"),
+    ],
+)
+def test_buf_curl_calls_a_server(
+    mesh: Mesh, package: str, method: str, request_: dict[str, str], field: str | None
+) -> None:
+    server = {"order": mesh.orders, "payment": mesh.payments, "terminal": mesh.terminal}[package]
+    url = f"http://{server.address}/tillmesh.api.{package}.v1.{method}"
+    answer = json.loads(buf_curl("--data", json.dumps(request_), url))
+    assert (field in answer) if field else (answer == {})

@@ -1,0 +1,106 @@
+"""The arrows between the parts of the project, read from the imports."""
+
+import importlib
+from inspect import iscoroutinefunction
+from pathlib import Path
+
+import pytest
+from google.protobuf import descriptor_pool
+
+from tests.sources import ROOT, RUNTIME, SERVICES, files, imported
+
+SERVICERS = {
+    "tillmesh.api.order.v1.OrderService": ("order_service.servicer", "OrderServicer"),
+    "tillmesh.api.payment.v1.PaymentService": ("thirdparty_server.servicer", "PaymentServicer"),
+    "tillmesh.api.payment.v1.RefundService": ("thirdparty_server.servicer", "RefundServicer"),
+    "tillmesh.api.payment.v1.IdentityService": ("thirdparty_server.account_servicer", "IdentityServicer"),
+    "tillmesh.api.payment.v1.AccountService": ("thirdparty_server.account_servicer", "AccountServicer"),
+    "tillmesh.api.terminal.v1.TerminalService": ("store_terminal.servicer", "TerminalServicer"),
+    "tillmesh.api.terminal.v1.TillRefundService": ("store_terminal.refund_servicer", "TillRefundServicer"),
+    "tillmesh.api.terminal.v1.CatalogueService": ("store_terminal.catalogue_servicer", "CatalogueServicer"),
+}
+LINES_MAX = 400
+PURE = ("grpc", "sqlalchemy", "google", "asyncio", "tillmesh.api")
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def importers(folder: str, forbidden: tuple[str, ...]) -> list[str]:
+    return [
+        f"{relative(path)} imports {name}"
+        for path in files(folder)
+        for name in imported(path)
+        if any(name == part or name.startswith(f"{part}.") for part in forbidden)
+    ]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_imports_no_other(service: str) -> None:
+    assert importers(service, tuple(other for other in SERVICES if other != service)) == []
+
+
+def test_the_runtime_imports_no_service_and_no_tool() -> None:
+    assert importers(RUNTIME, (*SERVICES, "tillmesh.cli", "tests")) == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_rules_and_tables_know_nothing_of_transport_and_storage(service: str) -> None:
+    pure = [name for file in ("lifecycle.py", "model.py") for name in imported(ROOT / service / file)]
+    assert [name for name in pure if name.split(".")[0] in PURE or name.startswith("tillmesh.api")] == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_only_server_and_servicer_know_the_servicer(service: str) -> None:
+    inner = [path for path in files(service) if path.stem not in ("server", "__main__", "servicer")]
+    names = [f"{relative(path)} imports {name}" for path in inner for name in imported(path)]
+    assert [line for line in names if f" {service}.servicer" in line or f" {service}.server" in line] == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_reads_top_to_bottom_in_the_same_files(service: str) -> None:
+    expected = {
+        "README.md",
+        "lifecycle.py",
+        "model.py",
+        "operations.py",
+        "store.py",
+        "servicer.py",
+        "server.py",
+        "errors.py",
+    }
+    assert expected - {path.name for path in (ROOT / service).iterdir()} == set()
+    assert f"<!-- generated: lifecycle of {service} -->" in (ROOT / service / "README.md").read_text()
+    assert f"<!-- generated: errors of {service} -->" in (ROOT / "docs/errors.md").read_text()
+
+
+def test_a_long_file_is_two_files() -> None:
+    folders = (*SERVICES, RUNTIME, "tillmesh/cli", "tools", "tests", "bench")
+    long = {relative(path): len(path.read_text().splitlines()) for folder in folders for path in files(folder)}
+    assert {path: lines for path, lines in long.items() if lines > LINES_MAX} == {}
+
+
+def proto_services() -> list[str]:
+    """Full names of the services in protos/."""
+    names = []
+    for path in sorted((ROOT / "protos").rglob("*_service.proto")):
+        module = str(path.relative_to(ROOT / "protos").with_suffix("")).replace("/", ".")
+        descriptor = importlib.import_module(f"{module}_pb2").DESCRIPTOR
+        names += [service.full_name for service in descriptor.services_by_name.values()]
+    return names
+
+
+def test_every_service_of_the_contracts_is_served() -> None:
+    assert sorted(SERVICERS) == sorted(proto_services())
+
+
+@pytest.mark.parametrize("service", SERVICERS)
+def test_every_method_of_a_service_has_a_coroutine_of_its_name(service: str) -> None:
+    module, name = SERVICERS[service]
+    servicer = getattr(importlib.import_module(module), name)
+    methods = descriptor_pool.Default().FindServiceByName(service).methods
+    missing = [method.name for method in methods if not iscoroutinefunction(getattr(servicer, method.name, None))]
+    assert missing == []
+    public = {name for name in vars(servicer) if not name.startswith("_")}
+    assert public == {method.name for method in methods}

@@ -1,0 +1,156 @@
+"""Writes what is generated: the API from protos/, and the marked parts of the documents.
+
+`proto` writes tillmesh/api; `docs` writes what stands between `<!-- generated: NAME -->` and
+`<!-- end generated -->`; `--check` writes nothing and names each file that is out of date.
+"""
+
+import argparse
+import importlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import chain
+from pathlib import Path
+
+from tillmesh.runtime.errors import CommonReason, ErrorReason
+
+ROOT = Path(__file__).resolve().parent.parent
+API = Path("tillmesh/api")
+SERVICES = {"order_service": "ORDER", "thirdparty_server": "PAYMENT", "store_terminal": "CHECKOUT"}
+"""The table in the lifecycle.py of each service."""
+MARKED = re.compile(r"(<!-- generated: ([^>]+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
+
+
+def generate_api(folder: Path) -> None:
+    """Generates the Python of all protos into `folder`/tillmesh/api."""
+    protos = sorted(path.relative_to(ROOT / "protos") for path in (ROOT / "protos").rglob("*.proto"))
+    services = [path for path in protos if path.stem.endswith("_service")]
+    _protoc(folder, ["--python_out", "--mypy_out"], protos)
+    _protoc(folder, ["--grpc_python_out", "--mypy_grpc_out"], services)
+
+
+def _protoc(folder: Path, outputs: list[str], protos: Iterable[Path]) -> None:
+    command = [sys.executable, "-m", "grpc_tools.protoc", "-I", "protos", *(f"{output}={folder}" for output in outputs)]
+    plugins = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = os.environ | {"PATH": plugins}
+    done = subprocess.run([*command, *map(str, protos)], cwd=ROOT, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"protoc failed:\n{done.stderr}")
+
+
+def api_files(folder: Path) -> dict[Path, str]:
+    """The generated files in `folder`, by their path within it."""
+    files = chain((folder / API).rglob("*_pb2*.py"), (folder / API).rglob("*_pb2*.pyi"))
+    return {path.relative_to(folder): path.read_text() for path in files}
+
+
+def fresh_api() -> dict[Path, str]:
+    """The API as it should be."""
+    with tempfile.TemporaryDirectory() as folder:
+        generate_api(Path(folder))
+        return api_files(Path(folder))
+
+
+def write_api() -> None:
+    """Brings tillmesh/api up to date, and removes what no proto makes any more."""
+    fresh, old = fresh_api(), api_files(ROOT)
+    for path in old.keys() - fresh.keys():
+        (ROOT / path).unlink()
+    _write({path: text for path, text in fresh.items() if old.get(path) != text})
+    print(f"{API}: {len(fresh)} files are up to date")
+
+
+def lifecycle(service: str) -> str:
+    """State diagram and transition table of a service."""
+    table = getattr(importlib.import_module(f"{service}.lifecycle"), SERVICES[service])
+    return f"```mermaid\n{table.mermaid()}\n```\n\n{table.markdown()}\n"
+
+
+def errors(service: str) -> str:
+    """Every reason that a service gives."""
+    return reasons(importlib.import_module(f"{service}.errors").Reason)
+
+
+def reasons(catalogue: type[ErrorReason]) -> str:
+    """A catalogue of reasons as a Markdown table."""
+    rows = [f"| `{reason.name}` | {reason.code.name} | {reason.text} |" for reason in catalogue]
+    return "\n".join(["| reason | status | text |", "| --- | --- | --- |", *sorted(rows)]) + "\n"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "errors of every server": partial(reasons, CommonReason),
+    **{f"errors of {service}": partial(errors, service) for service in SERVICES},
+    **{f"lifecycle of {service}": partial(lifecycle, service) for service in SERVICES},
+}
+
+
+def documents() -> dict[Path, str]:
+    """The documents of the project as they are."""
+    paths = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / name / "README.md" for name in SERVICES)]
+    return {path.relative_to(ROOT): path.read_text() for path in paths if path.exists()}
+
+
+def fresh_documents() -> dict[Path, str]:
+    """The documents with their marked parts as they should be."""
+    return {path: fill(path, text) for path, text in documents().items()}
+
+
+def fill(path: Path, text: str) -> str:
+    """A document with its marked parts written anew."""
+
+    def part(match: re.Match[str]) -> str:
+        begin, name, end = match.groups()
+        if name not in PARTS:
+            raise SystemExit(f"{path}: nothing generates {name!r}; there are: {', '.join(PARTS)}")
+        return f"{begin}\n{PARTS[name]()}\n{end}"
+
+    return MARKED.sub(part, text)
+
+
+def write_documents() -> None:
+    """Brings the marked parts of all documents up to date."""
+    old = documents()
+    _write({path: text for path, text in fresh_documents().items() if old[path] != text})
+    print(f"{len(old)} documents are up to date")
+
+
+def _write(files: dict[Path, str]) -> None:
+    for path, text in sorted(files.items()):
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_text(text)
+        print(f"wrote {path}")
+
+
+def out_of_date() -> list[str]:
+    """A line for each generated file that is not as it should be."""
+    return [
+        *_differing(api_files(ROOT), fresh_api(), "make proto"),
+        *_differing(documents(), fresh_documents(), "make docs"),
+    ]
+
+
+def _differing(actual: dict[Path, str], wanted: dict[Path, str], remedy: str) -> list[str]:
+    paths = sorted(actual.keys() | wanted.keys())
+    return [f"{path} is out of date: run {remedy}" for path in paths if actual.get(path) != wanted.get(path)]
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Writes what is generated, or checks it.")
+    parser.add_argument("what", nargs="?", choices=["proto", "docs"])
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if anything is out of date")
+    options = parser.parse_args()
+    if options.check == bool(options.what):
+        parser.error("say what to write, proto or docs, or else --check")
+    if options.check:
+        lines = out_of_date()
+        sys.exit("\n".join(lines) or 0)
+    write_api() if options.what == "proto" else write_documents()
+
+
+if __name__ == "__main__":
+    main()
