@@ -178,10 +178,12 @@ class OrderServicer:
 
     async def _once(self, request: Request, operation: Callable[[Connection], Order]) -> order_pb2.Order:
         """Runs an operation once for its request id."""
-        return await self._database.run(
+        return await store.REQUESTS.run(
+            self._database,
+            request,
             lambda connection: store.REQUESTS.once(
                 connection, request, order_pb2.Order, lambda: self._order(operation(connection))
-            )
+            ),
         )
 
     def _order(self, order: Order) -> order_pb2.Order:

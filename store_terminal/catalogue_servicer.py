@@ -39,7 +39,7 @@ class CatalogueServicer:
                 lambda: api.ImportCatalogueItemsResponse(item_count=store.put_items(connection, items)),
             )
 
-        return await self._database.run(run)
+        return await REQUESTS.run(self._database, request, run)
 
     async def GetCatalogueItem(self, request: api.GetCatalogueItemRequest) -> api.CatalogueItem:
         """Reads one article."""

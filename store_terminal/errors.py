@@ -60,7 +60,6 @@ class Reason(ErrorReason):
 
 # Reasons of other servers that decide what this one does next.
 PAYMENT_CANCELED = "PAYMENT_CANCELED"
-PAYMENT_NOT_CAPTURED = "PAYMENT_NOT_CAPTURED"
 ORDER_ALREADY_PAID = "ORDER_ALREADY_PAID"
 STALE_COPY = frozenset({"VERSION_MISMATCH", ORDER_ALREADY_PAID, "ORDER_CANCELED"})
 

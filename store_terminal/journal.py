@@ -19,7 +19,6 @@ from store_terminal.errors import (
     AWAITING_PAYER,
     ORDER_ALREADY_PAID,
     PAYMENT_CANCELED,
-    PAYMENT_NOT_CAPTURED,
     PAYMENT_TIMEOUT,
     STALE_COPY,
 )
@@ -165,8 +164,6 @@ class Journal:
         try:
             refund = await self._peers.payment_server.call(self._peers.refunds.CreateRefund, request)
         except Refusal as refusal:
-            if refusal.reason == PAYMENT_NOT_CAPTURED:  # the order is paid, so it is about to be
-                return Progress.WAITING
             await self._apply(outcomes.refund_refused, refund_id=entry.request_id, refusal=refusal)
         else:
             amount = Money(refund.amount.currency_code, refund.amount.minor_units)

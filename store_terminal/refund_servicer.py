@@ -104,7 +104,7 @@ class TillRefundServicer:
             if REQUESTS.first(connection, request):
                 start(connection)
 
-        await self._database.run(run)
+        await REQUESTS.run(self._database, request, run)
         await self._journal.settle(request.request_id)
         return await self._get(request.request_id)
 

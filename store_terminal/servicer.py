@@ -72,7 +72,7 @@ class TerminalServicer:
             REQUESTS.first(connection, request)
             return outcomes.resume_checkout(connection, order=order, store_id=self._till.store_id, now_ms=now_ms)
 
-        return self._message(await self._database.run(resume))
+        return self._message(await REQUESTS.run(self._database, request, resume))
 
     async def GetCheckout(self, request: api.GetCheckoutRequest) -> checkout_pb2.Checkout:
         """Reads one checkout; a payment under way is asked for at once."""
@@ -216,7 +216,7 @@ class TerminalServicer:
                 return operations.get_checkout(connection, request.checkout_id)
             return operations.give_up_payment(connection, checkout_id=request.checkout_id, reason="", now_ms=now_ms)
 
-        checkout = await self._database.run(cancel)
+        checkout = await REQUESTS.run(self._database, request, cancel)
         if checkout.attempt and checkout.attempt.canceling and checkout.state is CheckoutState.PAYING:
             await self._journal.cancel_payment(checkout, checkout.attempt)
         return self._message(await self._get(request.checkout_id))
@@ -272,7 +272,7 @@ class TerminalServicer:
             )
             return answer, store.find_entry(connection, request.request_id)
 
-        answer, entry = await self._database.run(run)
+        answer, entry = await REQUESTS.run(self._database, request, run)
         if entry is None:
             return answer
         state = await self._journal.settle(entry.request_id)

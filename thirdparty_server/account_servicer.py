@@ -88,10 +88,12 @@ class IdentityServicer:
         request: identities_api.CreateIdentityRequest | identities_api.UpdateIdentityRequest,
         operation: Callable[[Connection], Identity],
     ) -> identities_api.Identity:
-        return await self._database.run(
+        return await REQUESTS.run(
+            self._database,
+            request,
             lambda connection: REQUESTS.once(
                 connection, request, identities_api.Identity, lambda: _identity(operation(connection))
-            )
+            ),
         )
 
 
@@ -177,10 +179,12 @@ class AccountServicer:
         request: accounts_api.CreateDepositRequest | accounts_api.SetReturnLimitRequest,
         operation: Callable[[Connection], Account],
     ) -> accounts_api.Account:
-        return await self._database.run(
+        return await REQUESTS.run(
+            self._database,
+            request,
             lambda connection: REQUESTS.once(
                 connection, request, accounts_api.Account, lambda: _account(operation(connection))
-            )
+            ),
         )
 
 

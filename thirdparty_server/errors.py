@@ -31,6 +31,10 @@ class Reason(ErrorReason):
         StatusCode.FAILED_PRECONDITION,
         "Payment {payment_id} is {state}; only a captured payment is refunded.",
     )
+    PAYMENT_NOT_SETTLED = (
+        StatusCode.UNAVAILABLE,
+        "Payment {payment_id} is {state}, which is not decided yet; repeat the call with the same request id.",
+    )
     REFUND_EXCEEDS_PAYMENT = (
         StatusCode.FAILED_PRECONDITION,
         "Payment {payment_id} has {left} left to refund, {wanted} is more.",

@@ -4,7 +4,7 @@ from sqlalchemy import Connection
 
 from thirdparty_server import account_operations, operations, store
 from thirdparty_server.errors import Reason
-from thirdparty_server.lifecycle import PaymentState
+from thirdparty_server.lifecycle import FINAL, PaymentState
 from thirdparty_server.model import HistoryEntry, Payment, Refund
 from thirdparty_server.resolver import Orders
 from thirdparty_server.tables import REQUESTS
@@ -60,7 +60,7 @@ class PaymentServicer:
                 now_ms=now_ms,
             )
 
-        payment = await self._database.run(record)
+        payment = await REQUESTS.run(self._database, request, record)
         return await self._settled(payment)
 
     async def GetPayment(self, request: payments_api.GetPaymentRequest) -> payments_api.Payment:
@@ -104,7 +104,7 @@ class PaymentServicer:
                 connection, payment_id=request.payment_id, store_id=request.store_id, amount=amount, now_ms=now_ms
             )
 
-        payment = await self._database.run(confirm)
+        payment = await REQUESTS.run(self._database, request, confirm)
         return await self._settled(payment)
 
     async def CancelPayment(self, request: payments_api.CancelPaymentRequest) -> payments_api.Payment:
@@ -118,7 +118,7 @@ class PaymentServicer:
             REQUESTS.first(connection, request)
             return operations.cancel_payment(connection, payment_id=request.payment_id, now_ms=now_ms)
 
-        payment = await self._database.run(cancel)
+        payment = await REQUESTS.run(self._database, request, cancel)
         if payment.state is PaymentState.AUTHORIZED:
             try:
                 await self._orders.cancel(payment)
@@ -188,21 +188,14 @@ class RefundServicer:
                 connection, refund=refund, default_limit_minor=limit_minor, now_ms=now_ms
             )
 
-        async def run() -> refunds_api.Refund:
-            return await self._database.run(
-                lambda connection: REQUESTS.once(
-                    connection, request, refunds_api.Refund, lambda: _refund(create(connection))
-                )
-            )
-
-        try:
-            return await run()
-        except Refusal as refusal:
-            if refusal.reason != Reason.PAYMENT_NOT_CAPTURED.name:
-                raise
-        # The order may be paid and only the capture be missing: take that step first.
-        await self._driver.settle(request.payment_id, remaining_s(SETTLE_S) - ANSWER_MARGIN_S)
-        return await run()
+        await self._require_settled(request.payment_id)
+        return await REQUESTS.run(
+            self._database,
+            request,
+            lambda connection: REQUESTS.once(
+                connection, request, refunds_api.Refund, lambda: _refund(create(connection))
+            ),
+        )
 
     async def GetRefund(self, request: refunds_api.GetRefundRequest) -> refunds_api.Refund:
         """Reads one refund."""
@@ -227,6 +220,19 @@ class RefundServicer:
         )
         shown, token = page.cut(rows, lambda refund: [refund.created_at_ms, refund.refund_id])
         return refunds_api.ListRefundsResponse(refunds=[_refund(refund) for refund in shown], next_page_token=token)
+
+    async def _require_settled(self, payment_id: str) -> None:
+        """The order may be paid and only the capture be missing: what is refunded is final first."""
+        payment = await self._find(payment_id)
+        if payment is None or payment.state in FINAL:
+            return
+        await self._driver.settle(payment_id, remaining_s(SETTLE_S) - ANSWER_MARGIN_S)
+        settled = await self._find(payment_id)
+        if settled and settled.state not in FINAL:
+            raise Reason.PAYMENT_NOT_SETTLED(payment_id=payment_id, state=settled.state)
+
+    async def _find(self, payment_id: str) -> Payment | None:
+        return await self._database.run(lambda connection: store.find_payment(connection, payment_id))
 
 
 def _payment(payment: Payment) -> payments_api.Payment:

@@ -117,7 +117,7 @@ def stub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrderServiceStub]
 
 
 def cancel(order_id: str, version: int = 1) -> api.CancelOrderRequest:
-    return api.CancelOrderRequest(request_id="another", order_id=order_id, version=version)
+    return api.CancelOrderRequest(request_id=f"again-{order_id}", order_id=order_id, version=version)
 
 
 PROVOCATIONS: dict[str, Message] = {
@@ -160,8 +160,8 @@ def test_every_reason_reaches_a_client_with_its_status_and_facts(
     [
         api.GetOrderRequest(order_id="x" * 100_000),
         api.GetOrderRequest(order_id="\N{GRINNING FACE}" * 10_000),
-        api.CancelOrderRequest(request_id="another", order_id="é" * 50_000, version=1),
-        api.UpdateOrderRequest(request_id="another", order_id="x" * 100_000, version=1, lines=TEA),
+        api.CancelOrderRequest(request_id="long-cancel", order_id="é" * 50_000, version=1),
+        api.UpdateOrderRequest(request_id="long-update", order_id="x" * 100_000, version=1, lines=TEA),
         api.ListOrderEventsRequest(order_id="x" * 100_000),
         api.ListOrdersRequest(page_token="x" * 100_000),
         api.CreateOrderRequest(

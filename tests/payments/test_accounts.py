@@ -67,7 +67,7 @@ async def test_display_name_and_instant_limit_change_and_the_limit_goes_when_uns
     )
     with refused(Reason.CURRENCY_MISMATCH):
         await side.identities.UpdateIdentity(update)
-    update.identity_id = "nobody"
+    update.request_id, update.identity_id = new_request_id(), "nobody"
     with refused(Reason.IDENTITY_NOT_FOUND):
         await side.identities.UpdateIdentity(update)
 

@@ -106,7 +106,7 @@ async def test_a_yes_to_another_shop_or_amount_is_no_yes(side: Side, store_id: s
     with refused(Reason.CONSENT_MISMATCH):
         await side.payments.ConfirmPayment(request)
     assert await side.wallet(order.payer_id) == (5000, 0)
-    assert state_and_reason(await side.payments.ConfirmPayment(yes(payment, request.request_id))) == ("CAPTURED", "")
+    assert state_and_reason(await side.payments.ConfirmPayment(yes(payment))) == ("CAPTURED", "")
 
 
 async def test_a_yes_that_comes_too_late_takes_nothing_and_the_order_is_unlocked(side: Side) -> None:

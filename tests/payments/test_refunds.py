@@ -7,6 +7,7 @@ from thirdparty_server.errors import Reason
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
+from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
 from tillmesh.api.type.v1.money_pb2 import Money
 from tillmesh.runtime.errors import CommonReason, Refusal
@@ -72,15 +73,40 @@ async def test_the_same_refund_is_answered_the_same_for_ever(side: Side) -> None
     assert await side.wallet(payer_id) == (1000, 0)
 
 
-async def test_a_refused_refund_may_be_sent_again_once_it_is_possible(side: Side) -> None:
-    order = await side.order(await side.shopper(funds=1000))
-    payment_id = await side.record(order)
-    side.clock.advance(side.settings.timing().lock_patience_ms)
-    assert await side.finish(payment_id) == ("VOIDED", "ORDER_UNREACHABLE")
+async def test_a_copy_of_a_refused_return_that_comes_late_gives_nothing_away(side: Side) -> None:
+    """The till was told no: what it shows as refused must stay refused, whatever becomes possible later."""
+    payer_id = await side.shopper()
+    too_much = side.settings.return_limit_minor + 1
+    asked_too_early = a_return(payer_id, too_much)
+    with refused(Reason.RETURN_LIMIT_EXCEEDED):
+        await side.refunds.CreateRefund(asked_too_early)
+    await set_limit(side, too_much)
+    with refused(Reason.RETURN_LIMIT_EXCEEDED):
+        await side.refunds.CreateRefund(asked_too_early)
+    assert await side.wallet(payer_id) == (0, 0)
+    await side.refunds.CreateRefund(a_return(payer_id, too_much))
+    assert await side.wallet(payer_id) == (too_much, 0)
+
+
+async def test_a_payment_that_took_no_money_is_not_refunded(side: Side) -> None:
+    payment_id = await side.record(await side.order(await side.shopper(funds=1)))
+    assert await side.finish(payment_id) == ("VOIDED", "INSUFFICIENT_FUNDS")
     with refused(Reason.PAYMENT_NOT_CAPTURED):
-        await side.refund(payment_id, 100, request_id := new_request_id())
+        await side.refund(payment_id, 1)
+
+
+async def test_a_refund_of_what_is_not_decided_is_not_decided_and_works_once_it_is(side: Side) -> None:
+    order = await side.order(payer_id := await side.shopper(funds=1000, instant_limit=0))
     payment = await side.pay(order)
-    await side.refund(payment.payment_id, 100, request_id)
+    with refused(Reason.PAYMENT_NOT_SETTLED):
+        await side.refund(payment.payment_id, 400, request_id := new_request_id())
+    await side.payments.ConfirmPayment(
+        payments_api.ConfirmPaymentRequest(
+            request_id=new_request_id(), payment_id=payment.payment_id, store_id=STORE, amount=payment.amount
+        )
+    )
+    await side.refund(payment.payment_id, 400, request_id)
+    assert await side.wallet(payer_id) == (400, 0)
 
 
 async def test_a_refund_finishes_a_capture_that_is_still_missing(side: Side) -> None:

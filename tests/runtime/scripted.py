@@ -23,9 +23,11 @@ class ScriptedServer:
     def __init__(self, script: Sequence[Behaviour]) -> None:
         self._script = script
         self.calls: list[Context] = []
+        self.metadata: list[dict[str, str | bytes]] = []
 
     async def get_order(self, _request: order_service_pb2.GetOrderRequest, context: Context) -> order_pb2.Order:
         self.calls.append(context)
+        self.metadata.append(dict(context.invocation_metadata() or ()))  # gone when the call has ended
         return await self._script[min(len(self.calls), len(self._script)) - 1](context)
 
 

@@ -119,5 +119,4 @@ async def test_the_trace_goes_on_in_the_other_server() -> None:
     trace_id.set("0123456789abcdef0123456789abcdef")
     async with scripted(answers) as (server, get_order):
         await Peer().call(get_order, REQUEST)
-    metadata = dict(server.calls[0].invocation_metadata() or ())
-    assert str(metadata[TRACEPARENT]).split("-")[1] == "0123456789abcdef0123456789abcdef"
+    assert str(server.metadata[0][TRACEPARENT]).split("-")[1] == "0123456789abcdef0123456789abcdef"

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -6,7 +7,7 @@ from sqlalchemy import Connection, MetaData
 
 from tillmesh.api.order.v1 import order_pb2, order_service_pb2
 from tillmesh.runtime.database import Database
-from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.requests import Request, RequestLog
 
 METADATA = MetaData()
@@ -69,6 +70,69 @@ async def test_another_call_with_the_same_fields_is_other_content(database: Data
     update = order_service_pb2.UpdateOrderRequest(request_id="r-1", order_id="o-1", version=1)
     with pytest.raises(Refusal, match="REQUEST_ID_REUSED"):
         await once(database, update, Counter())
+
+
+async def test_a_refusal_is_an_answer_too_and_a_late_copy_finds_it(database: Database) -> None:
+    refused = True
+    effect = Counter()
+
+    def decide() -> order_pb2.Order:
+        if refused:
+            raise CommonReason.INVALID_FIELD(problems="it is too early")
+        return effect()
+
+    async def send() -> order_pb2.Order:
+        return await LOG.run(
+            database, request(), lambda connection: LOG.once(connection, request(), order_pb2.Order, decide)
+        )
+
+    with pytest.raises(Refusal) as first:
+        await send()
+    refused = False
+    with pytest.raises(Refusal) as late:
+        await send()
+    assert str(late.value) == str(first.value)
+    assert (late.value.code, late.value.metadata) == (first.value.code, first.value.metadata)
+    assert effect.count == 0
+
+
+async def test_of_two_copies_at_once_one_decides_for_both(database: Database) -> None:
+    decisions = iter([CommonReason.INVALID_FIELD(problems="first"), None])
+    effect = Counter()
+
+    def decide() -> order_pb2.Order:
+        refusal = next(decisions)
+        if refusal:
+            raise refusal
+        return effect()
+
+    async def send() -> order_pb2.Order:
+        return await LOG.run(
+            database, request(), lambda connection: LOG.once(connection, request(), order_pb2.Order, decide)
+        )
+
+    answers = await asyncio.gather(send(), send())
+    assert answers[0] == answers[1]
+    assert effect.count == 1
+
+
+async def test_what_was_not_decided_is_not_remembered(database: Database) -> None:
+    outcomes = iter([CommonReason.STORAGE_UNAVAILABLE(), None])
+
+    def decide() -> order_pb2.Order:
+        undecided = next(outcomes)
+        if undecided:
+            raise undecided
+        return order_pb2.Order(order_id="o-1")
+
+    async def send() -> order_pb2.Order:
+        return await LOG.run(
+            database, request(), lambda connection: LOG.once(connection, request(), order_pb2.Order, decide)
+        )
+
+    with pytest.raises(Refusal, match="STORAGE_UNAVAILABLE"):
+        await send()
+    assert (await send()).order_id == "o-1"
 
 
 async def test_a_request_that_failed_had_no_effect_and_may_be_sent_again(database: Database) -> None:

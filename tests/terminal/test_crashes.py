@@ -115,6 +115,8 @@ class Asked:
         assert behind.wallet(self.shopper) == (100_000 - 2 * TEA_MINOR + 100 + 30, 0)
         assert till.events(self.submitted) == ["OPENED", "SUBMITTED"]
         assert till.events(self.paid) == ["OPENED", "SUBMITTED", "PAYMENT_STARTED", "PAID"]
+        started, paid = till.history(self.paid)[-2:]
+        assert started.trace_id == paid.trace_id != ""
 
 
 def answer_or_none(call: Callable[[], object]) -> object:
@@ -215,7 +217,7 @@ def test_a_sale_and_its_refund_wait_for_no_more_than_they_need(tmp_path: Path, o
             behind.confirm(waiting.payment_id, waiting.amount, timeout=SHORT_S)
             wait_until(lambda: said(till.get(waiting)) == "PAID HAND_OVER_GOODS")
             assert behind.payment_states(waiting) == ["AUTHORIZED"]
-            refund = till.refund(waiting, timeout=SHORT_S)
+            refund = till.refund(waiting, timeout=7)  # longer than the payment server waits before it says no
             assert refund_state(refund) == "PENDING"
             assert not refund.HasField("amount")
             orders.heal()

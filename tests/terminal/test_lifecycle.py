@@ -161,6 +161,49 @@ def test_news_of_an_order_wait_while_the_till_asks_for_something(connection: Con
     assert outcomes.refresh(connection, known, order(version=9, paid_by="phone-1"), NOW_MS) == known
 
 
+def test_an_answer_that_comes_twice_or_too_late_changes_nothing(connection: Connection) -> None:
+    begin(connection, in_state(S.PENDING), "OPENED")
+    operations.pay_checkout(
+        connection,
+        payment_id="pay-2",
+        checkout_id="c-1",
+        order_version=1,
+        amount=Money("GBP", 250),
+        wait_ms=1,
+        now_ms=NOW_MS,
+    )
+    outcomes.payment_paid(connection, payment_id="pay-2", now_ms=NOW_MS)
+    paid = operations.get_checkout(connection, "c-1")
+    outcomes.payment_paid(connection, payment_id="pay-2", now_ms=NOW_MS + 1)
+    outcomes.payment_ended(connection, payment_id="pay-2", reason="LATE", order=order(), now_ms=NOW_MS + 1)
+    outcomes.awaiting_payer(connection, payment_id="pay-2", until_ms=NOW_MS + 9, now_ms=NOW_MS + 1)
+    assert operations.get_checkout(connection, "c-1") == paid
+
+    operations.refund_checkout(
+        connection, refund_id="ref-1", checkout_id="c-1", amount=None, items=(), note="", now_ms=NOW_MS
+    )
+    for _ in range(2):
+        outcomes.refund_done(connection, refund_id="ref-1", amount=Money("GBP", 250), now_ms=NOW_MS)
+    no = Reason.CHECKOUT_NOT_PAID(checkout_id="c-1")
+    outcomes.refund_refused(connection, refund_id="ref-1", refusal=no, now_ms=NOW_MS)
+    assert operations.get_checkout(connection, "c-1").refunded_minor == 250
+    assert operations.get_refund(connection, "ref-1").reason == ""
+
+
+def test_an_order_that_was_answered_is_not_answered_again(connection: Connection) -> None:
+    begin(connection, in_state(S.BASKET), "OPENED")
+    operations.submit_checkout(connection, request_id="r-1", checkout_id="c-1", now_ms=NOW_MS)
+    outcomes.order_done(connection, request_id="r-1", order=order(), now_ms=NOW_MS)
+    pending = operations.get_checkout(connection, "c-1")
+    outcomes.order_done(connection, request_id="r-1", order=order(version=2), now_ms=NOW_MS + 1)
+    no = Reason.CHECKOUT_EMPTY(checkout_id="c-1")
+    outcomes.order_refused(
+        connection, request_id="r-1", refusal=no, order=order(version=2, canceled=True), now_ms=NOW_MS + 1
+    )
+    assert operations.get_checkout(connection, "c-1") == pending
+    assert pending.state is S.PENDING
+
+
 @pytest.mark.parametrize(
     ("state", "attempted", "late_ms", "expected"),
     [

@@ -13,7 +13,7 @@ from store_terminal.server import TerminalSettings, assemble
 from store_terminal.servicer import TerminalServicer
 from store_terminal.tables import METADATA
 from tests.clocks import ManualClock
-from tests.processes import Server
+from tests.processes import Server, wait_until
 from tests.terminal.till import TEA, TEA_MINOR, Behind, said, terminal_flags
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import terminal_service_pb2 as api
@@ -40,10 +40,12 @@ class Inside:
         submit = api.SubmitCheckoutRequest(request_id=new_request_id(), checkout_id=basket.checkout_id)
         return await self.service.SubmitCheckout(submit)
 
-    async def pay(self, checkout: checkout_pb2.Checkout, within_s: float = 20) -> checkout_pb2.Checkout:
+    async def pay(
+        self, checkout: checkout_pb2.Checkout, payment_id: str = "", within_s: float = 20
+    ) -> checkout_pb2.Checkout:
         set_deadline(within_s)
         request = api.PayCheckoutRequest(
-            request_id=new_request_id(),
+            request_id=payment_id or new_request_id(),
             checkout_id=checkout.checkout_id,
             order_version=checkout.order_version,
             amount=checkout.amount,
@@ -132,6 +134,17 @@ async def test_the_payer_has_as_long_as_the_payment_server_says(
         assert behind.wallet(shopper) == (100_000 - TEA_MINOR, 0)
 
 
+async def test_a_payer_who_confirms_in_the_last_moment_is_not_cut_off(
+    tmp_path: Path, order_service: Server, payment_server: Server, behind: Behind, today: ManualClock
+) -> None:
+    async with terminal(tmp_path, order_service.address, payment_server.address, today) as inside:
+        waiting = await inside.pay(await inside.pending(behind.shopper(instant_limit=1)))
+        today.advance(waiting.verdict_deadline.ToMilliseconds() - today.now_ms())
+        assert said(await inside.pay(waiting, waiting.payment_id)) == "PAYING DO_NOT_RETRY"
+        behind.confirm(waiting.payment_id, waiting.amount)
+        await inside.until(waiting, lambda now: said(now) == "PAID HAND_OVER_GOODS")
+
+
 async def test_a_payer_who_never_confirms_does_not_freeze_the_checkout(
     tmp_path: Path, order_service: Server, payment_server: Server, behind: Behind, today: ManualClock
 ) -> None:
@@ -141,7 +154,7 @@ async def test_a_payer_who_never_confirms_does_not_freeze_the_checkout(
         assert said(await inside.get(waiting)) == "PAYING DO_NOT_RETRY"
         ended = await inside.until(waiting, lambda now: said(now) == "PENDING SAFE_TO_RETRY")
         assert ended.verdict_reason == "PAYMENT_TIMEOUT"
-        assert behind.payment_states(ended) == ["VOIDED"]
+        await asyncio.to_thread(wait_until, lambda: behind.payment_states(ended) == ["VOIDED"])
 
 
 async def test_a_payment_server_whose_clock_is_wrong_holds_the_till_for_minutes_at_most(

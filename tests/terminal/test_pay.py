@@ -167,7 +167,7 @@ def test_goods_are_handed_over_whoever_paid(till: Till, behind: Behind) -> None:
     pending = till.pending(behind.shopper())
     behind.pay_from_phone(pending)
     told = till.pay(pending)
-    assert said(told) == "PAID HAND_OVER_GOODS"
+    assert (said(told), told.verdict_reason) == ("PAID HAND_OVER_GOODS", "")
     assert till.events(told)[-2:] == ["PAYMENT_ENDED", "PAID"]
     assert till.history(told)[-1].reference == behind.order(told).payment_id != told.payment_id
     assert behind.payment_states(told) == ["CAPTURED", "VOIDED"]

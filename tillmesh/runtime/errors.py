@@ -131,7 +131,10 @@ class CommonReason(ErrorReason):
         StatusCode.UNAVAILABLE,
         "The server can not write to its database now; repeat the call with the same request id.",
     )
-    CONCURRENT_CHANGE = (StatusCode.ABORTED, "Somebody else changed the record meanwhile; read it again and retry.")
+    CONCURRENT_CHANGE = (
+        StatusCode.UNAVAILABLE,
+        "Somebody else changed the record meanwhile; repeat the call with the same request id.",
+    )
     INTERNAL = (StatusCode.INTERNAL, "The server failed; its log has the details under trace {trace_id}.")
 
 

@@ -1,7 +1,8 @@
 """Request ids, kept for ever in the transaction of their effect (AIP-155).
 
 The first answer is stored beside its id, so that a repeated request returns it
-whatever has happened since. A refused request has no effect and is not kept.
+whatever has happened since. A refusal is an answer as well: a copy of the request
+that comes late finds the same no, and can not do what its sender was told was not done.
 """
 
 import hashlib
@@ -9,11 +10,15 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import Message
-from sqlalchemy import Column, Connection, LargeBinary, MetaData, String, Table, bindparam, insert, select
+from google.rpc import status_pb2
+from grpc import StatusCode
+from sqlalchemy import Boolean, Column, Connection, LargeBinary, MetaData, String, Table, bindparam, insert, select
 
-from tillmesh.runtime.errors import CommonReason
+from tillmesh.runtime.database import Database
+from tillmesh.runtime.errors import CommonReason, Refusal
 
 Answer = TypeVar("Answer", bound=Message)
+Result = TypeVar("Result")
 
 
 class Request(Protocol):
@@ -32,6 +37,7 @@ def requests_table(metadata: MetaData) -> Table:
         metadata,
         Column("request_id", String, primary_key=True),
         Column("content_hash", LargeBinary, nullable=False),
+        Column("refused", Boolean, nullable=False),
         Column("answer", LargeBinary, nullable=False),
     )
 
@@ -47,8 +53,20 @@ class RequestLog:
 
     def __init__(self, metadata: MetaData) -> None:
         table = requests_table(metadata)
-        self._find = select(table.c.content_hash, table.c.answer).where(table.c.request_id == bindparam("request_id"))
+        self._find = select(table).where(table.c.request_id == bindparam("key"))
         self._insert = insert(table)
+
+    async def run(self, database: Database, request: Request, operation: Callable[[Connection], Result]) -> Result:
+        """Runs an operation that uses `once` or `first`, and remembers its refusal if it is refused."""
+        try:
+            return await database.run(operation)
+        except Refusal as refusal:
+            if refusal.code is StatusCode.UNAVAILABLE:
+                raise  # nothing was decided
+            status = refusal.to_status("").SerializeToString()
+        # Another copy of the request may have been first: then its answer counts, whatever it is.
+        await database.run(lambda connection: self._store(connection, request, status, refused=True))
+        return await database.run(operation)
 
     def once(
         self, connection: Connection, request: Request, answer_type: type[Answer], effect: Callable[[], Answer]
@@ -57,12 +75,11 @@ class RequestLog:
 
         Raises REQUEST_ID_REUSED when the id came with other content before.
         """
-        digest = content_hash(request)
-        stored = self._stored(connection, request.request_id, digest)
+        stored = self._stored(connection, request)
         if stored is not None:
             return answer_type.FromString(stored)
         answer = effect()
-        self._store(connection, request.request_id, digest, answer.SerializeToString())
+        self._store(connection, request, answer.SerializeToString())
         return answer
 
     def first(self, connection: Connection, request: Request) -> bool:
@@ -70,20 +87,25 @@ class RequestLog:
 
         Raises REQUEST_ID_REUSED when the id came with other content before.
         """
-        digest = content_hash(request)
-        if self._stored(connection, request.request_id, digest) is not None:
+        if self._stored(connection, request) is not None:
             return False
-        self._store(connection, request.request_id, digest, b"")
+        self._store(connection, request, b"")
         return True
 
-    def _stored(self, connection: Connection, request_id: str, digest: bytes) -> bytes | None:
-        row = connection.execute(self._find, {"request_id": request_id}).one_or_none()
+    def _stored(self, connection: Connection, request: Request) -> bytes | None:
+        row = connection.execute(self._find, {"key": request.request_id}).one_or_none()
         if row is None:
             return None
-        if row.content_hash != digest:
-            raise CommonReason.REQUEST_ID_REUSED(request_id=request_id)
-        return bytes(row.answer)
+        if row.content_hash != content_hash(request):
+            raise CommonReason.REQUEST_ID_REUSED(request_id=request.request_id)
+        answer = bytes(row.answer)
+        if row.refused:
+            raise Refusal.from_status(status_pb2.Status.FromString(answer)) or CommonReason.INTERNAL(trace_id="")
+        return answer
 
-    def _store(self, connection: Connection, request_id: str, digest: bytes, answer: bytes) -> None:
-        values = {"request_id": request_id, "content_hash": digest, "answer": answer}
-        connection.execute(self._insert, values)
+    def _store(self, connection: Connection, request: Request, answer: bytes, *, refused: bool = False) -> None:
+        """Keeps the first answer; of a refusal, unless there is an answer already."""
+        if refused and connection.execute(self._find, {"key": request.request_id}).first():
+            return
+        values = {"request_id": request.request_id, "content_hash": content_hash(request)}
+        connection.execute(self._insert, values | {"refused": refused, "answer": answer})

@@ -36,7 +36,8 @@ class CreateOrderRequest(_message.Message):
     LINES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the caller, stored before it is sent, unique for ever; repeat
-    it with the same content to get the first answer again (AIP-155).
+    it with the same content to get the first answer again, be it a refusal
+    (AIP-155); what was refused is tried again under a new id.
     """
     order_id: _builtins.str
     """The transaction number to give it; empty lets the server choose one."""

@@ -79,7 +79,8 @@ class CreateIdentityRequest(_message.Message):
     INSTANT_LIMIT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the caller, stored before it is sent, unique for ever; repeat
-    it with the same content to get the first answer again (AIP-155).
+    it with the same content to get the first answer again, be it a refusal
+    (AIP-155); what was refused is tried again under a new id.
     """
     identity_id: _builtins.str
     """The id to register."""

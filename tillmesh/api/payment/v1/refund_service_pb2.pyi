@@ -87,7 +87,7 @@ class CreateRefundRequest(_message.Message):
     request_id: _builtins.str
     """Becomes the refund id. Chosen by the caller, stored before it is sent,
     unique for ever; repeat it with the same content to get the first answer
-    again (AIP-155).
+    again, be it a refusal (AIP-155).
     """
     payment_id: _builtins.str
     """The payment to refund."""

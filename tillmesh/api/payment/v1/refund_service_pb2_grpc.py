@@ -65,7 +65,8 @@ class RefundServiceServicer:
         Errors: INVALID_ARGUMENT; NOT_FOUND (PAYMENT_NOT_FOUND,
         IDENTITY_NOT_FOUND); FAILED_PRECONDITION (PAYMENT_NOT_CAPTURED,
         REFUND_EXCEEDS_PAYMENT, RETURN_LIMIT_EXCEEDED); ALREADY_EXISTS
-        (REQUEST_ID_REUSED).
+        (REQUEST_ID_REUSED); UNAVAILABLE (PAYMENT_NOT_SETTLED: its order has not
+        decided yet, repeat the call).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,7 +42,8 @@ class RefundServiceStub:
     Errors: INVALID_ARGUMENT; NOT_FOUND (PAYMENT_NOT_FOUND,
     IDENTITY_NOT_FOUND); FAILED_PRECONDITION (PAYMENT_NOT_CAPTURED,
     REFUND_EXCEEDS_PAYMENT, RETURN_LIMIT_EXCEEDED); ALREADY_EXISTS
-    (REQUEST_ID_REUSED).
+    (REQUEST_ID_REUSED); UNAVAILABLE (PAYMENT_NOT_SETTLED: its order has not
+    decided yet, repeat the call).
     """
     GetRefund: _grpc.UnaryUnaryMultiCallable[_refund_service_pb2.GetRefundRequest, _refund_service_pb2.Refund]
     """Reads one refund. Called by the store, the payer and the platform.
@@ -68,7 +69,8 @@ class RefundServiceAsyncStub(RefundServiceStub):
     Errors: INVALID_ARGUMENT; NOT_FOUND (PAYMENT_NOT_FOUND,
     IDENTITY_NOT_FOUND); FAILED_PRECONDITION (PAYMENT_NOT_CAPTURED,
     REFUND_EXCEEDS_PAYMENT, RETURN_LIMIT_EXCEEDED); ALREADY_EXISTS
-    (REQUEST_ID_REUSED).
+    (REQUEST_ID_REUSED); UNAVAILABLE (PAYMENT_NOT_SETTLED: its order has not
+    decided yet, repeat the call).
     """
     GetRefund: _aio.UnaryUnaryMultiCallable[_refund_service_pb2.GetRefundRequest, _refund_service_pb2.Refund]  # type: ignore[assignment]
     """Reads one refund. Called by the store, the payer and the platform.
@@ -97,7 +99,8 @@ class RefundServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT; NOT_FOUND (PAYMENT_NOT_FOUND,
         IDENTITY_NOT_FOUND); FAILED_PRECONDITION (PAYMENT_NOT_CAPTURED,
         REFUND_EXCEEDS_PAYMENT, RETURN_LIMIT_EXCEEDED); ALREADY_EXISTS
-        (REQUEST_ID_REUSED).
+        (REQUEST_ID_REUSED); UNAVAILABLE (PAYMENT_NOT_SETTLED: its order has not
+        decided yet, repeat the call).
         """
 
     @_abc_1.abstractmethod

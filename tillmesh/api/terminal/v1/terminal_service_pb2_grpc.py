@@ -122,8 +122,9 @@ class TerminalServiceServicer:
 
     def CreateCheckout(self, request, context):
         """Opens a basket under a payer's identity.
-        Errors: INVALID_ARGUMENT; NOT_FOUND (ITEM_NOT_FOUND: a line has no price
-        and the catalogue does not know it); ALREADY_EXISTS (REQUEST_ID_REUSED).
+        Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH: the catalogue's price is
+        in another currency); NOT_FOUND (ITEM_NOT_FOUND: a line has no price and
+        the catalogue does not know it); ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,8 +167,10 @@ class TerminalServiceServicer:
     def AddLines(self, request, context):
         """Adds lines; of a pending transaction the order is changed in place.
         Errors: those of OrderService.UpdateOrder, and FAILED_PRECONDITION
-        (CHECKOUT_BUSY, PAYMENT_UNDER_WAY, CHECKOUT_PAID, CHECKOUT_CANCELED),
-        NOT_FOUND (ITEM_NOT_FOUND).
+        (CHECKOUT_BUSY, PAYMENT_UNDER_WAY, CHECKOUT_PAID, CHECKOUT_CANCELED; of a
+        pending transaction also CHECKOUT_EMPTY, TOTAL_NEGATIVE,
+        CHECKOUT_TOO_LARGE), NOT_FOUND (ITEM_NOT_FOUND), INVALID_ARGUMENT (also
+        CURRENCY_MISMATCH).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -191,7 +194,8 @@ class TerminalServiceServicer:
 
     def SubmitCheckout(self, request, context):
         """Raises the pending transaction: creates the order.
-        Errors: FAILED_PRECONDITION (CHECKOUT_EMPTY and as AddLines).
+        Errors: FAILED_PRECONDITION (CHECKOUT_EMPTY, TOTAL_NEGATIVE,
+        CHECKOUT_SUBMITTED, CHECKOUT_TOO_LARGE and as AddLines).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -210,7 +214,7 @@ class TerminalServiceServicer:
     def CancelCheckoutPayment(self, request, context):
         """Cancels the payment under way, also while the payment server is away. The
         verdict says whether the cancellation or the payment came first.
-        Errors: FAILED_PRECONDITION (NO_PAYMENT).
+        Errors: FAILED_PRECONDITION (NO_PAYMENT: this till never started one).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,8 +41,9 @@ class TerminalServiceStub:
     def __new__(cls, channel: _aio.Channel) -> TerminalServiceAsyncStub: ...
     CreateCheckout: _grpc.UnaryUnaryMultiCallable[_terminal_service_pb2.CreateCheckoutRequest, _checkout_pb2.Checkout]
     """Opens a basket under a payer's identity.
-    Errors: INVALID_ARGUMENT; NOT_FOUND (ITEM_NOT_FOUND: a line has no price
-    and the catalogue does not know it); ALREADY_EXISTS (REQUEST_ID_REUSED).
+    Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH: the catalogue's price is
+    in another currency); NOT_FOUND (ITEM_NOT_FOUND: a line has no price and
+    the catalogue does not know it); ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
     ResumeCheckout: _grpc.UnaryUnaryMultiCallable[_terminal_service_pb2.ResumeCheckoutRequest, _checkout_pb2.Checkout]
     """Takes up a pending transaction of this store that was raised elsewhere:
@@ -65,8 +66,10 @@ class TerminalServiceStub:
     AddLines: _grpc.UnaryUnaryMultiCallable[_terminal_service_pb2.AddLinesRequest, _checkout_pb2.Checkout]
     """Adds lines; of a pending transaction the order is changed in place.
     Errors: those of OrderService.UpdateOrder, and FAILED_PRECONDITION
-    (CHECKOUT_BUSY, PAYMENT_UNDER_WAY, CHECKOUT_PAID, CHECKOUT_CANCELED),
-    NOT_FOUND (ITEM_NOT_FOUND).
+    (CHECKOUT_BUSY, PAYMENT_UNDER_WAY, CHECKOUT_PAID, CHECKOUT_CANCELED; of a
+    pending transaction also CHECKOUT_EMPTY, TOTAL_NEGATIVE,
+    CHECKOUT_TOO_LARGE), NOT_FOUND (ITEM_NOT_FOUND), INVALID_ARGUMENT (also
+    CURRENCY_MISMATCH).
     """
     UpdateLine: _grpc.UnaryUnaryMultiCallable[_terminal_service_pb2.UpdateLineRequest, _checkout_pb2.Checkout]
     """Changes quantity or price of a line; otherwise as AddLines.
@@ -78,7 +81,8 @@ class TerminalServiceStub:
     """
     SubmitCheckout: _grpc.UnaryUnaryMultiCallable[_terminal_service_pb2.SubmitCheckoutRequest, _checkout_pb2.Checkout]
     """Raises the pending transaction: creates the order.
-    Errors: FAILED_PRECONDITION (CHECKOUT_EMPTY and as AddLines).
+    Errors: FAILED_PRECONDITION (CHECKOUT_EMPTY, TOTAL_NEGATIVE,
+    CHECKOUT_SUBMITTED, CHECKOUT_TOO_LARGE and as AddLines).
     """
     PayCheckout: _grpc.UnaryUnaryMultiCallable[_terminal_service_pb2.PayCheckoutRequest, _checkout_pb2.Checkout]
     """Pays what the shopper was shown. Answers with the verdict; on WAIT ask
@@ -89,7 +93,7 @@ class TerminalServiceStub:
     CancelCheckoutPayment: _grpc.UnaryUnaryMultiCallable[_terminal_service_pb2.CancelCheckoutPaymentRequest, _checkout_pb2.Checkout]
     """Cancels the payment under way, also while the payment server is away. The
     verdict says whether the cancellation or the payment came first.
-    Errors: FAILED_PRECONDITION (NO_PAYMENT).
+    Errors: FAILED_PRECONDITION (NO_PAYMENT: this till never started one).
     """
     CancelCheckout: _grpc.UnaryUnaryMultiCallable[_terminal_service_pb2.CancelCheckoutRequest, _checkout_pb2.Checkout]
     """Abandons a checkout and cancels its order.
@@ -116,8 +120,9 @@ class TerminalServiceAsyncStub(TerminalServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateCheckout: _aio.UnaryUnaryMultiCallable[_terminal_service_pb2.CreateCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
     """Opens a basket under a payer's identity.
-    Errors: INVALID_ARGUMENT; NOT_FOUND (ITEM_NOT_FOUND: a line has no price
-    and the catalogue does not know it); ALREADY_EXISTS (REQUEST_ID_REUSED).
+    Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH: the catalogue's price is
+    in another currency); NOT_FOUND (ITEM_NOT_FOUND: a line has no price and
+    the catalogue does not know it); ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
     ResumeCheckout: _aio.UnaryUnaryMultiCallable[_terminal_service_pb2.ResumeCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
     """Takes up a pending transaction of this store that was raised elsewhere:
@@ -140,8 +145,10 @@ class TerminalServiceAsyncStub(TerminalServiceStub):
     AddLines: _aio.UnaryUnaryMultiCallable[_terminal_service_pb2.AddLinesRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
     """Adds lines; of a pending transaction the order is changed in place.
     Errors: those of OrderService.UpdateOrder, and FAILED_PRECONDITION
-    (CHECKOUT_BUSY, PAYMENT_UNDER_WAY, CHECKOUT_PAID, CHECKOUT_CANCELED),
-    NOT_FOUND (ITEM_NOT_FOUND).
+    (CHECKOUT_BUSY, PAYMENT_UNDER_WAY, CHECKOUT_PAID, CHECKOUT_CANCELED; of a
+    pending transaction also CHECKOUT_EMPTY, TOTAL_NEGATIVE,
+    CHECKOUT_TOO_LARGE), NOT_FOUND (ITEM_NOT_FOUND), INVALID_ARGUMENT (also
+    CURRENCY_MISMATCH).
     """
     UpdateLine: _aio.UnaryUnaryMultiCallable[_terminal_service_pb2.UpdateLineRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
     """Changes quantity or price of a line; otherwise as AddLines.
@@ -153,7 +160,8 @@ class TerminalServiceAsyncStub(TerminalServiceStub):
     """
     SubmitCheckout: _aio.UnaryUnaryMultiCallable[_terminal_service_pb2.SubmitCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
     """Raises the pending transaction: creates the order.
-    Errors: FAILED_PRECONDITION (CHECKOUT_EMPTY and as AddLines).
+    Errors: FAILED_PRECONDITION (CHECKOUT_EMPTY, TOTAL_NEGATIVE,
+    CHECKOUT_SUBMITTED, CHECKOUT_TOO_LARGE and as AddLines).
     """
     PayCheckout: _aio.UnaryUnaryMultiCallable[_terminal_service_pb2.PayCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
     """Pays what the shopper was shown. Answers with the verdict; on WAIT ask
@@ -164,7 +172,7 @@ class TerminalServiceAsyncStub(TerminalServiceStub):
     CancelCheckoutPayment: _aio.UnaryUnaryMultiCallable[_terminal_service_pb2.CancelCheckoutPaymentRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
     """Cancels the payment under way, also while the payment server is away. The
     verdict says whether the cancellation or the payment came first.
-    Errors: FAILED_PRECONDITION (NO_PAYMENT).
+    Errors: FAILED_PRECONDITION (NO_PAYMENT: this till never started one).
     """
     CancelCheckout: _aio.UnaryUnaryMultiCallable[_terminal_service_pb2.CancelCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
     """Abandons a checkout and cancels its order.
@@ -194,8 +202,9 @@ class TerminalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_checkout_pb2.Checkout, _abc.Awaitable[_checkout_pb2.Checkout]]:
         """Opens a basket under a payer's identity.
-        Errors: INVALID_ARGUMENT; NOT_FOUND (ITEM_NOT_FOUND: a line has no price
-        and the catalogue does not know it); ALREADY_EXISTS (REQUEST_ID_REUSED).
+        Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH: the catalogue's price is
+        in another currency); NOT_FOUND (ITEM_NOT_FOUND: a line has no price and
+        the catalogue does not know it); ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
 
     @_abc_1.abstractmethod
@@ -248,8 +257,10 @@ class TerminalServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_checkout_pb2.Checkout, _abc.Awaitable[_checkout_pb2.Checkout]]:
         """Adds lines; of a pending transaction the order is changed in place.
         Errors: those of OrderService.UpdateOrder, and FAILED_PRECONDITION
-        (CHECKOUT_BUSY, PAYMENT_UNDER_WAY, CHECKOUT_PAID, CHECKOUT_CANCELED),
-        NOT_FOUND (ITEM_NOT_FOUND).
+        (CHECKOUT_BUSY, PAYMENT_UNDER_WAY, CHECKOUT_PAID, CHECKOUT_CANCELED; of a
+        pending transaction also CHECKOUT_EMPTY, TOTAL_NEGATIVE,
+        CHECKOUT_TOO_LARGE), NOT_FOUND (ITEM_NOT_FOUND), INVALID_ARGUMENT (also
+        CURRENCY_MISMATCH).
         """
 
     @_abc_1.abstractmethod
@@ -279,7 +290,8 @@ class TerminalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_checkout_pb2.Checkout, _abc.Awaitable[_checkout_pb2.Checkout]]:
         """Raises the pending transaction: creates the order.
-        Errors: FAILED_PRECONDITION (CHECKOUT_EMPTY and as AddLines).
+        Errors: FAILED_PRECONDITION (CHECKOUT_EMPTY, TOTAL_NEGATIVE,
+        CHECKOUT_SUBMITTED, CHECKOUT_TOO_LARGE and as AddLines).
         """
 
     @_abc_1.abstractmethod
@@ -302,7 +314,7 @@ class TerminalServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_checkout_pb2.Checkout, _abc.Awaitable[_checkout_pb2.Checkout]]:
         """Cancels the payment under way, also while the payment server is away. The
         verdict says whether the cancellation or the payment came first.
-        Errors: FAILED_PRECONDITION (NO_PAYMENT).
+        Errors: FAILED_PRECONDITION (NO_PAYMENT: this till never started one).
         """
 
     @_abc_1.abstractmethod

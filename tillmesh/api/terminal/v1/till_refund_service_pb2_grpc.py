@@ -65,9 +65,9 @@ class TillRefundServiceServicer:
 
     def RefundCheckout(self, request, context):
         """Gives money back for a paid checkout, in full or in part.
-        Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND);
-        FAILED_PRECONDITION (CHECKOUT_NOT_PAID, PAID_ELSEWHERE: this till does
-        not know the payment; and as RefundService.CreateRefund).
+        Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH); NOT_FOUND
+        (CHECKOUT_NOT_FOUND);
+        FAILED_PRECONDITION (CHECKOUT_NOT_PAID and as RefundService.CreateRefund).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,9 +37,9 @@ class TillRefundServiceStub:
     def __new__(cls, channel: _aio.Channel) -> TillRefundServiceAsyncStub: ...
     RefundCheckout: _grpc.UnaryUnaryMultiCallable[_till_refund_service_pb2.RefundCheckoutRequest, _till_refund_service_pb2.TillRefund]
     """Gives money back for a paid checkout, in full or in part.
-    Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND);
-    FAILED_PRECONDITION (CHECKOUT_NOT_PAID, PAID_ELSEWHERE: this till does
-    not know the payment; and as RefundService.CreateRefund).
+    Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH); NOT_FOUND
+    (CHECKOUT_NOT_FOUND);
+    FAILED_PRECONDITION (CHECKOUT_NOT_PAID and as RefundService.CreateRefund).
     """
     ReturnGoods: _grpc.UnaryUnaryMultiCallable[_till_refund_service_pb2.ReturnGoodsRequest, _till_refund_service_pb2.TillRefund]
     """Gives money back for goods whose sale this till does not have, within the
@@ -64,9 +64,9 @@ class TillRefundServiceAsyncStub(TillRefundServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     RefundCheckout: _aio.UnaryUnaryMultiCallable[_till_refund_service_pb2.RefundCheckoutRequest, _till_refund_service_pb2.TillRefund]  # type: ignore[assignment]
     """Gives money back for a paid checkout, in full or in part.
-    Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND);
-    FAILED_PRECONDITION (CHECKOUT_NOT_PAID, PAID_ELSEWHERE: this till does
-    not know the payment; and as RefundService.CreateRefund).
+    Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH); NOT_FOUND
+    (CHECKOUT_NOT_FOUND);
+    FAILED_PRECONDITION (CHECKOUT_NOT_PAID and as RefundService.CreateRefund).
     """
     ReturnGoods: _aio.UnaryUnaryMultiCallable[_till_refund_service_pb2.ReturnGoodsRequest, _till_refund_service_pb2.TillRefund]  # type: ignore[assignment]
     """Gives money back for goods whose sale this till does not have, within the
@@ -94,9 +94,9 @@ class TillRefundServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_till_refund_service_pb2.TillRefund, _abc.Awaitable[_till_refund_service_pb2.TillRefund]]:
         """Gives money back for a paid checkout, in full or in part.
-        Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND);
-        FAILED_PRECONDITION (CHECKOUT_NOT_PAID, PAID_ELSEWHERE: this till does
-        not know the payment; and as RefundService.CreateRefund).
+        Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH); NOT_FOUND
+        (CHECKOUT_NOT_FOUND);
+        FAILED_PRECONDITION (CHECKOUT_NOT_PAID and as RefundService.CreateRefund).
         """
 
     @_abc_1.abstractmethod
