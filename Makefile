@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo up test check proto docs format pins clean
+SEEDS ?= 1000
+
+.PHONY: help demo up test simulate mutants chaos check proto docs format pins clean
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +28,15 @@ up: $(READY) ## Start the three servers and keep them running until Ctrl-C
 
 test: $(READY) ## Run all tests
 	$(BIN)/python -m pytest -q -n 2
+
+simulate: $(READY) ## Look for an order of events that breaks a promise: SEEDS=n of them, or the trace of SEED=n
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED) $(if $(MUTANT),--mutant $(MUTANT)),--seeds $(SEEDS))
+
+mutants: $(READY) ## Break the protocol in every way we know, and check that the simulator sees it
+	@$(BIN)/python -m tests.simulation --mutants
+
+chaos: $(READY) ## Kill servers, break links, fill disks and damage logs under load, and count what was lost
+	@$(BIN)/python -m tests.chaos $(CHAOS)
 
 check: $(READY) ## Format, lint, types, contracts; generated code and diagrams must be up to date
 	$(BIN)/ruff format --check .

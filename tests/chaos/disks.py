@@ -1,0 +1,145 @@
+"""Fills each server's disk while shoppers shop: refused cleanly, and on it goes once there is room."""
+
+import asyncio
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from grpc import aio
+
+from tests.chaos import small_disk
+from tests.chaos.asking import POLL_INTERVAL_S, ask, gbp
+from tests.chaos.fleet import STORE, Fleet
+from tests.chaos.reckoning import FINAL_WITHIN_S, Reckoning, let_finish, reckon, wait_until_final
+from tests.chaos.shopper import Shopper
+from tests.chaos.witness import Witness
+from tillmesh.api.order.v1 import order_service_pb2 as orders_api
+from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
+from tillmesh.api.terminal.v1 import terminal_service_pb2 as till_api
+from tillmesh.api.type.v1.line_item_pb2 import LineItem
+from tillmesh.cli.client import Client
+from tillmesh.cli.failures import Unreachable
+from tillmesh.cli.mesh import Role
+from tillmesh.runtime.ids import new_request_id
+
+SHOPPERS = 3
+WRITES_MAX = 500  # far more than what fills the last page of each table
+
+
+@dataclass
+class FullDisks:
+    """What was done, and what came of it."""
+
+    filled: Counter[Role] = field(default_factory=Counter)
+    refused: int = 0
+    witness: Witness = field(default_factory=Witness)
+    reckoning: Reckoning = field(default_factory=Reckoning)
+
+
+async def fill_disks(
+    folder: Path, times: int, rng: random.Random, filled: Callable[[], None] = lambda: None
+) -> FullDisks:
+    """Fills the disk of each role `times` times."""
+    result = FullDisks()
+    programs = {role: (small_disk.NAME, role) for role in Role}
+    async with Fleet(folder, rng, programs) as fleet, fleet.client as client:
+        closed = asyncio.Event()
+        names = [f"shopper-{number}" for number in range(SHOPPERS)]
+        shoppers = [asyncio.create_task(Shopper(name, client, result.witness, rng).shop(closed)) for name in names]
+        await _sold_more(result.witness, 1)
+        for _ in range(times):
+            for role in Role:
+                await _fill(fleet, client, role, result, rng)
+                result.filled[role] += 1
+                filled()
+        closed.set()
+        since_s = time.monotonic()
+        await let_finish(shoppers, result.reckoning)
+        result.reckoning.stuck += await wait_until_final(client, since_s)
+        await reckon(client, result.witness, result.reckoning)
+        result.reckoning.broken += fleet.broken()
+    return result
+
+
+async def _fill(fleet: Fleet, client: Client, role: Role, result: FullDisks, rng: random.Random) -> None:
+    """From full to room: one request is refused, reads go on, the same request is accepted later."""
+    found, process = result.reckoning, fleet.servers[role].process
+    process.send_signal(signal.SIGUSR1)
+    try:
+        method, request = await _write_until_refused(client, role, result)
+        if not await _can_read(client, role, result.witness):
+            found.broken.append(f"{role} can not read while its disk is full")
+    finally:
+        process.send_signal(signal.SIGUSR2)
+    try:
+        async with asyncio.timeout(FINAL_WITHIN_S):
+            await ask(client, result.witness, rng, method, request)
+            await _sold_more(result.witness, 1)
+    except TimeoutError:
+        found.stuck.append(f"{role} did not go on once its disk had room")
+
+
+async def _write_until_refused(
+    client: Client, role: Role, result: FullDisks
+) -> tuple[aio.UnaryUnaryMultiCallable[Any, Any], Any]:
+    for _ in range(WRITES_MAX):
+        method, request = _write(client, role)
+        try:
+            answer = await client.call(method, request)
+        except Unreachable as error:
+            if "STORAGE_UNAVAILABLE" not in str(error) and "can not write to its database" not in str(error):
+                result.reckoning.broken.append(f"{role} with a full disk said: {error}")
+            result.refused += 1
+            return method, request
+        result.witness.note(request, answer)
+    raise AssertionError(f"{role} wrote {WRITES_MAX} times to a full disk")
+
+
+def _write(client: Client, role: Role) -> tuple[aio.UnaryUnaryMultiCallable[Any, Any], Any]:
+    """A request that takes room."""
+    match role:
+        case Role.ORDERS:
+            lines = [LineItem(sku="BULK", title="x" * 200, quantity=1, unit_price_minor=1)] * 20
+            return client.orders.CreateOrder, orders_api.CreateOrderRequest(
+                request_id=new_request_id(), store_id=STORE, payer_id="shopper-0", currency_code="GBP", lines=lines
+            )
+        case Role.PAYMENTS:
+            return client.accounts.CreateDeposit, accounts_api.CreateDepositRequest(
+                request_id=new_request_id(), identity_id="shopper-0", amount=gbp(1)
+            )
+        case Role.TERMINAL:
+            new = till_api.NewLine(sku="BULK", title="x" * 200, quantity=1, unit_price_minor=1)
+            return client.till.CreateCheckout, till_api.CreateCheckoutRequest(
+                request_id=new_request_id(), payer_id="shopper-0", lines=[new] * 20
+            )
+
+
+async def _can_read(client: Client, role: Role, witness: Witness) -> bool:
+    reads: dict[Role, tuple[aio.UnaryUnaryMultiCallable[Any, Any], Any]] = {
+        Role.ORDERS: (client.orders.GetOrder, orders_api.GetOrderRequest(order_id=next(iter(witness.versions)))),
+        Role.PAYMENTS: (client.accounts.GetAccount, accounts_api.GetAccountRequest(account_id="wallet/shopper-0")),
+        Role.TERMINAL: (
+            client.till.GetCheckout,
+            till_api.GetCheckoutRequest(checkout_id=next(iter(witness.checkouts))),
+        ),
+    }
+    method, request = reads[role]
+    try:
+        await client.call(method, request)
+    except Unreachable:
+        return False
+    return True
+
+
+async def _sold_more(witness: Witness, count: int) -> None:
+    """Returns once that many more goods were handed over."""
+    wanted = len(witness.goods_handed_over_ms) + count
+    while True:
+        if len(witness.goods_handed_over_ms) >= wanted:
+            return
+        await asyncio.sleep(POLL_INTERVAL_S)

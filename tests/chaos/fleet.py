@@ -1,0 +1,124 @@
+"""Three server processes, linked so that each and each link between them can be broken."""
+
+import asyncio
+import random
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.chaos.books import broken_in
+from tests.chaos.links import Link
+from tests.processes import Server, start_server
+from tillmesh.cli.client import Addresses, Client
+from tillmesh.cli.mesh import Role
+
+STORE = "store-1"
+# Short enough for leases, windows and patience to end under load as well.
+TIMING: Mapping[Role, Sequence[str]] = {
+    Role.PAYMENTS: ["--payer-window-s=3", "--lease-margin-s=1", "--instant-lease-s=4", "--lock-patience-s=6"],
+    Role.TERMINAL: ["--payment-wait-s=8"],
+}
+SHIPPED: Mapping[Role, Sequence[str]] = {role: (role,) for role in Role}
+
+
+class Fleet:
+    """The three processes; `programs` says what runs in a role, where it is not the shipped server itself."""
+
+    def __init__(
+        self,
+        folder: Path,
+        rng: random.Random,
+        programs: Mapping[Role, Sequence[str]] = SHIPPED,
+        timing: Mapping[Role, Sequence[str]] = TIMING,
+    ) -> None:
+        self.folder = folder
+        self._rng = rng
+        self._programs = programs
+        self._timing = timing
+        self.servers: dict[Role, Server] = {}
+        self.links: dict[str, Link] = {}
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start_all()
+        except BaseException:
+            await self._end()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._end()
+
+    @property
+    def client(self) -> Client:
+        """Somebody outside, who reaches each server without a link between."""
+        return Client(Addresses(*(self.servers[role].address for role in Role)))
+
+    def database(self, role: Role) -> Path:
+        """Where a server keeps its database."""
+        return self.folder / role / f"{self._programs[role][0]}.db"
+
+    async def kill(self, role: Role) -> None:
+        """kill -9."""
+        await asyncio.to_thread(self.servers[role].kill)
+
+    async def restart(self, role: Role) -> None:
+        """Starts a server on the database and the port that it had."""
+        await self._start(role, self.servers[role].address)
+
+    def keep(self, role: Role, folder: Path) -> Path:
+        """Copies a killed server's database and its log; returns the copy."""
+        folder.mkdir(parents=True)
+        database = self.database(role)
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{database}{suffix}", folder)
+        return folder / database.name
+
+    def broken(self) -> list[str]:
+        """What is broken within one database, in words."""
+        return [one for role in Role for one in broken_in(role, self.database(role))]
+
+    def heal_links(self) -> None:
+        """All links work again."""
+        for link in self.links.values():
+            link.heal()
+
+    async def _start_all(self) -> None:
+        for role in Role:
+            (self.folder / role).mkdir(parents=True)
+        await self._start(Role.ORDERS)
+        await self._link("P-O", Role.ORDERS)
+        await self._link("T-O", Role.ORDERS)
+        await self._start(Role.PAYMENTS)
+        await self._link("T-P", Role.PAYMENTS)
+        await self._start(Role.TERMINAL)
+
+    async def _end(self) -> None:
+        for server in self.servers.values():
+            server.kill()
+        for link in self.links.values():
+            await link.close()
+
+    async def _link(self, name: str, to: Role) -> None:
+        self.links[name] = Link(self.servers[to].address, self._rng)
+        await self.links[name].open()
+
+    async def _start(self, role: Role, listen: str = "127.0.0.1:0") -> None:
+        module, *extra = self._programs[role]
+        flags = [*self._timing.get(role, []), "--log-level=WARNING", *self._peers(role), *extra]
+        start = asyncio.to_thread(start_server, module, self.folder / role, *flags, listen=listen)
+        self.servers[role] = await start
+
+    def _peers(self, role: Role) -> list[str]:
+        match role:
+            case Role.ORDERS:
+                return []
+            case Role.PAYMENTS:
+                return ["--orders", self.links["P-O"].address]
+            case Role.TERMINAL:
+                peers = ["--orders", self.links["T-O"].address, "--payments", self.links["T-P"].address]
+                return [*peers, "--store-id", STORE, "--terminal-id", "till-1"]

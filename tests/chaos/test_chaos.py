@@ -1,0 +1,80 @@
+"""A slice of `make chaos`; that it would find something; the whole takes minutes."""
+
+import asyncio
+import random
+import shutil
+import time
+from pathlib import Path
+
+from tests.chaos.asking import ask, gbp
+from tests.chaos.disks import fill_disks
+from tests.chaos.fleet import Fleet
+from tests.chaos.links import Fault
+from tests.chaos.load import storm
+from tests.chaos.outages import PAYER, Outage, break_and_heal, open_wallet
+from tests.chaos.reckoning import Reckoning, reckon, wait_until_final
+from tests.chaos.wal import damage_many
+from tests.chaos.witness import Witness
+from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
+from tillmesh.cli.mesh import Role
+from tillmesh.runtime.ids import new_request_id
+
+KILLS = 2
+
+
+def test_servers_killed_under_load_lose_nothing_and_damaged_logs_open_as_a_prefix(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    stormed = asyncio.run(storm(tmp_path, KILLS, KILLS, rng))
+    assert stormed.kills == dict.fromkeys(Role, KILLS)
+    assert stormed.reckoning.findings() == []
+    assert stormed.reckoning.paid > 0
+    damaged = damage_many(stormed.remains, 12, tmp_path / "logs", rng)
+    assert damaged.broken == []
+    assert damaged.outcomes.total() == 12
+    assert damaged.by_process == 3
+    assert damaged.rows_dropped > 0
+
+
+def test_a_full_disk_refuses_and_goes_on_once_there_is_room(tmp_path: Path) -> None:
+    filled = asyncio.run(fill_disks(tmp_path, 1, random.Random(2)))
+    assert filled.filled == dict.fromkeys(Role, 1)
+    assert filled.refused == len(Role)
+    assert filled.reckoning.findings() == []
+
+
+def test_a_payment_is_decided_once_a_peer_is_back(tmp_path: Path) -> None:
+    scenarios = [(Outage.order_back_in_time, Fault.CUT), (Outage.payment_server_back, Fault.BLACKHOLE)]
+    healed = asyncio.run(break_and_heal(tmp_path, random.Random(3), scenarios))
+    assert healed.reckoning.findings() == []
+    assert len(healed.resolved_s) == len(scenarios)
+
+
+async def test_a_lost_deposit_and_a_wrong_verdict_are_found(tmp_path: Path) -> None:
+    rng, witness = random.Random(4), Witness()
+    async with Fleet(tmp_path / "mesh", rng) as fleet, fleet.client as client:
+        await open_wallet(client, witness, rng)
+        await Outage(fleet, client, witness, rng, Fault.CUT).payment_server_back()
+        assert await wait_until_final(client, time.monotonic()) == []
+        honest = Reckoning()
+        await reckon(client, witness, honest)
+        assert honest.findings() == []
+
+        await fleet.kill(Role.PAYMENTS)
+        earlier = fleet.keep(Role.PAYMENTS, tmp_path / "earlier")
+        await fleet.restart(Role.PAYMENTS)
+        deposit = accounts_api.CreateDepositRequest(request_id=new_request_id(), identity_id=PAYER, amount=gbp(7))
+        await ask(client, witness, rng, client.accounts.CreateDeposit, deposit)
+        await fleet.kill(Role.PAYMENTS)
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{earlier}{suffix}", fleet.database(Role.PAYMENTS).parent)
+        await fleet.restart(Role.PAYMENTS)
+        order_id, handed_over_ms = witness.goods_handed_over_ms.popitem()
+        witness.goods_handed_over_ms[order_id] = handed_over_ms - 600_000
+        witness.dead_payments.add(witness.checkouts[order_id].payment_id)
+
+        found = Reckoning()
+        assert await wait_until_final(client, time.monotonic()) == []
+        await reckon(client, witness, found)
+        assert [one.split()[0] for one in found.lost] == ["deposit"]
+        assert deposit.request_id in found.lost[0]
+        assert sorted(one.split(",")[0] for one in found.wrong_verdicts) == ["HAND_OVER_GOODS", "SAFE_TO_RETRY"]

@@ -1,0 +1,66 @@
+"""A server does not serve from a damaged database: it says so in one line and ends."""
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from order_service.store import METADATA
+from tests.chaos.books import broken_in
+from tillmesh.cli.mesh import Role
+from tillmesh.runtime.database import Database
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> Path:
+    """A database that a server closed."""
+    path = tmp_path / "order_service.db"
+    await Database(f"sqlite:///{path}", METADATA).close()
+    return path
+
+
+def said_by_server(database: Path) -> str:
+    """What the server says of it, which must be one line."""
+    flags = ["--listen", "127.0.0.1:0", "--database-url", f"sqlite:///{database}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "order_service", *flags], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def replace_all(content: bytes) -> bytes:
+    return b"not a database at all " * (len(content) // 22)
+
+
+def cut_off_half(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def blank_pages(content: bytes) -> bytes:
+    return content[:8192] + bytes(8192) + content[16384:]
+
+
+@pytest.mark.parametrize("damage", [replace_all, cut_off_half, blank_pages])
+def test_a_damaged_database_is_refused_in_one_line(database: Path, damage: Callable[[bytes], bytes]) -> None:
+    database.write_bytes(damage(database.read_bytes()))
+    line = said_by_server(database)
+    assert line.startswith("order_service: can not open the database")
+    assert str(database) in line
+
+
+def test_a_lost_history_row_is_found(database: Path) -> None:
+    """What the chaos run looks at would show if a server came back with half a transaction."""
+    order = "INSERT INTO orders VALUES ('o-1', 's', 'p', '[]', 'GBP', 1, 1, 'OPEN', 0, '', 0, 0, 2, 0, 0)"
+    history = "INSERT INTO order_history VALUES ('o-1', {}, 'X', NULL, 'OPEN', 1, 0, 'GBP', 1, '', '', 0)"
+    with sqlite3.connect(database) as connection:
+        for statement in (order, history.format(1), history.format(2)):
+            connection.execute(statement)
+    assert broken_in(Role.ORDERS, database) == []
+    with sqlite3.connect(database) as connection:
+        connection.execute("DELETE FROM order_history WHERE number = 1")
+    assert [one.split(": ", 1)[1] for one in broken_in(Role.ORDERS, database)] == ["history: ('o-1',)"]
