@@ -50,6 +50,8 @@ class Consent:
     """What a payer agreed to pay: one version of one order, for one amount."""
 
     order_id: str
+    store_id: str
+    """The store that asked for the payment; empty where the payer did."""
     payer_id: str
     order_version: int
     amount: Money

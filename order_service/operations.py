@@ -15,10 +15,12 @@ from order_service.errors import (
     NOTHING_TO_PAY,
     PAYER_MISMATCH,
     PAYMENT_CANCELED,
+    STORE_MISMATCH,
     Reason,
 )
 from order_service.lifecycle import ORDER, OrderEvent, OrderState, PaymentState
 from order_service.model import Consent, HistoryEntry, LineItem, Order, OrderPayment, total_minor
+from tillmesh.runtime.callers import require_store
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.telemetry import trace_id
@@ -35,6 +37,7 @@ def create_order(
     now_ms: int,
 ) -> Order:
     """Raises a pending transaction."""
+    require_store(store_id)
     if store.find_order(connection, order_id):
         raise Reason.ORDER_EXISTS(order_id=order_id)
     order = Order(
@@ -61,6 +64,7 @@ def create_order(
 def get_order(connection: Connection, order_id: str) -> Order:
     """The order as it is now."""
     order = store.find_order(connection, order_id)
+    require_store(order.store_id if order else None)
     if order is None:
         raise Reason.ORDER_NOT_FOUND(order_id=order_id)
     return order
@@ -147,6 +151,7 @@ def cancel_order_payment(
     """Ends an attempt, known or not; a payment that paid stays PAID (rules 3 and 6)."""
     payment = store.find_payment(connection, payment_id)
     order = store.find_order(connection, order_id)
+    require_store(order.store_id if order else None)
     if payment is None:
         store_id = order.store_id if order else ""
         released = OrderPayment(
@@ -172,6 +177,8 @@ def release_lapsed(connection: Connection, *, now_ms: int, at_most: int) -> list
 
 def _why_not_lock(order: Order | None, consent: Consent) -> str:
     """Reason of a refused lock, or empty; consent is to version and amount, both (rule 4)."""
+    if consent.store_id not in ("", order.store_id if order else None):
+        return STORE_MISMATCH  # first: another store learns nothing else
     if order is None:
         return Reason.ORDER_NOT_FOUND.name
     row = ORDER[order.state, OrderEvent.LOCKED]

@@ -5,6 +5,7 @@ import sys
 
 from pydantic import Field
 
+from order_service.access import ACCESS
 from order_service.errors import DOMAIN
 from order_service.servicer import OrderServicer
 from order_service.store import METADATA
@@ -30,6 +31,8 @@ def assemble(settings: OrderSettings, database: Database, clock: Clock, rng: ran
     return Wiring(
         domain=DOMAIN,
         servicers={"tillmesh.api.order.v1.OrderService": servicer},
+        access=ACCESS,
+        gate=settings.gate(),
         loops=[Sweeper(database, clock).run],
         on_stop=[database.close],
     )

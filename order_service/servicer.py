@@ -11,6 +11,7 @@ from order_service.model import LINES_MAX, Consent, HistoryEntry, LineItem, Orde
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as api
 from tillmesh.api.type.v1 import line_item_pb2
+from tillmesh.runtime.callers import require_store
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.convert import from_duration, state_names, to_duration, to_money, to_timestamp
 from tillmesh.runtime.database import Database
@@ -63,6 +64,7 @@ class OrderServicer:
     async def ListOrders(self, request: api.ListOrdersRequest) -> api.ListOrdersResponse:
         """Lists orders, newest first."""
         states = [OrderState(name) for name in state_names(order_pb2.Order.State, request.states)]
+        require_store(request.store_id or None)
         filters = [request.store_id, request.payer_id, states]
         page = Page[Order](request.page_size, request.page_token, filters, [int, str])
         rows = await self._database.run(
@@ -118,8 +120,9 @@ class OrderServicer:
         fields.positive("order_version", request.order_version)
         amount = fields.money("amount", request.amount)
         lease_ms = fields.positive("lease", from_duration(request.lease))
+        fields.identifier("store_id", request.store_id, optional=True)
         fields.check()
-        consent = Consent(request.order_id, request.payer_id, request.order_version, amount)
+        consent = Consent(request.order_id, request.store_id, request.payer_id, request.order_version, amount)
         now_ms = self._clock.now_ms()
         payment, order = await self._database.run(
             lambda connection: operations.lock_order(

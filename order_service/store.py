@@ -70,6 +70,7 @@ order_payments = Table(
     Column("state", String, one_of("state", PaymentState), nullable=False),
     Column("reason", String, nullable=False),
     Column("epoch", BigInteger, nullable=False),
+    Column("asking_store_id", String),
     Column("payer_id", String),
     Column("order_version", BigInteger),
     Column("currency", String),
@@ -167,6 +168,7 @@ def insert_payment(connection: Connection, payment: OrderPayment) -> None:
         "state": payment.state,
         "reason": payment.reason,
         "epoch": payment.epoch,
+        "asking_store_id": consent and consent.store_id,
         "payer_id": consent and consent.payer_id,
         "order_version": consent and consent.order_version,
         "currency": consent and consent.amount.currency,
@@ -287,7 +289,7 @@ def _payment(row: RowMapping) -> OrderPayment:
     consent = None
     if row["payer_id"] is not None:
         amount = Money(row["currency"], row["amount_minor"])
-        consent = Consent(row["order_id"], row["payer_id"], row["order_version"], amount)
+        consent = Consent(row["order_id"], row["asking_store_id"], row["payer_id"], row["order_version"], amount)
     return OrderPayment(
         payment_id=row["payment_id"],
         order_id=row["order_id"],

@@ -2,10 +2,12 @@
 
 import random
 import sys
+from dataclasses import replace
 
 from grpc import aio
 from pydantic import Field, field_validator
 
+from store_terminal.access import ACCESS
 from store_terminal.catalogue_servicer import CatalogueServicer
 from store_terminal.errors import DOMAIN
 from store_terminal.journal import Journal, Peers
@@ -13,6 +15,7 @@ from store_terminal.messages import Till
 from store_terminal.refund_servicer import TillRefundServicer
 from store_terminal.servicer import TerminalServicer
 from store_terminal.tables import METADATA
+from tillmesh.runtime.callers import Role
 from tillmesh.runtime.clock import Clock, SystemClock
 from tillmesh.runtime.database import Database
 from tillmesh.runtime.ids import SYSTEM_RNG
@@ -45,6 +48,10 @@ class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefi
             raise ValueError("must be an ISO 4217 currency code such as GBP")
         return code
 
+    def addresses(self) -> list[str]:
+        """Every address that is served on or called."""
+        return [self.listen, self.orders, self.payments]
+
     def till(self) -> Till:
         """Which till this is."""
         return Till(self.store_id, self.terminal_id, self.currency, int(self.payment_wait_s * 1000))
@@ -69,6 +76,8 @@ def assemble(
             f"{api}.TillRefundService": TillRefundServicer(database, journal, clock, till),
             f"{api}.CatalogueService": CatalogueServicer(database),
         },
+        access=ACCESS,
+        gate=replace(gate, store_id=settings.store_id) if (gate := settings.gate()) else None,
         loops=[journal.run],
         on_stop=[journal.stop, orders_channel.close, payments_channel.close, database.close],
     )
@@ -77,7 +86,8 @@ def assemble(
 async def wire(settings: TerminalSettings) -> Wiring:
     """The service as a process runs it."""
     database = Database(settings.database_url, METADATA)
-    orders, payments = open_channel(settings.orders), open_channel(settings.payments)
+    orders = open_channel(settings.orders, Role.ORDERS, settings.tls())
+    payments = open_channel(settings.payments, Role.PAYMENTS, settings.tls())
     return assemble(settings, database, orders, payments, SystemClock(), SYSTEM_RNG)
 
 

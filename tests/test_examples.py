@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.mesh import Mesh, running_mesh
 from tests.sources import ROOT
+from tillmesh.cli.mesh import Mesh
 
 BUF = Path(sys.executable).parent / "buf"
 
 
 @pytest.fixture(scope="module")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    with running_mesh(tmp_path_factory.mktemp("mesh")) as mesh:
+    with Mesh(tmp_path_factory.mktemp("mesh")) as mesh:
         yield mesh
 
 
@@ -38,7 +38,9 @@ def node_client(tmp_path: Path) -> Path:
 
 
 def test_node_drives_a_whole_checkout_from_the_proto_files(mesh: Mesh, node_client: Path) -> None:
-    command = ["node", "checkout.js", "--terminal", mesh.terminal.address, "--payments", mesh.payments.address]
+    where = mesh.addresses
+    command = ["node", "checkout.js", "--terminal", where.terminal, "--payments", where.payments]
+    command += ["--certificates", str(where.tls_dir)]
     done = subprocess.run(
         [*command, "--protos", str(ROOT / "protos")],
         cwd=node_client, capture_output=True, text=True, timeout=100, check=False,
@@ -53,11 +55,24 @@ def test_node_drives_a_whole_checkout_from_the_proto_files(mesh: Mesh, node_clie
     assert story.endswith("shopper has GBP 27.05\n")
 
 
-def buf_curl(*arguments: str) -> str:
-    command = [str(BUF), "curl", "--protocol", "grpc", "--http2-prior-knowledge"]
+def buf_curl(mesh: Mesh, package: str, *arguments: str) -> str:
+    """buf curl with the certificate of who may call a server, which it knows by its role."""
+    own, server = {
+        "order": ("platform-cli", "orders.tillmesh"),
+        "payment": ("platform-cli", "payments.tillmesh"),
+        "terminal": ("device-store-1+cli", "till.tillmesh"),
+    }[package]
+    folder = mesh.authority.folder / own
+    command = [str(BUF), "curl", "--protocol", "grpc", "--servername", server, "--cacert", str(folder / "ca.pem")]
+    command += ["--cert", str(folder / "cert.pem"), "--key", str(folder / "key.pem")]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def address(mesh: Mesh, package: str) -> str:
+    where = mesh.addresses
+    return {"order": where.orders, "payment": where.payments, "terminal": where.terminal}[package]
 
 
 def methods_in_contracts(package: str) -> set[str]:
@@ -75,8 +90,7 @@ def methods_in_contracts(package: str) -> set[str]:
 
 @pytest.mark.parametrize("package", ["order", "payment", "terminal"])
 def test_buf_curl_lists_every_method_of_a_server(mesh: Mesh, package: str) -> None:
-    server = {"order": mesh.orders, "payment": mesh.payments, "terminal": mesh.terminal}[package]
-    listed = set(buf_curl("--list-methods", f"http://{server.address}").split())
+    listed = set(buf_curl(mesh, package, "--list-methods", f"https://{address(mesh, package)}").split())
     assert {method for method in listed if method.startswith("tillmesh.")} == methods_in_contracts(package)
 
 
@@ -96,7 +110,6 @@ def test_buf_curl_lists_every_method_of_a_server(mesh: Mesh, package: str) -> No
 def test_buf_curl_calls_a_server(
     mesh: Mesh, package: str, method: str, request_: dict[str, str], field: str | None
 ) -> None:
-    server = {"order": mesh.orders, "payment": mesh.payments, "terminal": mesh.terminal}[package]
-    url = f"http://{server.address}/tillmesh.api.{package}.v1.{method}"
-    answer = json.loads(buf_curl("--data", json.dumps(request_), url))
+    url = f"https://{address(mesh, package)}/tillmesh.api.{package}.v1.{method}"
+    answer = json.loads(buf_curl(mesh, package, "--data", json.dumps(request_), url))
     assert (field in answer) if field else (answer == {})

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 from thirdparty_server import ledger, operations, store
 from thirdparty_server.errors import Reason
 from thirdparty_server.model import Account, AccountRef, Identity, Purpose, Refund, external, store_returns, wallet
+from tillmesh.runtime.callers import require_store
 from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.money import Money
 
@@ -89,6 +90,7 @@ def create_refund(connection: Connection, *, refund: Refund, everything: bool, n
 
 def create_return(connection: Connection, *, refund: Refund, default_limit_minor: int, now_ms: int) -> Refund:
     """Gives money back without a sale, from the store's account within the store's limit."""
+    require_store(refund.store_id)
     identity = get_identity(connection, refund.payer_id)
     credit = wallet(refund.payer_id, identity.currency)
     _require_currency(credit, refund.amount)
@@ -106,6 +108,7 @@ def create_return(connection: Connection, *, refund: Refund, default_limit_minor
 def get_refund(connection: Connection, refund_id: str) -> Refund:
     """The refund of that id."""
     refund = store.find_refund(connection, refund_id)
+    require_store(refund.store_id if refund else None)
     if refund is None:
         raise Reason.REFUND_NOT_FOUND(refund_id=refund_id)
     return refund

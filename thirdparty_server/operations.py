@@ -13,6 +13,7 @@ from thirdparty_server import ledger, store
 from thirdparty_server.errors import INSUFFICIENT_FUNDS, PAYMENT_CANCELED, SUPERSEDED, Reason
 from thirdparty_server.lifecycle import PAYMENT, PaymentEvent, PaymentState
 from thirdparty_server.model import AccountRef, HistoryEntry, Lock, Payment, Purpose, Timing, store_sales, wallet
+from tillmesh.runtime.callers import acting_store, require_store
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.telemetry import trace_id
 
@@ -36,7 +37,7 @@ def create_payment(
         order_id=order_id,
         order_version=order_version,
         payer_id=payer_id,
-        store_id="",
+        store_id=acting_store() or "",
         amount=amount,
         confirm=identity is not None and identity.needs_confirmation(amount),
         state=PAYMENT.initial,
@@ -62,6 +63,7 @@ def create_payment(
 def get_payment(connection: Connection, payment_id: str) -> Payment:
     """The payment as it is now."""
     payment = store.find_payment(connection, payment_id)
+    require_store(payment.store_id if payment else None)
     if payment is None:
         raise Reason.PAYMENT_NOT_FOUND(payment_id=payment_id)
     return payment

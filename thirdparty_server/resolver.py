@@ -48,6 +48,7 @@ class Orders:
             order_version=payment.order_version,
             amount=to_money(payment.amount),
             lease=to_duration(lease_ms),
+            store_id=payment.store_id,
         )
         return await self.peer.call(self.stub.LockOrder, request)
 

@@ -6,6 +6,7 @@ import sys
 from grpc import aio
 from pydantic import Field
 
+from thirdparty_server.access import ACCESS
 from thirdparty_server.account_servicer import AccountServicer, IdentityServicer
 from thirdparty_server.errors import DOMAIN
 from thirdparty_server.model import Timing
@@ -13,6 +14,7 @@ from thirdparty_server.resolver import Orders, PaymentResolver
 from thirdparty_server.servicer import PaymentServicer, RefundServicer
 from thirdparty_server.tables import METADATA
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
+from tillmesh.runtime.callers import Role
 from tillmesh.runtime.clock import Clock, SystemClock
 from tillmesh.runtime.database import Database
 from tillmesh.runtime.driver import Driver
@@ -35,6 +37,10 @@ class PaymentSettings(ServerSettings, cli_prog_name="thirdparty_server", env_pre
     return_limit_minor: int = Field(
         50_000, ge=0, description="what a store may give back without a sale, in minor units, until its limit is set"
     )
+
+    def addresses(self) -> list[str]:
+        """Every address that is served on or called."""
+        return [self.listen, self.orders]
 
     def timing(self) -> Timing:
         """The same in milliseconds."""
@@ -62,6 +68,8 @@ def assemble(
             f"{api}.IdentityService": IdentityServicer(database, clock),
             f"{api}.AccountService": AccountServicer(database, clock),
         },
+        access=ACCESS,
+        gate=settings.gate(),
         loops=[lambda: driver.resume(resolver.due)],
         on_stop=[driver.stop, orders_channel.close, database.close],
     )
@@ -70,7 +78,9 @@ def assemble(
 async def wire(settings: PaymentSettings) -> Wiring:
     """The service as a process runs it."""
     database = Database(settings.database_url, METADATA)
-    return assemble(settings, database, open_channel(settings.orders), SystemClock(), SYSTEM_RNG)
+    return assemble(
+        settings, database, open_channel(settings.orders, Role.ORDERS, settings.tls()), SystemClock(), SYSTEM_RNG
+    )
 
 
 def main() -> None:

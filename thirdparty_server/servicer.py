@@ -10,6 +10,7 @@ from thirdparty_server.resolver import Orders
 from thirdparty_server.tables import REQUESTS
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
+from tillmesh.runtime.callers import require_store
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.convert import state_names, to_money, to_timestamp
 from tillmesh.runtime.database import Database
@@ -70,6 +71,7 @@ class PaymentServicer:
     async def ListPayments(self, request: payments_api.ListPaymentsRequest) -> payments_api.ListPaymentsResponse:
         """Lists payments, newest first."""
         states = [PaymentState(name) for name in state_names(payments_api.Payment.State, request.states)]
+        require_store(request.store_id or None)
         filters = [request.order_id, request.payer_id, request.store_id, states]
         page = Page[Payment](request.page_size, request.page_token, filters, [int, str])
         rows = await self._database.run(
@@ -206,6 +208,7 @@ class RefundServicer:
 
     async def ListRefunds(self, request: refunds_api.ListRefundsRequest) -> refunds_api.ListRefundsResponse:
         """Lists refunds, newest first."""
+        require_store(request.store_id or None)
         filters = [request.payment_id, request.payer_id, request.store_id]
         page = Page[Refund](request.page_size, request.page_token, filters, [int, str])
         rows = await self._database.run(
@@ -226,6 +229,7 @@ class RefundServicer:
         payment = await self._find(payment_id)
         if payment is None or payment.state in FINAL:
             return
+        require_store(payment.store_id)
         await self._driver.settle(payment_id, remaining_s(SETTLE_S) - ANSWER_MARGIN_S)
         settled = await self._find(payment_id)
         if settled and settled.state not in FINAL:

@@ -16,6 +16,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+from tillmesh.runtime.callers import Role
 from tillmesh.runtime.errors import CommonReason, ErrorReason
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,7 +82,18 @@ def reasons(catalogue: type[ErrorReason]) -> str:
     return "\n".join(["| reason | status | text |", "| --- | --- | --- |", *sorted(rows)]) + "\n"
 
 
+def access(service: str) -> str:
+    """Which roles may call which methods of a service."""
+    rows = [
+        f"| `{name.rpartition('.')[2]}.{method}` | {' | '.join('yes' if role in roles else '' for role in Role)} |"
+        for name, methods in importlib.import_module(f"{service}.access").ACCESS.items()
+        for method, roles in methods.items()
+    ]
+    return "\n".join([f"| method | {' | '.join(Role)} |", f"| --- |{' --- |' * len(Role)}", *rows]) + "\n"
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    **{f"access of {service}": partial(access, service) for service in SERVICES},
     "errors of every server": partial(reasons, CommonReason),
     **{f"errors of {service}": partial(errors, service) for service in SERVICES},
     **{f"lifecycle of {service}": partial(lifecycle, service) for service in SERVICES},

@@ -3,6 +3,7 @@
 'use strict';
 
 const { randomUUID } = require('node:crypto');
+const fs = require('node:fs');
 const path = require('node:path');
 const { setTimeout: pause } = require('node:timers/promises');
 const { parseArgs } = require('node:util');
@@ -13,6 +14,8 @@ const { values: flags } = parseArgs({
   options: {
     terminal: { type: 'string', default: '127.0.0.1:7003' },
     payments: { type: 'string', default: '127.0.0.1:7002' },
+    certificates: { type: 'string', default: path.join(__dirname, '../../.tillmesh/tls') },
+    insecure: { type: 'boolean', default: false },
     protos: { type: 'string', default: path.join(__dirname, '../../protos') },
   },
 });
@@ -30,11 +33,19 @@ const api = grpc.loadPackageDefinition(
   ),
 ).tillmesh.api;
 
-const credentials = grpc.credentials.createInsecure();
-const identities = new api.payment.v1.IdentityService(flags.payments, credentials);
-const accounts = new api.payment.v1.AccountService(flags.payments, credentials);
-const till = new api.terminal.v1.TerminalService(flags.terminal, credentials);
-const refunds = new api.terminal.v1.TillRefundService(flags.terminal, credentials);
+// Who one is, is in one's certificate: the platform registers shoppers, a device of the store uses its till. Who the
+// server is, is in its: ROLE.MESH, wherever it listens.
+function connect(Service, address, own, server) {
+  if (flags.insecure) return new Service(address, grpc.credentials.createInsecure());
+  const read = (name) => fs.readFileSync(path.join(flags.certificates, own, name));
+  const credentials = grpc.credentials.createSsl(read('ca.pem'), read('key.pem'), read('cert.pem'));
+  return new Service(address, credentials, { 'grpc.ssl_target_name_override': server });
+}
+
+const identities = connect(api.payment.v1.IdentityService, flags.payments, 'platform-cli', 'payments.tillmesh');
+const accounts = connect(api.payment.v1.AccountService, flags.payments, 'platform-cli', 'payments.tillmesh');
+const till = connect(api.terminal.v1.TerminalService, flags.terminal, 'device-store-1+cli', 'till.tillmesh');
+const refunds = connect(api.terminal.v1.TillRefundService, flags.terminal, 'device-store-1+cli', 'till.tillmesh');
 
 const TRIES_MAX = 10;
 const DEADLINE_MS = 10_000;

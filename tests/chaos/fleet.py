@@ -56,7 +56,8 @@ class Fleet:
     @property
     def client(self) -> Client:
         """Somebody outside, who reaches each server without a link between."""
-        return Client(Addresses(*(self.servers[role].address for role in Role)))
+        orders, payments, terminal = (self.servers[role].address for role in Role)
+        return Client(Addresses(orders, payments, terminal, tls_dir=None))
 
     def database(self, role: Role) -> Path:
         """Where a server keeps its database."""

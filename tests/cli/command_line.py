@@ -30,6 +30,7 @@ def environment(mesh: Addresses | None = None) -> dict[str, str]:
         "TILLMESH_ORDERS": mesh.orders,
         "TILLMESH_PAYMENTS": mesh.payments,
         "TILLMESH_TERMINAL": mesh.terminal,
+        "TILLMESH_TLS_DIR": str(mesh.tls_dir),
     }
 
 

@@ -77,12 +77,17 @@ def test_a_replay_on_its_own_mesh_reconciles_and_leaves_nothing(tmp_path: Path) 
     assert list(temporary.iterdir()) == []
 
 
+def trusted(mesh: Mesh) -> tuple[str, Path]:
+    """Where to find the certificates of a mesh that is not the one of this folder."""
+    return "--tls-dir", mesh.authority.folder
+
+
 def test_a_running_mesh_is_used_again_and_again(tmp_path: Path, mesh: Mesh) -> None:
     file = write_invoices(tmp_path, *some_invoices("again"))
     where = mesh.addresses
     options = ("--orders", where.orders, "--payments", where.payments, "--terminal", where.terminal)
     for concurrency in ("1", "4"):
-        done = tillmesh("replay", file, "--concurrency", concurrency, *options)
+        done = tillmesh(*trusted(mesh), "replay", file, "--concurrency", concurrency, *options)
         assert done.returncode == 0, done.stdout + done.stderr
         figures = result(done.stdout)
         assert {key: figures[key] for key in SOME_TOTALS} == SOME_TOTALS
@@ -93,7 +98,10 @@ def test_what_a_server_refuses_is_rejected_and_the_others_go_on(tmp_path: Path, 
     file = write_invoices(tmp_path, row("1", customer="euro-wallet"), row("2", customer="refused-other"))
     where = mesh.addresses
     done = tillmesh(
-        "replay", file, "--orders", where.orders, "--payments", where.payments, "--terminal", where.terminal
+        *trusted(mesh),
+        "replay",
+        file,
+        *("--orders", where.orders, "--payments", where.payments, "--terminal", where.terminal),
     )
     figures = result(done.stdout)
     assert (done.returncode, figures["sales"], figures["reconciled"]) == (0, 1, True)

@@ -19,12 +19,13 @@ ANY_PORTS = ("--orders-port", "0", "--payments-port", "0", "--terminal-port", "0
 class Up:
     """A running `tillmesh up`."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], data_dir: Path) -> None:
         self.process = process
         self.said = self._read_until("Ctrl-C stops")
         shown = {role: re.search(rf"{role.value} +(\S+) +(\d+)", self.said) for role in Role}
         found = {role: match for role, match in shown.items() if match}
-        self.addresses = Addresses(*(found[role][1] for role in Role))
+        orders, payments, terminal = (found[role][1] for role in Role)
+        self.addresses = Addresses(orders, payments, terminal, data_dir / "tls")
         self.pids = {role: int(found[role][2]) for role in Role}
 
     def ended(self) -> tuple[int, str]:
@@ -49,7 +50,7 @@ def up(data_dir: Path) -> Iterator[Up]:
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True
     )
     try:
-        yield Up(process)
+        yield Up(process, data_dir)
     finally:
         if process.poll() is None:
             process.terminate()

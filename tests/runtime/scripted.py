@@ -9,6 +9,7 @@ from grpc_status import rpc_status
 
 from tillmesh.api.order.v1 import order_pb2, order_service_pb2
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
+from tillmesh.runtime.callers import Role
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.peers import open_channel
 
@@ -45,7 +46,7 @@ async def scripted(*script: Behaviour) -> AsyncIterator[tuple[ScriptedServer, Ge
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"GetOrder": handler}),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with open_channel(f"127.0.0.1:{port}") as channel:
+    async with open_channel(f"127.0.0.1:{port}", Role.ORDERS, None) as channel:
         yield servicer, OrderServiceStub(channel).GetOrder
     await server.stop(0)
 

@@ -7,6 +7,7 @@ import sys
 from sqlalchemy import MetaData
 
 from tillmesh.api.payment.v1 import refund_service_pb2 as api
+from tillmesh.runtime.callers import Role
 from tillmesh.runtime.database import Database
 from tillmesh.runtime.server import Wiring, run
 from tillmesh.runtime.settings import ServerSettings, load_settings
@@ -48,8 +49,23 @@ async def wire(settings: SlowSettings) -> Wiring:
         await database.close()
         print("closed", file=sys.stderr, flush=True)
 
-    services: dict[str, object] = {"tillmesh.api.payment.v1.RefundService": SlowServicer()}
-    return Wiring(domain="slow.tillmesh", servicers=services, on_stop=[close])
+    broken = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, broken.set)
+
+    async def loop() -> None:
+        await broken.wait()
+        raise ZeroDivisionError("in a loop")
+
+    service = "tillmesh.api.payment.v1.RefundService"
+    access = {service: dict.fromkeys(("CreateRefund", "GetRefund", "ListRefunds"), frozenset(Role))}
+    return Wiring(
+        domain="slow.tillmesh",
+        servicers={service: SlowServicer()},
+        access=access,
+        gate=None,
+        loops=[loop],
+        on_stop=[close],
+    )
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from grpc import StatusCode
 from tests.runtime.scripted import Context, aborts, answers, refuses, scripted
 from tillmesh.api.order.v1 import order_pb2, order_service_pb2
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
+from tillmesh.runtime.callers import Role
 from tillmesh.runtime.deadlines import set_deadline
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.peers import ATTEMPTS_MAX, BUDGET_MAX, BUDGET_PER_CALL, Peer, Unanswered, open_channel
@@ -110,7 +111,7 @@ async def test_retries_never_feed_an_overload() -> None:
 
 
 async def test_a_server_that_is_not_there_has_not_answered() -> None:
-    async with open_channel("127.0.0.1:1") as channel:
+    async with open_channel("127.0.0.1:1", Role.ORDERS, None) as channel:
         with pytest.raises(Unanswered, match="UNAVAILABLE"):
             await Peer().call(OrderServiceStub(channel).GetOrder, REQUEST)
 

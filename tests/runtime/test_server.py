@@ -68,6 +68,14 @@ def test_a_bug_in_a_call_is_told_by_its_trace_and_the_server_goes_on(tmp_path: P
         assert stub.ListRefunds(api.ListRefundsRequest()) == api.ListRefundsResponse()
 
 
+def test_a_server_whose_background_loop_died_does_not_go_on_as_if_nothing_were(tmp_path: Path) -> None:
+    """Without its sweeper an order service would answer, and leave orders locked for ever."""
+    with running(SLOW, tmp_path) as server:
+        server.process.send_signal(signal.SIGUSR2)
+        assert server.process.wait(60) == 1
+        assert "a background loop ended: ZeroDivisionError('in a loop')" in server.log.read_text()
+
+
 def test_a_server_comes_back_on_the_port_it_had(tmp_path: Path) -> None:
     first = start_server("order_service", tmp_path)
     first.kill()
@@ -108,4 +116,4 @@ def test_a_database_that_can_not_be_opened_is_named_in_one_line(url: str, said: 
 
 
 def test_an_address_that_is_none_is_named_in_one_line(tmp_path: Path) -> None:
-    assert "nowhere" in complaint("--listen", "nowhere", "--database-url", f"sqlite:///{tmp_path}/orders.db")
+    assert "no-port" in complaint("--listen", "localhost:no-port", "--database-url", f"sqlite:///{tmp_path}/orders.db")

@@ -4,12 +4,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
 
 from tillmesh.cli import acting, looking
 from tillmesh.cli.catalogue import catalogue
+from tillmesh.cli.certificates import cert
+from tillmesh.cli.client import tls_dir
 from tillmesh.cli.demo import demo
 from tillmesh.cli.display import err
 from tillmesh.cli.explain import explain
@@ -19,7 +22,6 @@ from tillmesh.cli.running import up
 from tillmesh.runtime.errors import Refusal
 
 app = typer.Typer(
-    help="Pay in a physical store with the account you already hold online.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -58,6 +60,19 @@ for command, panel, examples in _COMMANDS:
     epilog = "\n\n".join(("**Examples**", *examples))
     app.command(rich_help_panel=panel, epilog=epilog)(command)
 app.add_typer(catalogue, name="catalogue", rich_help_panel=_ACT)
+app.add_typer(cert, name="cert", rich_help_panel=_RUN)
+
+
+@app.callback()
+def choose_certificates(
+    certificates: Annotated[
+        Path,
+        typer.Option("--tls-dir", envvar="TILLMESH_TLS_DIR", help="Folder of the running mesh's CA: DATA_DIR/tls."),
+    ] = Path(".tillmesh/tls"),
+    insecure: Annotated[bool, typer.Option("--insecure", help="Call servers that run without certificates.")] = False,
+) -> None:
+    """Pay in a physical store with the account you already hold online."""
+    tls_dir.set(None if insecure else certificates)
 
 
 def main() -> None:

@@ -1,7 +1,9 @@
 """The three servers as a client sees them: stubs, and calls that end in an answer or one plain sentence."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
@@ -18,7 +20,9 @@ from tillmesh.api.terminal.v1.catalogue_service_pb2_grpc import CatalogueService
 from tillmesh.api.terminal.v1.terminal_service_pb2_grpc import TerminalServiceStub
 from tillmesh.api.terminal.v1.till_refund_service_pb2_grpc import TillRefundServiceStub
 from tillmesh.cli.failures import CliError, Unreachable
-from tillmesh.runtime.peers import CALL_TIMEOUT_S, CHANNEL_OPTIONS, Peer, Unanswered
+from tillmesh.runtime.callers import MESH, Role
+from tillmesh.runtime.peers import CALL_TIMEOUT_S, Peer, Unanswered, open_channel
+from tillmesh.runtime.tls import TlsFiles
 
 PAGE_SIZE = 200
 
@@ -27,13 +31,30 @@ Res = TypeVar("Res", bound=Message)
 Item = TypeVar("Item")
 
 
+tls_dir: ContextVar[Path | None] = ContextVar("tls_dir", default=Path(".tillmesh/tls"))
+"""Folder of the mesh's CA, with the certificates that the commands use; None without TLS."""
+
+
 @dataclass(frozen=True)
 class Addresses:
-    """Where the three servers listen, as HOST:PORT."""
+    """Where the three servers listen, as HOST:PORT, and the certificates to call them with."""
 
     orders: str = "127.0.0.1:7001"
     payments: str = "127.0.0.1:7002"
     terminal: str = "127.0.0.1:7003"
+    tls_dir: Path | None = field(default_factory=tls_dir.get)
+
+    def files(self, role: Role) -> TlsFiles | None:
+        """The certificate of that role; None without TLS."""
+        if self.tls_dir is None:
+            return None
+        found = next(iter(sorted(self.tls_dir.glob(f"{role}-*/cert.pem"))), None)
+        if found is None:
+            raise CliError(
+                f"There is no {role} certificate in {self.tls_dir}. Start the mesh with: tillmesh up, "
+                "or name the folder: tillmesh --tls-dir FOLDER, or go without TLS: tillmesh --insecure"
+            )
+        return TlsFiles(found.parent, MESH)
 
 
 class PageRequest(Protocol):
@@ -58,12 +79,10 @@ PageRes = TypeVar("PageRes", bound=PageAnswer)
 class _Server:
     """One of the three."""
 
-    def __init__(self, name: str, address: str) -> None:
+    def __init__(self, name: str, address: str, role: Role, tls: TlsFiles | None) -> None:
         self.name = name
         self.address = address
-        # A page of long orders is larger than gRPC's default of 4 MiB.
-        options = [*CHANNEL_OPTIONS, ("grpc.max_receive_message_length", -1)]
-        self.channel = aio.insecure_channel(address, options=options)
+        self.channel = open_channel(address, role, tls)
         self.peer = Peer()
 
     def failure(self, error: Unanswered) -> CliError:
@@ -86,9 +105,10 @@ class Client:
     """Stubs of every service; use it as an asynchronous context manager."""
 
     def __init__(self, addresses: Addresses) -> None:
-        orders = _Server("order service", addresses.orders)
-        payments = _Server("payment server", addresses.payments)
-        terminal = _Server("store terminal", addresses.terminal)
+        platform, device = addresses.files(Role.PLATFORM), addresses.files(Role.DEVICE)
+        orders = _Server("order service", addresses.orders, Role.ORDERS, platform)
+        payments = _Server("payment server", addresses.payments, Role.PAYMENTS, platform)
+        terminal = _Server("store terminal", addresses.terminal, Role.TILL, device)
         self._servers = {
             "tillmesh.api.order.v1": orders,
             "tillmesh.api.payment.v1": payments,

@@ -18,8 +18,11 @@ from typing import IO, Self
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tillmesh.cli.authority import Authority
 from tillmesh.cli.client import Addresses
 from tillmesh.cli.failures import CliError
+from tillmesh.runtime.callers import Role as Certified
+from tillmesh.runtime.tls import TlsFiles
 
 START_WITHIN_S = 30.0
 STOP_WITHIN_S = 10.0
@@ -34,6 +37,10 @@ class Role(StrEnum):
     TERMINAL = "store_terminal"
 
 
+CERTIFIED = {Role.ORDERS: Certified.ORDERS, Role.PAYMENTS: Certified.PAYMENTS, Role.TERMINAL: Certified.TILL}
+LOCAL, COMMAND_LINE = "local", "cli"
+
+
 @dataclass(frozen=True)
 class Store:
     """The store that the mesh's terminal stands in."""
@@ -46,11 +53,14 @@ class Store:
 class Process:
     """One server process; `arguments` are those beside the address and the database."""
 
-    def __init__(self, role: Role, data_dir: Path, listen: str, arguments: Callable[[], list[str]]) -> None:
+    def __init__(
+        self, role: Role, data_dir: Path, listen: str, arguments: Callable[[], list[str]], certificate: TlsFiles
+    ) -> None:
         self.role = role
         self.address = listen
         self.database = data_dir / f"{role}.db"
         self.log = data_dir / f"{role}.log"
+        self.certificate = certificate
         self._arguments = arguments
         self._popen: subprocess.Popen[str] | None = None
 
@@ -120,7 +130,7 @@ class Process:
         self.address = line.split()[-1]
 
     def _wait_for_health(self, deadline: float) -> None:
-        with grpc.insecure_channel(self.address) as channel:
+        with self.certificate.open_blocking_channel(self.address, CERTIFIED[self.role]) as channel:
             try:
                 answer = health_pb2_grpc.HealthStub(channel).Check(
                     health_pb2.HealthCheckRequest(),
@@ -163,17 +173,27 @@ class Mesh:
     ) -> None:
         self.data_dir = data_dir
         self.store = store
+        self.authority = Authority(data_dir / "tls")
         self._flags = flags or {}
         self._lock: IO[str] | None = None
         self.processes = {
-            role: Process(role, data_dir, f"127.0.0.1:{port}", partial(self._arguments, role))
+            role: Process(role, data_dir, f"127.0.0.1:{port}", partial(self._arguments, role), self._certificate(role))
             for role, port in zip(Role, ports, strict=True)
         }
 
     @property
     def addresses(self) -> Addresses:
         """Where the three listen."""
-        return Addresses(*(self.processes[role].address for role in Role))
+        orders, payments, terminal = (self.processes[role].address for role in Role)
+        return Addresses(orders, payments, terminal, self.authority.folder)
+
+    def renew_certificates(self) -> None:
+        """Makes every certificate anew; the servers take them up without a restart."""
+        self.authority.create()
+        for role in Role:
+            self.authority.issue(CERTIFIED[role], *self._names(role))
+        self.authority.issue(Certified.DEVICE, self.store.store_id, COMMAND_LINE)
+        self.authority.issue(Certified.PLATFORM, COMMAND_LINE)
 
     def __enter__(self) -> Self:
         self.start()
@@ -188,6 +208,7 @@ class Mesh:
         """Starts the three, each once the one before is healthy; stops them again if one is not."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._take_data_dir()
+        self.renew_certificates()
         deadline = time.monotonic() + START_WITHIN_S
         try:
             for process in self.processes.values():
@@ -230,8 +251,15 @@ class Mesh:
             where = os.fspath(self.data_dir)
             raise CliError(f"A mesh is running in {where} already; stop it, or take another --data-dir.") from None
 
+    def _names(self, role: Role) -> tuple[str, ...]:
+        return (self.store.store_id, self.store.terminal_id) if role is Role.TERMINAL else (LOCAL,)
+
+    def _certificate(self, role: Role) -> TlsFiles:
+        return TlsFiles(self.authority.folder_of(CERTIFIED[role], *self._names(role)), self.authority.mesh)
+
     def _arguments(self, role: Role) -> list[str]:
-        arguments = [*self._flags.get(role, ())]
+        arguments = ["--tls-dir", str(self._certificate(role).folder), "--denied", str(self.authority.denied)]
+        arguments += self._flags.get(role, ())
         if role is not Role.ORDERS:
             arguments += ["--orders", self.addresses.orders]
         if role is Role.TERMINAL:

@@ -6,12 +6,15 @@ from typing import Annotated
 
 import typer
 
+from tillmesh.cli.authority import LIFETIME
+from tillmesh.cli.client import tls_dir
 from tillmesh.cli.display import err, out, show_table
 from tillmesh.cli.failures import CliError
 from tillmesh.cli.mesh import Mesh, Role, Store
 from tillmesh.cli.options import CurrencyCode, DataDir
 
 WATCH_INTERVAL_S = 0.2
+RENEW_AFTER_S = LIFETIME.total_seconds() / 3
 
 
 def up(
@@ -34,8 +37,12 @@ def up(
     try:
         with Mesh(data_dir, store=store, ports=ports) as mesh:
             _introduce(mesh)
+            renew_at = time.time() + RENEW_AFTER_S
             while not (failure := mesh.failure()):
                 time.sleep(WATCH_INTERVAL_S)
+                if time.time() >= renew_at:
+                    mesh.renew_certificates()
+                    renew_at = time.time() + RENEW_AFTER_S
             err.print("Stopping the others.")
     except KeyboardInterrupt:
         out.print("\nStopped; the data stays.")
@@ -51,6 +58,8 @@ def _introduce(mesh: Mesh) -> None:
     show_table("The mesh is running", ["server", "address", "pid", "database", "log"], rows)
     where = _options(mesh)
     out.print("Try in another terminal:", style="bold")
+    if mesh.addresses.tls_dir != tls_dir.get():
+        out.print(f"  export TILLMESH_TLS_DIR={mesh.addresses.tls_dir}", soft_wrap=True)
     replay = f"tillmesh replay examples/online-retail-sample.csv.gz{where or ' --terminal 127.0.0.1:7003'}"
     orders = f"tillmesh orders --store {mesh.store.store_id}{where}"
     suggestions = {

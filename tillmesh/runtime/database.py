@@ -23,7 +23,8 @@ from tillmesh.runtime.errors import CommonReason
 Result = TypeVar("Result")
 log = structlog.get_logger()
 
-REQUIRED_PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}  # synchronous 2 = FULL
+# synchronous 2 is FULL; without recursive_triggers INSERT OR REPLACE gets round an append-only table.
+REQUIRED_PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "recursive_triggers": 1}
 
 
 @dataclass

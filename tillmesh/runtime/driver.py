@@ -8,6 +8,7 @@ from enum import Enum
 
 import structlog
 
+from tillmesh.runtime.callers import caller
 from tillmesh.runtime.deadlines import set_deadline
 from tillmesh.runtime.peers import Unanswered
 
@@ -70,7 +71,8 @@ class Driver:
         self._pokes.clear()
 
     async def _run(self, key: str) -> None:
-        set_deadline(None)  # the record goes on after the request that started it
+        set_deadline(None)  # the record goes on after the request that started it,
+        caller.set(None)  # and for nobody in particular
         tries = 0
         while True:
             self._pokes[key].clear()  # a poke from here on may be about what this step does not see

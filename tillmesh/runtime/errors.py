@@ -123,6 +123,15 @@ class CommonReason(ErrorReason):
         StatusCode.ALREADY_EXISTS,
         "The request id {request_id} was already used with other content; send a new request under a new id.",
     )
+    UNAUTHENTICATED = (
+        StatusCode.UNAUTHENTICATED,
+        "Nobody known is calling: {why}; call with a certificate of the mesh.",
+    )
+    ROLE_DENIED = (StatusCode.PERMISSION_DENIED, "The role {role} may not call {method}.")
+    STORE_DENIED = (
+        StatusCode.PERMISSION_DENIED,
+        "Store {store_id} may use its own records only; this is none of them, or there is no such record.",
+    )
     PEER_UNAVAILABLE = (
         StatusCode.UNAVAILABLE,
         "Another server has not answered yet; repeat the call with the same request id.",

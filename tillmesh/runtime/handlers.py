@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
@@ -12,24 +12,31 @@ from google.protobuf.message import Message
 from grpc import aio
 from grpc_status import rpc_status
 
+from tillmesh.runtime.callers import Gate, Role, caller
 from tillmesh.runtime.deadlines import set_deadline
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.peers import Unanswered
 from tillmesh.runtime.telemetry import adopt_trace, trace_id
 
 Behavior = Callable[[Any], Awaitable[Message]]
+Access = Mapping[str, frozenset[Role]]
+"""The roles that may call a method, by its name."""
 log = structlog.get_logger()
 
 
-def generic_handler(service: str, servicer: object, domain: str) -> grpc.GenericRpcHandler:
+def generic_handler(
+    service: str, servicer: object, domain: str, access: Access, gate: Gate | None
+) -> grpc.GenericRpcHandler:
     """A handler for every method of the proto service with that full name.
 
-    The servicer has one coroutine a method, of the method's name, from request to answer.
+    The servicer has one coroutine a method, of the method's name, from request to answer. `access` has the
+    roles that may call each method; a method that it does not name is an error here, not open to all. Without
+    a gate everybody may call everything.
     """
     descriptor = descriptor_pool.Default().FindServiceByName(service)
     handlers = {
         method.name: grpc.unary_unary_rpc_method_handler(
-            _served(getattr(servicer, method.name), method.name, domain),
+            _served(getattr(servicer, method.name), method.name, domain, access[method.name], gate),
             request_deserializer=message_factory.GetMessageClass(method.input_type).FromString,
             response_serializer=message_factory.GetMessageClass(method.output_type).SerializeToString,
         )
@@ -38,12 +45,16 @@ def generic_handler(service: str, servicer: object, domain: str) -> grpc.Generic
     return grpc.method_handlers_generic_handler(service, handlers)
 
 
-def _served(behavior: Behavior, method: str, domain: str) -> Callable[[Any, aio.ServicerContext[Any, Any]], Any]:
+def _served(
+    behavior: Behavior, method: str, domain: str, allowed: frozenset[Role], gate: Gate | None
+) -> Callable[[Any, aio.ServicerContext[Any, Any]], Any]:
     async def handle(request: Any, context: aio.ServicerContext[Any, Any]) -> Message:
         adopt_trace(context.invocation_metadata() or ())
         set_deadline(context.time_remaining())
         started = time.monotonic()
         try:
+            if gate is not None:
+                caller.set(gate.admit(context.auth_context(), method, allowed))
             answer = await behavior(request)
         except asyncio.CancelledError:
             raise  # the caller went away; what was recorded is driven on

@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from google.rpc import status_pb2
 from grpc import StatusCode, aio
 from grpc_status.rpc_status import GRPC_DETAILS_METADATA_KEY
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
+from tillmesh.runtime.callers import Role
 from tillmesh.runtime.deadlines import remaining_s
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.telemetry import TRACEPARENT, traceparent
+from tillmesh.runtime.tls import RenewedChannel, TlsFiles
 
 Req = TypeVar("Req")
 Res = TypeVar("Res")
@@ -104,6 +106,7 @@ UNDECIDED = {
     StatusCode.CANCELLED,
     StatusCode.DEADLINE_EXCEEDED,
     StatusCode.RESOURCE_EXHAUSTED,
+    StatusCode.UNAUTHENTICATED,
 }
 
 
@@ -116,6 +119,9 @@ def _refusal(error: aio.AioRpcError) -> Refusal | None:
     return None
 
 
-def open_channel(address: str) -> aio.Channel:
-    """A kept-open channel to a peer."""
-    return aio.insecure_channel(address, options=list(CHANNEL_OPTIONS))
+def open_channel(address: str, role: Role, tls: TlsFiles | None) -> aio.Channel:
+    """A kept-open channel to a server of that role; without TLS files, to whoever listens there."""
+    if tls is None:
+        return aio.insecure_channel(address, options=list(CHANNEL_OPTIONS))
+    files = tls
+    return cast(aio.Channel, RenewedChannel(files, lambda: files.open_channel(address, role, CHANNEL_OPTIONS)))

@@ -14,6 +14,7 @@ from google.rpc import status_pb2
 from grpc import StatusCode
 from sqlalchemy import Boolean, Column, Connection, LargeBinary, MetaData, String, Table, bindparam, insert, select
 
+from tillmesh.runtime.callers import principal
 from tillmesh.runtime.database import Database
 from tillmesh.runtime.errors import CommonReason, Refusal
 
@@ -43,9 +44,9 @@ def requests_table(metadata: MetaData) -> Table:
 
 
 def content_hash(request: Any) -> bytes:
-    """What makes two requests the same: their type and every field."""
-    name = type(request).__name__.encode()
-    return hashlib.sha256(name + b"\0" + request.SerializeToString(deterministic=True)).digest()
+    """What makes two requests the same: who calls, their type and every field."""
+    prefix = f"{principal()}\0{type(request).__name__}\0".encode()
+    return hashlib.sha256(prefix + request.SerializeToString(deterministic=True)).digest()
 
 
 class RequestLog:
@@ -61,8 +62,8 @@ class RequestLog:
         try:
             return await database.run(operation)
         except Refusal as refusal:
-            if refusal.code is StatusCode.UNAVAILABLE:
-                raise  # nothing was decided
+            if refusal.code in (StatusCode.UNAVAILABLE, StatusCode.PERMISSION_DENIED):
+                raise  # nothing was decided, or not for this caller
             status = refusal.to_status("").SerializeToString()
         # Another copy of the request may have been first: then its answer counts, whatever it is.
         await database.run(lambda connection: self._store(connection, request, status, refused=True))

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +15,8 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from tillmesh.runtime.handlers import generic_handler
+from tillmesh.runtime.callers import Gate
+from tillmesh.runtime.handlers import Access, generic_handler
 from tillmesh.runtime.settings import ServerSettings
 from tillmesh.runtime.telemetry import configure_logs
 
@@ -23,6 +24,8 @@ MESSAGE_BYTES_MAX = 256 * 1024  # an order of 2,000 lines passes, with titles of
 SERVER_OPTIONS: list[tuple[str, int]] = [
     ("grpc.so_reuseport", 0),  # or a process that has not quite died shares the port
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_connection_age_ms", 600_000),  # whose certificate has ended comes back with a new one, or not
+    ("grpc.max_connection_age_grace_ms", 60_000),
 ]
 log = structlog.get_logger()
 
@@ -35,6 +38,10 @@ class Wiring:
     """Domain of its errors, "order.tillmesh"."""
     servicers: dict[str, object]
     """Servicer by full name of its proto service."""
+    access: Mapping[str, Access]
+    """Who may call its methods, likewise."""
+    gate: Gate | None
+    """Who gets in at all; None lets everybody in."""
     loops: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
     """What runs for ever beside the calls: sweepers, resolvers."""
     on_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
@@ -61,7 +68,12 @@ async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitab
         for close in reversed(wiring.on_stop):
             stack.push_async_callback(close)
         server, healthy = _build(wiring)
-        port = server.add_insecure_port(settings.listen)
+        tls = settings.tls()
+        port = (
+            server.add_secure_port(settings.listen, tls.server_credentials())
+            if tls
+            else server.add_insecure_port(settings.listen)
+        )
         await server.start()
         stack.push_async_callback(server.stop, settings.grace_s)
         tasks = [asyncio.create_task(loop()) for loop in wiring.loops]
@@ -72,19 +84,30 @@ async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitab
             await healthy.set(service, health_pb2.HealthCheckResponse.SERVING)
         print(f"{name} is serving on {host}:{port}", flush=True)
         log.info("serving", address=f"{host}:{port}")
-        await stop.wait()
+        await _until_stopped(stop, tasks)
         log.info("stopping")
 
 
 def _build(wiring: Wiring) -> tuple[aio.Server, Any]:
     server = aio.server(options=SERVER_OPTIONS)
     for service, servicer in wiring.servicers.items():
-        server.add_generic_rpc_handlers((generic_handler(service, servicer, wiring.domain),))
+        handler = generic_handler(service, servicer, wiring.domain, wiring.access[service], wiring.gate)
+        server.add_generic_rpc_handlers((handler,))
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     names = [*wiring.servicers, health.SERVICE_NAME, reflection.SERVICE_NAME]
     reflection.enable_server_reflection(names, server)
     return server, healthy
+
+
+async def _until_stopped(stop: asyncio.Event, loops: list["asyncio.Task[None]"]) -> None:
+    """Waits to be stopped; a loop that ends by itself ends the process, or orders would stay locked unseen."""
+    stopped = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait([stopped, *loops], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    for task in done - {stopped}:
+        log.error("loop_ended", exc_info=task.exception())
+        raise RuntimeError(f"a background loop ended: {task.exception()!r}")
 
 
 async def _cancel(tasks: list["asyncio.Task[None]"]) -> None:

@@ -1,10 +1,17 @@
 """Configuration of a server: flags, then TILLMESH_* environment variables, then defaults."""
 
 import sys
-from typing import Literal, TypeVar
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
+
+from tillmesh.runtime.callers import MESH, DenyList, Gate
+from tillmesh.runtime.fields import IDENTIFIER
+from tillmesh.runtime.tls import TlsFiles
 
 
 class ServerSettings(BaseSettings):
@@ -22,7 +29,39 @@ class ServerSettings(BaseSettings):
     listen: str = Field("127.0.0.1:0", description="address to serve on; port 0 takes a free one")
     database_url: str = Field(description="this server's own database, as sqlite:///FILE")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="what goes to standard error")
+    tls_dir: Path | None = Field(
+        None, description="folder with ca.pem, cert.pem and key.pem; without it this machine only"
+    )
+    mesh: str = Field(MESH, pattern=IDENTIFIER.pattern, description="name of the mesh, as its certificates say")
+    denied: Path | None = Field(None, description="file of revoked certificate URIs, one a line, re-read as it changes")
     grace_s: float = Field(5.0, gt=0, description="how long a stop waits for calls under way")
+
+    @model_validator(mode="after")
+    def _is_secure(self) -> Self:
+        far = [address for address in self.addresses() if not _is_loopback(address)]
+        if self.tls_dir is None and far:
+            raise ValueError(f"without --tls-dir only 127.0.0.1, [::1] and localhost will do, not {', '.join(far)}")
+        return self
+
+    def addresses(self) -> list[str]:
+        """Every address that is served on or called."""
+        return [self.listen]
+
+    def tls(self) -> TlsFiles | None:
+        """The certificate files; None without TLS."""
+        return TlsFiles(self.tls_dir, self.mesh) if self.tls_dir else None
+
+    def gate(self) -> Gate | None:
+        """Who gets in; None without TLS: everybody."""
+        return Gate(self.mesh, DenyList(self.denied)) if self.tls_dir else None
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 Settings = TypeVar("Settings", bound=ServerSettings)
@@ -35,8 +74,15 @@ def load_settings(settings: type[Settings], argv: list[str]) -> Settings:
         return CliApp.run(settings, cli_args=argv)
     except ValidationError as error:
         for problem in error.errors():
-            name = "--" + ".".join(str(part) for part in problem["loc"]).replace("_", "-")
-            print(f"{prog}: {name}: {problem['msg']}, was {problem['input']!r}; see --help", file=sys.stderr)
+            print(f"{prog}: {_sentence(problem)}; see --help", file=sys.stderr)
     except SettingsError as error:
         print(f"{prog}: {error}; see --help", file=sys.stderr)
     raise SystemExit(2)
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    said = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return said
+    name = ".".join(str(part) for part in problem["loc"]).replace("_", "-")
+    return f"--{name}: {said}, was {problem['input']!r}"

@@ -204,7 +204,7 @@ class OrderPayment(_message.Message):
     """Why it is RELEASED or REFUSED, as UPPER_SNAKE_CASE: LEASE_EXPIRED,
     PAYMENT_CANCELED, ORDER_NOT_FOUND, ORDER_ALREADY_PAID, ORDER_CANCELED,
     ORDER_LOCKED, VERSION_MISMATCH, AMOUNT_MISMATCH, PAYER_MISMATCH,
-    NOTHING_TO_PAY. Empty otherwise.
+    STORE_MISMATCH, NOTHING_TO_PAY. Empty otherwise.
     """
     epoch: _builtins.int
     """The epoch that its lock was granted with; 0 where it never held one."""

@@ -241,6 +241,7 @@ class LockOrderRequest(_message.Message):
     ORDER_VERSION_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
     """The payment; also this call's request id, as a payment locks once."""
     order_id: _builtins.str
@@ -249,6 +250,10 @@ class LockOrderRequest(_message.Message):
     """The identity that is to pay; must be the order's."""
     order_version: _builtins.int
     """The version that the payer consented to."""
+    store_id: _builtins.str
+    """The store that asked for the payment; must be the order's. Empty where the
+    payer asked from their own terminal.
+    """
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """The amount that the payer consented to; version and amount must both be
@@ -270,10 +275,11 @@ class LockOrderRequest(_message.Message):
         order_version: _builtins.int = ...,
         amount: _money_pb2.Money | None = ...,
         lease: _duration_pb2.Duration | None = ...,
+        store_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "lease", b"lease", "order_id", b"order_id", "order_version", b"order_version", "payer_id", b"payer_id", "payment_id", b"payment_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "lease", b"lease", "order_id", b"order_id", "order_version", b"order_version", "payer_id", b"payer_id", "payment_id", b"payment_id", "store_id", b"store_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

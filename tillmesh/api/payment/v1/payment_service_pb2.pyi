@@ -90,7 +90,9 @@ class Payment(_message.Message):
     payer_id: _builtins.str
     """Who pays."""
     store_id: _builtins.str
-    """Who is paid, as the order said when it was locked; empty before."""
+    """Who is paid: the store whose till asked for it, else what the order said
+    when it was locked, and empty before.
+    """
     state: Global___Payment.State.ValueType
     """Where the attempt stands."""
     reason: _builtins.str

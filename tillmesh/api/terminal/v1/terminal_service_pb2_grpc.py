@@ -133,7 +133,8 @@ class TerminalServiceServicer:
     def ResumeCheckout(self, request, context):
         """Takes up a pending transaction of this store that was raised elsewhere:
         another till, the web shop.
-        Errors: NOT_FOUND (ORDER_NOT_FOUND, also for another store's order).
+        Errors: NOT_FOUND (ORDER_NOT_FOUND) or PERMISSION_DENIED (STORE_DENIED),
+        both also for another store's order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,7 +48,8 @@ class TerminalServiceStub:
     ResumeCheckout: _grpc.UnaryUnaryMultiCallable[_terminal_service_pb2.ResumeCheckoutRequest, _checkout_pb2.Checkout]
     """Takes up a pending transaction of this store that was raised elsewhere:
     another till, the web shop.
-    Errors: NOT_FOUND (ORDER_NOT_FOUND, also for another store's order).
+    Errors: NOT_FOUND (ORDER_NOT_FOUND) or PERMISSION_DENIED (STORE_DENIED),
+    both also for another store's order.
     """
     GetCheckout: _grpc.UnaryUnaryMultiCallable[_terminal_service_pb2.GetCheckoutRequest, _checkout_pb2.Checkout]
     """Reads one checkout, with the verdict as it is now.
@@ -127,7 +128,8 @@ class TerminalServiceAsyncStub(TerminalServiceStub):
     ResumeCheckout: _aio.UnaryUnaryMultiCallable[_terminal_service_pb2.ResumeCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
     """Takes up a pending transaction of this store that was raised elsewhere:
     another till, the web shop.
-    Errors: NOT_FOUND (ORDER_NOT_FOUND, also for another store's order).
+    Errors: NOT_FOUND (ORDER_NOT_FOUND) or PERMISSION_DENIED (STORE_DENIED),
+    both also for another store's order.
     """
     GetCheckout: _aio.UnaryUnaryMultiCallable[_terminal_service_pb2.GetCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
     """Reads one checkout, with the verdict as it is now.
@@ -215,7 +217,8 @@ class TerminalServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_checkout_pb2.Checkout, _abc.Awaitable[_checkout_pb2.Checkout]]:
         """Takes up a pending transaction of this store that was raised elsewhere:
         another till, the web shop.
-        Errors: NOT_FOUND (ORDER_NOT_FOUND, also for another store's order).
+        Errors: NOT_FOUND (ORDER_NOT_FOUND) or PERMISSION_DENIED (STORE_DENIED),
+        both also for another store's order.
         """
 
     @_abc_1.abstractmethod

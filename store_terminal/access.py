@@ -1,0 +1,37 @@
+"""Who may call what: one table, everybody else is refused; devices only of the terminal's own store."""
+
+from tillmesh.runtime.callers import Role
+from tillmesh.runtime.handlers import Access
+
+_DEVICE = frozenset({Role.DEVICE})
+_READERS = frozenset({Role.DEVICE, Role.PLATFORM})
+
+ACCESS: dict[str, Access] = {
+    "tillmesh.api.terminal.v1.TerminalService": {
+        "CreateCheckout": _DEVICE,
+        "ResumeCheckout": _DEVICE,
+        "GetCheckout": _READERS,
+        "ListCheckouts": _READERS,
+        "ListPendingTransactions": _DEVICE,
+        "AddLines": _DEVICE,
+        "UpdateLine": _DEVICE,
+        "RemoveLine": _DEVICE,
+        "SubmitCheckout": _DEVICE,
+        "PayCheckout": _DEVICE,
+        "CancelCheckoutPayment": _DEVICE,
+        "CancelCheckout": _DEVICE,
+        "GetReceipt": _READERS,
+        "ListCheckoutEvents": _READERS,
+    },
+    "tillmesh.api.terminal.v1.TillRefundService": {
+        "RefundCheckout": _DEVICE,
+        "ReturnGoods": _DEVICE,
+        "GetTillRefund": _READERS,
+        "ListTillRefunds": _READERS,
+    },
+    "tillmesh.api.terminal.v1.CatalogueService": {
+        "ImportCatalogueItems": _DEVICE,
+        "GetCatalogueItem": _READERS,
+        "ListCatalogueItems": _READERS,
+    },
+}

@@ -1,0 +1,148 @@
+"""What is wrong with certificates or settings is said in one line; `tillmesh cert` makes what servers use."""
+
+import os
+import stat
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from tests.processes import running
+from tests.trust.certified import ALL, flags, forge, refusal
+from tillmesh.api.order.v1 import order_service_pb2 as orders_api
+from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
+from tillmesh.cli.authority import Authority
+from tillmesh.runtime.callers import Role
+from tillmesh.runtime.tls import TlsFiles
+
+
+def complaint(status: int, module: str, *arguments: object) -> str:
+    """The one line that a server says that does not start."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TILLMESH_")}
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (status, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"{module}: ")
+    return line
+
+
+@pytest.fixture(scope="module")
+def issued(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    authority = Authority(tmp_path_factory.mktemp("issued"))
+    authority.create()
+    authority.issue(Role.ORDERS, ALL)
+    return authority
+
+
+@pytest.mark.parametrize(
+    ("module", "damage"),
+    [
+        ("order_service", "mismatch"),
+        ("order_service", "no folder"),
+        ("order_service", "no key"),
+        ("order_service", "not PEM"),
+        ("thirdparty_server", "mismatch"),
+    ],
+)
+def test_certificates_of_no_use_end_a_start_in_one_line(
+    issued: Authority, tmp_path: Path, module: str, damage: str
+) -> None:
+    folder = tmp_path / "certificates"
+    if damage != "no folder":
+        good = issued.folder_of(Role.ORDERS, ALL)
+        forge(issued, folder, "spiffe://tillmesh/orders/all")
+        if damage == "mismatch":
+            (folder / "key.pem").write_bytes((good / "key.pem").read_bytes())
+        elif damage == "no key":
+            (folder / "key.pem").unlink()
+        else:
+            (folder / "ca.pem").write_text("hello")
+    database = f"sqlite:///{tmp_path}/{module}.db"
+    line = complaint(1, module, "--tls-dir", folder, "--database-url", database, "--listen", "127.0.0.1:0")
+    assert str(folder) in line
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "said"),
+    [
+        ("order_service", ["--listen", "0.0.0.0:0"], "0.0.0.0:0"),
+        ("order_service", ["--listen", "[::]:0"], "[::]:0"),
+        ("thirdparty_server", ["--orders", "10.1.2.3:7001"], "10.1.2.3:7001"),
+        ("store_terminal", ["--store-id", "store-1", "--payments", "pay.example.com:7002"], "pay.example.com:7002"),
+    ],
+)
+def test_nothing_leaves_this_machine_without_tls(tmp_path: Path, module: str, arguments: list[str], said: str) -> None:
+    line = complaint(2, module, "--database-url", f"sqlite:///{tmp_path}/x.db", *arguments)
+    assert said in line
+    assert "--tls-dir" in line
+
+
+# tillmesh cert
+
+
+def cert(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    program = "from tillmesh.cli import main; main()"
+    command = [sys.executable, "-c", program, "cert", arguments[0], "--dir", str(folder), *arguments[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_the_command_line_makes_certificates_that_servers_and_clients_use(tmp_path: Path) -> None:
+    folder = tmp_path / "ca"
+    assert cert(folder, "init").returncode == 0
+    ca = (folder / "ca.pem").read_bytes()
+    assert cert(folder, "init").returncode == 0
+    assert (folder / "ca.pem").read_bytes() == ca
+    for words in (["orders", "central"], ["till", "store-7", "till-1", "--days", "7"]):
+        done = cert(folder, "issue", *words)
+        assert done.returncode == 0, done.stderr
+    authority = Authority(folder)
+    till, server = authority.folder_of(Role.TILL, "store-7", "till-1"), authority.folder_of(Role.ORDERS, "central")
+    ends = x509.load_pem_x509_certificate((till / "cert.pem").read_bytes()).not_valid_after_utc
+    assert timedelta(days=6) < ends - datetime.now(UTC) < timedelta(days=8)
+    uri = "spiffe://tillmesh/till/store-7/till-1"
+    request = orders_api.ListOrdersRequest(store_id="store-7")
+    with (
+        running("order_service", tmp_path, *flags(authority, Role.ORDERS, "central")) as orders,
+        TlsFiles(till, "tillmesh").open_blocking_channel(orders.address, Role.ORDERS) as channel,
+    ):
+        OrderServiceStub(channel).ListOrders(request, timeout=20)
+        authority.denied.write_text("spiffe://tillmesh/till/store-7/till-2")  # by hand, without a line end
+        assert cert(folder, "deny", uri).returncode == 0
+        assert "revoked" in refusal(OrderServiceStub(channel).ListOrders, request).text
+    assert authority.denied.read_text().splitlines() == ["spiffe://tillmesh/till/store-7/till-2", uri]
+    secrets = {path for path in folder.rglob("*") if path.name.endswith((".key", "key.pem"))}
+    assert secrets == {folder / "ca.key", till / "key.pem", server / "key.pem"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in secrets} == {0o600}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["issue", "till", "store-7"], "till/STORE/NAME"),
+        (["issue", "orders", "store-7", "central"], "orders/NAME"),
+        (["issue", "till", "store 7", "till-1"], "store 7"),
+        (["issue", "device", "store-7", "x/y"], "x/y"),
+        (["issue", "king", "all"], "king"),
+        (["deny", "till/store-7/till-1"], "till/store-7/till-1"),
+        (["deny", "spiffe://elsewhere/till/store-7/till-1"], "spiffe://tillmesh/"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_told_plainly(issued: Authority, arguments: list[str], said: str) -> None:
+    before = sorted(issued.folder.rglob("*"))
+    done = cert(issued.folder, *arguments)
+    assert done.returncode in (1, 2)
+    assert said in done.stderr
+    assert sorted(issued.folder.rglob("*")) == before
+
+
+def test_without_a_ca_one_is_told_how_to_make_it(tmp_path: Path) -> None:
+    done = cert(tmp_path / "nothing", "issue", "orders", "central")
+    assert (done.returncode, "tillmesh cert init" in done.stderr) == (1, True)
+    done = cert(tmp_path / "nothing", "deny", "spiffe://tillmesh/orders/central")
+    assert (done.returncode, "--dir" in done.stderr) == (1, True)

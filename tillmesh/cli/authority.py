@@ -1,0 +1,137 @@
+"""A private certificate authority, enough for one machine or a pilot.
+
+Each certificate has exactly one URI, which says who its owner is, and lives shortly. A server's
+also has the DNS name ROLE.MESH, by which it is recognised wherever it listens.
+"""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from tillmesh.cli.failures import CliError
+from tillmesh.runtime.callers import MESH, Role, parse_uri
+
+CA_LIFETIME = timedelta(days=3650)
+LIFETIME = timedelta(days=1)
+CLOCK_SKEW = timedelta(minutes=5)
+SERVING = (Role.ORDERS, Role.PAYMENTS, Role.TILL)
+
+
+class Authority:
+    """The CA in a folder: `ca.pem`, `ca.key`, a folder for each certificate, and `denied`."""
+
+    def __init__(self, folder: Path, mesh: str = MESH) -> None:
+        self.folder = folder
+        self.mesh = mesh
+        self.denied = folder / "denied"
+
+    def create(self) -> None:
+        """Makes key and certificate of the CA, unless they are there."""
+        if (self.folder / "ca.key").exists():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{self.mesh} private CA")])
+        usage = x509.KeyUsage(
+            digital_signature=False,
+            key_cert_sign=True,
+            crl_sign=True,
+            content_commitment=False,
+            key_encipherment=False,
+            data_encipherment=False,
+            key_agreement=False,
+            encipher_only=False,
+            decipher_only=False,
+        )
+        certificate = (
+            _builder(name, name, key.public_key(), CA_LIFETIME)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(usage, critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        # The key last: it says that the CA is complete.
+        _write(self.folder / "ca.pem", certificate.public_bytes(serialization.Encoding.PEM))
+        _write(self.folder / "ca.key", _key_pem(key), secret=True)
+
+    def issue(self, role: Role, *names: str, lifetime: timedelta = LIFETIME) -> Path:
+        """Makes a certificate for spiffe://MESH/ROLE/NAMES and returns its folder; replaces an older one."""
+        uri = f"spiffe://{self.mesh}/{role}/{'/'.join(names)}"
+        try:
+            parse_uri(uri, self.mesh)
+        except ValueError as error:
+            raise CliError(str(error)) from None
+        issuer_key, issuer = self._load()
+        key = ec.generate_private_key(ec.SECP256R1())
+        others: list[x509.GeneralName] = [x509.DNSName(f"{role}.{self.mesh}")] if role in SERVING else []
+        usages = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if role in SERVING else [])]
+        certificate = (
+            _builder(x509.Name([]), issuer.subject, key.public_key(), lifetime)
+            .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri), *others]), critical=True)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+            .sign(issuer_key, hashes.SHA256())
+        )
+        folder = self.folder_of(role, *names)
+        folder.mkdir(exist_ok=True, mode=0o700)
+        # The key last: who reads between finds an old pair or notices the new one at the next look.
+        _write(folder / "ca.pem", issuer.public_bytes(serialization.Encoding.PEM))
+        _write(folder / "cert.pem", certificate.public_bytes(serialization.Encoding.PEM))
+        _write(folder / "key.pem", _key_pem(key), secret=True)
+        return folder
+
+    def folder_of(self, role: Role, *names: str) -> Path:
+        """Where a certificate is kept."""
+        return self.folder / f"{role}-{'+'.join(names)}"  # no name has a plus, so no two share a folder
+
+    def deny(self, uri: str) -> None:
+        """Revokes whatever certificate has that URI: servers refuse it from its next call on."""
+        try:
+            parse_uri(uri, self.mesh)
+        except ValueError as error:
+            raise CliError(str(error)) from None
+        known = self.denied.read_text().splitlines() if self.denied.exists() else []
+        _write(self.denied, "".join(f"{line}\n" for line in (*known, uri)).encode())
+
+    def _load(self) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+        try:
+            key = serialization.load_pem_private_key((self.folder / "ca.key").read_bytes(), password=None)
+            certificate = x509.load_pem_x509_certificate((self.folder / "ca.pem").read_bytes())
+        except (OSError, ValueError) as error:
+            raise CliError(f"There is no usable CA in {self.folder}: {error}. Make one: tillmesh cert init") from None
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return key, certificate
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, lifetime: timedelta
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_SKEW)
+        .not_valid_after(now + lifetime)
+    )
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _write(path: Path, content: bytes, *, secret: bool = False) -> None:
+    """Replaces a file at once, so that nobody ever reads half of it."""
+    fresh = path.with_name(f".{path.name}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if secret else 0o644)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    fresh.replace(path)

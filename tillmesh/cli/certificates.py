@@ -1,0 +1,56 @@
+"""`tillmesh cert`: certificates of a private CA, enough for one machine or a pilot."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tillmesh.cli.authority import Authority
+from tillmesh.cli.display import out
+from tillmesh.cli.failures import CliError
+from tillmesh.runtime.callers import MESH, Role
+
+cert = typer.Typer(
+    help="Certificates of a private CA. In production any CA that writes URI names does: see docs/security.md.",
+    no_args_is_help=True,
+)
+Folder = Annotated[Path, typer.Option("--dir", help="Folder of the CA.")]
+Mesh = Annotated[str, typer.Option("--mesh", help="Name of the mesh.")]
+DEFAULT_FOLDER = Path(".tillmesh/tls")
+
+
+@cert.command(epilog="**Example**\n\ntillmesh cert init --dir /etc/tillmesh/tls")
+def init(folder: Folder = DEFAULT_FOLDER, mesh: Mesh = MESH) -> None:
+    """Make key and certificate of the CA, unless they are there."""
+    Authority(folder, mesh).create()
+    out.print(f"The CA is {folder / 'ca.pem'}; keep {folder / 'ca.key'} to yourself.", soft_wrap=True)
+
+
+@cert.command(
+    epilog="**Examples**\n\ntillmesh cert issue orders central\n\ntillmesh cert issue till store-7 till-1 --days 7"
+)
+def issue(
+    role: Annotated[Role, typer.Argument(help="What the certificate is for.")],
+    names: Annotated[list[str], typer.Argument(help="NAME; for till and device STORE NAME.")],
+    days: Annotated[float, typer.Option(min=0.01, help="How long it is good for.")] = 1,
+    folder: Folder = DEFAULT_FOLDER,
+    mesh: Mesh = MESH,
+) -> None:
+    """Make a certificate: a folder with ca.pem, cert.pem and key.pem for --tls-dir."""
+    made = Authority(folder, mesh).issue(role, *names, lifetime=timedelta(days=days))
+    out.print(f"spiffe://{mesh}/{role}/{'/'.join(names)} is in {made}", soft_wrap=True)
+
+
+@cert.command(epilog="**Example**\n\ntillmesh cert deny spiffe://tillmesh/till/store-7/till-1")
+def deny(
+    uri: Annotated[str, typer.Argument(help="The URI of the certificate.")],
+    folder: Folder = DEFAULT_FOLDER,
+    mesh: Mesh = MESH,
+) -> None:
+    """Revoke whoever has that URI: servers with --denied FOLDER/denied refuse its next call."""
+    if not folder.is_dir():
+        raise CliError(f"There is no folder {folder}; name that of the CA with --dir.")
+    authority = Authority(folder, mesh)
+    authority.deny(uri)
+    out.print(f"{uri} is in {authority.denied}.", soft_wrap=True)

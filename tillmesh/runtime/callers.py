@@ -1,0 +1,136 @@
+"""Who calls: a role and a name out of the one URI of the caller's certificate, and nothing else."""
+
+import re
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from tillmesh.runtime.errors import CommonReason
+
+
+class Role(StrEnum):
+    """What a certificate may be for: spiffe://MESH/ROLE/NAME, of a store's also /STORE/NAME."""
+
+    ORDERS = "orders"
+    PAYMENTS = "payments"
+    TILL = "till"
+    """A store terminal, which speaks for its store."""
+    DEVICE = "device"
+    """Hardware and software of a store that uses the store's terminal."""
+    PLATFORM = "platform"
+    """The online platform and its internal services."""
+
+
+MESH = "tillmesh"
+"""The name of a mesh that nobody named."""
+
+STORE_ROLES = (Role.TILL, Role.DEVICE)
+_SEGMENT = r"[A-Za-z0-9._-]{1,64}"
+_URI = re.compile(rf"spiffe://({_SEGMENT})/([a-z]+)/({_SEGMENT})(?:/({_SEGMENT}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The other end of a connection."""
+
+    uri: str
+    role: Role
+    store_id: str | None
+    """The one store that it may act for; None for those who act for all."""
+
+
+caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
+"""Who is being served; None in a server without certificates, where nobody is anybody."""
+
+
+def parse_uri(uri: str, mesh: str) -> Caller:
+    """The caller that a URI names; ValueError says why it names none."""
+    match = _URI.fullmatch(uri)
+    if match is None or match.group(1) != mesh or match.group(2) not in list(Role):
+        roles = ", ".join(Role)
+        raise ValueError(f"{uri[:200]!r} is not spiffe://{mesh}/ROLE/NAME with a ROLE of {roles}")
+    role, has_store = Role(match.group(2)), match.group(4) is not None
+    if has_store != (role in STORE_ROLES):
+        form = "STORE/NAME" if role in STORE_ROLES else "NAME"
+        raise ValueError(f"{uri[:200]!r} must end in {role}/{form}")
+    return Caller(uri, role, match.group(3) if has_store else None)
+
+
+class DenyList:
+    """URIs whose certificates count no more: a file of one a line, read again when it changes."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._stamp: tuple[int, int] | None = None
+        self._uris: frozenset[str] = frozenset()
+
+    def __contains__(self, uri: str) -> bool:
+        self._refresh()
+        return uri in self._uris
+
+    def _refresh(self) -> None:
+        if self._path is None:
+            return
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            self._stamp, self._uris = None, frozenset()
+            return
+        stamp = (found.st_mtime_ns, found.st_size)
+        if stamp != self._stamp:
+            lines = self._path.read_text().splitlines()
+            self._stamp, self._uris = stamp, frozenset(line.strip() for line in lines if line.strip())
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Decides who gets in, before anything of the request is looked at."""
+
+    mesh: str
+    denied: DenyList
+    store_id: str | None = None
+    """The store that this server belongs to, if it belongs to one."""
+
+    def admit(self, auth_context: Mapping[str, Iterable[bytes]], method: str, allowed: frozenset[Role]) -> Caller:
+        """The caller, if it may call the method; raises UNAUTHENTICATED or PERMISSION_DENIED."""
+        uris = [uri.decode(errors="replace") for uri in auth_context.get("peer_uri", ())]
+        if len(uris) != 1:
+            raise CommonReason.UNAUTHENTICATED(why=f"its certificate has {len(uris)} URIs instead of one")
+        try:
+            found = parse_uri(uris[0], self.mesh)
+        except ValueError as error:
+            raise CommonReason.UNAUTHENTICATED(why=str(error)) from None
+        if found.uri in self.denied:
+            raise CommonReason.UNAUTHENTICATED(why=f"{found.uri} is revoked")
+        if found.role not in allowed:
+            raise CommonReason.ROLE_DENIED(role=found.role, method=method)
+        if self.store_id and found.store_id not in (None, self.store_id):
+            raise CommonReason.STORE_DENIED(store_id=found.store_id)
+        return found
+
+
+def require_store(store_id: str | None) -> None:
+    """Raises STORE_DENIED if the caller acts for another store than that of the record.
+
+    None is the store of a record that does not exist: it is refused alike, so that nobody learns
+    from a refusal what other stores have (AIP-211).
+    """
+    own = acting_store()
+    if own not in (None, store_id):
+        raise CommonReason.STORE_DENIED(store_id=own)
+
+
+def acting_store() -> str | None:
+    """The one store that the caller acts for; None for those who act for all."""
+    acting = caller.get()
+    return acting.store_id if acting else None
+
+
+def principal() -> str:
+    """Whom a request id belongs to: a store keeps its own when a terminal of it is replaced."""
+    acting = caller.get()
+    if acting is None:
+        return ""
+    return f"{acting.role}/{acting.store_id}" if acting.store_id else acting.uri

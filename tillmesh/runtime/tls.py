@@ -1,0 +1,132 @@
+"""Mutual TLS from three files that are read again when they change, without a restart.
+
+A directory holds `ca.pem` (who is trusted), `cert.pem` and `key.pem` (who one is). A server is
+recognised by the DNS name ROLE.MESH in its certificate, wherever it listens; a caller by its URI.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import structlog
+from grpc import aio
+
+from tillmesh.runtime.callers import Role
+
+Option = tuple[str, str | int]
+CLOSE_GRACE_S = 30.0
+NAMES = ("ca.pem", "cert.pem", "key.pem")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """One's own certificate and those whom one trusts."""
+
+    folder: Path
+    mesh: str
+
+    def read(self) -> tuple[bytes, bytes, bytes]:
+        """Trusted certificates, own certificate, own key; OSError says which of them is of no use."""
+        ca, cert, key = (self.folder / name for name in NAMES)
+        try:
+            trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            trial.load_verify_locations(ca)
+            trial.load_cert_chain(cert, key, password="")  # or OpenSSL would ask the terminal for one
+        except ssl.SSLError as error:
+            raise OSError(f"{self.folder}: ca.pem, or cert.pem with key.pem, is of no use: {error}") from None
+        return ca.read_bytes(), cert.read_bytes(), key.read_bytes()
+
+    def stamp(self) -> tuple[int, ...]:
+        """Changes when the files do."""
+        return tuple((self.folder / name).stat().st_mtime_ns for name in NAMES)
+
+    def server_credentials(self) -> grpc.ServerCredentials:
+        """Credentials of a server that lets nobody in without a certificate of its CA."""
+        served = self.stamp()
+
+        def fetch() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal served
+            try:
+                stamp = self.stamp()
+                if stamp == served:
+                    return None
+                fresh = self._configuration()
+            except OSError as error:  # half written or gone: the old ones go on until they are whole
+                log.error("certificates_not_read", error=str(error))
+                return None
+            served = stamp
+            return fresh
+
+        return grpc.dynamic_ssl_server_credentials(
+            self._configuration(),
+            fetch,  # type: ignore[arg-type]  # None means: as before
+            require_client_authentication=True,
+        )
+
+    def open_blocking_channel(self, address: str, role: Role) -> grpc.Channel:
+        """The same for a client without an event loop."""
+        ca, cert, key = self.read()
+        credentials = grpc.ssl_channel_credentials(root_certificates=ca, private_key=key, certificate_chain=cert)
+        return grpc.secure_channel(address, credentials, options=[self._server_name(role)])
+
+    def open_channel(self, address: str, role: Role, options: Sequence[Option]) -> aio.Channel:
+        """A channel to whoever has a certificate for that role."""
+        ca, cert, key = self.read()
+        credentials = grpc.ssl_channel_credentials(root_certificates=ca, private_key=key, certificate_chain=cert)
+        return aio.secure_channel(address, credentials, options=[*options, self._server_name(role)])
+
+    def _server_name(self, role: Role) -> Option:
+        return "grpc.ssl_target_name_override", f"{role}.{self.mesh}"
+
+    def _configuration(self) -> grpc.ServerCertificateConfiguration:
+        ca, cert, key = self.read()
+        return grpc.ssl_server_certificate_configuration([(key, cert)], root_certificates=ca)
+
+
+class RenewedChannel:
+    """A channel that is opened anew when the certificate files change: gRPC reads them once a channel."""
+
+    def __init__(self, files: TlsFiles, open_channel: Callable[[], aio.Channel]) -> None:
+        self._files = files
+        self._open = open_channel
+        self._stamp = files.stamp()
+        self._channel = open_channel()
+        self._methods: dict[str, Any] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def unary_unary(self, method: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        """A callable that makes calls of `method` on the channel of the moment."""
+
+        def call(request: Any, **details: Any) -> Any:
+            self._renew()
+            made = self._methods.get(method)
+            if made is None:
+                made = self._methods[method] = self._channel.unary_unary(method, *arguments, **options)
+            return made(request, **details)
+
+        return call
+
+    async def close(self) -> None:
+        """Closes the channel."""
+        await self._channel.close()
+
+    def _renew(self) -> None:
+        try:
+            stamp = self._files.stamp()
+            if stamp == self._stamp:
+                return
+            fresh = self._open()
+        except OSError as error:  # half written or gone: the old ones go on until they are whole
+            log.error("certificates_not_read", error=str(error))
+            return
+        old, self._stamp = self._channel, stamp
+        self._channel, self._methods = fresh, {}
+        task = asyncio.get_running_loop().create_task(old.close(CLOSE_GRACE_S))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
