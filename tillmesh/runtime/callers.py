@@ -129,8 +129,8 @@ def acting_store() -> str | None:
 
 
 def principal() -> str:
-    """Whom a request id belongs to: a store keeps its own when a terminal of it is replaced."""
+    """Whom a request id belongs to; to the store, where a terminal with its journal may get a new name."""
     acting = caller.get()
     if acting is None:
         return ""
-    return f"{acting.role}/{acting.store_id}" if acting.store_id else acting.uri
+    return f"{acting.role}/{acting.store_id}" if acting.role is Role.TILL else acting.uri
