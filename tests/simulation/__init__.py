@@ -1,0 +1,1 @@
+"""A deterministic simulator: the shipped services on a virtual clock and a hostile network."""

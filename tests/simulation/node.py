@@ -1,0 +1,179 @@
+"""A server of the mesh: its memory dies in a crash, its database and its disk do not."""
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import grpc
+from grpc import StatusCode
+from sqlalchemy import Connection, MetaData, event
+
+from tests.simulation.network import Aborted, Context, Network, Reply
+from tests.simulation.process import Process, is_dead, nothing_more, running
+from tillmesh.runtime.database import Database
+from tillmesh.runtime.handlers import generic_handler
+from tillmesh.runtime.server import Wiring
+
+Result = TypeVar("Result")
+EPOCH_MS = 1_700_000_000_000
+
+
+class Crashed(Exception):
+    """The process died while it committed; nothing of the transaction is there."""
+
+
+class SimulatedDatabase(Database):
+    """The shipped database class on SQLite in memory, which may crash its node around a commit."""
+
+    def __init__(self, metadata: MetaData) -> None:
+        super().__init__("sqlite://", metadata)
+        self._empty = self.sqlite().serialize()
+        self._changes_before = 0
+        self.around_commit: Callable[[str], bool] = lambda _when: False
+        self.committed: Callable[[], None] = lambda: None
+        event.listen(self._engine, "commit", self._before_commit)
+
+    async def run(self, operation: Callable[[Connection], Result]) -> Result:
+        """As shipped, but for the living only."""
+        if is_dead():
+            await nothing_more()
+        return await super().run(operation)
+
+    def sqlite(self) -> sqlite3.Connection:
+        """The connection beneath SQLAlchemy."""
+        connection: Any = self._connection.connection.driver_connection
+        assert isinstance(connection, sqlite3.Connection)
+        return connection
+
+    def reset(self) -> None:
+        """Empties the database: a new world begins."""
+        self.lose_memory()
+        self._connection.rollback()
+        self.sqlite().deserialize(self._empty)
+
+    def lose_memory(self) -> None:
+        """Forgets what was not committed."""
+        self._waiting.clear()
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        self._changes_before = self.sqlite().total_changes
+        try:
+            super()._flush()
+        except Crashed:
+            self.sqlite().rollback()
+            return
+        if self._writes():
+            self.committed()
+            self.around_commit("after")
+
+    def _before_commit(self, _connection: Connection) -> None:
+        if self._writes() and self.around_commit("before"):
+            raise Crashed
+
+    def _writes(self) -> bool:
+        """False for a transaction that only reads."""
+        return self.sqlite().total_changes != self._changes_before
+
+
+class Node:
+    """One server: restarted on the same database, its clock its own."""
+
+    def __init__(
+        self, name: str, network: Network, database: SimulatedDatabase, assemble: Callable[["Node"], Wiring]
+    ) -> None:
+        self.name = name
+        self.network = network
+        self.database = database
+        self.clock_offset_ms = 0
+        self.crash_share = 0.0
+        self.down_s = (0.1, 20.0)
+        self._assemble = assemble
+        self._process = Process()
+        self._rng = random.Random(network.rng.getrandbits(64))
+        self.decide: Callable[[str], bool] = lambda _when: self._rng.random() < self.crash_share
+        """Whether to crash "before" or "after" the commit that is being made."""
+        database.around_commit = self._around_commit
+
+    @property
+    def up(self) -> bool:
+        """True while the process runs."""
+        return self.network.endpoint(self.name).handle is not None
+
+    def now_ms(self) -> int:
+        """The node's own clock."""
+        return EPOCH_MS + int(asyncio.get_running_loop().time() * 1000) + self.clock_offset_ms
+
+    def start(self) -> None:
+        """Starts the process from its database."""
+        if self.up:
+            return
+        process = self._process = Process()
+        token = running.set(process)
+        wiring = self._assemble(self)
+        for run in wiring.loops:
+            asyncio.get_running_loop().create_task(run())
+        running.reset(token)
+        handlers = [
+            generic_handler(service, servicer, wiring.domain, wiring.access[service], wiring.gate)
+            for service, servicer in wiring.servicers.items()
+        ]
+
+        async def handle(method: str, payload: bytes, metadata: Any, deadline_s: float) -> Reply:
+            return await self._handle(process, handlers, method, payload, metadata, deadline_s)
+
+        self.network.endpoint(self.name).handle = handle
+        self.network.note(f"--- {self.name} started")
+
+    def crash(self, why: str = "") -> None:
+        """kill -9; starts again later."""
+        self.network.endpoint(self.name).handle = None
+        self.database.lose_memory()
+        self._process.die()
+        self.network.counts["crashes"] += 1
+        self.network.note(f"--- {self.name} crashed {why}")
+        asyncio.get_running_loop().call_later(self._rng.uniform(*self.down_s), self.start)
+
+    async def _handle(
+        self,
+        process: Process,
+        handlers: list[grpc.GenericRpcHandler],
+        method: str,
+        payload: bytes,
+        metadata: Any,
+        deadline_s: float,
+    ) -> Reply:
+        details = _CallDetails(method, metadata)
+        handler: Any = next(found for generic in handlers if (found := generic.service(details)))
+        token = running.set(process)
+        loop = asyncio.get_running_loop()
+        context = Context(metadata, deadline_s)
+        task = loop.create_task(handler.unary_unary(handler.request_deserializer(payload), context))
+        running.reset(token)
+        if self._rng.random() < 0.5:  # a server learns of a caller's end of patience, or not
+            loop.call_at(deadline_s, task.cancel)
+        try:
+            answer = await task
+        except Aborted as aborted:
+            status = aborted.status
+            return Reply(status.code, details=status.details, trailing=tuple(status.trailing_metadata))
+        except asyncio.CancelledError:
+            return Reply(StatusCode.UNAVAILABLE, details="connection lost")
+        if not process.alive:
+            return Reply(StatusCode.UNAVAILABLE, details="connection lost")
+        return Reply(StatusCode.OK, handler.response_serializer(answer), brief=self.network.brief(answer))
+
+    def _around_commit(self, when: str) -> bool:
+        if not self.up or not self.decide(when):
+            return False
+        self.crash(f"{when} a commit")
+        return True
+
+
+class _CallDetails:
+    def __init__(self, method: str, metadata: Any) -> None:
+        self.method = method
+        self.invocation_metadata = metadata
