@@ -8,8 +8,8 @@ from pydantic import Field
 from order_service.access import ACCESS
 from order_service.errors import DOMAIN
 from order_service.servicer import OrderServicer
-from order_service.store import METADATA
 from order_service.sweeper import Sweeper
+from order_service.tables import METADATA
 from tillmesh.runtime.clock import Clock, SystemClock
 from tillmesh.runtime.database import Database
 from tillmesh.runtime.ids import SYSTEM_RNG

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from order_service import operations, store
 from order_service.lifecycle import OrderState, PaymentState
 from order_service.model import LINES_MAX, Consent, HistoryEntry, LineItem, Order, OrderPayment, total_minor
+from order_service.tables import REQUESTS
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as api
 from tillmesh.api.type.v1 import line_item_pb2
@@ -181,10 +182,10 @@ class OrderServicer:
 
     async def _once(self, request: Request, operation: Callable[[Connection], Order]) -> order_pb2.Order:
         """Runs an operation once for its request id."""
-        return await store.REQUESTS.run(
+        return await REQUESTS.run(
             self._database,
             request,
-            lambda connection: store.REQUESTS.once(
+            lambda connection: REQUESTS.once(
                 connection, request, order_pb2.Order, lambda: self._order(operation(connection))
             ),
         )

@@ -18,7 +18,7 @@ from sqlalchemy import (
 
 from store_terminal.lifecycle import CheckoutState
 from store_terminal.model import EntryState, Kind
-from tillmesh.runtime.database import one_of
+from tillmesh.runtime.database import append_only, one_of
 from tillmesh.runtime.requests import RequestLog
 
 METADATA = MetaData()
@@ -72,6 +72,8 @@ checkout_history = Table(
     Column("trace_id", String, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
 )
+
+append_only(checkout_history)
 
 journal = Table(
     "journal",

@@ -1,7 +1,6 @@
 """The tables, and what the database itself refuses whatever the code does."""
 
 from sqlalchemy import (
-    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -15,26 +14,15 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
-    event,
 )
 
 from thirdparty_server.lifecycle import FINAL, PaymentState
 from thirdparty_server.model import AccountKind, Phase, Purpose
-from tillmesh.runtime.database import one_of
+from tillmesh.runtime.database import append_only, one_of
 from tillmesh.runtime.requests import RequestLog
 
 METADATA = MetaData()
 REQUESTS = RequestLog(METADATA)
-
-
-def _append_only(table: Table) -> None:
-    """Lets the database refuse every UPDATE and DELETE of a table."""
-    for verb in ("UPDATE", "DELETE"):
-        trigger = DDL(  # type: ignore[no-untyped-call]
-            f"CREATE TRIGGER {table.name}_no_{verb.lower()} BEFORE {verb} ON {table.name} "
-            f"BEGIN SELECT RAISE(ABORT, '{table.name} is append-only'); END"
-        )
-        event.listen(table, "after_create", trigger.execute_if(dialect="sqlite"))
 
 
 accounts = Table(
@@ -91,7 +79,7 @@ transfers = Table(
 )
 Index("transfers_of_debit", transfers.c.debit_account_id, transfers.c.transfer_id)
 Index("transfers_of_credit", transfers.c.credit_account_id, transfers.c.transfer_id)
-_append_only(transfers)
+append_only(transfers)
 
 identities = Table(
     "identities",
@@ -155,7 +143,7 @@ payment_history = Table(
     Column("trace_id", String, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
 )
-_append_only(payment_history)
+append_only(payment_history)
 
 refunds = Table(
     "refunds",
@@ -169,7 +157,7 @@ refunds = Table(
     Column("note", String, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
 )
-_append_only(refunds)
+append_only(refunds)
 Index("refunds_newest", refunds.c.created_at_ms, refunds.c.refund_id)
 Index("refunds_of_payment", refunds.c.payment_id, refunds.c.created_at_ms, refunds.c.refund_id)
 Index("refunds_of_payer", refunds.c.payer_id, refunds.c.created_at_ms, refunds.c.refund_id)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from order_service.store import METADATA
+from order_service.tables import METADATA
 from tests.chaos.books import broken_in
 from tillmesh.cli.mesh import Role
 from tillmesh.runtime.database import Database

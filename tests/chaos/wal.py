@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import MetaData
 
-from order_service.store import METADATA as ORDERS
+from order_service.tables import METADATA as ORDERS
 from store_terminal.tables import METADATA as TERMINAL
 from tests.chaos.books import broken_in
 from tests.processes import start_server

@@ -8,8 +8,8 @@ from typing import Any
 from google.protobuf import duration_pb2
 
 from order_service.servicer import OrderServicer
-from order_service.store import METADATA
 from order_service.sweeper import Sweeper
+from order_service.tables import METADATA
 from tests.clocks import ManualClock
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as api

@@ -7,12 +7,14 @@ import pytest
 from sqlalchemy import Column, Connection, Engine, LargeBinary, MetaData, String, Table, event, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from tillmesh.runtime.database import Database, require_one_row
+from tillmesh.runtime.database import Database, append_only, require_one_row
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.telemetry import trace_id
 
 METADATA = MetaData()
 NOTES = Table("notes", METADATA, Column("name", String, primary_key=True), Column("body", LargeBinary))
+DIARY = Table("diary", METADATA, Column("day", String, primary_key=True))
+append_only(DIARY)
 Operation = Callable[[Connection], None]
 
 
@@ -184,3 +186,13 @@ async def test_a_full_disk_refuses_and_acknowledges_nothing_and_goes_on_once_the
     assert names_on_disk(path) == [*acknowledged, "later"]
     count = await database.run(lambda connection: len(connection.execute(select(NOTES.c.name)).all()))
     assert count == len(acknowledged) + 1
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE diary SET day = 'x'", "DELETE FROM diary", "INSERT OR REPLACE INTO diary VALUES ('monday')"]
+)
+async def test_an_append_only_table_is_never_rewritten(database: Database, statement: str) -> None:
+    await database.run(lambda connection: connection.execute(insert(DIARY), {"day": "monday"}).close())
+    with pytest.raises(IntegrityError, match="diary is append-only"):
+        await database.run(lambda connection: connection.exec_driver_sql(statement).close())
+    assert await database.run(lambda connection: connection.execute(select(DIARY)).scalars().all()) == ["monday"]

@@ -18,6 +18,7 @@ from order_service.errors import LEASE_EXPIRED, PAYMENT_CANCELED
 from order_service.lifecycle import OrderEvent, OrderState
 from order_service.lifecycle import PaymentState as Attempt
 from order_service.model import Order, OrderPayment
+from order_service.tables import order_payments
 from store_terminal import messages as terminal_messages
 from store_terminal import model as terminal_model
 from tests.simulation.process import is_dead
@@ -69,7 +70,7 @@ def _no_fencing() -> list[Patch]:
 
 
 def _forget(connection: Any, payment_id: str) -> None:
-    table = order_store.order_payments
+    table = order_payments
     connection.execute(table.delete().where(table.c.payment_id == payment_id))
 
 
@@ -215,7 +216,7 @@ def _reads_waits_writes() -> list[Patch]:
 
         def write(connection: Any) -> Order:
             order = order_operations.get_order(connection, request.order_id)
-            table = order_store.order_payments
+            table = order_payments
             paid = table.update().where(table.c.payment_id == request.payment_id).values(state=Attempt.PAID)
             connection.execute(paid)
             moved = replace(order, state=OrderState.PAID, payment_id=request.payment_id, epoch=request.epoch)
@@ -297,7 +298,7 @@ def _cancel_beats_paid() -> list[Patch]:
         order = order_store.find_order(connection, order_id)
         if payment is None or order is None or payment.state is not Attempt.PAID:
             return real(connection, payment_id=payment_id, order_id=order_id, now_ms=now_ms)
-        table = order_store.order_payments
+        table = order_payments
         released = {"state": Attempt.RELEASED, "reason": PAYMENT_CANCELED}
         connection.execute(table.update().where(table.c.payment_id == payment_id).values(released))
         opened = replace(order, state=OrderState.OPEN, payment_id="", event_count=order.event_count + 1)

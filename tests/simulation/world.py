@@ -13,8 +13,8 @@ from unittest.mock import patch
 import structlog
 
 from order_service import server as order_server
-from order_service import store as order_store
 from order_service import sweeper
+from order_service import tables as order_tables
 from store_terminal import server as terminal_server
 from store_terminal import tables as terminal_tables
 from tests.simulation import invariants
@@ -47,7 +47,7 @@ class Parts:
 
     def __init__(self) -> None:
         self.databases = {
-            ORDERS: SimulatedDatabase(order_store.METADATA),
+            ORDERS: SimulatedDatabase(order_tables.METADATA),
             PAYMENTS: SimulatedDatabase(payment_tables.METADATA),
             TERMINAL: SimulatedDatabase(terminal_tables.METADATA),
         }

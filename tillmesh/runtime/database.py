@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy
 import structlog
-from sqlalchemy import CheckConstraint, Connection, CursorResult, Engine, MetaData, event
+from sqlalchemy import DDL, CheckConstraint, Connection, CursorResult, Engine, MetaData, Table, event
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError
 from sqlalchemy.pool import StaticPool
 
@@ -103,6 +103,16 @@ def one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
     """A CHECK that allows the values of an enum only."""
     allowed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({allowed})", name=f"{column}_is_known")
+
+
+def append_only(table: Table) -> None:
+    """Lets the database refuse every UPDATE and DELETE of a table."""
+    for verb in ("UPDATE", "DELETE"):
+        trigger = DDL(  # type: ignore[no-untyped-call]
+            f"CREATE TRIGGER {table.name}_no_{verb.lower()} BEFORE {verb} ON {table.name} "
+            f"BEGIN SELECT RAISE(ABORT, '{table.name} is append-only'); END"
+        )
+        event.listen(table, "after_create", trigger.execute_if(dialect="sqlite"))
 
 
 def require_one_row(result: CursorResult[Any]) -> None:

@@ -1,0 +1,82 @@
+"""The tables, and what the database itself refuses whatever the code does."""
+
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, MetaData, String, Table, Text
+
+from order_service.lifecycle import OrderState, PaymentState
+from tillmesh.runtime.database import append_only, one_of
+from tillmesh.runtime.requests import RequestLog
+
+METADATA = MetaData()
+REQUESTS = RequestLog(METADATA)
+
+orders = Table(
+    "orders",
+    METADATA,
+    Column("order_id", String, primary_key=True),
+    Column("store_id", String, nullable=False),
+    Column("payer_id", String, nullable=False),
+    Column("lines", Text, nullable=False),
+    Column("currency", String, nullable=False),
+    Column("amount_minor", BigInteger, CheckConstraint("amount_minor >= 0"), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("state", String, one_of("state", OrderState), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("payment_id", String, nullable=False),
+    Column("lease_ms", BigInteger, nullable=False),
+    Column("lease_expires_at_ms", BigInteger, nullable=False),
+    Column("event_count", BigInteger, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("updated_at_ms", BigInteger, nullable=False),
+    CheckConstraint("(payment_id <> '') = (state IN ('LOCKED', 'PAID'))", name="holder_iff_locked_or_paid"),
+)
+Index("orders_newest", orders.c.created_at_ms, orders.c.order_id)
+Index("orders_of_payer", orders.c.payer_id, orders.c.created_at_ms, orders.c.order_id)
+Index("orders_of_store", orders.c.store_id, orders.c.created_at_ms, orders.c.order_id)
+Index(
+    "orders_locked",
+    orders.c.lease_expires_at_ms,
+    sqlite_where=orders.c.state == OrderState.LOCKED,
+    postgresql_where=orders.c.state == OrderState.LOCKED,
+)
+
+# No foreign key to orders: an attempt to pay an unknown order is remembered as well.
+order_payments = Table(
+    "order_payments",
+    METADATA,
+    Column("payment_id", String, primary_key=True),
+    Column("order_id", String, nullable=False),
+    Column("state", String, one_of("state", PaymentState), nullable=False),
+    Column("reason", String, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("asking_store_id", String),
+    Column("payer_id", String),
+    Column("order_version", BigInteger),
+    Column("currency", String),
+    Column("amount_minor", BigInteger),
+    Column("store_id", String, nullable=False),
+)
+Index(
+    "one_holder_an_order",
+    order_payments.c.order_id,
+    unique=True,
+    sqlite_where=order_payments.c.state.in_([PaymentState.HELD, PaymentState.PAID]),
+    postgresql_where=order_payments.c.state.in_([PaymentState.HELD, PaymentState.PAID]),
+)
+
+order_history = Table(
+    "order_history",
+    METADATA,
+    Column("order_id", String, primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("event", String, nullable=False),
+    Column("from_state", String),
+    Column("to_state", String, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("currency", String, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("payment_id", String, nullable=False),
+    Column("trace_id", String, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+)
+append_only(order_history)
