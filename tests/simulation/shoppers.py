@@ -144,8 +144,8 @@ class Shopper:
 
     async def pay_at_till(self) -> None:
         """Agrees to what the till shows."""
-        if (checkout := await self.look()) is None:
-            return
+        if (checkout := await self.look()) is None or checkout.amount.minor_units == 0:
+            return  # what comes to nothing is not to be paid
         request = terminal_api.PayCheckoutRequest(
             request_id=self.new_id(),
             checkout_id=self.checkout_id,
@@ -157,7 +157,7 @@ class Shopper:
 
     async def pay_by_phone(self) -> None:
         """Agrees to what the phone shows, once or twice, with one payment id or two."""
-        if (order := await self._pending_order()) is None:
+        if (order := await self._pending_order()) is None or order.amount.minor_units == 0:
             return
         request = payments_api.CreatePaymentRequest(
             request_id=self.new_id(),
