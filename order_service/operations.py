@@ -6,8 +6,6 @@ The rules that are numbered here are explained in docs/protocol.md.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection
-
 from order_service import store
 from order_service.errors import (
     AMOUNT_MISMATCH,
@@ -23,6 +21,7 @@ from order_service.model import Consent, HistoryEntry, LineItem, Order, OrderPay
 from tillmesh.runtime.callers import require_store
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.money import Money
+from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
 
 

@@ -11,7 +11,7 @@ from order_service.servicer import OrderServicer
 from order_service.sweeper import Sweeper
 from order_service.tables import METADATA
 from tillmesh.runtime.clock import Clock, SystemClock
-from tillmesh.runtime.database import Database
+from tillmesh.runtime.database import Database, open_database
 from tillmesh.runtime.ids import SYSTEM_RNG
 from tillmesh.runtime.server import Wiring, run
 from tillmesh.runtime.settings import ServerSettings, load_settings
@@ -40,7 +40,7 @@ def assemble(settings: OrderSettings, database: Database, clock: Clock, rng: ran
 
 async def wire(settings: OrderSettings) -> Wiring:
     """The service as a process runs it."""
-    return assemble(settings, Database(settings.database_url, METADATA), SystemClock(), SYSTEM_RNG)
+    return assemble(settings, open_database(settings.database_url, METADATA), SystemClock(), SYSTEM_RNG)
 
 
 def main() -> None:

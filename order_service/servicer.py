@@ -3,8 +3,6 @@
 import random
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import Connection
-
 from order_service import operations, store
 from order_service.lifecycle import OrderState, PaymentState
 from order_service.model import LINES_MAX, Consent, HistoryEntry, LineItem, Order, OrderPayment, total_minor
@@ -21,6 +19,7 @@ from tillmesh.runtime.ids import new_transaction_number
 from tillmesh.runtime.money import MINOR_UNITS_MAX
 from tillmesh.runtime.paging import Page
 from tillmesh.runtime.requests import Request
+from tillmesh.runtime.statements import Connection
 
 
 class OrderServicer:

@@ -4,13 +4,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, bindparam, insert, select, tuple_, update
+from sqlalchemy import bindparam, insert, select, tuple_, update
 
 from order_service.lifecycle import OrderState, PaymentState
 from order_service.model import Consent, HistoryEntry, LineItem, Order, OrderPayment
 from order_service.tables import order_history, order_payments, orders
 from tillmesh.runtime.database import require_one_row
 from tillmesh.runtime.money import Money
+from tillmesh.runtime.statements import Connection, Row
 
 _FIND_ORDER = select(orders).where(orders.c.order_id == bindparam("key"))
 _INSERT_ORDER = insert(orders)
@@ -42,7 +43,7 @@ _CLAMP = (
 
 def find_order(connection: Connection, order_id: str) -> Order | None:
     """The order of that number."""
-    row = connection.execute(_FIND_ORDER, {"key": order_id}).mappings().one_or_none()
+    row = connection.execute(_FIND_ORDER, {"key": order_id}).one_or_none()
     return None if row is None else _order(row)
 
 
@@ -65,7 +66,7 @@ def change_order(connection: Connection, before: Order, after: Order) -> None:
 
 def find_payment(connection: Connection, payment_id: str) -> OrderPayment | None:
     """What is remembered of a payment attempt."""
-    row = connection.execute(_FIND_PAYMENT, {"key": payment_id}).mappings().one_or_none()
+    row = connection.execute(_FIND_PAYMENT, {"key": payment_id}).one_or_none()
     return None if row is None else _payment(row)
 
 
@@ -114,7 +115,7 @@ def insert_history(connection: Connection, entry: HistoryEntry) -> None:
 
 def lapsed_locks(connection: Connection, now_ms: int, at_most: int) -> list[Order]:
     """Locked orders whose lease is over, longest over first."""
-    rows = connection.execute(_LAPSED, {"now_ms": now_ms, "at_most": at_most}).mappings()
+    rows = connection.execute(_LAPSED, {"now_ms": now_ms, "at_most": at_most})
     return [_order(row) for row in rows]
 
 
@@ -142,7 +143,7 @@ def list_orders(
         query = query.where(orders.c.state.in_(states))
     if before:
         query = query.where(tuple_(orders.c.created_at_ms, orders.c.order_id) < tuple(before))
-    return [_order(row) for row in connection.execute(query).mappings()]
+    return [_order(row) for row in connection.execute(query)]
 
 
 def list_history(connection: Connection, order_id: str, after_number: int, at_most: int) -> list[HistoryEntry]:
@@ -153,7 +154,7 @@ def list_history(connection: Connection, order_id: str, after_number: int, at_mo
         .order_by(order_history.c.number)
         .limit(at_most)
     )
-    return [_history(row) for row in connection.execute(query).mappings()]
+    return [_history(row) for row in connection.execute(query)]
 
 
 def _order_values(order: Order) -> dict[str, Any]:
@@ -176,7 +177,7 @@ def _order_values(order: Order) -> dict[str, Any]:
     }
 
 
-def _order(row: RowMapping) -> Order:
+def _order(row: Row) -> Order:
     return Order(
         order_id=row["order_id"],
         store_id=row["store_id"],
@@ -195,7 +196,7 @@ def _order(row: RowMapping) -> Order:
     )
 
 
-def _payment(row: RowMapping) -> OrderPayment:
+def _payment(row: Row) -> OrderPayment:
     consent = None
     if row["payer_id"] is not None:
         amount = Money(row["currency"], row["amount_minor"])
@@ -211,7 +212,7 @@ def _payment(row: RowMapping) -> OrderPayment:
     )
 
 
-def _history(row: RowMapping) -> HistoryEntry:
+def _history(row: Row) -> HistoryEntry:
     return HistoryEntry(
         order_id=row["order_id"],
         number=row["number"],

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection
-
 from store_terminal import store
 from store_terminal.errors import Reason
 from store_terminal.messages import SKU_MAX, TITLE_MAX, item_message
@@ -14,6 +12,7 @@ from tillmesh.runtime.database import Database
 from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.money import MINOR_UNITS_MAX
 from tillmesh.runtime.paging import Page
+from tillmesh.runtime.statements import Connection
 
 ITEMS_MAX = 1000
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from google.protobuf.message import Message
-from sqlalchemy import Connection
 
 from store_terminal import outward, store
 from store_terminal.errors import Reason
@@ -31,6 +30,7 @@ from store_terminal.transitions import advance, begin, refusal, require_legal
 from tillmesh.runtime.errors import FieldViolation, invalid
 from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
 from tillmesh.runtime.server import MESSAGE_BYTES_MAX
+from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
 
 

@@ -5,8 +5,6 @@ An answer that comes twice, or after another one decided, finds the row ended an
 
 from dataclasses import replace
 
-from sqlalchemy import Connection
-
 from store_terminal import store
 from store_terminal.errors import AWAITING_PAYER, Reason
 from store_terminal.lifecycle import CheckoutEvent, CheckoutState
@@ -24,6 +22,7 @@ from store_terminal.operations import get_checkout, get_refund
 from store_terminal.transitions import advance, begin
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
+from tillmesh.runtime.statements import Connection
 
 E = CheckoutEvent
 

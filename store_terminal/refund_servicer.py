@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-from sqlalchemy import Connection
-
 from store_terminal import operations, store
 from store_terminal.journal import Journal
 from store_terminal.messages import Till, refund_message, returned_items
@@ -16,6 +14,7 @@ from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
 from tillmesh.runtime.paging import Page
 from tillmesh.runtime.requests import Request
+from tillmesh.runtime.statements import Connection
 
 NOTE_MAX = 256
 

@@ -17,7 +17,7 @@ from store_terminal.servicer import TerminalServicer
 from store_terminal.tables import METADATA
 from tillmesh.runtime.callers import Role
 from tillmesh.runtime.clock import Clock, SystemClock
-from tillmesh.runtime.database import Database
+from tillmesh.runtime.database import Database, open_database
 from tillmesh.runtime.ids import SYSTEM_RNG
 from tillmesh.runtime.money import MINOR_DIGITS
 from tillmesh.runtime.peers import open_channel
@@ -85,7 +85,7 @@ def assemble(
 
 async def wire(settings: TerminalSettings) -> Wiring:
     """The service as a process runs it."""
-    database = Database(settings.database_url, METADATA)
+    database = open_database(settings.database_url, METADATA)
     orders = open_channel(settings.orders, Role.ORDERS, settings.tls())
     payments = open_channel(settings.payments, Role.PAYMENTS, settings.tls())
     return assemble(settings, database, orders, payments, SystemClock(), SYSTEM_RNG)

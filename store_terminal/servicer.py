@@ -3,8 +3,6 @@
 import random
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import Connection
-
 from store_terminal import operations, outcomes, store
 from store_terminal.errors import Reason
 from store_terminal.journal import Journal
@@ -25,6 +23,7 @@ from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.ids import new_transaction_number
 from tillmesh.runtime.paging import Page
 from tillmesh.runtime.requests import Request
+from tillmesh.runtime.statements import Connection
 
 
 class TerminalServicer:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import Select, bindparam, delete, func, insert, select, tuple_, update
 
 from store_terminal.lifecycle import CheckoutState
 from store_terminal.model import (
@@ -22,6 +22,7 @@ from store_terminal.model import (
 from store_terminal.tables import catalogue, checkout_history, checkouts, journal, till_refunds
 from tillmesh.runtime.database import require_one_row
 from tillmesh.runtime.money import Money
+from tillmesh.runtime.statements import Connection, Row
 
 _FIND_CHECKOUT = select(checkouts).where(checkouts.c.checkout_id == bindparam("key"))
 _INSERT_CHECKOUT = insert(checkouts)
@@ -50,7 +51,7 @@ _INSERT_ITEM = insert(catalogue)
 
 def find_checkout(connection: Connection, checkout_id: str) -> Checkout | None:
     """The checkout of that number."""
-    row = connection.execute(_FIND_CHECKOUT, {"key": checkout_id}).mappings().one_or_none()
+    row = connection.execute(_FIND_CHECKOUT, {"key": checkout_id}).one_or_none()
     return None if row is None else _checkout(row)
 
 
@@ -81,7 +82,7 @@ def list_checkouts(
     if states:
         query = query.where(checkouts.c.state.in_(states))
     rows = connection.execute(_newest(query, checkouts.c.checkout_id, checkouts.c.created_at_ms, before, at_most))
-    return [_checkout(row) for row in rows.mappings()]
+    return [_checkout(row) for row in rows]
 
 
 def insert_history(connection: Connection, entry: HistoryEntry) -> None:
@@ -111,18 +112,18 @@ def list_history(connection: Connection, checkout_id: str, after_number: int, at
         .order_by(checkout_history.c.number)
         .limit(at_most)
     )
-    return [_history(row) for row in connection.execute(query).mappings()]
+    return [_history(row) for row in connection.execute(query)]
 
 
 def find_entry(connection: Connection, request_id: str) -> JournalEntry | None:
     """The journal row of that request."""
-    row = connection.execute(_FIND_ENTRY, {"key": request_id}).mappings().one_or_none()
+    row = connection.execute(_FIND_ENTRY, {"key": request_id}).one_or_none()
     return None if row is None else _entry(row)
 
 
 def get_entry(connection: Connection, request_id: str) -> JournalEntry:
     """The journal row of a request that has one."""
-    return _entry(connection.execute(_FIND_ENTRY, {"key": request_id}).mappings().one())
+    return _entry(connection.execute(_FIND_ENTRY, {"key": request_id}).one())
 
 
 def insert_entry(connection: Connection, entry: JournalEntry) -> None:
@@ -152,7 +153,7 @@ def end_entry(
 
 def unanswered_requests(connection: Connection) -> list[str]:
     """Request ids that other servers owe an answer to, oldest first."""
-    return list(connection.execute(_UNANSWERED).scalars())
+    return connection.execute(_UNANSWERED).scalars()
 
 
 def insert_refund(connection: Connection, refund: TillRefund) -> None:
@@ -177,7 +178,7 @@ def set_refund_amount(connection: Connection, refund_id: str, amount_minor: int)
 
 def find_refund(connection: Connection, refund_id: str) -> TillRefund | None:
     """The refund of that id."""
-    row = connection.execute(_FIND_REFUND, {"key": refund_id}).mappings().one_or_none()
+    row = connection.execute(_FIND_REFUND, {"key": refund_id}).one_or_none()
     return None if row is None else _refund(row)
 
 
@@ -191,19 +192,19 @@ def list_refunds(
     if payer_id:
         query = query.where(till_refunds.c.payer_id == payer_id)
     rows = connection.execute(_newest(query, till_refunds.c.refund_id, till_refunds.c.created_at_ms, before, at_most))
-    return [_refund(row) for row in rows.mappings()]
+    return [_refund(row) for row in rows]
 
 
 def refunds_of(connection: Connection, checkout_id: str) -> list[TillRefund]:
     """All refunds that a checkout's shopper has, oldest first."""
     query = _REFUNDS.where(till_refunds.c.checkout_id == checkout_id, journal.c.state == EntryState.DONE)
     rows = connection.execute(query.order_by(till_refunds.c.created_at_ms, till_refunds.c.refund_id))
-    return [_refund(row) for row in rows.mappings()]
+    return [_refund(row) for row in rows]
 
 
 def find_item(connection: Connection, sku: str) -> CatalogueItem | None:
     """The article of that code."""
-    row = connection.execute(_FIND_ITEM, {"key": sku}).mappings().one_or_none()
+    row = connection.execute(_FIND_ITEM, {"key": sku}).one_or_none()
     return None if row is None else _catalogue_item(row)
 
 
@@ -220,13 +221,13 @@ def put_items(connection: Connection, items: Sequence[CatalogueItem]) -> int:
     ]
     connection.execute(_DROP_ITEM, [{"key": item.sku} for item in items])
     connection.execute(_INSERT_ITEM, values)
-    return connection.execute(select(func.count()).select_from(catalogue)).scalar_one()
+    return int(connection.execute(select(func.count()).select_from(catalogue)).scalar_one())
 
 
 def list_items(connection: Connection, after_sku: str, at_most: int) -> list[CatalogueItem]:
     """Articles by code, those after the given one."""
     query = select(catalogue).where(catalogue.c.sku > after_sku).order_by(catalogue.c.sku).limit(at_most)
-    return [_catalogue_item(row) for row in connection.execute(query).mappings()]
+    return [_catalogue_item(row) for row in connection.execute(query)]
 
 
 def _newest(query: Select[Any], key: Any, at_ms: Any, before: list[Any] | None, at_most: int) -> Select[Any]:
@@ -265,7 +266,7 @@ def _checkout_values(checkout: Checkout) -> dict[str, Any]:
     }
 
 
-def _checkout(row: RowMapping) -> Checkout:
+def _checkout(row: Row) -> Checkout:
     attempt = None
     if row["payment_id"]:
         attempt = Attempt(
@@ -291,7 +292,7 @@ def _checkout(row: RowMapping) -> Checkout:
     )
 
 
-def _history(row: RowMapping) -> HistoryEntry:
+def _history(row: Row) -> HistoryEntry:
     return HistoryEntry(
         checkout_id=row["checkout_id"],
         number=row["number"],
@@ -307,7 +308,7 @@ def _history(row: RowMapping) -> HistoryEntry:
     )
 
 
-def _entry(row: RowMapping) -> JournalEntry:
+def _entry(row: Row) -> JournalEntry:
     return JournalEntry(
         request_id=row["request_id"],
         checkout_id=row["checkout_id"],
@@ -322,7 +323,7 @@ def _entry(row: RowMapping) -> JournalEntry:
     )
 
 
-def _refund(row: RowMapping) -> TillRefund:
+def _refund(row: Row) -> TillRefund:
     return TillRefund(
         refund_id=row["refund_id"],
         checkout_id=row["checkout_id"],
@@ -337,5 +338,5 @@ def _refund(row: RowMapping) -> TillRefund:
     )
 
 
-def _catalogue_item(row: RowMapping) -> CatalogueItem:
+def _catalogue_item(row: Row) -> CatalogueItem:
     return CatalogueItem(row["sku"], row["title"], Money(row["currency"], row["price_minor"]))

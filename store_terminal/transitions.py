@@ -2,14 +2,13 @@
 
 from dataclasses import replace
 
-from sqlalchemy import Connection
-
 from store_terminal import store
 from store_terminal.errors import Reason
 from store_terminal.lifecycle import CHECKOUT, CheckoutEvent
 from store_terminal.model import Checkout, HistoryEntry
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
+from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
 
 

@@ -2,14 +2,13 @@
 
 from dataclasses import replace
 
-from sqlalchemy import Connection
-
 from thirdparty_server import ledger, operations, store
 from thirdparty_server.errors import Reason
 from thirdparty_server.model import Account, AccountRef, Identity, Purpose, Refund, external, store_returns, wallet
 from tillmesh.runtime.callers import require_store
 from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.money import Money
+from tillmesh.runtime.statements import Connection
 
 
 def create_identity(connection: Connection, identity: Identity) -> Identity:

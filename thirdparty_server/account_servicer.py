@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-from sqlalchemy import Connection
-
 from thirdparty_server import account_operations, ledger, store
 from thirdparty_server.model import Account, AccountKind, Entry, Identity, TrialBalance, wallet
 from thirdparty_server.tables import REQUESTS
@@ -15,6 +13,7 @@ from tillmesh.runtime.database import Database
 from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.paging import Page
+from tillmesh.runtime.statements import Connection
 
 DISPLAY_NAME_MAX = 128
 

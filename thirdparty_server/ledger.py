@@ -8,11 +8,12 @@ never queue for one row.
 
 from collections.abc import Sequence
 
-from sqlalchemy import Column, Connection, Select, bindparam, case, func, insert, or_, select, union_all, update
+from sqlalchemy import Column, Select, bindparam, case, func, insert, or_, select, union_all, update
 
 from thirdparty_server.model import Account, AccountKind, AccountRef, Entry, Phase, Purpose, TrialBalance
 from thirdparty_server.tables import accounts, transfers
 from tillmesh.runtime.money import Money
+from tillmesh.runtime.statements import Connection
 
 MOVING = (Phase.SINGLE, Phase.POST)
 ENDING = (Phase.POST, Phase.VOID)
@@ -24,7 +25,7 @@ class Overdrawn(Exception):
 
 _FIND_ACCOUNT = select(accounts).where(accounts.c.account_id == bindparam("key"))
 _INSERT_ACCOUNT = insert(accounts)
-_INSERT_TRANSFER = insert(transfers)
+_INSERT_TRANSFER = insert(transfers).returning(transfers.c.transfer_id)
 _FIND_TRANSFER = select(transfers).where(transfers.c.transfer_id == bindparam("key"))
 _ADD_TO_BALANCE = (
     update(accounts)
@@ -64,9 +65,11 @@ def find_account(connection: Connection, account_id: str) -> Account | None:
     row = connection.execute(_FIND_ACCOUNT, {"key": account_id}).one_or_none()
     if row is None:
         return None
-    guarded = row.credit_limit_minor is not None
-    posted = row.posted_minor if guarded else connection.execute(_SUM_OF_ACCOUNT, {"key": account_id}).scalar_one()
-    return Account(account_id, AccountKind(row.kind), row.currency, int(posted), row.held_minor, row.credit_limit_minor)
+    guarded = row["credit_limit_minor"] is not None
+    posted = row["posted_minor"] if guarded else connection.execute(_SUM_OF_ACCOUNT, {"key": account_id}).scalar_one()
+    return Account(
+        account_id, AccountKind(row["kind"]), row["currency"], int(posted), row["held_minor"], row["credit_limit_minor"]
+    )
 
 
 def set_credit_limit(connection: Connection, ref: AccountRef, limit_minor: int) -> None:
@@ -140,15 +143,15 @@ def list_entries(connection: Connection, account_id: str, after_id: int, at_most
     )
     entries = []
     for row in connection.execute(query):
-        gains = row.credit_account_id == account_id
+        gains = row["credit_account_id"] == account_id
         entry = Entry(
-            transfer_id=row.transfer_id,
-            phase=Phase(row.phase),
-            purpose=Purpose(row.purpose),
-            reference=row.reference,
-            counterparty_account_id=row.debit_account_id if gains else row.credit_account_id,
-            amount=Money(row.currency, row.amount_minor if gains else -row.amount_minor),
-            at_ms=row.at_ms,
+            transfer_id=row["transfer_id"],
+            phase=Phase(row["phase"]),
+            purpose=Purpose(row["purpose"]),
+            reference=row["reference"],
+            counterparty_account_id=row["debit_account_id"] if gains else row["credit_account_id"],
+            amount=Money(row["currency"], row["amount_minor"] if gains else -row["amount_minor"]),
+            at_ms=row["at_ms"],
         )
         entries.append(entry)
     return entries
@@ -161,12 +164,12 @@ def trial_balances(connection: Connection) -> list[TrialBalance]:
     held_sums = _sums(connection, _effect(debit, 1, [Phase.HOLD]), _effect(debit, -1, ENDING))
     balances: dict[str, TrialBalance] = {}
     for row in connection.execute(select(accounts).order_by(accounts.c.currency, accounts.c.account_id)):
-        posted, held = posted_sums.get(row.account_id, 0), held_sums.get(row.account_id, 0)
-        guarded = row.credit_limit_minor is not None
-        balance = balances.setdefault(row.currency, TrialBalance(row.currency))
-        balance.add(AccountKind(row.kind), row.posted_minor if guarded else posted, row.held_minor)
-        if guarded and (row.posted_minor, row.held_minor) != (posted, held):
-            balance.differing_account_ids.append(row.account_id)
+        posted, held = posted_sums.get(row["account_id"], 0), held_sums.get(row["account_id"], 0)
+        guarded = row["credit_limit_minor"] is not None
+        balance = balances.setdefault(row["currency"], TrialBalance(row["currency"]))
+        balance.add(AccountKind(row["kind"]), row["posted_minor"] if guarded else posted, row["held_minor"])
+        if guarded and (row["posted_minor"], row["held_minor"]) != (posted, held):
+            balance.differing_account_ids.append(row["account_id"])
     return list(balances.values())
 
 
@@ -179,8 +182,8 @@ def _effect(account: Column[str], sign: int, phases: Sequence[Phase]) -> Select[
 def _sums(connection: Connection, *effects: Select[str, int]) -> dict[str, int]:
     """Effects added up by account."""
     both = union_all(*effects).subquery()
-    summed = select(both.c.account_id, func.sum(both.c.minor)).group_by(both.c.account_id)
-    return {account_id: int(total) for account_id, total in connection.execute(summed)}
+    summed = select(both.c.account_id, func.sum(both.c.minor).label("minor")).group_by(both.c.account_id)
+    return {row["account_id"]: int(row["minor"]) for row in connection.execute(summed)}
 
 
 def _add(connection: Connection, ref: AccountRef, posted: int = 0, held: int = 0) -> None:
@@ -193,9 +196,9 @@ def _add(connection: Connection, ref: AccountRef, posted: int = 0, held: int = 0
 
 def _end_hold(connection: Connection, hold_id: int, phase: Phase, now_ms: int) -> Money:
     row = connection.execute(_FIND_TRANSFER, {"key": hold_id}).one()
-    amount = Money(row.currency, row.amount_minor)
-    debit, credit, purpose = row.debit_account_id, row.credit_account_id, Purpose(row.purpose)
-    _write(connection, phase, debit, credit, amount, purpose, row.reference, now_ms, hold_id)
+    amount = Money(row["currency"], row["amount_minor"])
+    debit, credit, purpose = row["debit_account_id"], row["credit_account_id"], Purpose(row["purpose"])
+    _write(connection, phase, debit, credit, amount, purpose, row["reference"], now_ms, hold_id)
     return amount
 
 
@@ -221,6 +224,4 @@ def _write(
         "reference": reference,
         "at_ms": now_ms,
     }
-    key = connection.execute(_INSERT_TRANSFER, values).inserted_primary_key
-    assert key is not None
-    return int(key[0])
+    return int(connection.execute(_INSERT_TRANSFER, values).scalar_one())

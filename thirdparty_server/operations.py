@@ -7,14 +7,13 @@ here are explained in docs/protocol.md.
 
 from dataclasses import replace
 
-from sqlalchemy import Connection
-
 from thirdparty_server import ledger, store
 from thirdparty_server.errors import INSUFFICIENT_FUNDS, PAYMENT_CANCELED, SUPERSEDED, Reason
 from thirdparty_server.lifecycle import PAYMENT, PaymentEvent, PaymentState
 from thirdparty_server.model import AccountRef, HistoryEntry, Lock, Payment, Purpose, Timing, store_sales, wallet
 from tillmesh.runtime.callers import acting_store, require_store
 from tillmesh.runtime.money import Money
+from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
 
 E = PaymentEvent

@@ -16,7 +16,7 @@ from thirdparty_server.tables import METADATA
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.runtime.callers import Role
 from tillmesh.runtime.clock import Clock, SystemClock
-from tillmesh.runtime.database import Database
+from tillmesh.runtime.database import Database, open_database
 from tillmesh.runtime.driver import Driver
 from tillmesh.runtime.ids import SYSTEM_RNG
 from tillmesh.runtime.peers import Peer, open_channel
@@ -77,7 +77,7 @@ def assemble(
 
 async def wire(settings: PaymentSettings) -> Wiring:
     """The service as a process runs it."""
-    database = Database(settings.database_url, METADATA)
+    database = open_database(settings.database_url, METADATA)
     return assemble(
         settings, database, open_channel(settings.orders, Role.ORDERS, settings.tls()), SystemClock(), SYSTEM_RNG
     )

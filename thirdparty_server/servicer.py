@@ -1,7 +1,5 @@
 """Payments and refunds: protobuf to model and back, nothing else."""
 
-from sqlalchemy import Connection
-
 from thirdparty_server import account_operations, operations, store
 from thirdparty_server.errors import Reason
 from thirdparty_server.lifecycle import FINAL, PaymentState
@@ -21,6 +19,7 @@ from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.paging import Page
 from tillmesh.runtime.peers import Unanswered
+from tillmesh.runtime.statements import Connection
 
 NOTE_MAX = 256
 SETTLE_S = 10.0

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, bindparam, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Table, bindparam, insert, or_, select, tuple_, update
 
 from thirdparty_server.lifecycle import FINAL, PaymentState
 from thirdparty_server.model import HistoryEntry, Identity, Payment, Refund, wallet
 from thirdparty_server.tables import identities, payment_history, payments, refunds
 from tillmesh.runtime.database import require_one_row
 from tillmesh.runtime.money import Money
+from tillmesh.runtime.statements import Connection, Row
 
 Newest = Sequence[Any] | None
 """Where a page of a newest-first list starts: (created_at_ms, id) of the row before it."""
@@ -47,7 +48,7 @@ _INSERT_REFUND = insert(refunds)
 
 def find_identity(connection: Connection, identity_id: str) -> Identity | None:
     """The identity of that id."""
-    row = connection.execute(_FIND_IDENTITY, {"key": identity_id}).mappings().one_or_none()
+    row = connection.execute(_FIND_IDENTITY, {"key": identity_id}).one_or_none()
     return None if row is None else _identity(row)
 
 
@@ -78,12 +79,12 @@ def list_identities(connection: Connection, after_id: str, at_most: int) -> list
     """Identities by id, those after the given one."""
     query = select(identities).where(identities.c.identity_id > after_id)
     query = query.order_by(identities.c.identity_id).limit(at_most)
-    return [_identity(row) for row in connection.execute(query).mappings()]
+    return [_identity(row) for row in connection.execute(query)]
 
 
 def find_payment(connection: Connection, payment_id: str) -> Payment | None:
     """The payment of that id."""
-    row = connection.execute(_FIND_PAYMENT, {"key": payment_id}).mappings().one_or_none()
+    row = connection.execute(_FIND_PAYMENT, {"key": payment_id}).one_or_none()
     return None if row is None else _payment(row)
 
 
@@ -100,7 +101,7 @@ def change_payment(connection: Connection, before: Payment, after: Payment) -> N
 
 def smaller_epochs(connection: Connection, order_id: str, granted: int) -> list[Payment]:
     """Unfinished payments of an order with a recorded epoch below the one granted now."""
-    rows = connection.execute(_SMALLER_EPOCHS, {"key": order_id, "granted": granted}).mappings()
+    rows = connection.execute(_SMALLER_EPOCHS, {"key": order_id, "granted": granted})
     return [_payment(row) for row in rows]
 
 
@@ -157,12 +158,12 @@ def list_history(connection: Connection, payment_id: str, after_number: int, at_
         .order_by(payment_history.c.number)
         .limit(at_most)
     )
-    return [_history(row) for row in connection.execute(query).mappings()]
+    return [_history(row) for row in connection.execute(query)]
 
 
 def find_refund(connection: Connection, refund_id: str) -> Refund | None:
     """The refund of that id."""
-    row = connection.execute(_FIND_REFUND, {"key": refund_id}).mappings().one_or_none()
+    row = connection.execute(_FIND_REFUND, {"key": refund_id}).one_or_none()
     return None if row is None else _refund(row)
 
 
@@ -198,12 +199,12 @@ def _newest(
     extra: Sequence[ColumnElement[bool]],
     before: Newest,
     at_most: int,
-) -> Sequence[RowMapping]:
+) -> Sequence[Row]:
     query = select(table).order_by(table.c.created_at_ms.desc(), key.desc()).limit(at_most)
     query = query.where(*(table.c[name] == value for name, value in filters.items() if value), *extra)
     if before:
         query = query.where(tuple_(table.c.created_at_ms, key) < tuple(before))
-    return connection.execute(query).mappings().all()
+    return connection.execute(query).all()
 
 
 def _payment_values(payment: Payment) -> dict[str, Any]:
@@ -229,7 +230,7 @@ def _payment_values(payment: Payment) -> dict[str, Any]:
     }
 
 
-def _payment(row: RowMapping) -> Payment:
+def _payment(row: Row) -> Payment:
     return Payment(
         payment_id=row["payment_id"],
         order_id=row["order_id"],
@@ -251,7 +252,7 @@ def _payment(row: RowMapping) -> Payment:
     )
 
 
-def _identity(row: RowMapping) -> Identity:
+def _identity(row: Row) -> Identity:
     return Identity(
         identity_id=row["identity_id"],
         display_name=row["display_name"],
@@ -261,7 +262,7 @@ def _identity(row: RowMapping) -> Identity:
     )
 
 
-def _history(row: RowMapping) -> HistoryEntry:
+def _history(row: Row) -> HistoryEntry:
     return HistoryEntry(
         payment_id=row["payment_id"],
         number=row["number"],
@@ -277,7 +278,7 @@ def _history(row: RowMapping) -> HistoryEntry:
     )
 
 
-def _refund(row: RowMapping) -> Refund:
+def _refund(row: Row) -> Refund:
     return Refund(
         refund_id=row["refund_id"],
         payment_id=row["payment_id"],

@@ -11,14 +11,14 @@ import pytest
 from order_service.tables import METADATA
 from tests.chaos.books import broken_in
 from tillmesh.cli.mesh import Role
-from tillmesh.runtime.database import Database
+from tillmesh.runtime.database import open_database
 
 
 @pytest.fixture
 async def database(tmp_path: Path) -> Path:
     """A database that a server closed."""
     path = tmp_path / "order_service.db"
-    await Database(f"sqlite:///{path}", METADATA).close()
+    await open_database(f"sqlite:///{path}", METADATA).close()
     return path
 
 

@@ -19,7 +19,7 @@ from tests.chaos.books import broken_in
 from tests.processes import start_server
 from thirdparty_server.tables import METADATA as PAYMENTS
 from tillmesh.cli.mesh import Role
-from tillmesh.runtime.database import Database
+from tillmesh.runtime.database import open_database
 
 HEADER_BYTES = 32
 FRAME_HEADER_BYTES = 24
@@ -130,7 +130,7 @@ def _open(role: Role, database: Path, whole: Rows, by_process: bool, result: Dam
     """Opens it as the server does: a committed prefix, or one clear line."""
     untouched = _copy(database, database.parent / "untouched") if by_process else None
     try:
-        Database(f"sqlite:///{database}", METADATA[role])
+        open_database(f"sqlite:///{database}", METADATA[role])
     except ValueError as refusal:
         result.outcomes["refused"] += 1
         if len(str(refusal).splitlines()) != 1 or str(database) not in str(refusal):

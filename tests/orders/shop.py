@@ -15,7 +15,7 @@ from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as api
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
 from tillmesh.api.type.v1.money_pb2 import Money
-from tillmesh.runtime.database import Database
+from tillmesh.runtime.database import open_database
 from tillmesh.runtime.ids import new_request_id
 
 LEASE_MAX_MS = 600_000
@@ -30,7 +30,7 @@ class Shop:
 
     def __init__(self, path: Path, clock: ManualClock) -> None:
         self.clock = clock
-        self.database = Database(f"sqlite:///{path}", METADATA)
+        self.database = open_database(f"sqlite:///{path}", METADATA)
         self.service = OrderServicer(self.database, clock, random.Random(1), LEASE_MAX_MS)
         self.sweeper = Sweeper(self.database, clock)
 

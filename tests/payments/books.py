@@ -7,14 +7,13 @@ from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection
-
 from thirdparty_server import account_operations, ledger, operations, store
 from thirdparty_server.lifecycle import PaymentEvent, PaymentState
 from thirdparty_server.model import HistoryEntry, Identity, Lock, Payment, Timing
 from thirdparty_server.tables import METADATA
-from tillmesh.runtime.database import Database
+from tillmesh.runtime.database import Database, open_database
 from tillmesh.runtime.money import Money
+from tillmesh.runtime.statements import Connection
 
 Result = TypeVar("Result")
 
@@ -33,7 +32,7 @@ class Books:
 
     @staticmethod
     def open(path: Path) -> "Books":
-        return Books(Database(f"sqlite:///{path}", METADATA))
+        return Books(open_database(f"sqlite:///{path}", METADATA))
 
     def close(self) -> None:
         self.runner.run(self.database.close())
@@ -46,8 +45,7 @@ class Books:
         """Runs SQL on the server's own connection, past all its code."""
 
         def execute(connection: Connection) -> list[tuple[object, ...]]:
-            result = connection.exec_driver_sql(statement, parameters)
-            return [tuple(row) for row in result] if result.returns_rows else []
+            return [tuple(row.values()) for row in connection.exec_driver_sql(statement, parameters)]
 
         return self.run(execute)
 

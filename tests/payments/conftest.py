@@ -9,7 +9,7 @@ from tests.clocks import ManualClock
 from tests.payments.side import Side, payment_side
 from tests.processes import Server, running
 from thirdparty_server.tables import METADATA
-from tillmesh.runtime.database import Database
+from tillmesh.runtime.database import Database, open_database
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +28,6 @@ async def side(tmp_path: Path, order_service: Server, clock: ManualClock) -> Asy
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     """The payment server's tables in a real file."""
-    database = Database(f"sqlite:///{tmp_path / 'payments.db'}", METADATA)
+    database = open_database(f"sqlite:///{tmp_path / 'payments.db'}", METADATA)
     yield database
     await database.close()

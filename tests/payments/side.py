@@ -28,7 +28,7 @@ from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
 from tillmesh.api.type.v1 import line_item_pb2
 from tillmesh.api.type.v1.money_pb2 import Money
 from tillmesh.runtime.callers import Role
-from tillmesh.runtime.database import Database
+from tillmesh.runtime.database import Database, open_database
 from tillmesh.runtime.driver import Progress
 from tillmesh.runtime.errors import ErrorReason, Refusal
 from tillmesh.runtime.ids import new_request_id
@@ -211,7 +211,7 @@ async def payment_side(folder: Path, orders_address: str, clock: ManualClock) ->
     """The payment server without its own port; its background loop does not run, so nothing moves by itself."""
     flags = ["--database-url", f"sqlite:///{folder / 'payments.db'}", "--orders", orders_address]
     settings = load_settings(PaymentSettings, flags)
-    database = Database(settings.database_url, METADATA)
+    database = open_database(settings.database_url, METADATA)
     channel = open_channel(orders_address, Role.ORDERS, None)
     stub = OrderServiceStub(channel)
     wiring = assemble(settings, database, channel, clock, random.Random(20261121))

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import Connection
 
 from tests.payments.side import STORE, Side, gbp, refused
 from thirdparty_server.errors import Reason
@@ -12,6 +11,7 @@ from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
 from tillmesh.api.type.v1.money_pb2 import Money
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.ids import new_request_id
+from tillmesh.runtime.statements import Connection
 
 
 def registration(identity_id: str = "ada") -> identities_api.CreateIdentityRequest:

@@ -6,7 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
 
 from tests.clocks import ManualClock
 from tests.payments.side import DEADLINE_S, Side, gbp, line, payment_side, until
@@ -20,6 +19,7 @@ from tillmesh.runtime.deadlines import set_deadline
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.peers import Unanswered
+from tillmesh.runtime.statements import Connection
 
 DAY_MS = 86_400_000
 

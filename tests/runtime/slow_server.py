@@ -8,7 +8,7 @@ from sqlalchemy import MetaData
 
 from tillmesh.api.payment.v1 import refund_service_pb2 as api
 from tillmesh.runtime.callers import Role
-from tillmesh.runtime.database import Database
+from tillmesh.runtime.database import open_database
 from tillmesh.runtime.server import Wiring, run
 from tillmesh.runtime.settings import ServerSettings, load_settings
 
@@ -43,7 +43,7 @@ class SlowServicer:
 
 async def wire(settings: SlowSettings) -> Wiring:
     """Puts the server together."""
-    database = Database(settings.database_url, MetaData())
+    database = open_database(settings.database_url, MetaData())
 
     async def close() -> None:
         await database.close()

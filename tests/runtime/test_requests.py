@@ -3,12 +3,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, MetaData
+from sqlalchemy import MetaData
 
 from tillmesh.api.order.v1 import order_pb2, order_service_pb2
-from tillmesh.runtime.database import Database
+from tillmesh.runtime.database import Database, open_database
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.requests import Request, RequestLog
+from tillmesh.runtime.statements import Connection
 
 METADATA = MetaData()
 LOG = RequestLog(METADATA)
@@ -27,7 +28,7 @@ class Counter:
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'requests.db'}", METADATA)
+    database = open_database(f"sqlite:///{tmp_path / 'requests.db'}", METADATA)
     yield database
     await database.close()
 
@@ -50,7 +51,7 @@ async def test_the_same_request_gets_the_first_answer_and_has_one_effect(databas
 async def test_the_first_answer_outlives_the_process(database: Database, tmp_path: Path) -> None:
     await once(database, request(), Counter())
     await database.close()
-    reopened = Database(f"sqlite:///{tmp_path / 'requests.db'}", METADATA)
+    reopened = open_database(f"sqlite:///{tmp_path / 'requests.db'}", METADATA)
     later = Counter()
     assert (await once(reopened, request(), later)).version == 1
     assert later.count == 0

@@ -241,7 +241,7 @@ def _request_id_is_stored_later() -> list[Patch]:
             return answer_type.FromString(stored)
         answer = effect()
         row = request.request_id, content_hash(request), answer.SerializeToString()
-        sqlite = connection.connection.driver_connection
+        sqlite = connection._cursor.connection
 
         def store() -> None:
             if not is_dead():

@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 
 import grpc
 from grpc import StatusCode
-from sqlalchemy import Connection, MetaData, event
+from sqlalchemy import MetaData, make_url
 
 from tests.simulation.network import Aborted, Context, Network, Reply
 from tests.simulation.process import Process, is_dead, nothing_more, running
-from tillmesh.runtime.database import Database
 from tillmesh.runtime.handlers import generic_handler
 from tillmesh.runtime.server import Wiring
+from tillmesh.runtime.sqlite import SqliteDatabase
+from tillmesh.runtime.statements import Connection
 
 Result = TypeVar("Result")
 EPOCH_MS = 1_700_000_000_000
@@ -24,16 +25,15 @@ class Crashed(Exception):
     """The process died while it committed; nothing of the transaction is there."""
 
 
-class SimulatedDatabase(Database):
+class SimulatedDatabase(SqliteDatabase):
     """The shipped database class on SQLite in memory, which may crash its node around a commit."""
 
     def __init__(self, metadata: MetaData) -> None:
-        super().__init__("sqlite://", metadata)
+        super().__init__(make_url("sqlite://"), metadata)
         self._empty = self.sqlite().serialize()
         self._changes_before = 0
         self.around_commit: Callable[[str], bool] = lambda _when: False
         self.committed: Callable[[], None] = lambda: None
-        event.listen(self._engine, "commit", self._before_commit)
 
     async def run(self, operation: Callable[[Connection], Result]) -> Result:
         """As shipped, but for the living only."""
@@ -42,15 +42,13 @@ class SimulatedDatabase(Database):
         return await super().run(operation)
 
     def sqlite(self) -> sqlite3.Connection:
-        """The connection beneath SQLAlchemy."""
-        connection: Any = self._connection.connection.driver_connection
-        assert isinstance(connection, sqlite3.Connection)
-        return connection
+        """The driver's own connection."""
+        return self._driver
 
     def reset(self) -> None:
         """Empties the database: a new world begins."""
         self.lose_memory()
-        self._connection.rollback()
+        self.sqlite().rollback()
         self.sqlite().deserialize(self._empty)
 
     def lose_memory(self) -> None:
@@ -70,9 +68,10 @@ class SimulatedDatabase(Database):
             self.committed()
             self.around_commit("after")
 
-    def _before_commit(self, _connection: Connection) -> None:
+    def _commit(self) -> None:
         if self._writes() and self.around_commit("before"):
             raise Crashed
+        super()._commit()
 
     def _writes(self) -> bool:
         """False for a transaction that only reads."""

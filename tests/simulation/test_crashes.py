@@ -5,13 +5,14 @@ import random
 from collections.abc import Callable, Iterator
 
 import pytest
-from sqlalchemy import Column, Connection, MetaData, String, Table
+from sqlalchemy import Column, MetaData, String, Table
 
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Network
 from tests.simulation.node import Node, SimulatedDatabase
 from tests.simulation.process import owned_tasks
 from tillmesh.runtime.server import Wiring
+from tillmesh.runtime.statements import Connection
 
 METADATA = MetaData()
 DEEDS = Table("deeds", METADATA, Column("deed", String))

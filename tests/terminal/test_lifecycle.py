@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, update
+from sqlalchemy import Engine, create_engine, update
 from sqlalchemy.exc import IntegrityError
 
 from store_terminal import operations, outcomes, store
@@ -18,6 +18,7 @@ from store_terminal.transitions import advance, begin
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
+from tillmesh.runtime.statements import Connection
 
 S, E = CheckoutState, CheckoutEvent
 TEA = LineItem("TEA", "Tea", 2, 125)
@@ -28,8 +29,7 @@ NOW_MS = 1_800_000_000_000
 def connection(tmp_path: Path) -> Iterator[Connection]:
     engine: Engine = create_engine(f"sqlite:///{tmp_path / 'till.db'}")
     METADATA.create_all(engine)
-    with engine.begin() as connection:
-        yield connection
+    yield Connection(engine.raw_connection().cursor(), engine.dialect)
     engine.dispose()
 
 

@@ -18,7 +18,7 @@ from tests.terminal.till import TEA, TEA_MINOR, Behind, said, terminal_flags
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import terminal_service_pb2 as api
 from tillmesh.runtime.callers import Role
-from tillmesh.runtime.database import Database
+from tillmesh.runtime.database import open_database
 from tillmesh.runtime.deadlines import set_deadline
 from tillmesh.runtime.ids import SYSTEM_RNG, new_request_id
 from tillmesh.runtime.peers import open_channel
@@ -74,7 +74,7 @@ class Inside:
 async def terminal(folder: Path, orders: str, payments: str, clock: ManualClock) -> AsyncIterator[Inside]:
     flags = terminal_flags(orders, payments, "--database-url", f"sqlite:///{folder / 'till.db'}")
     settings = load_settings(TerminalSettings, [*flags, "--payment-wait-s", str(WAIT_MS / 1000)])
-    database = Database(settings.database_url, METADATA)
+    database = open_database(settings.database_url, METADATA)
     channels = open_channel(orders, Role.ORDERS, None), open_channel(payments, Role.PAYMENTS, None)
     wiring = assemble(settings, database, *channels, clock, SYSTEM_RNG)
     service = wiring.servicers["tillmesh.api.terminal.v1.TerminalService"]

@@ -12,11 +12,12 @@ from typing import Any, Protocol, TypeVar
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 from grpc import StatusCode
-from sqlalchemy import Boolean, Column, Connection, LargeBinary, MetaData, String, Table, bindparam, insert, select
+from sqlalchemy import Boolean, Column, LargeBinary, MetaData, String, Table, bindparam, insert, select
 
 from tillmesh.runtime.callers import principal
 from tillmesh.runtime.database import Database
 from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.statements import Connection
 
 Answer = TypeVar("Answer", bound=Message)
 Result = TypeVar("Result")
@@ -97,10 +98,10 @@ class RequestLog:
         row = connection.execute(self._find, {"key": request.request_id}).one_or_none()
         if row is None:
             return None
-        if row.content_hash != content_hash(request):
+        if row["content_hash"] != content_hash(request):
             raise CommonReason.REQUEST_ID_REUSED(request_id=request.request_id)
-        answer = bytes(row.answer)
-        if row.refused:
+        answer = bytes(row["answer"])
+        if row["refused"]:
             raise Refusal.from_status(status_pb2.Status.FromString(answer)) or CommonReason.INTERNAL(trace_id="")
         return answer
 

@@ -1,0 +1,172 @@
+"""PostgreSQL: a few threads with a connection each; what waits together shares a transaction.
+
+Several processes may use one database. Invariants rest on unique indexes and on the row counts of conditional
+updates; REPEATABLE READ only lets an operation see one moment. What loses against another transaction is run
+again, each operation by itself.
+"""
+
+import asyncio
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, cast
+
+import psycopg
+import sqlalchemy
+import structlog
+from psycopg import IsolationLevel
+from sqlalchemy import URL, MetaData
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import NullPool
+
+from tillmesh.runtime.batches import Waiting, deliver
+from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.statements import Connection
+
+Outcome = TypeVar("Outcome")
+log = structlog.get_logger()
+
+CONNECTIONS = 4
+BATCH_MAX = 32
+ATTEMPTS_MAX = 10
+PAUSE_MAX_S = 0.2
+CONNECT_TIMEOUT_S = 2
+UNIQUE_VIOLATION = "23505"  # somebody else inserted the row since this transaction looked for it
+SERIALIZATION_FAILURE = "40001"
+
+
+class _Spoiled(Exception):
+    """An operation failed after it wrote: the transaction that it shared must not be committed."""
+
+
+class PostgresDatabase:
+    """A PostgreSQL database, which other processes may use as well."""
+
+    def __init__(self, url: URL, metadata: MetaData) -> None:
+        self._engine = sqlalchemy.create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            poolclass=NullPool,
+            hide_parameters=True,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+        )
+        try:
+            metadata.create_all(self._engine)
+        except DBAPIError as error:
+            raise ValueError(f"can not open the database {url}: {_line(error)}") from error
+        self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="database")
+        self._idle = CONNECTIONS
+        self._waiting: list[Waiting] = []
+        self._sessions = threading.local()
+        self._open: set[psycopg.Connection[Any]] = set()
+
+    async def run(self, operation: Callable[[Connection], Outcome]) -> Outcome:
+        """Runs `operation` as one transaction; returns once it is on disk."""
+        waiting = Waiting(operation)
+        self._waiting.append(waiting)
+        if len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
+        outcome: Outcome = await waiting.future
+        return outcome
+
+    async def close(self) -> None:
+        """Closes the database; what was acknowledged is on disk already."""
+        await asyncio.to_thread(self._threads.shutdown)
+        for session in self._open:
+            session.close()
+        self._engine.dispose()
+
+    def _flush(self) -> None:
+        """Gives what waits to the idle threads."""
+        loop = asyncio.get_running_loop()
+        while self._waiting and self._idle:
+            batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
+            self._idle -= 1
+            loop.run_in_executor(self._threads, self._outcomes, batch).add_done_callback(self._deliver)
+
+    def _deliver(self, done: "asyncio.Future[tuple[Sequence[Waiting], list[Any]]]") -> None:
+        self._idle += 1
+        deliver(*done.result())
+        self._flush()
+
+    def _outcomes(self, batch: Sequence[Waiting]) -> tuple[Sequence[Waiting], list[Any]]:
+        """What each operation came to: in one transaction if all goes well, else each in its own."""
+        if len(batch) > 1:
+            try:
+                return batch, self._transact(batch)
+            except (DBAPIError, Refusal, _Spoiled) as error:
+                log.info("operations_run_one_by_one", operations=len(batch), error=type(error).__name__)
+        return batch, [self._alone(waiting) for waiting in batch]
+
+    def _alone(self, waiting: Waiting) -> Any:
+        for attempt in range(ATTEMPTS_MAX):
+            time.sleep(random.uniform(0, min(PAUSE_MAX_S, 0.002 * (2**attempt - 1))))
+            try:
+                return self._transact([waiting])[0]
+            except Exception as error:
+                if not _may_try_again(error):
+                    return error
+                log.info("transaction_again", error=" ".join(str(error).split()), attempt=attempt + 1)
+        return CommonReason.STORAGE_UNAVAILABLE()
+
+    def _transact(self, batch: Sequence[Waiting]) -> list[Any]:
+        """One transaction. What raises leaves nothing behind, unless it is a commit that nobody knows of."""
+        session, connection = self._session()
+        try:
+            outcomes = [self._outcome(waiting, connection, alone=len(batch) == 1) for waiting in batch]
+        except BaseException:
+            self._roll_back(session)
+            raise
+        try:
+            session.commit()
+        except psycopg.Error as error:
+            self._roll_back(session)
+            if error.sqlstate == SERIALIZATION_FAILURE:
+                raise CommonReason.CONCURRENT_CHANGE() from error
+            log.error("commit_unknown", error=str(error))  # it may be on disk: the callers repeat their requests
+            return [CommonReason.STORAGE_UNAVAILABLE()] * len(batch)
+        return outcomes
+
+    def _outcome(self, waiting: Waiting, connection: Connection, *, alone: bool) -> Any:
+        writes_before = connection.writes
+        try:
+            return waiting.run(connection)
+        except DBAPIError:
+            raise
+        except Exception as error:
+            if alone:
+                raise
+            if connection.writes != writes_before or _may_try_again(error):
+                raise _Spoiled from error
+            return error
+
+    def _session(self) -> tuple[psycopg.Connection[Any], Connection]:
+        """The connection of the thread that asks."""
+        session: psycopg.Connection[Any] | None = getattr(self._sessions, "session", None)
+        if session is None or session.closed:
+            fresh: Any = self._engine.raw_connection()
+            session = cast(psycopg.Connection[Any], fresh.driver_connection)
+            fresh.detach()  # or it would close with the wrapper that brought it
+            session.isolation_level = IsolationLevel.REPEATABLE_READ
+            self._open = {one for one in self._open if not one.closed} | {session}
+            self._sessions.session = session
+            self._sessions.connection = Connection(session.cursor(), self._engine.dialect)
+        return session, self._sessions.connection
+
+    def _roll_back(self, session: psycopg.Connection[Any]) -> None:
+        try:
+            session.rollback()
+        except psycopg.Error:
+            session.close()  # the server ends what a lost connection began
+
+
+def _may_try_again(error: Exception) -> bool:
+    """True after a lost race or a lost connection: nothing was committed, and another attempt may do better."""
+    if isinstance(error, DBAPIError):
+        return isinstance(error, OperationalError) or getattr(error.orig, "sqlstate", None) == UNIQUE_VIOLATION
+    return isinstance(error, Refusal) and error.reason == CommonReason.CONCURRENT_CHANGE.name
+
+
+def _line(error: DBAPIError) -> str:
+    return " ".join(str(error.orig).split())

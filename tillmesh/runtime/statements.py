@@ -1,0 +1,177 @@
+"""SQLAlchemy's statements on the driver's own cursor.
+
+SQLAlchemy is the one language for both databases. A statement is compiled once and then costs what the
+driver costs: SQLAlchemy's own execution takes several times as long as SQLite does to find a row.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Dialect, Select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql.compiler import SQLCompiler
+
+Values = Mapping[str, Any]
+Row = Mapping[str, Any]
+"""A row by the names of its columns."""
+
+
+class Result:
+    """The rows that a statement returned, if it returns any, or how many it changed."""
+
+    def __init__(self, names: Sequence[str], rows: Sequence[Sequence[Any]], rowcount: int) -> None:
+        self.rowcount = rowcount
+        self._names = names
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[Row]:
+        names = self._names
+        return (dict(zip(names, row, strict=True)) for row in self._rows)
+
+    def all(self) -> list[Row]:
+        """Every row."""
+        return list(self)
+
+    def first(self) -> Row | None:
+        """The first row, if there is one."""
+        return next(iter(self), None)
+
+    def one_or_none(self) -> Row | None:
+        """The only row, if there is one."""
+        if len(self._rows) > 1:
+            raise ValueError(f"at most one row was looked for, {len(self._rows)} were found")
+        return self.first()
+
+    def one(self) -> Row:
+        """The only row."""
+        row = self.one_or_none()
+        if row is None:
+            raise ValueError("one row was looked for, none was found")
+        return row
+
+    def scalars(self) -> list[Any]:
+        """The first column of every row."""
+        return [row[0] for row in self._rows]
+
+    def scalar_one(self) -> Any:
+        """The first column of the only row."""
+        self.one()
+        return self._rows[0][0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A statement in the dialect of one database."""
+
+    text: str
+    order: Sequence[str] | None
+    """Names of its parameters by position; None where the driver takes them by name."""
+    constants: dict[str, Any]
+    """Parameters whose values stand in the statement."""
+    columns: Sequence[str]
+    """Names of the columns that it returns; the driver's own description costs as much as the row."""
+    writes: bool
+    conversions: Sequence[tuple[int, Callable[[Any], Any]]]
+    """Of result columns by position, where the driver knows fewer types than the table."""
+
+    def parameters(self, values: Values) -> Any:
+        """The values as the driver wants them."""
+        merged = {**self.constants, **values} if self.constants else values
+        return merged if self.order is None else [merged[name] for name in self.order]
+
+    def converted(self, rows: list[Sequence[Any]]) -> list[Sequence[Any]]:
+        """Rows with the types of their columns."""
+        if not self.conversions:
+            return rows
+        changed: list[Sequence[Any]] = []
+        for row in rows:
+            cells = list(row)
+            for position, convert in self.conversions:
+                cells[position] = convert(cells[position])
+            changed.append(cells)
+        return changed
+
+
+class Connection:
+    """Runs statements in the transaction of the operation that it is handed to."""
+
+    _compiled: "WeakKeyDictionary[ClauseElement, dict[tuple[str, ...], _Compiled]]"
+
+    def __init__(self, cursor: Any, dialect: Dialect) -> None:
+        self._cursor = cursor
+        self._dialect = dialect
+        self._compiled = WeakKeyDictionary()
+        self.writes = 0
+        """Statements so far that were not plain reads."""
+
+    def execute(self, statement: ClauseElement, values: Values | Sequence[Values] = ()) -> Result:
+        """Runs a statement, with a sequence of values once for each; raises SQLAlchemy's DBAPIError."""
+        if isinstance(values, Mapping):
+            compiled = self._compile(statement, values)
+            return self._run(compiled.text, compiled.parameters(values), compiled)
+        if not values:
+            compiled = self._compile(statement, {})
+            return self._run(compiled.text, compiled.parameters({}), compiled)
+        compiled = self._compile(statement, values[0])
+        return self._run_many(compiled.text, [compiled.parameters(each) for each in values])
+
+    def exec_driver_sql(self, text: str, parameters: Sequence[Any] = ()) -> Result:
+        """Runs SQL of the one database that is there."""
+        return self._run(text, parameters)
+
+    def _run(self, text: str, parameters: Any, compiled: _Compiled | None = None) -> Result:
+        cursor = self._cursor
+        self.writes += compiled is None or compiled.writes
+        try:
+            if parameters:
+                cursor.execute(text, parameters)
+            else:
+                cursor.execute(text)
+            columns = compiled.columns if compiled else [column[0] for column in cursor.description or ()]
+            rows = cursor.fetchall() if columns else []
+        except self._dialect.loaded_dbapi.Error as error:
+            raise self._wrapped(text, error) from error
+        return Result(columns, compiled.converted(rows) if compiled else rows, cursor.rowcount)
+
+    def _run_many(self, text: str, parameters: Sequence[Any]) -> Result:
+        self.writes += 1
+        try:
+            self._cursor.executemany(text, parameters)
+        except self._dialect.loaded_dbapi.Error as error:
+            raise self._wrapped(text, error) from error
+        return Result((), (), self._cursor.rowcount)
+
+    def _compile(self, statement: ClauseElement, values: Values) -> _Compiled:
+        forms = self._compiled.get(statement)
+        if forms is None:
+            forms = self._compiled[statement] = {}
+        names = tuple(values)
+        found = forms.get(names)
+        if found is None:
+            found = forms[names] = _compile(statement, names, self._dialect)
+        return found
+
+    def _wrapped(self, text: str, error: Exception) -> Exception:
+        """The error as SQLAlchemy has it for every driver; without the values, which are nobody's business."""
+        dbapi_error = self._dialect.loaded_dbapi.Error
+        return DBAPIError.instance(text, None, error, dbapi_error, hide_parameters=True, dialect=self._dialect)
+
+
+def _compile(statement: ClauseElement, names: Sequence[str], dialect: Dialect) -> _Compiled:
+    compiled = statement.compile(dialect=dialect, column_keys=list(names) or None)
+    if not isinstance(compiled, SQLCompiler):
+        return _Compiled(str(compiled), None, {}, (), True, ())
+    expanded = compiled.construct_expanded_state(dict.fromkeys(names))  # each IN with as many places as it has values
+    constants = {name: value for name, value in expanded.parameters.items() if name not in names}
+    columns = [column.keyname for column in compiled._result_columns]
+    conversions = []
+    for position, column in enumerate(compiled._result_columns):
+        convert = column.type.dialect_impl(dialect).result_processor(dialect, None)
+        if convert is not None:
+            conversions.append((position, convert))
+    return _Compiled(
+        expanded.statement, expanded.positiontup, constants, columns, not isinstance(statement, Select), conversions
+    )
