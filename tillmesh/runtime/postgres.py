@@ -95,7 +95,7 @@ class PostgresDatabase:
         if len(batch) > 1:
             try:
                 return batch, self._transact(batch)
-            except (DBAPIError, Refusal, _Spoiled) as error:
+            except Exception as error:
                 log.info("operations_run_one_by_one", operations=len(batch), error=type(error).__name__)
         return batch, [self._alone(waiting) for waiting in batch]
 
