@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tillmesh.runtime.database import Database, append_only, open_database, require_one_row
 from tillmesh.runtime.errors import CommonReason, Refusal
-from tillmesh.runtime.statements import Connection, Result
+from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
 
 METADATA = MetaData()
@@ -61,13 +61,13 @@ async def test_operations_that_wait_together_share_one_commit(
     database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commits: list[str] = []
-    run = Connection.exec_driver_sql
+    run = Connection.command
 
-    def count(connection: Connection, text: str) -> Result:
+    def count(connection: Connection, text: str) -> None:
         commits.extend([text] if text == "COMMIT" else [])
-        return run(connection, text)
+        run(connection, text)
 
-    monkeypatch.setattr(Connection, "exec_driver_sql", count)
+    monkeypatch.setattr(Connection, "command", count)
     await asyncio.gather(*(database.run(note(name)) for name in "abcdefgh"))
     assert len(commits) == 1
     assert names_on_disk(path) == list("abcdefgh")

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import grpc
 from grpc import StatusCode
 from sqlalchemy import MetaData, make_url
+from sqlalchemy.exc import DBAPIError
 
 from tests.simulation.network import Aborted, Context, Network, Reply
 from tests.simulation.process import Process, is_dead, nothing_more, running
@@ -54,6 +55,7 @@ class SimulatedDatabase(SqliteDatabase):
     def lose_memory(self) -> None:
         """Forgets what was not committed."""
         self._waiting.clear()
+        self._committing = False
 
     def _flush(self) -> None:
         if not self._waiting:
@@ -63,15 +65,17 @@ class SimulatedDatabase(SqliteDatabase):
             super()._flush()
         except Crashed:
             self.sqlite().rollback()
+            self._committing = False
             return
         if self._writes():
             self.committed()
             self.around_commit("after")
 
-    def _commit(self) -> None:
+    def _commit_aside(self, then: Callable[[DBAPIError | None], None]) -> None:
+        """At once, as the order of events must not depend on a thread."""
         if self._writes() and self.around_commit("before"):
             raise Crashed
-        super()._commit()
+        then(self._commit())
 
     def _writes(self) -> bool:
         """False for a transaction that only reads."""

@@ -1,12 +1,13 @@
 """SQLite: one writer, which runs what is waiting and commits once.
 
-A commit to disk costs more than the statements in it, so operations that wait together share one. Each still
-fails alone, in a savepoint.
+A commit to disk takes longer than the statements in it. So operations run at once, and while a thread commits
+them the next ones gather. Each still fails alone, in a savepoint.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import sqlalchemy
@@ -40,52 +41,80 @@ class SqliteDatabase:
         self._driver: sqlite3.Connection = driver
         self._connection = Connection(self._driver.cursor(), self._engine.dialect)
         self._waiting: list[Waiting] = []
+        self._committing = False
+        self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
 
     async def run(self, operation: Callable[[Connection], Outcome]) -> Outcome:
         """Runs `operation` as one transaction; returns once it is on disk."""
-        if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._flush)
         waiting = Waiting(operation)
         self._waiting.append(waiting)
+        if len(self._waiting) == 1 and not self._committing:
+            asyncio.get_running_loop().call_soon(self._flush)
         outcome: Outcome = await waiting.future
         return outcome
 
     async def close(self) -> None:
         """Closes the database; what was acknowledged is on disk already."""
+        await asyncio.to_thread(self._committer.shutdown)
         self._driver.close()
         self._engine.dispose()
 
     def _flush(self) -> None:
+        """Runs what waits."""
         batch, self._waiting = self._waiting, []
+        writes_before = self._connection.writes
         try:
-            self._begin()
+            self._connection.command("BEGIN IMMEDIATE")
             outcomes = [self._outcome(waiting) for waiting in batch]
-            self._commit()
+            if self._connection.writes == writes_before:
+                self._connection.command("COMMIT")  # nothing goes to disk
         except DBAPIError as error:
-            # A full or failing disk: SQLite may have rolled back more than one savepoint,
-            # so nothing of the batch counts and nothing of it is acknowledged.
-            log.error("transaction_failed", error=str(error.orig), operations=len(batch))
-            self._driver.rollback()
-            outcomes = [CommonReason.STORAGE_UNAVAILABLE()] * len(batch)
-        deliver(batch, outcomes)
+            self._fail(batch, error)
+            return
+        if self._connection.writes == writes_before:
+            deliver(batch, outcomes)
+        else:
+            self._committing = True
+            self._commit_aside(lambda error: self._committed(batch, outcomes, error))
 
     def _outcome(self, waiting: Waiting) -> Any:
-        self._connection.exec_driver_sql("SAVEPOINT operation")
+        self._connection.command("SAVEPOINT operation")
         try:
             outcome = waiting.run(self._connection)
         except Exception as error:
             if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
                 raise
-            self._connection.exec_driver_sql("ROLLBACK TO operation")
+            self._connection.command("ROLLBACK TO operation")
             outcome = error
-        self._connection.exec_driver_sql("RELEASE operation")
+        self._connection.command("RELEASE operation")
         return outcome
 
-    def _begin(self) -> None:
-        self._connection.exec_driver_sql("BEGIN IMMEDIATE")
+    def _commit_aside(self, then: Callable[[DBAPIError | None], None]) -> None:
+        """Commits in a thread; calls `then` with what went wrong, if anything did."""
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(self._committer, self._commit).add_done_callback(lambda done: then(done.result()))
 
-    def _commit(self) -> None:
-        self._connection.exec_driver_sql("COMMIT")
+    def _commit(self) -> DBAPIError | None:
+        try:
+            self._connection.command("COMMIT")
+        except DBAPIError as error:
+            return error
+        return None
+
+    def _committed(self, batch: Sequence[Waiting], outcomes: Sequence[Any], error: DBAPIError | None) -> None:
+        self._committing = False
+        if error:
+            self._fail(batch, error)
+        else:
+            deliver(batch, outcomes)
+        if self._waiting:
+            self._flush()
+
+    def _fail(self, batch: Sequence[Waiting], error: DBAPIError) -> None:
+        """A full or failing disk: SQLite may have rolled back more than one savepoint, so nothing counts."""
+        log.error("transaction_failed", error=str(error.orig), operations=len(batch))
+        self._driver.rollback()
+        deliver(batch, [CommonReason.STORAGE_UNAVAILABLE()] * len(batch))
 
 
 def _open_engine(url: URL) -> Engine:

@@ -111,20 +111,26 @@ class Connection:
         """Runs a statement, with a sequence of values once for each; raises SQLAlchemy's DBAPIError."""
         if isinstance(values, Mapping):
             compiled = self._compile(statement, values)
+            self.writes += compiled.writes
             return self._run(compiled.text, compiled.parameters(values), compiled)
         if not values:
             compiled = self._compile(statement, {})
+            self.writes += compiled.writes
             return self._run(compiled.text, compiled.parameters({}), compiled)
         compiled = self._compile(statement, values[0])
         return self._run_many(compiled.text, [compiled.parameters(each) for each in values])
 
     def exec_driver_sql(self, text: str, parameters: Sequence[Any] = ()) -> Result:
         """Runs SQL of the one database that is there."""
+        self.writes += 1
         return self._run(text, parameters)
+
+    def command(self, text: str) -> None:
+        """Begins or ends a transaction, or part of one."""
+        self._run(text, ())
 
     def _run(self, text: str, parameters: Any, compiled: _Compiled | None = None) -> Result:
         cursor = self._cursor
-        self.writes += compiled is None or compiled.writes
         try:
             if parameters:
                 cursor.execute(text, parameters)
