@@ -6,6 +6,8 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
+
 from tillmesh.runtime.statements import Connection
 
 
@@ -20,6 +22,23 @@ class Waiting:
     def run(self, connection: Connection) -> Any:
         """Runs the operation as its caller."""
         return self.context.run(self.operation, connection)
+
+
+class Spoiled(Exception):
+    """An operation failed after it wrote: the transaction that it shares must not be committed."""
+
+
+def outcome(waiting: Waiting, connection: Connection) -> Any:
+    """What an operation came to in a transaction that it shares; raises Spoiled, and DBAPIError as it is."""
+    writes_before = connection.writes
+    try:
+        return waiting.run(connection)
+    except DBAPIError:
+        raise
+    except Exception as error:
+        if connection.writes != writes_before:
+            raise Spoiled from error
+        return error
 
 
 def deliver(batch: Sequence[Waiting], outcomes: Sequence[Any]) -> None:

@@ -18,10 +18,10 @@ import sqlalchemy
 import structlog
 from psycopg import IsolationLevel
 from sqlalchemy import URL, MetaData
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import NullPool
 
-from tillmesh.runtime.batches import Waiting, deliver
+from tillmesh.runtime.batches import Spoiled, Waiting, deliver, outcome
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.statements import Connection
 
@@ -35,10 +35,6 @@ PAUSE_MAX_S = 0.2
 CONNECT_TIMEOUT_S = 2
 UNIQUE_VIOLATION = "23505"  # somebody else inserted the row since this transaction looked for it
 SERIALIZATION_FAILURE = "40001"
-
-
-class _Spoiled(Exception):
-    """An operation failed after it wrote: the transaction that it shared must not be committed."""
 
 
 class PostgresDatabase:
@@ -100,21 +96,23 @@ class PostgresDatabase:
         return batch, [self._alone(waiting) for waiting in batch]
 
     def _alone(self, waiting: Waiting) -> Any:
+        result: Any = None
         for attempt in range(ATTEMPTS_MAX):
             time.sleep(random.uniform(0, min(PAUSE_MAX_S, 0.002 * (2**attempt - 1))))
             try:
-                return self._transact([waiting])[0]
+                result = self._transact([waiting])[0]
             except Exception as error:
-                if not _may_try_again(error):
-                    return error
-                log.info("transaction_again", error=" ".join(str(error).split()), attempt=attempt + 1)
-        return CommonReason.STORAGE_UNAVAILABLE()
+                result = error.__cause__ if isinstance(error, Spoiled) else error
+            if not _may_try_again(result):
+                return result
+            log.info("transaction_again", error=" ".join(str(result).split()), attempt=attempt + 1)
+        return result if isinstance(result, IntegrityError) else CommonReason.STORAGE_UNAVAILABLE()
 
     def _transact(self, batch: Sequence[Waiting]) -> list[Any]:
         """One transaction. What raises leaves nothing behind, unless it is a commit that nobody knows of."""
         session, connection = self._session()
         try:
-            outcomes = [self._outcome(waiting, connection, alone=len(batch) == 1) for waiting in batch]
+            outcomes = [outcome(waiting, connection) for waiting in batch]
         except BaseException:
             self._roll_back(session)
             raise
@@ -127,19 +125,6 @@ class PostgresDatabase:
             log.error("commit_unknown", error=str(error))  # it may be on disk: the callers repeat their requests
             return [CommonReason.STORAGE_UNAVAILABLE()] * len(batch)
         return outcomes
-
-    def _outcome(self, waiting: Waiting, connection: Connection, *, alone: bool) -> Any:
-        writes_before = connection.writes
-        try:
-            return waiting.run(connection)
-        except DBAPIError:
-            raise
-        except Exception as error:
-            if alone:
-                raise
-            if connection.writes != writes_before or _may_try_again(error):
-                raise _Spoiled from error
-            return error
 
     def _session(self) -> tuple[psycopg.Connection[Any], Connection]:
         """The connection of the thread that asks."""
@@ -161,7 +146,7 @@ class PostgresDatabase:
             session.close()  # the server ends what a lost connection began
 
 
-def _may_try_again(error: Exception) -> bool:
+def _may_try_again(error: Any) -> bool:
     """True after a lost race or a lost connection: nothing was committed, and another attempt may do better."""
     if isinstance(error, DBAPIError):
         return isinstance(error, OperationalError) or getattr(error.orig, "sqlstate", None) == UNIQUE_VIOLATION

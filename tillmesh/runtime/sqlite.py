@@ -1,7 +1,7 @@
 """SQLite: one writer, which runs what is waiting and commits once.
 
 A commit to disk takes longer than the statements in it. So operations run at once, and while a thread commits
-them the next ones gather. Each still fails alone, in a savepoint.
+them the next ones gather. Each still fails alone.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from sqlalchemy import URL, Engine, MetaData, event
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError
 from sqlalchemy.pool import StaticPool
 
-from tillmesh.runtime.batches import Waiting, deliver
+from tillmesh.runtime.batches import Spoiled, Waiting, deliver, outcome
 from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.statements import Connection
 
@@ -65,7 +65,7 @@ class SqliteDatabase:
         writes_before = self._connection.writes
         try:
             self._connection.command("BEGIN IMMEDIATE")
-            outcomes = [self._outcome(waiting) for waiting in batch]
+            outcomes = self._outcomes(batch)
             if self._connection.writes == writes_before:
                 self._connection.command("COMMIT")  # nothing goes to disk
         except DBAPIError as error:
@@ -77,17 +77,26 @@ class SqliteDatabase:
             self._committing = True
             self._commit_aside(lambda error: self._committed(batch, outcomes, error))
 
-    def _outcome(self, waiting: Waiting) -> Any:
+    def _outcomes(self, batch: Sequence[Waiting]) -> list[Any]:
+        """What each operation came to; only where one fails after it wrote are they run in savepoints."""
+        try:
+            return [outcome(waiting, self._connection) for waiting in batch]
+        except (Spoiled, IntegrityError):
+            self._connection.command("ROLLBACK")
+            self._connection.command("BEGIN IMMEDIATE")
+            return [self._in_savepoint(waiting) for waiting in batch]
+
+    def _in_savepoint(self, waiting: Waiting) -> Any:
         self._connection.command("SAVEPOINT operation")
         try:
-            outcome = waiting.run(self._connection)
+            result = waiting.run(self._connection)
         except Exception as error:
             if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
                 raise
             self._connection.command("ROLLBACK TO operation")
-            outcome = error
+            result = error
         self._connection.command("RELEASE operation")
-        return outcome
+        return result
 
     def _commit_aside(self, then: Callable[[DBAPIError | None], None]) -> None:
         """Commits in a thread; calls `then` with what went wrong, if anything did."""
