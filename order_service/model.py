@@ -35,6 +35,7 @@ class Order:
     lease_ms: int
     lease_expires_at_ms: int
     event_count: int
+    history_hash: bytes
     created_at_ms: int
     updated_at_ms: int
 

@@ -20,6 +20,7 @@ from order_service.lifecycle import ORDER, OrderEvent, OrderState, PaymentState
 from order_service.model import Consent, HistoryEntry, LineItem, Order, OrderPayment, total_minor
 from tillmesh.runtime.callers import require_store
 from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.history import NO_HISTORY
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
@@ -52,12 +53,11 @@ def create_order(
         lease_ms=0,
         lease_expires_at_ms=0,
         event_count=1,
+        history_hash=NO_HISTORY,
         created_at_ms=now_ms,
         updated_at_ms=now_ms,
     )
-    store.insert_order(connection, order)
-    _record(connection, None, order, "CREATED", "")
-    return order
+    return _record(connection, None, order, "CREATED", "")
 
 
 def get_order(connection: Connection, order_id: str) -> Order:
@@ -207,12 +207,11 @@ def _advance(
     if target is None:
         raise refusal(before, event, now_ms)
     moved = replace(after, state=target, event_count=before.event_count + 1, updated_at_ms=now_ms)
-    store.change_order(connection, before, moved)
-    _record(connection, before, moved, event, payment_id or moved.payment_id)
-    return moved
+    return _record(connection, before, moved, event, payment_id or moved.payment_id)
 
 
-def _record(connection: Connection, before: Order | None, after: Order, event: str, payment_id: str) -> None:
+def _record(connection: Connection, before: Order | None, after: Order, event: str, payment_id: str) -> Order:
+    """Writes the order and the history row that says why, chained to the row before."""
     entry = HistoryEntry(
         order_id=after.order_id,
         number=after.event_count,
@@ -226,7 +225,13 @@ def _record(connection: Connection, before: Order | None, after: Order, event: s
         trace_id=trace_id.get(),
         at_ms=after.updated_at_ms,
     )
-    store.insert_history(connection, entry)
+    recorded = replace(after, history_hash=store.next_history_hash(before or after, entry))
+    if before:
+        store.change_order(connection, before, recorded)
+    else:
+        store.insert_order(connection, recorded)
+    store.insert_history(connection, entry, recorded.history_hash)
+    return recorded
 
 
 def _require_legal(order: Order, event: OrderEvent, now_ms: int) -> None:

@@ -10,6 +10,7 @@ from order_service.lifecycle import OrderState, PaymentState
 from order_service.model import Consent, HistoryEntry, LineItem, Order, OrderPayment
 from order_service.tables import order_history, order_payments, orders
 from tillmesh.runtime.database import require_one_row
+from tillmesh.runtime.history import next_hash
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.statements import Connection, Row
 
@@ -94,23 +95,14 @@ def end_payment(connection: Connection, payment_id: str, state: PaymentState, re
     require_one_row(connection.execute(_CHANGE_PAYMENT, {"key": payment_id, "state": state, "reason": reason}))
 
 
-def insert_history(connection: Connection, entry: HistoryEntry) -> None:
+def next_history_hash(order: Order, entry: HistoryEntry) -> bytes:
+    """Hash of the entry as the next row of the order's history."""
+    return next_hash(order.history_hash, _history_values(entry))
+
+
+def insert_history(connection: Connection, entry: HistoryEntry, chain_hash: bytes) -> None:
     """Adds a row that is never changed."""
-    values = {
-        "order_id": entry.order_id,
-        "number": entry.number,
-        "event": entry.event,
-        "from_state": entry.from_state,
-        "to_state": entry.to_state,
-        "version": entry.version,
-        "epoch": entry.epoch,
-        "currency": entry.amount.currency,
-        "amount_minor": entry.amount.minor,
-        "payment_id": entry.payment_id,
-        "trace_id": entry.trace_id,
-        "at_ms": entry.at_ms,
-    }
-    connection.execute(_INSERT_HISTORY, values)
+    connection.execute(_INSERT_HISTORY, _history_values(entry) | {"chain_hash": chain_hash})
 
 
 def lapsed_locks(connection: Connection, now_ms: int, at_most: int) -> list[Order]:
@@ -172,6 +164,7 @@ def _order_values(order: Order) -> dict[str, Any]:
         "lease_ms": order.lease_ms,
         "lease_expires_at_ms": order.lease_expires_at_ms,
         "event_count": order.event_count,
+        "history_hash": order.history_hash,
         "created_at_ms": order.created_at_ms,
         "updated_at_ms": order.updated_at_ms,
     }
@@ -191,6 +184,7 @@ def _order(row: Row) -> Order:
         lease_ms=row["lease_ms"],
         lease_expires_at_ms=row["lease_expires_at_ms"],
         event_count=row["event_count"],
+        history_hash=row["history_hash"],
         created_at_ms=row["created_at_ms"],
         updated_at_ms=row["updated_at_ms"],
     )
@@ -210,6 +204,24 @@ def _payment(row: Row) -> OrderPayment:
         consent=consent,
         store_id=row["store_id"],
     )
+
+
+def _history_values(entry: HistoryEntry) -> dict[str, str | int | None]:
+    """All columns but the hash, which is over them."""
+    return {
+        "order_id": entry.order_id,
+        "number": entry.number,
+        "event": entry.event,
+        "from_state": entry.from_state,
+        "to_state": entry.to_state,
+        "version": entry.version,
+        "epoch": entry.epoch,
+        "currency": entry.amount.currency,
+        "amount_minor": entry.amount.minor,
+        "payment_id": entry.payment_id,
+        "trace_id": entry.trace_id,
+        "at_ms": entry.at_ms,
+    }
 
 
 def _history(row: Row) -> HistoryEntry:

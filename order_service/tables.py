@@ -1,6 +1,6 @@
 """The tables, and what the database itself refuses whatever the code does."""
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Index, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, LargeBinary, MetaData, String, Table, Text
 
 from order_service.lifecycle import OrderState, PaymentState
 from tillmesh.runtime.database import append_only, one_of
@@ -25,6 +25,7 @@ orders = Table(
     Column("lease_ms", BigInteger, nullable=False),
     Column("lease_expires_at_ms", BigInteger, nullable=False),
     Column("event_count", BigInteger, nullable=False),
+    Column("history_hash", LargeBinary, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("updated_at_ms", BigInteger, nullable=False),
     CheckConstraint("(payment_id <> '') = (state IN ('LOCKED', 'PAID'))", name="holder_iff_locked_or_paid"),
@@ -78,5 +79,6 @@ order_history = Table(
     Column("payment_id", String, nullable=False),
     Column("trace_id", String, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
+    Column("chain_hash", LargeBinary, nullable=False),
 )
 append_only(order_history)

@@ -71,6 +71,7 @@ class Checkout:
     paid_at_ms: int
     refunded_minor: int
     event_count: int
+    history_hash: bytes
     created_at_ms: int
     updated_at_ms: int
 

@@ -28,6 +28,7 @@ from store_terminal.model import (
 )
 from store_terminal.transitions import advance, begin, refusal, require_legal
 from tillmesh.runtime.errors import FieldViolation, invalid
+from tillmesh.runtime.history import NO_HISTORY
 from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
 from tillmesh.runtime.server import MESSAGE_BYTES_MAX
 from tillmesh.runtime.statements import Connection
@@ -61,6 +62,7 @@ def create_checkout(
         paid_at_ms=0,
         refunded_minor=0,
         event_count=1,
+        history_hash=NO_HISTORY,
         created_at_ms=now_ms,
         updated_at_ms=now_ms,
     )

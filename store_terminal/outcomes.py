@@ -21,6 +21,7 @@ from store_terminal.model import (
 from store_terminal.operations import get_checkout, get_refund
 from store_terminal.transitions import advance, begin
 from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.history import NO_HISTORY
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.statements import Connection
 
@@ -104,6 +105,7 @@ def resume_checkout(connection: Connection, *, order: OrderCopy, store_id: str, 
         paid_at_ms=now_ms if order.paid_by else 0,
         refunded_minor=0,
         event_count=1,
+        history_hash=NO_HISTORY,
         created_at_ms=now_ms,
         updated_at_ms=now_ms,
     )

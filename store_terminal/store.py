@@ -21,6 +21,7 @@ from store_terminal.model import (
 )
 from store_terminal.tables import catalogue, checkout_history, checkouts, journal, till_refunds
 from tillmesh.runtime.database import require_one_row
+from tillmesh.runtime.history import next_hash
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.statements import Connection, Row
 
@@ -85,23 +86,14 @@ def list_checkouts(
     return [_checkout(row) for row in rows]
 
 
-def insert_history(connection: Connection, entry: HistoryEntry) -> None:
+def next_history_hash(checkout: Checkout, entry: HistoryEntry) -> bytes:
+    """Hash of the entry as the next row of the checkout's history."""
+    return next_hash(checkout.history_hash, _history_values(entry))
+
+
+def insert_history(connection: Connection, entry: HistoryEntry, chain_hash: bytes) -> None:
     """Adds a row that is never changed."""
-    values = {
-        "checkout_id": entry.checkout_id,
-        "number": entry.number,
-        "event": entry.event,
-        "from_state": entry.from_state,
-        "to_state": entry.to_state,
-        "order_version": entry.order_version,
-        "currency": entry.amount.currency,
-        "amount_minor": entry.amount.minor,
-        "reference": entry.reference,
-        "reason": entry.reason,
-        "trace_id": entry.trace_id,
-        "at_ms": entry.at_ms,
-    }
-    connection.execute(_INSERT_HISTORY, values)
+    connection.execute(_INSERT_HISTORY, _history_values(entry) | {"chain_hash": chain_hash})
 
 
 def list_history(connection: Connection, checkout_id: str, after_number: int, at_most: int) -> list[HistoryEntry]:
@@ -261,6 +253,7 @@ def _checkout_values(checkout: Checkout) -> dict[str, Any]:
         "paid_at_ms": checkout.paid_at_ms,
         "refunded_minor": checkout.refunded_minor,
         "event_count": checkout.event_count,
+        "history_hash": checkout.history_hash,
         "created_at_ms": checkout.created_at_ms,
         "updated_at_ms": checkout.updated_at_ms,
     }
@@ -287,9 +280,28 @@ def _checkout(row: Row) -> Checkout:
         paid_at_ms=row["paid_at_ms"],
         refunded_minor=row["refunded_minor"],
         event_count=row["event_count"],
+        history_hash=row["history_hash"],
         created_at_ms=row["created_at_ms"],
         updated_at_ms=row["updated_at_ms"],
     )
+
+
+def _history_values(entry: HistoryEntry) -> dict[str, str | int | None]:
+    """All columns but the hash, which is over them."""
+    return {
+        "checkout_id": entry.checkout_id,
+        "number": entry.number,
+        "event": entry.event,
+        "from_state": entry.from_state,
+        "to_state": entry.to_state,
+        "order_version": entry.order_version,
+        "currency": entry.amount.currency,
+        "amount_minor": entry.amount.minor,
+        "reference": entry.reference,
+        "reason": entry.reason,
+        "trace_id": entry.trace_id,
+        "at_ms": entry.at_ms,
+    }
 
 
 def _history(row: Row) -> HistoryEntry:

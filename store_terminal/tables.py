@@ -45,6 +45,7 @@ checkouts = Table(
     Column("paid_at_ms", BigInteger, nullable=False),
     Column("refunded_minor", BigInteger, nullable=False),
     Column("event_count", BigInteger, nullable=False),
+    Column("history_hash", LargeBinary, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("updated_at_ms", BigInteger, nullable=False),
     CheckConstraint("(paid_by <> '') = (state = 'PAID')", name="payment_iff_paid"),
@@ -71,6 +72,7 @@ checkout_history = Table(
     Column("reason", String, nullable=False),
     Column("trace_id", String, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
+    Column("chain_hash", LargeBinary, nullable=False),
 )
 
 append_only(checkout_history)

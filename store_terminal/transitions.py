@@ -32,9 +32,7 @@ def refusal(checkout: Checkout, event: CheckoutEvent) -> Refusal:
 
 def begin(connection: Connection, checkout: Checkout, event: str) -> Checkout:
     """Adds a new checkout."""
-    store.insert_checkout(connection, checkout)
-    _record(connection, None, checkout, event, checkout.amount, checkout.paid_by, "")
-    return checkout
+    return _record(connection, None, checkout, event, checkout.amount, checkout.paid_by, "")
 
 
 def advance(
@@ -53,9 +51,7 @@ def advance(
     if target is None:
         raise refusal(before, event)
     moved = replace(after, state=target, event_count=before.event_count + 1, updated_at_ms=now_ms)
-    store.change_checkout(connection, before, moved)
-    _record(connection, before, moved, event, amount or moved.amount, reference, reason)
-    return moved
+    return _record(connection, before, moved, event, amount or moved.amount, reference, reason)
 
 
 def _record(
@@ -66,7 +62,8 @@ def _record(
     amount: Money,
     reference: str,
     reason: str,
-) -> None:
+) -> Checkout:
+    """Writes the checkout and the history row that says why, chained to the row before."""
     entry = HistoryEntry(
         checkout_id=after.checkout_id,
         number=after.event_count,
@@ -80,4 +77,10 @@ def _record(
         trace_id=trace_id.get(),
         at_ms=after.updated_at_ms,
     )
-    store.insert_history(connection, entry)
+    recorded = replace(after, history_hash=store.next_history_hash(before or after, entry))
+    if before:
+        store.change_checkout(connection, before, recorded)
+    else:
+        store.insert_checkout(connection, recorded)
+    store.insert_history(connection, entry, recorded.history_hash)
+    return recorded

@@ -147,6 +147,7 @@ class Payment:
     confirm_deadline_ms: int
     refunded_minor: int
     event_count: int
+    history_hash: bytes
     trace_id: str
     created_at_ms: int
     updated_at_ms: int

@@ -12,6 +12,7 @@ from thirdparty_server.errors import INSUFFICIENT_FUNDS, PAYMENT_CANCELED, SUPER
 from thirdparty_server.lifecycle import PAYMENT, PaymentEvent, PaymentState
 from thirdparty_server.model import AccountRef, HistoryEntry, Lock, Payment, Purpose, Timing, store_sales, wallet
 from tillmesh.runtime.callers import acting_store, require_store
+from tillmesh.runtime.history import NO_HISTORY
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
@@ -46,12 +47,12 @@ def create_payment(
         confirm_deadline_ms=0,
         refunded_minor=0,
         event_count=1,
+        history_hash=NO_HISTORY,
         trace_id=trace_id.get(),
         created_at_ms=now_ms,
         updated_at_ms=now_ms,
     )
-    store.insert_payment(connection, payment)
-    _record(connection, None, payment, "CREATED")
+    payment = _record(connection, None, payment, "CREATED")
     if identity is None:
         return _advance(connection, payment, E.DECLINED, now_ms, reason=Reason.IDENTITY_NOT_FOUND.name)
     if identity.currency != amount.currency:
@@ -175,9 +176,7 @@ def _advance(
     if target is None:
         raise ValueError(f"payment {payment.payment_id}: {event} is not legal in {payment.state}")
     moved = replace(payment, state=target, reason=reason, event_count=payment.event_count + 1, updated_at_ms=now_ms)
-    store.change_payment(connection, payment, moved)
-    _record(connection, payment, moved, event, refund_id=refund_id, amount=amount)
-    return moved
+    return _record(connection, payment, moved, event, refund_id=refund_id, amount=amount)
 
 
 def _record(
@@ -187,7 +186,8 @@ def _record(
     event: str,
     refund_id: str = "",
     amount: Money | None = None,
-) -> None:
+) -> Payment:
+    """Writes the payment and the history row that says why, chained to the row before."""
     entry = HistoryEntry(
         payment_id=after.payment_id,
         number=after.event_count,
@@ -201,7 +201,13 @@ def _record(
         trace_id=trace_id.get(),
         at_ms=after.updated_at_ms,
     )
-    store.insert_history(connection, entry)
+    recorded = replace(after, history_hash=store.next_history_hash(before or after, entry))
+    if before:
+        store.change_payment(connection, before, recorded)
+    else:
+        store.insert_payment(connection, recorded)
+    store.insert_history(connection, entry, recorded.history_hash)
+    return recorded
 
 
 def _payer_account(payment: Payment) -> AccountRef:

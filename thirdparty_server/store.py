@@ -9,6 +9,7 @@ from thirdparty_server.lifecycle import FINAL, PaymentState
 from thirdparty_server.model import HistoryEntry, Identity, Payment, Refund, wallet
 from thirdparty_server.tables import identities, payment_history, payments, refunds
 from tillmesh.runtime.database import require_one_row
+from tillmesh.runtime.history import next_hash
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.statements import Connection, Row
 
@@ -131,23 +132,14 @@ def list_payments(
     return [_payment(row) for row in rows]
 
 
-def insert_history(connection: Connection, entry: HistoryEntry) -> None:
+def next_history_hash(payment: Payment, entry: HistoryEntry) -> bytes:
+    """Hash of the entry as the next row of the payment's history."""
+    return next_hash(payment.history_hash, _history_values(entry))
+
+
+def insert_history(connection: Connection, entry: HistoryEntry, chain_hash: bytes) -> None:
     """Adds a row that is never changed."""
-    values = {
-        "payment_id": entry.payment_id,
-        "number": entry.number,
-        "event": entry.event,
-        "from_state": entry.from_state,
-        "to_state": entry.to_state,
-        "epoch": entry.epoch,
-        "reason": entry.reason,
-        "refund_id": entry.refund_id,
-        "currency": entry.amount.currency,
-        "amount_minor": entry.amount.minor,
-        "trace_id": entry.trace_id,
-        "at_ms": entry.at_ms,
-    }
-    connection.execute(_INSERT_HISTORY, values)
+    connection.execute(_INSERT_HISTORY, _history_values(entry) | {"chain_hash": chain_hash})
 
 
 def list_history(connection: Connection, payment_id: str, after_number: int, at_most: int) -> list[HistoryEntry]:
@@ -224,6 +216,7 @@ def _payment_values(payment: Payment) -> dict[str, Any]:
         "confirm_deadline_ms": payment.confirm_deadline_ms,
         "refunded_minor": payment.refunded_minor,
         "event_count": payment.event_count,
+        "history_hash": payment.history_hash,
         "trace_id": payment.trace_id,
         "created_at_ms": payment.created_at_ms,
         "updated_at_ms": payment.updated_at_ms,
@@ -246,6 +239,7 @@ def _payment(row: Row) -> Payment:
         confirm_deadline_ms=row["confirm_deadline_ms"],
         refunded_minor=row["refunded_minor"],
         event_count=row["event_count"],
+        history_hash=row["history_hash"],
         trace_id=row["trace_id"],
         created_at_ms=row["created_at_ms"],
         updated_at_ms=row["updated_at_ms"],
@@ -260,6 +254,24 @@ def _identity(row: Row) -> Identity:
         instant_limit_minor=row["instant_limit_minor"],
         created_at_ms=row["created_at_ms"],
     )
+
+
+def _history_values(entry: HistoryEntry) -> dict[str, str | int | None]:
+    """All columns but the hash, which is over them."""
+    return {
+        "payment_id": entry.payment_id,
+        "number": entry.number,
+        "event": entry.event,
+        "from_state": entry.from_state,
+        "to_state": entry.to_state,
+        "epoch": entry.epoch,
+        "reason": entry.reason,
+        "refund_id": entry.refund_id,
+        "currency": entry.amount.currency,
+        "amount_minor": entry.amount.minor,
+        "trace_id": entry.trace_id,
+        "at_ms": entry.at_ms,
+    }
 
 
 def _history(row: Row) -> HistoryEntry:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -111,6 +112,7 @@ payments = Table(
     Column("confirm_deadline_ms", BigInteger, nullable=False),
     Column("refunded_minor", BigInteger, nullable=False),
     Column("event_count", BigInteger, nullable=False),
+    Column("history_hash", LargeBinary, nullable=False),
     Column("trace_id", String, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("updated_at_ms", BigInteger, nullable=False),
@@ -142,6 +144,7 @@ payment_history = Table(
     Column("amount_minor", BigInteger, nullable=False),
     Column("trace_id", String, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
+    Column("chain_hash", LargeBinary, nullable=False),
 )
 append_only(payment_history)
 

@@ -55,8 +55,8 @@ def test_a_damaged_database_is_refused_in_one_line(database: Path, damage: Calla
 
 def test_a_lost_history_row_is_found(database: Path) -> None:
     """What the chaos run looks at would show if a server came back with half a transaction."""
-    order = "INSERT INTO orders VALUES ('o-1', 's', 'p', '[]', 'GBP', 1, 1, 'OPEN', 0, '', 0, 0, 2, 0, 0)"
-    history = "INSERT INTO order_history VALUES ('o-1', {}, 'X', NULL, 'OPEN', 1, 0, 'GBP', 1, '', '', 0)"
+    order = "INSERT INTO orders VALUES ('o-1', 's', 'p', '[]', 'GBP', 1, 1, 'OPEN', 0, '', 0, 0, 2, x'00', 0, 0)"
+    history = "INSERT INTO order_history VALUES ('o-1', {}, 'X', NULL, 'OPEN', 1, 0, 'GBP', 1, '', '', 0, x'00')"
     with sqlite3.connect(database) as connection:
         for statement in (order, history.format(1), history.format(2)):
             connection.execute(statement)

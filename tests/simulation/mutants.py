@@ -221,9 +221,7 @@ def _reads_waits_writes() -> list[Patch]:
             connection.execute(paid)
             moved = replace(order, state=OrderState.PAID, payment_id=request.payment_id, epoch=request.epoch)
             moved = replace(moved, event_count=order.event_count + 1, updated_at_ms=now_ms)
-            order_store.change_order(connection, order, moved)
-            order_operations._record(connection, order, moved, OrderEvent.PAID, request.payment_id)
-            return moved
+            return order_operations._record(connection, order, moved, OrderEvent.PAID, request.payment_id)
 
         order = await self._database.run(write)
         return self._payment(replace(read, state=Attempt.PAID), order)
@@ -302,8 +300,7 @@ def _cancel_beats_paid() -> list[Patch]:
         released = {"state": Attempt.RELEASED, "reason": PAYMENT_CANCELED}
         connection.execute(table.update().where(table.c.payment_id == payment_id).values(released))
         opened = replace(order, state=OrderState.OPEN, payment_id="", event_count=order.event_count + 1)
-        order_store.change_order(connection, order, opened)
-        order_operations._record(connection, order, opened, OrderEvent.PAYMENT_CANCELED, payment_id)
+        opened = order_operations._record(connection, order, opened, OrderEvent.PAYMENT_CANCELED, payment_id)
         return replace(payment, state=Attempt.RELEASED, reason=PAYMENT_CANCELED), opened
 
     return [(order_operations, "cancel_order_payment", cancel)]
@@ -312,9 +309,9 @@ def _cancel_beats_paid() -> list[Patch]:
 def _history_is_not_written() -> list[Patch]:
     real = order_store.insert_history
 
-    def insert(connection: Any, entry: Any) -> None:
+    def insert(connection: Any, entry: Any, chain_hash: bytes) -> None:
         if entry.event != OrderEvent.LEASE_EXPIRED:
-            real(connection, entry)
+            real(connection, entry, chain_hash)
 
     return [(order_store, "insert_history", insert)]
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from store_terminal.lifecycle import CheckoutState
 from store_terminal.model import Checkout, EntryState, Line, LineItem, TillRefund, total_minor
 from store_terminal.receipt import COLUMNS, receipt
+from tillmesh.runtime.history import NO_HISTORY
 from tillmesh.runtime.money import Money
 
 TEA = LineItem("TEA", "Tea", 2, 125)
@@ -31,6 +32,7 @@ def checkout(*items: LineItem, currency: str = "GBP") -> Checkout:
         paid_at_ms=1_795_262_400_000,
         refunded_minor=0,
         event_count=4,
+        history_hash=NO_HISTORY,
         created_at_ms=0,
         updated_at_ms=0,
     )
