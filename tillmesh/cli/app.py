@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from tillmesh.cli import acting, looking
+from tillmesh.cli.audit import audit
 from tillmesh.cli.catalogue import catalogue
 from tillmesh.cli.certificates import cert
 from tillmesh.cli.client import tls_dir
@@ -61,6 +62,7 @@ for command, panel, examples in _COMMANDS:
     app.command(rich_help_panel=panel, epilog=epilog)(command)
 app.add_typer(catalogue, name="catalogue", rich_help_panel=_ACT)
 app.add_typer(cert, name="cert", rich_help_panel=_RUN)
+app.add_typer(audit, name="audit", rich_help_panel=_RUN)
 
 
 @app.callback()
