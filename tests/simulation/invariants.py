@@ -5,6 +5,8 @@ from typing import Any
 
 from tests.simulation.network import ORDERS, PAYMENTS, TERMINAL
 from tests.simulation.node import SimulatedDatabase
+from tillmesh.cli.audit import HISTORY_TABLES
+from tillmesh.runtime.history import HistoryTable
 
 Databases = Mapping[str, SimulatedDatabase]
 DEAD = ("RELEASED", "REFUSED")
@@ -145,9 +147,8 @@ def at_rest(databases: Databases) -> None:
     )
     _money(payments)
     _requests(databases)
-    _history(orders, "orders", "order_history", "order_id")
-    _history(payments, "payments", "payment_history", "payment_id")
-    _history(terminal, "checkouts", "checkout_history", "checkout_id")
+    for server, table in zip((orders, payments, terminal), HISTORY_TABLES, strict=True):
+        _history(server, table)
     _none(
         orders,
         "invariant 9: a version or an epoch went back, or moved without a reason",
@@ -204,8 +205,9 @@ def _requests(databases: Databases) -> None:
         raise Violation(f"a refund that the till shows as DONE was not made so: {set(at_till) - set(refunds)}")
 
 
-def _history(database: SimulatedDatabase, table: str, history: str, key: str) -> None:
+def _history(database: SimulatedDatabase, chained: HistoryTable) -> None:
     """Invariant 10: a row for each change, without a gap, each where the one before ended, the last as it is now."""
+    table, history, key = chained.records, chained.name, chained.key
     _none(
         database,
         f"invariant 10: {history} does not tell how {table} came to where they are",
@@ -219,3 +221,5 @@ def _history(database: SimulatedDatabase, table: str, history: str, key: str) ->
         ON b.{key} = a.{key} AND b.number = a.number + 1 WHERE b.from_state <> a.to_state
         """,
     )
+    if findings := database.findings(chained):
+        raise Violation(f"{history} is no chain of hashes: {findings[:3]}")

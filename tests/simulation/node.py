@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.simulation.network import Aborted, Context, Network, Reply
 from tests.simulation.process import Process, is_dead, nothing_more, running
 from tillmesh.runtime.handlers import generic_handler
+from tillmesh.runtime.history import HistoryTable, read_chains
 from tillmesh.runtime.server import Wiring
 from tillmesh.runtime.sqlite import SqliteDatabase
 from tillmesh.runtime.statements import Connection
@@ -45,6 +46,14 @@ class SimulatedDatabase(SqliteDatabase):
     def sqlite(self) -> sqlite3.Connection:
         """The driver's own connection."""
         return self._driver
+
+    def findings(self, table: HistoryTable) -> list[str]:
+        """What is wrong with the chains of a history table, outside of the servers' transactions."""
+        try:
+            chains = read_chains(self._connection, table)
+            return [f"{chain.key}: {finding}" for chain in chains for finding in chain.findings]
+        finally:
+            self._connection.rollback()
 
     def reset(self) -> None:
         """Empties the database: a new world begins."""
