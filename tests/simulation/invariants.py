@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.simulation.network import ORDERS, PAYMENTS, TERMINAL
 from tests.simulation.node import SimulatedDatabase
-from tillmesh.cli.audit import HISTORY_TABLES
+from tillmesh.cli.audit.databases import HISTORY_TABLES
 from tillmesh.runtime.history import HistoryTable
 
 Databases = Mapping[str, SimulatedDatabase]

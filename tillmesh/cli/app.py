@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from tillmesh.cli import acting, looking
-from tillmesh.cli.audit import audit
+from tillmesh.cli.audit.command import audit
 from tillmesh.cli.catalogue import catalogue
 from tillmesh.cli.certificates import cert
 from tillmesh.cli.client import tls_dir

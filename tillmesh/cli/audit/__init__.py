@@ -1,0 +1,1 @@
+"""`tillmesh audit`: whether histories are as they were written."""

@@ -1,0 +1,87 @@
+"""The command: reads the databases, tells what it found, and the digest of all histories."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tillmesh.cli.audit.heads import as_csv, digest, read_heads
+from tillmesh.cli.display import err, out, show_table
+from tillmesh.cli.failures import CliError
+from tillmesh.cli.mesh import Role
+from tillmesh.cli.options import DataDir
+
+FINDINGS_SHOWN = 20
+
+audit = typer.Typer(help="Prove that no history was rewritten: see docs/security.md.", no_args_is_help=True)
+
+
+@audit.command(
+    epilog="**Examples**\n\ntillmesh audit verify --save heads-2026-11.csv\n\n"
+    "tillmesh audit verify --since heads-2026-11.csv\n\n"
+    "tillmesh audit verify sqlite:////var/lib/tillmesh/order_service.db"
+)
+def verify(
+    database_urls: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="DATABASE_URL", help="As the servers' --database-url. [default: those of DATA_DIR]"),
+    ] = None,
+    data_dir: DataDir = Path(".tillmesh"),
+    save: Annotated[Path | None, typer.Option(help="Write the heads here: all that --since needs, as CSV.")] = None,
+    since: Annotated[Path | None, typer.Option(help="Heads of an earlier run that must still be there.")] = None,
+) -> None:
+    """Verify that the history of every order, payment and checkout is as it was written.
+
+    Each row of a history has the SHA-256 of the row before it and of itself; each record has that of its
+    last row, its head. A row that was changed, removed, put in or moved shows. Only reads; the servers may run.
+
+    Who can write a database can also write all its hashes anew. Against that, **keep the digest** that is
+    printed at the end where they have no access: it is the SHA-256 of all heads, and of the file that
+    --save writes. Later, **--since FILE** proves that every history still begins as it was then, as far
+    as FILE still has the digest that you kept.
+
+    Exit status: 0 all is as it was written, 1 something is not or a database can not be read,
+    2 wrong usage or the file of --since can not be read.
+    """
+    from tillmesh.cli.audit.databases import Audit, sqlite_url  # here, as no other command should wait for SQLAlchemy
+
+    local = [sqlite_url(data_dir / f"{role}.db") for role in Role]
+    earlier = read_heads(since) if since else []
+    seen = Audit(set(earlier))
+    with _progress() as progress:
+        for url in database_urls or local:
+            seen.read(url, progress)
+    for head in sorted(seen.missing):
+        seen.findings.append(f"{since}: {head.table} of {head.key}: row {head.rows} of then is not there any more")
+    right = ["chains", "rows", "findings"]
+    show_table("History", ["database", "table", *right], seen.tables, right=right)
+    if seen.findings:
+        _complain(seen.findings)
+        raise typer.Exit(1)
+    if since:
+        told = f"Every history begins as it was in {since}, whose digest is\n{digest(earlier)}\n"
+        out.print(told, markup=False, soft_wrap=True)
+    if save:
+        _write(save, as_csv(seen.heads))
+    out.print(f"Digest of the {len(seen.heads):,} heads, to be kept elsewhere\n{digest(seen.heads)}", soft_wrap=True)
+
+
+def _write(file: Path, content: bytes) -> None:
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise CliError(f"{file} can not be written: {error.strerror}") from None
+
+
+def _complain(findings: Sequence[str]) -> None:
+    for finding in findings[:FINDINGS_SHOWN]:
+        err.print(f"tillmesh audit: {finding}", markup=False, soft_wrap=True)
+    if len(findings) > FINDINGS_SHOWN:
+        err.print(f"tillmesh audit: and {len(findings) - FINDINGS_SHOWN:,} more")
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=err, disable=not err.is_terminal)
