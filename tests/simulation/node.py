@@ -49,11 +49,9 @@ class SimulatedDatabase(SqliteDatabase):
 
     def findings(self, table: HistoryTable) -> list[str]:
         """What is wrong with the chains of a history table, outside of the servers' transactions."""
-        try:
-            chains = read_chains(self._connection, table)
+        with self._engine.connect() as connection:
+            chains = read_chains(connection, table)
             return [f"{chain.key}: {finding}" for chain in chains for finding in chain.findings]
-        finally:
-            self._connection.rollback()
 
     def reset(self) -> None:
         """Empties the database: a new world begins."""
