@@ -62,7 +62,10 @@ def change_order(connection: Connection, before: Order, after: Order) -> None:
         "epoch_read": before.epoch,
         "event_count_read": before.event_count,
     }
-    require_one_row(connection.execute(_CHANGE_ORDER, guard | _order_values(after)))
+    values = _changing_values(after)
+    if after.lines is not before.lines:
+        values["lines"] = _lines_text(after)
+    require_one_row(connection.execute(_CHANGE_ORDER, guard | values))
 
 
 def find_payment(connection: Connection, payment_id: str) -> OrderPayment | None:
@@ -150,12 +153,19 @@ def list_history(connection: Connection, order_id: str, after_number: int, at_mo
 
 
 def _order_values(order: Order) -> dict[str, Any]:
-    return {
+    constant = {
         "order_id": order.order_id,
         "store_id": order.store_id,
         "payer_id": order.payer_id,
-        "lines": json.dumps([(line.sku, line.title, line.quantity, line.unit_price_minor) for line in order.lines]),
         "currency": order.amount.currency,
+        "created_at_ms": order.created_at_ms,
+    }
+    return constant | {"lines": _lines_text(order)} | _changing_values(order)
+
+
+def _changing_values(order: Order) -> dict[str, Any]:
+    """What any change may change; lines are many and change seldom, the rest is in indexes and never does."""
+    return {
         "amount_minor": order.amount.minor,
         "version": order.version,
         "state": order.state,
@@ -165,9 +175,12 @@ def _order_values(order: Order) -> dict[str, Any]:
         "lease_expires_at_ms": order.lease_expires_at_ms,
         "event_count": order.event_count,
         "history_hash": order.history_hash,
-        "created_at_ms": order.created_at_ms,
         "updated_at_ms": order.updated_at_ms,
     }
+
+
+def _lines_text(order: Order) -> str:
+    return json.dumps([(line.sku, line.title, line.quantity, line.unit_price_minor) for line in order.lines])
 
 
 def _order(row: Row) -> Order:

@@ -8,7 +8,7 @@ a repeated request its first answer.
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from google.rpc import status_pb2
@@ -38,6 +38,7 @@ from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.peers import Peer, Unanswered
+from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
 
 if TYPE_CHECKING:  # the generated modules have these in their types alone
@@ -47,6 +48,7 @@ if TYPE_CHECKING:  # the generated modules have these in their types alone
 
 Payment = payment_api.Payment
 Verdict = order_pb2.OrderPayment
+Record = TypeVar("Record")
 log = structlog.get_logger()
 
 ANSWER_WITHIN_S = 10.0
@@ -96,14 +98,18 @@ class Journal:
         """Stops asking; the rows stay as they are."""
         await self._driver.stop()
 
-    async def settle(self, request_id: str) -> EntryState:
-        """Waits until a row is answered, but no longer than the caller does; raises a refusal that came."""
+    async def settle(self, request_id: str, read: Callable[[Connection], Record]) -> tuple[EntryState, Record]:
+        """Waits until a row is answered, but no longer than the caller does; raises a refusal that came.
+
+        Returns how the row stands, and what `read` finds in the same moment.
+        """
         await self._driver.settle(request_id, within_s=_answer_within_s())
-        entry = await self._database.run(lambda connection: store.get_entry(connection, request_id))
-        refusal = Refusal.from_status(status_pb2.Status.FromString(entry.refusal))
-        if refusal:
+        entry, record = await self._database.run(
+            lambda connection: (store.get_entry(connection, request_id), read(connection))
+        )
+        if refusal := Refusal.from_status(status_pb2.Status.FromString(entry.refusal)):
             raise refusal
-        return entry.state
+        return entry.state, record
 
     def poke(self, request_id: str) -> None:
         """Asks at once instead of after a pause."""
@@ -128,13 +134,14 @@ class Journal:
         return await self._peers.order_server.call(self._peers.orders.ListOrders, request)
 
     async def _step(self, request_id: str) -> Progress:
-        entry = await self._database.run(lambda connection: store.get_entry(connection, request_id))
+        entry, checkout = await self._database.run(lambda connection: operations.get_asked(connection, request_id))
         if entry.state is not EntryState.PENDING:
             return Progress.DONE
         trace_id.set(entry.trace_id)
         match entry.kind:
             case Kind.PAY:
-                return await self._step_payment(entry)
+                assert checkout is not None, "a payment is a checkout's"
+                return await self._step_payment(entry, checkout)
             case Kind.REFUND:
                 return await self._step_refund(entry)
             case Kind.CREATE_ORDER | Kind.UPDATE_ORDER | Kind.CANCEL_ORDER:
@@ -170,8 +177,7 @@ class Journal:
             await self._apply(outcomes.refund_done, refund_id=entry.request_id, amount=amount)
         return Progress.DONE
 
-    async def _step_payment(self, entry: JournalEntry) -> Progress:
-        checkout = await self._database.run(lambda connection: operations.get_checkout(connection, entry.checkout_id))
+    async def _step_payment(self, entry: JournalEntry, checkout: Checkout) -> Progress:
         attempt = checkout.attempt
         if attempt is None or checkout.unanswered != attempt.payment_id:
             return Progress.DONE  # a cancellation was answered meanwhile

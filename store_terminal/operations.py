@@ -77,6 +77,12 @@ def get_checkout(connection: Connection, checkout_id: str) -> Checkout:
     return checkout
 
 
+def get_asked(connection: Connection, request_id: str) -> tuple[JournalEntry, Checkout | None]:
+    """What another server was asked, and the checkout that it is about, if it is about one."""
+    entry = store.get_entry(connection, request_id)
+    return entry, store.find_checkout(connection, entry.checkout_id) if entry.checkout_id else None
+
+
 def add_lines(
     connection: Connection, *, request_id: str, checkout_id: str, lines: Sequence[NewLine], now_ms: int
 ) -> Checkout:

@@ -274,10 +274,12 @@ class TerminalServicer:
         answer, entry = await REQUESTS.run(self._database, request, run)
         if entry is None:
             return answer
-        state = await self._journal.settle(entry.request_id)
+        state, checkout = await self._journal.settle(
+            entry.request_id, lambda connection: operations.get_checkout(connection, entry.checkout_id)
+        )
         if state is EntryState.PENDING and entry.kind is not Kind.PAY:
             raise CommonReason.PEER_UNAVAILABLE(retry_after_ms=1_000)
-        return self._message(await self._get(entry.checkout_id))
+        return self._message(checkout)
 
     async def _get(self, checkout_id: str) -> Checkout:
         return await self._database.run(lambda connection: operations.get_checkout(connection, checkout_id))

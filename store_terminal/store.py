@@ -70,7 +70,10 @@ def change_checkout(connection: Connection, before: Checkout, after: Checkout) -
         "unanswered_read": before.unanswered,
         "event_count_read": before.event_count,
     }
-    require_one_row(connection.execute(_CHANGE_CHECKOUT, guard | _checkout_values(after)))
+    values = _changing_values(after)
+    if after.lines is not before.lines:
+        values["lines"] = _lines_text(after)
+    require_one_row(connection.execute(_CHANGE_CHECKOUT, guard | values))
 
 
 def list_checkouts(
@@ -233,14 +236,25 @@ def _item_values(item: LineItem) -> tuple[str, str, int, int]:
 
 
 def _checkout_values(checkout: Checkout) -> dict[str, Any]:
-    attempt = checkout.attempt or Attempt("", "", 0, canceling=False)
-    return {
+    constant = {
         "checkout_id": checkout.checkout_id,
         "store_id": checkout.store_id,
         "payer_id": checkout.payer_id,
-        "lines": json.dumps([(line.number, *_item_values(line.item)) for line in checkout.lines]),
-        "last_line_number": checkout.last_line_number,
         "currency": checkout.amount.currency,
+        "created_at_ms": checkout.created_at_ms,
+    }
+    return constant | {"lines": _lines_text(checkout)} | _changing_values(checkout)
+
+
+def _lines_text(checkout: Checkout) -> str:
+    return json.dumps([(line.number, *_item_values(line.item)) for line in checkout.lines])
+
+
+def _changing_values(checkout: Checkout) -> dict[str, Any]:
+    """What any change may change; lines are many and change seldom, the rest is in indexes and never does."""
+    attempt = checkout.attempt or Attempt("", "", 0, canceling=False)
+    return {
+        "last_line_number": checkout.last_line_number,
         "amount_minor": checkout.amount.minor,
         "state": checkout.state,
         "order_version": checkout.order_version,
@@ -254,7 +268,6 @@ def _checkout_values(checkout: Checkout) -> dict[str, Any]:
         "refunded_minor": checkout.refunded_minor,
         "event_count": checkout.event_count,
         "history_hash": checkout.history_hash,
-        "created_at_ms": checkout.created_at_ms,
         "updated_at_ms": checkout.updated_at_ms,
     }
 

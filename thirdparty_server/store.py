@@ -97,7 +97,7 @@ def insert_payment(connection: Connection, payment: Payment) -> None:
 def change_payment(connection: Connection, before: Payment, after: Payment) -> None:
     """Replaces `before` by `after` if nobody changed it since it was read; else CONCURRENT_CHANGE."""
     guard = {"key": before.payment_id, "state_read": before.state, "event_count_read": before.event_count}
-    require_one_row(connection.execute(_CHANGE_PAYMENT, guard | _payment_values(after)))
+    require_one_row(connection.execute(_CHANGE_PAYMENT, guard | _changing_values(after)))
 
 
 def smaller_epochs(connection: Connection, order_id: str, granted: int) -> list[Payment]:
@@ -200,15 +200,24 @@ def _newest(
 
 
 def _payment_values(payment: Payment) -> dict[str, Any]:
-    return {
+    constant = {
         "payment_id": payment.payment_id,
         "order_id": payment.order_id,
         "order_version": payment.order_version,
         "payer_id": payment.payer_id,
-        "store_id": payment.store_id,
         "currency": payment.amount.currency,
         "amount_minor": payment.amount.minor,
         "confirm": payment.confirm,
+        "trace_id": payment.trace_id,
+        "created_at_ms": payment.created_at_ms,
+    }
+    return constant | _changing_values(payment)
+
+
+def _changing_values(payment: Payment) -> dict[str, Any]:
+    """What any change may change; the rest is in indexes and never does."""
+    return {
+        "store_id": payment.store_id,
         "state": payment.state,
         "reason": payment.reason,
         "epoch": payment.epoch,
@@ -217,8 +226,6 @@ def _payment_values(payment: Payment) -> dict[str, Any]:
         "refunded_minor": payment.refunded_minor,
         "event_count": payment.event_count,
         "history_hash": payment.history_hash,
-        "trace_id": payment.trace_id,
-        "created_at_ms": payment.created_at_ms,
         "updated_at_ms": payment.updated_at_ms,
     }
 
