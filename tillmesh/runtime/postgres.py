@@ -33,6 +33,8 @@ BATCH_MAX = 32
 ATTEMPTS_MAX = 10
 PAUSE_MAX_S = 0.2
 CONNECT_TIMEOUT_S = 2
+# A transaction that hangs would keep its rows locked, and with them an order.
+SESSION_LIMITS = "SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '10s'"
 UNIQUE_VIOLATION = "23505"  # somebody else inserted the row since this transaction looked for it
 SERIALIZATION_FAILURE = "40001"
 
@@ -134,6 +136,8 @@ class PostgresDatabase:
             session = cast(psycopg.Connection[Any], fresh.driver_connection)
             fresh.detach()  # or it would close with the wrapper that brought it
             session.isolation_level = IsolationLevel.REPEATABLE_READ
+            session.execute(SESSION_LIMITS)
+            session.commit()
             self._open = {one for one in self._open if not one.closed} | {session}
             self._sessions.session = session
             self._sessions.connection = Connection(session.cursor(), self._engine.dialect)

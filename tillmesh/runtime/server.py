@@ -1,6 +1,7 @@
 """Start-up and graceful stop of a server process."""
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -74,6 +75,7 @@ async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitab
             if tls
             else server.add_insecure_port(settings.listen)
         )
+        gc.freeze()  # what is there now stays: no collection needs to look at it again
         await server.start()
         stack.push_async_callback(server.stop, settings.grace_s)
         tasks = [asyncio.create_task(loop()) for loop in wiring.loops]

@@ -5,7 +5,9 @@ recognised by the DNS name ROLE.MESH in its certificate, wherever it listens; a 
 """
 
 import asyncio
+import os
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from tillmesh.runtime.callers import Role
 
 Option = tuple[str, str | int]
 CLOSE_GRACE_S = 30.0
+LOOK_INTERVAL_S = 1.0  # how soon a channel takes over new files
 NAMES = ("ca.pem", "cert.pem", "key.pem")
 
 log = structlog.get_logger()
@@ -44,7 +47,7 @@ class TlsFiles:
 
     def stamp(self) -> tuple[int, ...]:
         """Changes when the files do."""
-        return tuple((self.folder / name).stat().st_mtime_ns for name in NAMES)
+        return tuple(os.stat(f"{self.folder}/{name}").st_mtime_ns for name in NAMES)
 
     def server_credentials(self) -> grpc.ServerCredentials:
         """Credentials of a server that lets nobody in without a certificate of its CA."""
@@ -96,6 +99,7 @@ class RenewedChannel:
         self._files = files
         self._open = open_channel
         self._stamp = files.stamp()
+        self._next_look = 0.0
         self._channel = open_channel()
         self._methods: dict[str, Any] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -117,6 +121,9 @@ class RenewedChannel:
         await self._channel.close()
 
     def _renew(self) -> None:
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + LOOK_INTERVAL_S
         try:
             stamp = self._files.stamp()
             if stamp == self._stamp:
