@@ -15,6 +15,7 @@ SERVICERS = {
     "tillmesh.api.payment.v1.RefundService": ("thirdparty_server.servicer", "RefundServicer"),
     "tillmesh.api.payment.v1.IdentityService": ("thirdparty_server.account_servicer", "IdentityServicer"),
     "tillmesh.api.payment.v1.AccountService": ("thirdparty_server.account_servicer", "AccountServicer"),
+    "tillmesh.api.payment.v1.PayerService": ("thirdparty_server.payer_servicer", "PayerServicer"),
     "tillmesh.api.terminal.v1.TerminalService": ("store_terminal.servicer", "TerminalServicer"),
     "tillmesh.api.terminal.v1.TillRefundService": ("store_terminal.refund_servicer", "TillRefundServicer"),
     "tillmesh.api.terminal.v1.CatalogueService": ("store_terminal.catalogue_servicer", "CatalogueServicer"),

@@ -5,15 +5,18 @@ from tillmesh.runtime.handlers import Access
 
 _PLATFORM = frozenset({Role.PLATFORM})
 _SHOPS = frozenset({Role.TILL, Role.PLATFORM})
+_PAYER = frozenset({Role.PAYER})
+_OWNER = frozenset({Role.PAYER, Role.PLATFORM})
+_ALL = frozenset({Role.TILL, Role.PAYER, Role.PLATFORM})
 
 ACCESS: dict[str, Access] = {
     "tillmesh.api.payment.v1.PaymentService": {
-        "CreatePayment": _SHOPS,
-        "GetPayment": _SHOPS,
-        "ListPayments": _SHOPS,
-        "ConfirmPayment": _PLATFORM,  # the payer's yes never comes from a shop
-        "CancelPayment": _SHOPS,
-        "ListPaymentEvents": _SHOPS,
+        "CreatePayment": _ALL,
+        "GetPayment": _ALL,
+        "ListPayments": _ALL,
+        "ConfirmPayment": _ALL,  # from a shop with the payer's PIN alone
+        "CancelPayment": _ALL,
+        "ListPaymentEvents": _ALL,
     },
     "tillmesh.api.payment.v1.RefundService": {
         "CreateRefund": _SHOPS,
@@ -22,14 +25,23 @@ ACCESS: dict[str, Access] = {
     },
     "tillmesh.api.payment.v1.IdentityService": {
         "CreateIdentity": _PLATFORM,
-        "GetIdentity": _SHOPS,
+        "GetIdentity": _OWNER,  # no shop: who knows an id learns nothing by it
         "ListIdentities": _PLATFORM,
-        "UpdateIdentity": _PLATFORM,
+        "UpdateIdentity": _OWNER,
+        "SetPin": _PLATFORM,
+        "BindDevice": _PLATFORM,
+        "UnbindDevice": _PLATFORM,
+    },
+    "tillmesh.api.payment.v1.PayerService": {
+        "SignIn": _PAYER,  # the one call without a session
+        "SignOut": _PAYER,
+        "RenewPayCodeKey": _PAYER,
+        "ListPendingTransactions": _PAYER,
     },
     "tillmesh.api.payment.v1.AccountService": {
-        "GetAccount": _PLATFORM,
+        "GetAccount": _OWNER,
         "ListAccounts": _PLATFORM,
-        "ListAccountEntries": _PLATFORM,
+        "ListAccountEntries": _OWNER,
         "CreateDeposit": _PLATFORM,
         "SetReturnLimit": _PLATFORM,
         "ListTrialBalances": _PLATFORM,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from thirdparty_server import account_operations, ledger, store
+from thirdparty_server.errors import Reason
 from thirdparty_server.model import Account, AccountKind, Entry, Identity, TrialBalance, wallet
 from thirdparty_server.tables import REQUESTS
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
@@ -81,6 +82,18 @@ class IdentityServicer:
                 instant_limit=limit,
             ),
         )
+
+    async def SetPin(self, request: identities_api.SetPinRequest) -> identities_api.Identity:
+        """Sets an identity's PIN."""
+        raise Reason.SECRET_MISSING()
+
+    async def BindDevice(self, request: identities_api.BindDeviceRequest) -> identities_api.PayerDevice:
+        """Binds a payer's terminal to an identity."""
+        raise Reason.SECRET_MISSING()
+
+    async def UnbindDevice(self, request: identities_api.UnbindDeviceRequest) -> identities_api.PayerDevice:
+        """Ends what a payer's terminal may do."""
+        raise Reason.SECRET_MISSING()
 
     async def _once(
         self,

@@ -15,6 +15,25 @@ class Reason(ErrorReason):
     ACCOUNT_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no account {account_id}.")
     PAYMENT_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no payment {payment_id}.")
     REFUND_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no refund {refund_id}.")
+    DEVICE_NOT_FOUND = (StatusCode.NOT_FOUND, "Nobody's device is called {device_id}.")
+    DEVICE_BOUND = (
+        StatusCode.FAILED_PRECONDITION,
+        "Device {device_id} is bound to another identity; unbind it first.",
+    )
+    DEVICE_NOT_BOUND = (
+        StatusCode.FAILED_PRECONDITION,
+        "This device is bound to no identity; let the platform bind it.",
+    )
+    PIN_WRONG = (StatusCode.FAILED_PRECONDITION, "The PIN is wrong; tries left: {tries_left}.")
+    PIN_LOCKED = (
+        StatusCode.FAILED_PRECONDITION,
+        "The PIN is locked after too many wrong ones; let the platform set a new one.",
+    )
+    PIN_NOT_SET = (StatusCode.FAILED_PRECONDITION, "No PIN is set for this payer; let the platform set one.")
+    SECRET_MISSING = (
+        StatusCode.FAILED_PRECONDITION,
+        "PINs, devices and pay codes need --secret-file, which this server was started without.",
+    )
     CURRENCY_MISMATCH = (
         StatusCode.INVALID_ARGUMENT,
         "Account {account_id} is kept in {currency}, the amount is in {wanted}; nothing is converted.",
@@ -57,3 +76,7 @@ PAYER_TIMEOUT = "PAYER_TIMEOUT"
 PAYMENT_CANCELED = "PAYMENT_CANCELED"
 ORDER_UNREACHABLE = "ORDER_UNREACHABLE"
 SUPERSEDED = "SUPERSEDED"
+PAYER_MISMATCH = "PAYER_MISMATCH"
+PAY_CODE_INVALID = "PAY_CODE_INVALID"
+PAY_CODE_USED = "PAY_CODE_USED"
+PAY_CODE_LOCKED = "PAY_CODE_LOCKED"

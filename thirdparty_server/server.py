@@ -10,6 +10,7 @@ from thirdparty_server.access import ACCESS
 from thirdparty_server.account_servicer import AccountServicer, IdentityServicer
 from thirdparty_server.errors import DOMAIN
 from thirdparty_server.model import Timing
+from thirdparty_server.payer_servicer import PayerServicer
 from thirdparty_server.resolver import Orders, PaymentResolver
 from thirdparty_server.servicer import PaymentServicer, RefundServicer
 from thirdparty_server.tables import METADATA
@@ -67,6 +68,7 @@ def assemble(
             f"{api}.RefundService": RefundServicer(database, driver, clock, settings.return_limit_minor),
             f"{api}.IdentityService": IdentityServicer(database, clock),
             f"{api}.AccountService": AccountServicer(database, clock),
+            f"{api}.PayerService": PayerServicer(),
         },
         access=ACCESS,
         gate=settings.gate(),

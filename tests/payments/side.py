@@ -215,7 +215,7 @@ async def payment_side(folder: Path, orders_address: str, clock: ManualClock) ->
     channel = open_channel(orders_address, Role.ORDERS, None)
     stub = OrderServiceStub(channel)
     wiring = assemble(settings, database, channel, clock, random.Random(20261121))
-    payments, refunds, identities, accounts = wiring.servicers.values()
+    payments, refunds, identities, accounts, _ = wiring.servicers.values()
     assert isinstance(payments, PaymentServicer)
     assert isinstance(refunds, RefundServicer)
     assert isinstance(identities, IdentityServicer)

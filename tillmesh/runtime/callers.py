@@ -21,6 +21,8 @@ class Role(StrEnum):
     """Hardware and software of a store that uses the store's terminal."""
     PLATFORM = "platform"
     """The online platform and its internal services."""
+    PAYER = "payer"
+    """A payer's own terminal: a phone. Whose it is, is known only once it is signed in."""
 
 
 MESH = "tillmesh"
@@ -39,6 +41,8 @@ class Caller:
     role: Role
     store_id: str | None
     """The one store that it may act for; None for those who act for all."""
+    payer_id: str | None = None
+    """The one identity that a payer's terminal acts for; None until it is signed in."""
 
 
 caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
@@ -128,9 +132,33 @@ def acting_store() -> str | None:
     return acting.store_id if acting else None
 
 
+def require_payer(identity_id: str | None) -> None:
+    """Raises PAYER_DENIED if the caller is a payer and not the one of the record; None as for `require_store`."""
+    acting = caller.get()
+    if acting and acting.role is Role.PAYER and (identity_id is None or identity_id != acting.payer_id):
+        raise CommonReason.PAYER_DENIED(payer_id=acting.payer_id)
+
+
+def acting_payer() -> str | None:
+    """The one identity that the caller acts for; None for those who are no payers."""
+    acting = caller.get()
+    return acting.payer_id if acting else None
+
+
+def acting_role() -> Role | None:
+    """What the caller is; None in a server without certificates."""
+    acting = caller.get()
+    return acting.role if acting else None
+
+
 def principal() -> str:
-    """Whom a request id belongs to; to the store, where a terminal with its journal may get a new name."""
+    """Whom a request id belongs to.
+
+    To the store, where a terminal with its journal may get a new name; to the payer, whose device may get another.
+    """
     acting = caller.get()
     if acting is None:
         return ""
+    if acting.role is Role.PAYER:
+        return f"{acting.role}/{acting.payer_id}"
     return f"{acting.role}/{acting.store_id}" if acting.role is Role.TILL else acting.uri

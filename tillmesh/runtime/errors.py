@@ -132,6 +132,14 @@ class CommonReason(ErrorReason):
         StatusCode.PERMISSION_DENIED,
         "Store {store_id} may use its own records only; this is none of them, or there is no such record.",
     )
+    SIGN_IN_REQUIRED = (
+        StatusCode.UNAUTHENTICATED,
+        "No payer is signed in on this device, or no more; sign in again.",
+    )
+    PAYER_DENIED = (
+        StatusCode.PERMISSION_DENIED,
+        "Payer {payer_id} may use their own records only; this is none of them, or there is no such record.",
+    )
     PEER_UNAVAILABLE = (
         StatusCode.UNAVAILABLE,
         "Another server has not answered yet; repeat the call with the same request id.",

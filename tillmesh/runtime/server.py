@@ -17,7 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from tillmesh.runtime.callers import Gate
-from tillmesh.runtime.handlers import Access, generic_handler
+from tillmesh.runtime.handlers import Access, SignIn, generic_handler, no_payers
 from tillmesh.runtime.settings import ServerSettings
 from tillmesh.runtime.telemetry import configure_logs
 
@@ -47,6 +47,8 @@ class Wiring:
     """What runs for ever beside the calls: sweepers, resolvers."""
     on_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     """What is closed at the end, in this order."""
+    sign_in: SignIn = no_payers
+    """Whose a payer's terminal is."""
 
 
 def run(name: str, settings: ServerSettings, wire: Callable[[], Awaitable[Wiring]]) -> None:
@@ -93,7 +95,8 @@ async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitab
 def _build(wiring: Wiring) -> tuple[aio.Server, Any]:
     server = aio.server(options=SERVER_OPTIONS)
     for service, servicer in wiring.servicers.items():
-        handler = generic_handler(service, servicer, wiring.domain, wiring.access[service], wiring.gate)
+        access = wiring.access[service]
+        handler = generic_handler(service, servicer, wiring.domain, access, wiring.gate, wiring.sign_in)
         server.add_generic_rpc_handlers((handler,))
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)

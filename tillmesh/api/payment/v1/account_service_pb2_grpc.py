@@ -75,7 +75,7 @@ class AccountServiceServicer:
 
     def GetAccount(self, request, context):
         """Reads one account. Called by the platform and the account's owner.
-        Errors: NOT_FOUND (ACCOUNT_NOT_FOUND).
+        Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -92,7 +92,8 @@ class AccountServiceServicer:
     def ListAccountEntries(self, request, context):
         """Lists an account's statement, oldest first. Called by the platform and
         the account's owner.
-        Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); INVALID_ARGUMENT.
+        Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED);
+        INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,7 @@ class AccountServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AccountServiceAsyncStub: ...
     GetAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.GetAccountRequest, _account_service_pb2.Account]
     """Reads one account. Called by the platform and the account's owner.
-    Errors: NOT_FOUND (ACCOUNT_NOT_FOUND).
+    Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED).
     """
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListAccountsRequest, _account_service_pb2.ListAccountsResponse]
     """Lists accounts by id. Called by the platform.
@@ -46,7 +46,8 @@ class AccountServiceStub:
     ListAccountEntries: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListAccountEntriesRequest, _account_service_pb2.ListAccountEntriesResponse]
     """Lists an account's statement, oldest first. Called by the platform and
     the account's owner.
-    Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); INVALID_ARGUMENT.
+    Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED);
+    INVALID_ARGUMENT.
     """
     CreateDeposit: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CreateDepositRequest, _account_service_pb2.Account]
     """Puts money from outside into a wallet. Called by the platform.
@@ -73,7 +74,7 @@ class AccountServiceAsyncStub(AccountServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.GetAccountRequest, _account_service_pb2.Account]  # type: ignore[assignment]
     """Reads one account. Called by the platform and the account's owner.
-    Errors: NOT_FOUND (ACCOUNT_NOT_FOUND).
+    Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED).
     """
     ListAccounts: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListAccountsRequest, _account_service_pb2.ListAccountsResponse]  # type: ignore[assignment]
     """Lists accounts by id. Called by the platform.
@@ -82,7 +83,8 @@ class AccountServiceAsyncStub(AccountServiceStub):
     ListAccountEntries: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListAccountEntriesRequest, _account_service_pb2.ListAccountEntriesResponse]  # type: ignore[assignment]
     """Lists an account's statement, oldest first. Called by the platform and
     the account's owner.
-    Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); INVALID_ARGUMENT.
+    Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED);
+    INVALID_ARGUMENT.
     """
     CreateDeposit: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CreateDepositRequest, _account_service_pb2.Account]  # type: ignore[assignment]
     """Puts money from outside into a wallet. Called by the platform.
@@ -112,7 +114,7 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.Account, _abc.Awaitable[_account_service_pb2.Account]]:
         """Reads one account. Called by the platform and the account's owner.
-        Errors: NOT_FOUND (ACCOUNT_NOT_FOUND).
+        Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED).
         """
 
     @_abc_1.abstractmethod
@@ -133,7 +135,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_service_pb2.ListAccountEntriesResponse, _abc.Awaitable[_account_service_pb2.ListAccountEntriesResponse]]:
         """Lists an account's statement, oldest first. Called by the platform and
         the account's owner.
-        Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); INVALID_ARGUMENT.
+        Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED);
+        INVALID_ARGUMENT.
         """
 
     @_abc_1.abstractmethod

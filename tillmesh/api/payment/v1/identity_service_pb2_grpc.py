@@ -56,6 +56,21 @@ class IdentityServiceStub:
                 request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.UpdateIdentityRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.Identity.FromString,
                 _registered_method=True)
+        self.SetPin = channel.unary_unary(
+                '/tillmesh.api.payment.v1.IdentityService/SetPin',
+                request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.SetPinRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.Identity.FromString,
+                _registered_method=True)
+        self.BindDevice = channel.unary_unary(
+                '/tillmesh.api.payment.v1.IdentityService/BindDevice',
+                request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.BindDeviceRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.PayerDevice.FromString,
+                _registered_method=True)
+        self.UnbindDevice = channel.unary_unary(
+                '/tillmesh.api.payment.v1.IdentityService/UnbindDevice',
+                request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.UnbindDeviceRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.PayerDevice.FromString,
+                _registered_method=True)
 
 
 class IdentityServiceServicer:
@@ -73,9 +88,9 @@ class IdentityServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetIdentity(self, request, context):
-        """Reads one identity. Called by the platform, store terminals (to greet the
-        shopper) and the identity itself.
-        Errors: NOT_FOUND (IDENTITY_NOT_FOUND).
+        """Reads one identity. Called by the platform and the identity itself; a
+        store learns a name from the payment alone.
+        Errors: NOT_FOUND (IDENTITY_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,9 +105,41 @@ class IdentityServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateIdentity(self, request, context):
-        """Changes display name and instant limit, both. Called by the platform and
-        the identity itself.
-        Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND).
+        """Changes display name and both instant limits, all of them. Called by the
+        platform and the identity itself.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
+        PERMISSION_DENIED (PAYER_DENIED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPin(self, request, context):
+        """Sets the identity's PIN, unlocks it, and signs all its devices out. Called
+        by the platform.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
+        FAILED_PRECONDITION (SECRET_MISSING: this server was started without).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BindDevice(self, request, context):
+        """Binds a payer's terminal to an identity and gives it a key for pay codes.
+        One that is bound already gets a new key and is signed out. Called by the
+        platform.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
+        FAILED_PRECONDITION (DEVICE_BOUND: to another identity, unbind it first;
+        SECRET_MISSING).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnbindDevice(self, request, context):
+        """Ends what a payer's terminal may do: it is signed out, and its pay codes
+        count no more. Called by the platform.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (DEVICE_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,6 +167,21 @@ def add_IdentityServiceServicer_to_server(servicer, server):
                     servicer.UpdateIdentity,
                     request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.UpdateIdentityRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.Identity.SerializeToString,
+            ),
+            'SetPin': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPin,
+                    request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.SetPinRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.Identity.SerializeToString,
+            ),
+            'BindDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.BindDevice,
+                    request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.BindDeviceRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.PayerDevice.SerializeToString,
+            ),
+            'UnbindDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnbindDevice,
+                    request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.UnbindDeviceRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.PayerDevice.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -232,6 +294,87 @@ class IdentityService:
             '/tillmesh.api.payment.v1.IdentityService/UpdateIdentity',
             tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.UpdateIdentityRequest.SerializeToString,
             tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.Identity.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.api.payment.v1.IdentityService/SetPin',
+            tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.SetPinRequest.SerializeToString,
+            tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.Identity.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BindDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.api.payment.v1.IdentityService/BindDevice',
+            tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.BindDeviceRequest.SerializeToString,
+            tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.PayerDevice.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnbindDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.api.payment.v1.IdentityService/UnbindDevice',
+            tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.UnbindDeviceRequest.SerializeToString,
+            tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.PayerDevice.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,18 +41,38 @@ class IdentityServiceStub:
     REQUEST_ID_REUSED).
     """
     GetIdentity: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.GetIdentityRequest, _identity_service_pb2.Identity]
-    """Reads one identity. Called by the platform, store terminals (to greet the
-    shopper) and the identity itself.
-    Errors: NOT_FOUND (IDENTITY_NOT_FOUND).
+    """Reads one identity. Called by the platform and the identity itself; a
+    store learns a name from the payment alone.
+    Errors: NOT_FOUND (IDENTITY_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED).
     """
     ListIdentities: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.ListIdentitiesRequest, _identity_service_pb2.ListIdentitiesResponse]
     """Lists identities by id. Called by the platform.
     Errors: INVALID_ARGUMENT (page_size, page_token).
     """
     UpdateIdentity: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.UpdateIdentityRequest, _identity_service_pb2.Identity]
-    """Changes display name and instant limit, both. Called by the platform and
-    the identity itself.
-    Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND).
+    """Changes display name and both instant limits, all of them. Called by the
+    platform and the identity itself.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
+    PERMISSION_DENIED (PAYER_DENIED).
+    """
+    SetPin: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.SetPinRequest, _identity_service_pb2.Identity]
+    """Sets the identity's PIN, unlocks it, and signs all its devices out. Called
+    by the platform.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
+    FAILED_PRECONDITION (SECRET_MISSING: this server was started without).
+    """
+    BindDevice: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.BindDeviceRequest, _identity_service_pb2.PayerDevice]
+    """Binds a payer's terminal to an identity and gives it a key for pay codes.
+    One that is bound already gets a new key and is signed out. Called by the
+    platform.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
+    FAILED_PRECONDITION (DEVICE_BOUND: to another identity, unbind it first;
+    SECRET_MISSING).
+    """
+    UnbindDevice: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.UnbindDeviceRequest, _identity_service_pb2.PayerDevice]
+    """Ends what a payer's terminal may do: it is signed out, and its pay codes
+    count no more. Called by the platform.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (DEVICE_NOT_FOUND).
     """
 
 @_typing.type_check_only
@@ -68,18 +88,38 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     REQUEST_ID_REUSED).
     """
     GetIdentity: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.GetIdentityRequest, _identity_service_pb2.Identity]  # type: ignore[assignment]
-    """Reads one identity. Called by the platform, store terminals (to greet the
-    shopper) and the identity itself.
-    Errors: NOT_FOUND (IDENTITY_NOT_FOUND).
+    """Reads one identity. Called by the platform and the identity itself; a
+    store learns a name from the payment alone.
+    Errors: NOT_FOUND (IDENTITY_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED).
     """
     ListIdentities: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.ListIdentitiesRequest, _identity_service_pb2.ListIdentitiesResponse]  # type: ignore[assignment]
     """Lists identities by id. Called by the platform.
     Errors: INVALID_ARGUMENT (page_size, page_token).
     """
     UpdateIdentity: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.UpdateIdentityRequest, _identity_service_pb2.Identity]  # type: ignore[assignment]
-    """Changes display name and instant limit, both. Called by the platform and
-    the identity itself.
-    Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND).
+    """Changes display name and both instant limits, all of them. Called by the
+    platform and the identity itself.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
+    PERMISSION_DENIED (PAYER_DENIED).
+    """
+    SetPin: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.SetPinRequest, _identity_service_pb2.Identity]  # type: ignore[assignment]
+    """Sets the identity's PIN, unlocks it, and signs all its devices out. Called
+    by the platform.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
+    FAILED_PRECONDITION (SECRET_MISSING: this server was started without).
+    """
+    BindDevice: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.BindDeviceRequest, _identity_service_pb2.PayerDevice]  # type: ignore[assignment]
+    """Binds a payer's terminal to an identity and gives it a key for pay codes.
+    One that is bound already gets a new key and is signed out. Called by the
+    platform.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
+    FAILED_PRECONDITION (DEVICE_BOUND: to another identity, unbind it first;
+    SECRET_MISSING).
+    """
+    UnbindDevice: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.UnbindDeviceRequest, _identity_service_pb2.PayerDevice]  # type: ignore[assignment]
+    """Ends what a payer's terminal may do: it is signed out, and its pay codes
+    count no more. Called by the platform.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (DEVICE_NOT_FOUND).
     """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -104,9 +144,9 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.GetIdentityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.Identity, _abc.Awaitable[_identity_service_pb2.Identity]]:
-        """Reads one identity. Called by the platform, store terminals (to greet the
-        shopper) and the identity itself.
-        Errors: NOT_FOUND (IDENTITY_NOT_FOUND).
+        """Reads one identity. Called by the platform and the identity itself; a
+        store learns a name from the payment alone.
+        Errors: NOT_FOUND (IDENTITY_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED).
         """
 
     @_abc_1.abstractmethod
@@ -125,9 +165,47 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _identity_service_pb2.UpdateIdentityRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_identity_service_pb2.Identity, _abc.Awaitable[_identity_service_pb2.Identity]]:
-        """Changes display name and instant limit, both. Called by the platform and
-        the identity itself.
-        Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND).
+        """Changes display name and both instant limits, all of them. Called by the
+        platform and the identity itself.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
+        PERMISSION_DENIED (PAYER_DENIED).
+        """
+
+    @_abc_1.abstractmethod
+    def SetPin(
+        self,
+        request: _identity_service_pb2.SetPinRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.Identity, _abc.Awaitable[_identity_service_pb2.Identity]]:
+        """Sets the identity's PIN, unlocks it, and signs all its devices out. Called
+        by the platform.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
+        FAILED_PRECONDITION (SECRET_MISSING: this server was started without).
+        """
+
+    @_abc_1.abstractmethod
+    def BindDevice(
+        self,
+        request: _identity_service_pb2.BindDeviceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.PayerDevice, _abc.Awaitable[_identity_service_pb2.PayerDevice]]:
+        """Binds a payer's terminal to an identity and gives it a key for pay codes.
+        One that is bound already gets a new key and is signed out. Called by the
+        platform.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
+        FAILED_PRECONDITION (DEVICE_BOUND: to another identity, unbind it first;
+        SECRET_MISSING).
+        """
+
+    @_abc_1.abstractmethod
+    def UnbindDevice(
+        self,
+        request: _identity_service_pb2.UnbindDeviceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_identity_service_pb2.PayerDevice, _abc.Awaitable[_identity_service_pb2.PayerDevice]]:
+        """Ends what a payer's terminal may do: it is signed out, and its pay codes
+        count no more. Called by the platform.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (DEVICE_NOT_FOUND).
         """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

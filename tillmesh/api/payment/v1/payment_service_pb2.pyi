@@ -81,6 +81,8 @@ class Payment(_message.Message):
     CONFIRM_DEADLINE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    IDENTITY_ID_FIELD_NUMBER: _builtins.int
+    PAYER_DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
     """The request_id of CreatePayment."""
     order_id: _builtins.str
@@ -88,7 +90,9 @@ class Payment(_message.Message):
     order_version: _builtins.int
     """The version consented to."""
     payer_id: _builtins.str
-    """Who pays."""
+    """Who pays, as the order names them: an identity, or the reference that a
+    till chose for whoever showed it a pay code.
+    """
     store_id: _builtins.str
     """Who is paid: the store whose till asked for it, else what the order said
     when it was locked, and empty before.
@@ -98,10 +102,17 @@ class Payment(_message.Message):
     reason: _builtins.str
     """Why it is RELEASING or VOIDED, as UPPER_SNAKE_CASE: an OrderPayment
     reason, or INSUFFICIENT_FUNDS, IDENTITY_NOT_FOUND, CURRENCY_MISMATCH,
-    PAYER_TIMEOUT, ORDER_UNREACHABLE, SUPERSEDED. Empty otherwise.
+    PAYER_TIMEOUT, ORDER_UNREACHABLE, SUPERSEDED, PAYER_MISMATCH,
+    PAY_CODE_INVALID, PAY_CODE_USED, PAY_CODE_LOCKED. Empty otherwise.
     """
     epoch: _builtins.int
     """The epoch of the order's lock; 0 while it has none."""
+    identity_id: _builtins.str
+    """Whose account it is deducted from; empty for store terminals, and where
+    nobody was found.
+    """
+    payer_display_name: _builtins.str
+    """What a till may show of whoever showed it a pay code; empty otherwise."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """The amount consented to."""
@@ -138,10 +149,12 @@ class Payment(_message.Message):
         confirm_deadline: _timestamp_pb2.Timestamp | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        identity_id: _builtins.str = ...,
+        payer_display_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "confirm_deadline", b"confirm_deadline", "create_time", b"create_time", "refunded", b"refunded", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "confirm_deadline", b"confirm_deadline", "create_time", b"create_time", "epoch", b"epoch", "order_id", b"order_id", "order_version", b"order_version", "payer_id", b"payer_id", "payment_id", b"payment_id", "reason", b"reason", "refunded", b"refunded", "state", b"state", "store_id", b"store_id", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "confirm_deadline", b"confirm_deadline", "create_time", b"create_time", "epoch", b"epoch", "identity_id", b"identity_id", "order_id", b"order_id", "order_version", b"order_version", "payer_display_name", b"payer_display_name", "payer_id", b"payer_id", "payment_id", b"payment_id", "reason", b"reason", "refunded", b"refunded", "state", b"state", "store_id", b"store_id", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -226,6 +239,7 @@ class CreatePaymentRequest(_message.Message):
     ORDER_VERSION_FIELD_NUMBER: _builtins.int
     PAYER_ID_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
+    PAY_CODE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Becomes the payment id. Chosen by the caller, stored before it is sent,
     unique for ever; repeat it with the same content to ask how the payment
@@ -236,7 +250,18 @@ class CreatePaymentRequest(_message.Message):
     order_version: _builtins.int
     """The version that the payer was shown."""
     payer_id: _builtins.str
-    """Who pays."""
+    """Who pays: the identity or the reference that the order was raised under.
+    For a payer who shows a pay code the till makes up a reference that was
+    never used before, such as a UUID, and raises the order under it: so no
+    store learns who pays. A reference is good for this order of this store
+    alone.
+    """
+    pay_code: _builtins.str
+    """The code of 20 digits that the payer shows; from store terminals alone. It
+    is checked once and kept nowhere, and is no part of what is compared when
+    the request is repeated. Without it a payment under a reference needs an
+    earlier one of the same order whose code was good.
+    """
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """The amount due that the payer was shown; above zero."""
@@ -249,10 +274,11 @@ class CreatePaymentRequest(_message.Message):
         order_version: _builtins.int = ...,
         payer_id: _builtins.str = ...,
         amount: _money_pb2.Money | None = ...,
+        pay_code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "order_id", b"order_id", "order_version", b"order_version", "payer_id", b"payer_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "order_id", b"order_id", "order_version", b"order_version", "pay_code", b"pay_code", "payer_id", b"payer_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -292,16 +318,21 @@ class ListPaymentsRequest(_message.Message):
     STATES_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    IDENTITY_ID_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """Only payments of this order."""
     payer_id: _builtins.str
-    """Only payments by this identity."""
+    """Only payments whose order names this payer, identity or reference."""
     store_id: _builtins.str
     """Only payments to this store."""
     page_size: _builtins.int
     """At most this many; 0 means 50, more than 200 means 200 (AIP-158)."""
     page_token: _builtins.str
     """next_page_token of the answer before, with the same filters."""
+    identity_id: _builtins.str
+    """Only payments from this identity's account, under whatever reference; not
+    for store terminals.
+    """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___Payment.State.ValueType]:
         """Only payments in one of these states."""
@@ -315,10 +346,11 @@ class ListPaymentsRequest(_message.Message):
         states: _abc.Iterable[Global___Payment.State.ValueType] | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        identity_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id", "page_size", b"page_size", "page_token", b"page_token", "payer_id", b"payer_id", "states", b"states", "store_id", b"store_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity_id", b"identity_id", "order_id", b"order_id", "page_size", b"page_size", "page_token", b"page_token", "payer_id", b"payer_id", "states", b"states", "store_id", b"store_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -362,12 +394,18 @@ class ConfirmPaymentRequest(_message.Message):
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
     STORE_ID_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
+    PIN_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """As in CreatePaymentRequest, but only the id of this call."""
     payment_id: _builtins.str
     """The payment."""
     store_id: _builtins.str
     """The store that the payer agrees to pay."""
+    pin: _builtins.str
+    """The payer's PIN, which a store terminal must send; it is checked and kept
+    nowhere, and is no part of what is compared when the request is repeated:
+    another try after a wrong PIN is another request.
+    """
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """The amount that the payer agrees to pay."""
@@ -379,10 +417,11 @@ class ConfirmPaymentRequest(_message.Message):
         payment_id: _builtins.str = ...,
         store_id: _builtins.str = ...,
         amount: _money_pb2.Money | None = ...,
+        pin: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "payment_id", b"payment_id", "request_id", b"request_id", "store_id", b"store_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "payment_id", b"payment_id", "pin", b"pin", "request_id", b"request_id", "store_id", b"store_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -75,11 +75,17 @@ class PaymentServiceServicer:
 
     def CreatePayment(self, request, context):
         """Pays an order: identity, transaction number and amount due
-        (CN109598490A). Called by a store terminal or by the user's own terminal,
-        alike. Answers with the payment when it is final, when it waits for its
-        payer, or when the deadline is near; it goes on by itself after that.
-        Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED). A decline
-        is a payment that ends VOIDED with a reason, not an error.
+        (CN109598490A). Called by a store terminal, by the user's own terminal for
+        the user alone, and by the platform. From the user's own terminal it is
+        the payer's yes as well; a store terminal has that yes, within the
+        instant limits, if the payer showed it a pay code. Otherwise the payment
+        waits for ConfirmPayment. Answers with the payment when it is final, when
+        it waits for its payer, or when the deadline is near; it goes on by itself
+        after that.
+        Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED);
+        PERMISSION_DENIED (PAYER_DENIED); FAILED_PRECONDITION (SECRET_MISSING: a
+        pay code, and the server was started without). A decline is a payment that
+        ends VOIDED with a reason, not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,18 +101,24 @@ class PaymentServiceServicer:
 
     def ListPayments(self, request, context):
         """Lists payments, newest first. Called by the store, the payer and the
-        platform, each for their own.
-        Errors: INVALID_ARGUMENT (page_size, page_token).
+        platform, each for their own: a store gives its store_id, a payer its
+        identity_id.
+        Errors: INVALID_ARGUMENT (page_size, page_token; identity_id from a
+        store); PERMISSION_DENIED (STORE_DENIED, PAYER_DENIED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ConfirmPayment(self, request, context):
-        """The payer's yes, for exactly this shop and amount. Called by the payer.
-        Errors: NOT_FOUND (PAYMENT_NOT_FOUND); FAILED_PRECONDITION
-        (PAYMENT_NOT_WAITING: nothing is waited for; CONSENT_MISMATCH: shop or
-        amount differ).
+        """The payer's yes, for exactly this shop and amount. Called by the payer's
+        own terminal, by the platform, and by the store's terminal with the PIN
+        that the payer keyed in. After a wrong PIN the payment goes on waiting,
+        until its window ends.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (PAYMENT_NOT_FOUND);
+        FAILED_PRECONDITION (PAYMENT_NOT_WAITING: nothing is waited for;
+        CONSENT_MISMATCH: shop or amount differ; PIN_WRONG, PIN_LOCKED,
+        PIN_NOT_SET; SECRET_MISSING: a PIN, and the server was started without).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

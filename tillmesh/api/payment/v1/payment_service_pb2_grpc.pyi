@@ -37,11 +37,17 @@ class PaymentServiceStub:
     def __new__(cls, channel: _aio.Channel) -> PaymentServiceAsyncStub: ...
     CreatePayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.CreatePaymentRequest, _payment_service_pb2.Payment]
     """Pays an order: identity, transaction number and amount due
-    (CN109598490A). Called by a store terminal or by the user's own terminal,
-    alike. Answers with the payment when it is final, when it waits for its
-    payer, or when the deadline is near; it goes on by itself after that.
-    Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED). A decline
-    is a payment that ends VOIDED with a reason, not an error.
+    (CN109598490A). Called by a store terminal, by the user's own terminal for
+    the user alone, and by the platform. From the user's own terminal it is
+    the payer's yes as well; a store terminal has that yes, within the
+    instant limits, if the payer showed it a pay code. Otherwise the payment
+    waits for ConfirmPayment. Answers with the payment when it is final, when
+    it waits for its payer, or when the deadline is near; it goes on by itself
+    after that.
+    Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED);
+    PERMISSION_DENIED (PAYER_DENIED); FAILED_PRECONDITION (SECRET_MISSING: a
+    pay code, and the server was started without). A decline is a payment that
+    ends VOIDED with a reason, not an error.
     """
     GetPayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_service_pb2.Payment]
     """Reads one payment. Called by the store, the payer and the platform.
@@ -49,14 +55,20 @@ class PaymentServiceStub:
     """
     ListPayments: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.ListPaymentsRequest, _payment_service_pb2.ListPaymentsResponse]
     """Lists payments, newest first. Called by the store, the payer and the
-    platform, each for their own.
-    Errors: INVALID_ARGUMENT (page_size, page_token).
+    platform, each for their own: a store gives its store_id, a payer its
+    identity_id.
+    Errors: INVALID_ARGUMENT (page_size, page_token; identity_id from a
+    store); PERMISSION_DENIED (STORE_DENIED, PAYER_DENIED).
     """
     ConfirmPayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.ConfirmPaymentRequest, _payment_service_pb2.Payment]
-    """The payer's yes, for exactly this shop and amount. Called by the payer.
-    Errors: NOT_FOUND (PAYMENT_NOT_FOUND); FAILED_PRECONDITION
-    (PAYMENT_NOT_WAITING: nothing is waited for; CONSENT_MISMATCH: shop or
-    amount differ).
+    """The payer's yes, for exactly this shop and amount. Called by the payer's
+    own terminal, by the platform, and by the store's terminal with the PIN
+    that the payer keyed in. After a wrong PIN the payment goes on waiting,
+    until its window ends.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (PAYMENT_NOT_FOUND);
+    FAILED_PRECONDITION (PAYMENT_NOT_WAITING: nothing is waited for;
+    CONSENT_MISMATCH: shop or amount differ; PIN_WRONG, PIN_LOCKED,
+    PIN_NOT_SET; SECRET_MISSING: a PIN, and the server was started without).
     """
     CancelPayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.CancelPaymentRequest, _payment_service_pb2.Payment]
     """Ends an attempt unless the order is already paid by it; the answer says
@@ -77,11 +89,17 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreatePayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreatePaymentRequest, _payment_service_pb2.Payment]  # type: ignore[assignment]
     """Pays an order: identity, transaction number and amount due
-    (CN109598490A). Called by a store terminal or by the user's own terminal,
-    alike. Answers with the payment when it is final, when it waits for its
-    payer, or when the deadline is near; it goes on by itself after that.
-    Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED). A decline
-    is a payment that ends VOIDED with a reason, not an error.
+    (CN109598490A). Called by a store terminal, by the user's own terminal for
+    the user alone, and by the platform. From the user's own terminal it is
+    the payer's yes as well; a store terminal has that yes, within the
+    instant limits, if the payer showed it a pay code. Otherwise the payment
+    waits for ConfirmPayment. Answers with the payment when it is final, when
+    it waits for its payer, or when the deadline is near; it goes on by itself
+    after that.
+    Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED);
+    PERMISSION_DENIED (PAYER_DENIED); FAILED_PRECONDITION (SECRET_MISSING: a
+    pay code, and the server was started without). A decline is a payment that
+    ends VOIDED with a reason, not an error.
     """
     GetPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_service_pb2.Payment]  # type: ignore[assignment]
     """Reads one payment. Called by the store, the payer and the platform.
@@ -89,14 +107,20 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """
     ListPayments: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.ListPaymentsRequest, _payment_service_pb2.ListPaymentsResponse]  # type: ignore[assignment]
     """Lists payments, newest first. Called by the store, the payer and the
-    platform, each for their own.
-    Errors: INVALID_ARGUMENT (page_size, page_token).
+    platform, each for their own: a store gives its store_id, a payer its
+    identity_id.
+    Errors: INVALID_ARGUMENT (page_size, page_token; identity_id from a
+    store); PERMISSION_DENIED (STORE_DENIED, PAYER_DENIED).
     """
     ConfirmPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.ConfirmPaymentRequest, _payment_service_pb2.Payment]  # type: ignore[assignment]
-    """The payer's yes, for exactly this shop and amount. Called by the payer.
-    Errors: NOT_FOUND (PAYMENT_NOT_FOUND); FAILED_PRECONDITION
-    (PAYMENT_NOT_WAITING: nothing is waited for; CONSENT_MISMATCH: shop or
-    amount differ).
+    """The payer's yes, for exactly this shop and amount. Called by the payer's
+    own terminal, by the platform, and by the store's terminal with the PIN
+    that the payer keyed in. After a wrong PIN the payment goes on waiting,
+    until its window ends.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (PAYMENT_NOT_FOUND);
+    FAILED_PRECONDITION (PAYMENT_NOT_WAITING: nothing is waited for;
+    CONSENT_MISMATCH: shop or amount differ; PIN_WRONG, PIN_LOCKED,
+    PIN_NOT_SET; SECRET_MISSING: a PIN, and the server was started without).
     """
     CancelPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CancelPaymentRequest, _payment_service_pb2.Payment]  # type: ignore[assignment]
     """Ends an attempt unless the order is already paid by it; the answer says
@@ -120,11 +144,17 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payment_service_pb2.Payment, _abc.Awaitable[_payment_service_pb2.Payment]]:
         """Pays an order: identity, transaction number and amount due
-        (CN109598490A). Called by a store terminal or by the user's own terminal,
-        alike. Answers with the payment when it is final, when it waits for its
-        payer, or when the deadline is near; it goes on by itself after that.
-        Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED). A decline
-        is a payment that ends VOIDED with a reason, not an error.
+        (CN109598490A). Called by a store terminal, by the user's own terminal for
+        the user alone, and by the platform. From the user's own terminal it is
+        the payer's yes as well; a store terminal has that yes, within the
+        instant limits, if the payer showed it a pay code. Otherwise the payment
+        waits for ConfirmPayment. Answers with the payment when it is final, when
+        it waits for its payer, or when the deadline is near; it goes on by itself
+        after that.
+        Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED);
+        PERMISSION_DENIED (PAYER_DENIED); FAILED_PRECONDITION (SECRET_MISSING: a
+        pay code, and the server was started without). A decline is a payment that
+        ends VOIDED with a reason, not an error.
         """
 
     @_abc_1.abstractmethod
@@ -144,8 +174,10 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payment_service_pb2.ListPaymentsResponse, _abc.Awaitable[_payment_service_pb2.ListPaymentsResponse]]:
         """Lists payments, newest first. Called by the store, the payer and the
-        platform, each for their own.
-        Errors: INVALID_ARGUMENT (page_size, page_token).
+        platform, each for their own: a store gives its store_id, a payer its
+        identity_id.
+        Errors: INVALID_ARGUMENT (page_size, page_token; identity_id from a
+        store); PERMISSION_DENIED (STORE_DENIED, PAYER_DENIED).
         """
 
     @_abc_1.abstractmethod
@@ -154,10 +186,14 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_service_pb2.ConfirmPaymentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_service_pb2.Payment, _abc.Awaitable[_payment_service_pb2.Payment]]:
-        """The payer's yes, for exactly this shop and amount. Called by the payer.
-        Errors: NOT_FOUND (PAYMENT_NOT_FOUND); FAILED_PRECONDITION
-        (PAYMENT_NOT_WAITING: nothing is waited for; CONSENT_MISMATCH: shop or
-        amount differ).
+        """The payer's yes, for exactly this shop and amount. Called by the payer's
+        own terminal, by the platform, and by the store's terminal with the PIN
+        that the payer keyed in. After a wrong PIN the payment goes on waiting,
+        until its window ends.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (PAYMENT_NOT_FOUND);
+        FAILED_PRECONDITION (PAYMENT_NOT_WAITING: nothing is waited for;
+        CONSENT_MISMATCH: shop or amount differ; PIN_WRONG, PIN_LOCKED,
+        PIN_NOT_SET; SECRET_MISSING: a PIN, and the server was started without).
         """
 
     @_abc_1.abstractmethod

@@ -40,7 +40,9 @@ class Refund(_message.Message):
     store_id: _builtins.str
     """The store that gives back."""
     payer_id: _builtins.str
-    """Who receives."""
+    """Who receives, as the payment names them; a reference stands for the
+    account that paid.
+    """
     note: _builtins.str
     """Why, in the store's words; at most 256 characters."""
     @_builtins.property
@@ -159,7 +161,7 @@ class ListRefundsRequest(_message.Message):
     payment_id: _builtins.str
     """Only refunds of this payment."""
     payer_id: _builtins.str
-    """Only refunds to this identity."""
+    """Only refunds to this payer, as their payments name them."""
     store_id: _builtins.str
     """Only refunds by this store."""
     page_size: _builtins.int

@@ -73,7 +73,8 @@ class RefundServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetRefund(self, request, context):
-        """Reads one refund. Called by the store, the payer and the platform.
+        """Reads one refund. Called by the store and the platform; a payer sees it in
+        the account's statement.
         Errors: NOT_FOUND (REFUND_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -81,8 +82,8 @@ class RefundServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListRefunds(self, request, context):
-        """Lists refunds, newest first. Called by the store, the payer and the
-        platform, each for their own.
+        """Lists refunds, newest first. Called by the store for its own, and by the
+        platform.
         Errors: INVALID_ARGUMENT (page_size, page_token).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

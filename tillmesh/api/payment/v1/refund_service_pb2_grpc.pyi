@@ -46,12 +46,13 @@ class RefundServiceStub:
     decided yet, repeat the call).
     """
     GetRefund: _grpc.UnaryUnaryMultiCallable[_refund_service_pb2.GetRefundRequest, _refund_service_pb2.Refund]
-    """Reads one refund. Called by the store, the payer and the platform.
+    """Reads one refund. Called by the store and the platform; a payer sees it in
+    the account's statement.
     Errors: NOT_FOUND (REFUND_NOT_FOUND).
     """
     ListRefunds: _grpc.UnaryUnaryMultiCallable[_refund_service_pb2.ListRefundsRequest, _refund_service_pb2.ListRefundsResponse]
-    """Lists refunds, newest first. Called by the store, the payer and the
-    platform, each for their own.
+    """Lists refunds, newest first. Called by the store for its own, and by the
+    platform.
     Errors: INVALID_ARGUMENT (page_size, page_token).
     """
 
@@ -73,12 +74,13 @@ class RefundServiceAsyncStub(RefundServiceStub):
     decided yet, repeat the call).
     """
     GetRefund: _aio.UnaryUnaryMultiCallable[_refund_service_pb2.GetRefundRequest, _refund_service_pb2.Refund]  # type: ignore[assignment]
-    """Reads one refund. Called by the store, the payer and the platform.
+    """Reads one refund. Called by the store and the platform; a payer sees it in
+    the account's statement.
     Errors: NOT_FOUND (REFUND_NOT_FOUND).
     """
     ListRefunds: _aio.UnaryUnaryMultiCallable[_refund_service_pb2.ListRefundsRequest, _refund_service_pb2.ListRefundsResponse]  # type: ignore[assignment]
-    """Lists refunds, newest first. Called by the store, the payer and the
-    platform, each for their own.
+    """Lists refunds, newest first. Called by the store for its own, and by the
+    platform.
     Errors: INVALID_ARGUMENT (page_size, page_token).
     """
 
@@ -109,7 +111,8 @@ class RefundServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refund_service_pb2.GetRefundRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refund_service_pb2.Refund, _abc.Awaitable[_refund_service_pb2.Refund]]:
-        """Reads one refund. Called by the store, the payer and the platform.
+        """Reads one refund. Called by the store and the platform; a payer sees it in
+        the account's statement.
         Errors: NOT_FOUND (REFUND_NOT_FOUND).
         """
 
@@ -119,8 +122,8 @@ class RefundServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refund_service_pb2.ListRefundsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refund_service_pb2.ListRefundsResponse, _abc.Awaitable[_refund_service_pb2.ListRefundsResponse]]:
-        """Lists refunds, newest first. Called by the store, the payer and the
-        platform, each for their own.
+        """Lists refunds, newest first. Called by the store for its own, and by the
+        platform.
         Errors: INVALID_ARGUMENT (page_size, page_token).
         """
 
