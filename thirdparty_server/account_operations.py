@@ -2,10 +2,20 @@
 
 from dataclasses import replace
 
-from thirdparty_server import ledger, operations, store
+from thirdparty_server import ledger, operations, payer_store, store
 from thirdparty_server.errors import Reason
-from thirdparty_server.model import Account, AccountRef, Identity, Purpose, Refund, external, store_returns, wallet
-from tillmesh.runtime.callers import require_store
+from thirdparty_server.model import (
+    Account,
+    AccountRef,
+    Identity,
+    Purpose,
+    Refund,
+    external,
+    store_returns,
+    wallet,
+    wallet_owner,
+)
+from tillmesh.runtime.callers import require_payer, require_store
 from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.statements import Connection
@@ -13,7 +23,8 @@ from tillmesh.runtime.statements import Connection
 
 def create_identity(connection: Connection, identity: Identity) -> Identity:
     """Registers an identity and opens its bound account."""
-    if store.find_identity(connection, identity.identity_id):
+    taken = store.find_identity(connection, identity.identity_id)
+    if taken or payer_store.find_reference(connection, identity.identity_id):
         raise Reason.IDENTITY_EXISTS(identity_id=identity.identity_id)
     ledger.open_account(connection, wallet(identity.identity_id, identity.currency))
     store.insert_identity(connection, identity)
@@ -22,6 +33,7 @@ def create_identity(connection: Connection, identity: Identity) -> Identity:
 
 def get_identity(connection: Connection, identity_id: str) -> Identity:
     """The identity as it is now."""
+    require_payer(identity_id)
     identity = store.find_identity(connection, identity_id)
     if identity is None:
         raise Reason.IDENTITY_NOT_FOUND(identity_id=identity_id)
@@ -29,20 +41,28 @@ def get_identity(connection: Connection, identity_id: str) -> Identity:
 
 
 def update_identity(
-    connection: Connection, *, identity_id: str, display_name: str, instant_limit: Money | None
+    connection: Connection,
+    *,
+    identity_id: str,
+    display_name: str,
+    instant_limit: Money | None,
+    instant_count_max: int | None,
 ) -> Identity:
-    """Replaces display name and instant limit."""
+    """Replaces display name and instant limits."""
     identity = get_identity(connection, identity_id)
     if instant_limit:
         _require_currency(wallet(identity_id, identity.currency), instant_limit)
     limit_minor = instant_limit.minor if instant_limit else None
-    changed = replace(identity, display_name=display_name, instant_limit_minor=limit_minor)
+    changed = replace(
+        identity, display_name=display_name, instant_limit_minor=limit_minor, instant_count_max=instant_count_max
+    )
     store.change_identity(connection, changed)
     return changed
 
 
 def get_account(connection: Connection, account_id: str) -> Account:
     """The account as it is now."""
+    require_payer(wallet_owner(account_id))
     account = ledger.find_account(connection, account_id)
     if account is None:
         raise Reason.ACCOUNT_NOT_FOUND(account_id=account_id)

@@ -15,14 +15,14 @@ class Reason(ErrorReason):
     ACCOUNT_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no account {account_id}.")
     PAYMENT_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no payment {payment_id}.")
     REFUND_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no refund {refund_id}.")
-    DEVICE_NOT_FOUND = (StatusCode.NOT_FOUND, "Nobody's device is called {device_id}.")
+    DEVICE_NOT_FOUND = (StatusCode.NOT_FOUND, "Nobody's device is called {device_uri}.")
     DEVICE_BOUND = (
         StatusCode.FAILED_PRECONDITION,
-        "Device {device_id} is bound to another identity; unbind it first.",
+        "Device {device_uri} is bound to another identity; unbind it first.",
     )
     DEVICE_NOT_BOUND = (
         StatusCode.FAILED_PRECONDITION,
-        "This device is bound to no identity; let the platform bind it.",
+        "Device {device_uri} is bound to no identity; let the platform bind it.",
     )
     PIN_WRONG = (StatusCode.FAILED_PRECONDITION, "The PIN is wrong; tries left: {tries_left}.")
     PIN_LOCKED = (

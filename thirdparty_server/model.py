@@ -6,6 +6,12 @@ from enum import StrEnum
 from thirdparty_server.lifecycle import PaymentState
 from tillmesh.runtime.money import Money
 
+PIN_TRIES = 5
+"""Wrong PINs in a row after which no PIN is right, until a new one is set."""
+CODE_TRIES = 5
+"""Wrong pay codes in a row after which a device's codes are locked for a while."""
+DAY_MS = 86_400_000
+
 
 class AccountKind(StrEnum):
     """What an account is for."""
@@ -51,6 +57,12 @@ class AccountRef:
 def wallet(identity_id: str, currency: str) -> AccountRef:
     """The account bound to an identity."""
     return AccountRef(AccountKind.WALLET, f"wallet/{identity_id}", currency)
+
+
+def wallet_owner(account_id: str) -> str | None:
+    """The identity whose wallet has that id; None if it is no wallet."""
+    kind, _, identity_id = account_id.partition("/")
+    return identity_id if kind == "wallet" else None
 
 
 def store_sales(store_id: str, currency: str) -> AccountRef:
@@ -121,11 +133,62 @@ class Identity:
     display_name: str
     currency: str
     instant_limit_minor: int | None
+    instant_count_max: int | None
     created_at_ms: int
 
     def needs_confirmation(self, amount: Money) -> bool:
-        """True if the payer has to say yes to such a payment."""
+        """True if the payer has to say yes to so much."""
         return self.instant_limit_minor is not None and amount.minor > self.instant_limit_minor
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A payer's own terminal, and what its pay codes are made of."""
+
+    device_uri: str
+    identity_id: str
+    handle: str
+    """Names it in its pay codes."""
+    key_id: str
+    """What its key is derived from: the request that made it."""
+    code_locked_until_ms: int
+    created_at_ms: int
+
+    @property
+    def device_id(self) -> str:
+        """The last part of its URI."""
+        return self.device_uri.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Whom an order was raised under whose payer showed a pay code."""
+
+    payer_reference: str
+    identity_id: str
+    store_id: str
+    order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """Who is to pay, and how that is known."""
+
+    identity: Identity | None
+    """Whose account it is; None if the payment is to be declined."""
+    by_code: bool = False
+    """True if they showed a pay code for it."""
+    reason: str = ""
+    """Why it is to be declined."""
+
+
+@dataclass(frozen=True, slots=True)
+class PinTry:
+    """A PIN that was keyed in: counted before it is checked."""
+
+    identity_id: str
+    pin_hash: str
+    right: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +199,11 @@ class Payment:
     order_id: str
     order_version: int
     payer_id: str
+    """As the order names them: an identity, or the reference of who showed a pay code."""
+    identity_id: str | None
+    """Whose account it is; None if nobody is known."""
+    payer_display_name: str
+    """What the store may show; empty without a pay code."""
     store_id: str
     amount: Money
     confirm: bool

@@ -7,11 +7,22 @@ here are explained in docs/protocol.md.
 
 from dataclasses import replace
 
-from thirdparty_server import ledger, store
+from thirdparty_server import ledger, payer_store, store
 from thirdparty_server.errors import INSUFFICIENT_FUNDS, PAYMENT_CANCELED, SUPERSEDED, Reason
 from thirdparty_server.lifecycle import PAYMENT, PaymentEvent, PaymentState
-from thirdparty_server.model import AccountRef, HistoryEntry, Lock, Payment, Purpose, Timing, store_sales, wallet
-from tillmesh.runtime.callers import acting_store, require_store
+from thirdparty_server.model import (
+    DAY_MS,
+    AccountRef,
+    HistoryEntry,
+    Lock,
+    Payer,
+    Payment,
+    Purpose,
+    Timing,
+    store_sales,
+    wallet,
+)
+from tillmesh.runtime.callers import Role, acting_role, acting_store, require_payer, require_store
 from tillmesh.runtime.history import NO_HISTORY
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.statements import Connection
@@ -27,19 +38,24 @@ def create_payment(
     order_id: str,
     order_version: int,
     payer_id: str,
+    payer: Payer,
     amount: Money,
     now_ms: int,
 ) -> Payment:
-    """Step A: records the attempt before anything is asked of the order."""
-    identity = store.find_identity(connection, payer_id)
+    """Step A: records the attempt before anything is asked of the order; `payer_id` is what the order says."""
+    identity, reason = payer.identity, payer.reason
+    if identity and identity.currency != amount.currency:
+        reason = Reason.CURRENCY_MISMATCH.name
     payment = Payment(
         payment_id=payment_id,
         order_id=order_id,
         order_version=order_version,
         payer_id=payer_id,
+        identity_id=identity.identity_id if identity else None,
+        payer_display_name=identity.display_name if identity and payer.by_code else "",
         store_id=acting_store() or "",
         amount=amount,
-        confirm=identity is not None and identity.needs_confirmation(amount),
+        confirm=not reason and _needs_yes(connection, payer, amount, now_ms),
         state=PAYMENT.initial,
         reason="",
         epoch=0,
@@ -53,17 +69,14 @@ def create_payment(
         updated_at_ms=now_ms,
     )
     payment = _record(connection, None, payment, "CREATED")
-    if identity is None:
-        return _advance(connection, payment, E.DECLINED, now_ms, reason=Reason.IDENTITY_NOT_FOUND.name)
-    if identity.currency != amount.currency:
-        return _advance(connection, payment, E.DECLINED, now_ms, reason=Reason.CURRENCY_MISMATCH.name)
-    return payment
+    return _advance(connection, payment, E.DECLINED, now_ms, reason=reason) if reason else payment
 
 
 def get_payment(connection: Connection, payment_id: str) -> Payment:
     """The payment as it is now."""
     payment = store.find_payment(connection, payment_id)
     require_store(payment.store_id if payment else None)
+    require_payer(payment.identity_id if payment else None)
     if payment is None:
         raise Reason.PAYMENT_NOT_FOUND(payment_id=payment_id)
     return payment
@@ -86,13 +99,19 @@ def record_lock(
     return _hold_funds(connection, locked, now_ms)
 
 
-def confirm_payment(connection: Connection, *, payment_id: str, store_id: str, amount: Money, now_ms: int) -> Payment:
-    """The payer's yes: holds the money if it is for exactly this shop and amount, and in time."""
+def waiting_payment(connection: Connection, *, payment_id: str, store_id: str, amount: Money, now_ms: int) -> Payment:
+    """The payment, if a yes to exactly this shop and amount would be in time."""
     payment = get_payment(connection, payment_id)
     if payment.state is not PaymentState.AWAITING_PAYER or now_ms >= payment.confirm_deadline_ms:
         raise Reason.PAYMENT_NOT_WAITING(payment_id=payment_id, state=payment.state)
     if (store_id, amount) != (payment.store_id, payment.amount):
         raise Reason.CONSENT_MISMATCH(payment_id=payment_id, amount=payment.amount, store_id=payment.store_id)
+    return payment
+
+
+def confirm_payment(connection: Connection, *, payment_id: str, store_id: str, amount: Money, now_ms: int) -> Payment:
+    """The payer's yes: holds the money."""
+    payment = waiting_payment(connection, payment_id=payment_id, store_id=store_id, amount=amount, now_ms=now_ms)
     return _hold_funds(connection, payment, now_ms)
 
 
@@ -138,6 +157,24 @@ def refund_payment(connection: Connection, payment: Payment, *, refund_id: str, 
     ledger.transfer(connection, shop, payer, amount, Purpose.REFUND, refund_id, now_ms)
     refunded = replace(payment, refunded_minor=payment.refunded_minor + amount.minor)
     _advance(connection, refunded, E.REFUNDED, now_ms, refund_id=refund_id, amount=amount)
+
+
+def _needs_yes(connection: Connection, payer: Payer, amount: Money, now_ms: int) -> bool:
+    """True if the payer has to say yes once the order is locked; counts the payment if not.
+
+    Payers who ask for it themselves have said it. A store has it by a pay code, within the limits:
+    to know somebody's id is no consent.
+    """
+    assert payer.identity is not None, "what nobody pays is declined"
+    role = acting_role()
+    if role is Role.PAYER:
+        return False
+    if role is Role.TILL and not payer.by_code:
+        return True
+    identity = payer.identity
+    return identity.needs_confirmation(amount) or not payer_store.count_instant_payment(
+        connection, identity.identity_id, now_ms // DAY_MS
+    )
 
 
 def _hold_funds(connection: Connection, payment: Payment, now_ms: int) -> Payment:
@@ -211,7 +248,8 @@ def _record(
 
 
 def _payer_account(payment: Payment) -> AccountRef:
-    return wallet(payment.payer_id, payment.amount.currency)
+    assert payment.identity_id is not None, "what nobody pays is declined"
+    return wallet(payment.identity_id, payment.amount.currency)
 
 
 def _store_account(payment: Payment) -> AccountRef:

@@ -59,6 +59,15 @@ class Orders:
         )
         return await self.peer.call(self.stub.CompleteOrderPayment, request)
 
+    async def pending(self, payer_id: str, page_size: int, page_token: str) -> tuple[Sequence[order_pb2.Order], str]:
+        """A page of a payer's pending transactions, and where the next one starts."""
+        states = [order_pb2.Order.STATE_OPEN, order_pb2.Order.STATE_LOCKED]
+        request = orders_api.ListOrdersRequest(
+            payer_id=payer_id, states=states, page_size=page_size, page_token=page_token
+        )
+        answer = await self.peer.call(self.stub.ListOrders, request)
+        return answer.orders, answer.next_page_token
+
     async def cancel(self, payment: Payment) -> Verdict:
         """Ends the attempt at the order."""
         request = orders_api.CancelOrderPaymentRequest(payment_id=payment.payment_id, order_id=payment.order_id)

@@ -2,18 +2,21 @@
 
 import random
 import sys
+from pathlib import Path
+from typing import Self
 
 from grpc import aio
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from thirdparty_server.access import ACCESS
 from thirdparty_server.account_servicer import AccountServicer, IdentityServicer
 from thirdparty_server.errors import DOMAIN
 from thirdparty_server.model import Timing
-from thirdparty_server.payer_servicer import PayerServicer
+from thirdparty_server.payer_servicer import PayerServicer, Sessions
 from thirdparty_server.resolver import Orders, PaymentResolver
 from thirdparty_server.servicer import PaymentServicer, RefundServicer
 from thirdparty_server.tables import METADATA
+from thirdparty_server.vault import Vault
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.runtime.callers import Role
 from tillmesh.runtime.clock import Clock, SystemClock
@@ -38,10 +41,27 @@ class PaymentSettings(ServerSettings, cli_prog_name="thirdparty_server", env_pre
     return_limit_minor: int = Field(
         50_000, ge=0, description="what a store may give back without a sale, in minor units, until its limit is set"
     )
+    secret_file: Path | None = Field(
+        None, description="file of 32 or more random bytes behind PINs, sessions and pay codes; needed with TLS"
+    )
+    session_s: float = Field(900, gt=0, description="how long a payer stays signed in, in seconds")
+    pay_code_lock_s: float = Field(
+        900, gt=0, description="how long a device's pay codes do not count after five wrong ones, in seconds"
+    )
+
+    @model_validator(mode="after")
+    def _has_secret(self) -> Self:
+        if self.tls_dir and self.secret_file is None:
+            raise ValueError("--tls-dir needs --secret-file as well: 32 random bytes that are in no database")
+        return self
 
     def addresses(self) -> list[str]:
         """Every address that is served on or called."""
         return [self.listen, self.orders]
+
+    def vault(self) -> Vault:
+        """The master secret, or its lack."""
+        return Vault.open(self.secret_file) if self.secret_file else Vault(None)
 
     def timing(self) -> Timing:
         """The same in milliseconds."""
@@ -60,20 +80,23 @@ def assemble(
     orders = Orders(OrderServiceStub(orders_channel), Peer())
     resolver = PaymentResolver(database, orders, clock, settings.timing())
     driver = Driver(resolver.step, rng)
+    vault = settings.vault()
+    code_lock_ms, session_ms = int(settings.pay_code_lock_s * 1000), int(settings.session_s * 1000)
     api = "tillmesh.api.payment.v1"
     return Wiring(
         domain=DOMAIN,
         servicers={
-            f"{api}.PaymentService": PaymentServicer(database, driver, orders, clock),
+            f"{api}.PaymentService": PaymentServicer(database, driver, orders, clock, vault, code_lock_ms),
             f"{api}.RefundService": RefundServicer(database, driver, clock, settings.return_limit_minor),
-            f"{api}.IdentityService": IdentityServicer(database, clock),
+            f"{api}.IdentityService": IdentityServicer(database, clock, vault, settings.mesh),
             f"{api}.AccountService": AccountServicer(database, clock),
-            f"{api}.PayerService": PayerServicer(),
+            f"{api}.PayerService": PayerServicer(database, orders, clock, vault, session_ms),
         },
         access=ACCESS,
         gate=settings.gate(),
         loops=[lambda: driver.resume(resolver.due)],
         on_stop=[driver.stop, orders_channel.close, database.close],
+        sign_in=Sessions(database, clock).sign_in,
     )
 
 

@@ -1,16 +1,18 @@
 """Payments and refunds: protobuf to model and back, nothing else."""
 
-from thirdparty_server import account_operations, operations, store
+from thirdparty_server import account_operations, messages, operations, payers, store
 from thirdparty_server.errors import Reason
 from thirdparty_server.lifecycle import FINAL, PaymentState
-from thirdparty_server.model import HistoryEntry, Payment, Refund
+from thirdparty_server.model import HistoryEntry, Payment, PinTry, Refund
+from thirdparty_server.payers import ShownCode
 from thirdparty_server.resolver import Orders
 from thirdparty_server.tables import REQUESTS
+from thirdparty_server.vault import Vault
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
-from tillmesh.runtime.callers import require_store
+from tillmesh.runtime.callers import Role, acting_role, require_payer, require_store
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.convert import state_names, to_money, to_timestamp
+from tillmesh.runtime.convert import state_names
 from tillmesh.runtime.database import Database
 from tillmesh.runtime.deadlines import remaining_s
 from tillmesh.runtime.driver import Driver
@@ -19,6 +21,7 @@ from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.paging import Page
 from tillmesh.runtime.peers import Unanswered
+from tillmesh.runtime.secret import Secret
 from tillmesh.runtime.statements import Connection
 
 NOTE_MAX = 256
@@ -30,11 +33,15 @@ ANSWER_MARGIN_S = 0.25
 class PaymentServicer:
     """tillmesh.api.payment.v1.PaymentService."""
 
-    def __init__(self, database: Database, driver: Driver, orders: Orders, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, driver: Driver, orders: Orders, clock: Clock, vault: Vault, pay_code_lock_ms: int
+    ) -> None:
         self._database = database
         self._driver = driver
         self._orders = orders
         self._clock = clock
+        self._vault = vault
+        self._pay_code_lock_ms = pay_code_lock_ms
 
     async def CreatePayment(self, request: payments_api.CreatePaymentRequest) -> payments_api.Payment:
         """Pays an order."""
@@ -44,18 +51,24 @@ class PaymentServicer:
         fields.positive("order_version", request.order_version)
         fields.identifier("payer_id", request.payer_id)
         amount = fields.money("amount", request.amount)
+        code = messages.pay_code(fields, request.pay_code)
         fields.check()
         now_ms = self._clock.now_ms()
+        shown = ShownCode(code, self._vault, self._pay_code_lock_ms) if code else None
 
         def record(connection: Connection) -> Payment:
             if not REQUESTS.first(connection, request):
                 return operations.get_payment(connection, request.request_id)
+            payer = payers.find_payer(
+                connection, payer_id=request.payer_id, order_id=request.order_id, shown=shown, now_ms=now_ms
+            )
             return operations.create_payment(
                 connection,
                 payment_id=request.request_id,
                 order_id=request.order_id,
                 order_version=request.order_version,
                 payer_id=request.payer_id,
+                payer=payer,
                 amount=amount,
                 now_ms=now_ms,
             )
@@ -65,19 +78,25 @@ class PaymentServicer:
 
     async def GetPayment(self, request: payments_api.GetPaymentRequest) -> payments_api.Payment:
         """Reads one payment."""
-        return _payment(await self._get(request.payment_id))
+        return messages.to_payment(await self._get(request.payment_id))
 
     async def ListPayments(self, request: payments_api.ListPaymentsRequest) -> payments_api.ListPaymentsResponse:
         """Lists payments, newest first."""
         states = [PaymentState(name) for name in state_names(payments_api.Payment.State, request.states)]
+        fields = Fields()
+        hidden = acting_role() is Role.TILL
+        fields.require(not (hidden and request.identity_id), "identity_id", "is not for store terminals")
+        fields.check()
         require_store(request.store_id or None)
-        filters = [request.order_id, request.payer_id, request.store_id, states]
+        require_payer(request.identity_id or None)
+        filters = [request.order_id, request.payer_id, request.identity_id, request.store_id, states]
         page = Page[Payment](request.page_size, request.page_token, filters, [int, str])
         rows = await self._database.run(
             lambda connection: store.list_payments(
                 connection,
                 order_id=request.order_id,
                 payer_id=request.payer_id,
+                identity_id=request.identity_id,
                 store_id=request.store_id,
                 states=states,
                 before=page.after,
@@ -86,7 +105,7 @@ class PaymentServicer:
         )
         shown, token = page.cut(rows, lambda payment: [payment.created_at_ms, payment.payment_id])
         return payments_api.ListPaymentsResponse(
-            payments=[_payment(payment) for payment in shown], next_page_token=token
+            payments=[messages.to_payment(payment) for payment in shown], next_page_token=token
         )
 
     async def ConfirmPayment(self, request: payments_api.ConfirmPaymentRequest) -> payments_api.Payment:
@@ -95,12 +114,18 @@ class PaymentServicer:
         fields.identifier("request_id", request.request_id)
         fields.identifier("store_id", request.store_id)
         amount = fields.money("amount", request.amount)
+        pin = messages.pin(fields, request.pin) if request.pin else None
         fields.check()
         now_ms = self._clock.now_ms()
+        by_pin = pin or acting_role() is Role.TILL
+        pin_try = await self._try_pin(request, amount, pin) if by_pin else None
 
         def confirm(connection: Connection) -> Payment:
-            if not REQUESTS.first(connection, request):
+            if REQUESTS.seen(connection, request):
                 return operations.get_payment(connection, request.payment_id)
+            if pin_try:
+                payers.settle_pin_try(connection, pin_try)
+            REQUESTS.first(connection, request)
             return operations.confirm_payment(
                 connection, payment_id=request.payment_id, store_id=request.store_id, amount=amount, now_ms=now_ms
             )
@@ -124,7 +149,7 @@ class PaymentServicer:
             try:
                 await self._orders.cancel(payment)
             except (Unanswered, Refusal):
-                return _payment(payment)  # the order has not decided; the payment is driven on
+                return messages.to_payment(payment)  # the order has not decided; the payment is driven on
         return await self._settled(payment)
 
     async def ListPaymentEvents(
@@ -139,7 +164,29 @@ class PaymentServicer:
             return store.list_history(connection, request.payment_id, after, page.at_most)
 
         shown, token = page.cut(await self._database.run(read), lambda entry: [entry.number])
-        return payments_api.ListPaymentEventsResponse(events=[_event(entry) for entry in shown], next_page_token=token)
+        return payments_api.ListPaymentEventsResponse(
+            events=[messages.to_event(entry) for entry in shown], next_page_token=token
+        )
+
+    async def _try_pin(
+        self, request: payments_api.ConfirmPaymentRequest, amount: Money, pin: Secret | None
+    ) -> PinTry | None:
+        """Checks the PIN for a payment that waits for it; None if this request was answered before."""
+        self._vault.require()
+        now_ms = self._clock.now_ms()
+
+        def begin(connection: Connection) -> PinTry | None:
+            if REQUESTS.seen(connection, request):
+                return None
+            messages.require_pin(pin)
+            payment = operations.waiting_payment(
+                connection, payment_id=request.payment_id, store_id=request.store_id, amount=amount, now_ms=now_ms
+            )
+            assert payment.identity_id is not None, "what nobody pays waits for nobody"
+            return payers.begin_pin_try(connection, payment.identity_id)
+
+        begun = await REQUESTS.run(self._database, request, begin)
+        return await self._vault.checked(begun, pin) if begun and pin else None
 
     async def _get(self, payment_id: str) -> Payment:
         return await self._database.run(lambda connection: operations.get_payment(connection, payment_id))
@@ -147,7 +194,7 @@ class PaymentServicer:
     async def _settled(self, payment: Payment) -> payments_api.Payment:
         """Drives the payment on and answers with what it came to within the caller's deadline."""
         await self._driver.settle(payment.payment_id, remaining_s(SETTLE_S) - ANSWER_MARGIN_S)
-        return _payment(await self._get(payment.payment_id))
+        return messages.to_payment(await self._get(payment.payment_id))
 
 
 class RefundServicer:
@@ -194,7 +241,7 @@ class RefundServicer:
             self._database,
             request,
             lambda connection: REQUESTS.once(
-                connection, request, refunds_api.Refund, lambda: _refund(create(connection))
+                connection, request, refunds_api.Refund, lambda: messages.to_refund(create(connection))
             ),
         )
 
@@ -203,7 +250,7 @@ class RefundServicer:
         refund = await self._database.run(
             lambda connection: account_operations.get_refund(connection, request.refund_id)
         )
-        return _refund(refund)
+        return messages.to_refund(refund)
 
     async def ListRefunds(self, request: refunds_api.ListRefundsRequest) -> refunds_api.ListRefundsResponse:
         """Lists refunds, newest first."""
@@ -221,7 +268,9 @@ class RefundServicer:
             )
         )
         shown, token = page.cut(rows, lambda refund: [refund.created_at_ms, refund.refund_id])
-        return refunds_api.ListRefundsResponse(refunds=[_refund(refund) for refund in shown], next_page_token=token)
+        return refunds_api.ListRefundsResponse(
+            refunds=[messages.to_refund(refund) for refund in shown], next_page_token=token
+        )
 
     async def _require_settled(self, payment_id: str) -> None:
         """The order may be paid and only the capture be missing: what is refunded is final first."""
@@ -236,51 +285,3 @@ class RefundServicer:
 
     async def _find(self, payment_id: str) -> Payment | None:
         return await self._database.run(lambda connection: store.find_payment(connection, payment_id))
-
-
-def _payment(payment: Payment) -> payments_api.Payment:
-    message = payments_api.Payment(
-        payment_id=payment.payment_id,
-        order_id=payment.order_id,
-        order_version=payment.order_version,
-        payer_id=payment.payer_id,
-        store_id=payment.store_id,
-        amount=to_money(payment.amount),
-        state=payments_api.Payment.State.Value(f"STATE_{payment.state}"),
-        reason=payment.reason,
-        epoch=payment.epoch,
-        refunded=to_money(Money(payment.amount.currency, payment.refunded_minor)),
-        create_time=to_timestamp(payment.created_at_ms),
-        update_time=to_timestamp(payment.updated_at_ms),
-    )
-    if payment.state is PaymentState.AWAITING_PAYER:
-        message.confirm_deadline.CopyFrom(to_timestamp(payment.confirm_deadline_ms))
-    return message
-
-
-def _event(entry: HistoryEntry) -> payments_api.PaymentEvent:
-    return payments_api.PaymentEvent(
-        payment_id=entry.payment_id,
-        number=entry.number,
-        event=entry.event,
-        from_state=payments_api.Payment.State.Value(f"STATE_{entry.from_state or 'UNSPECIFIED'}"),
-        to_state=payments_api.Payment.State.Value(f"STATE_{entry.to_state}"),
-        epoch=entry.epoch,
-        reason=entry.reason,
-        refund_id=entry.refund_id,
-        amount=to_money(entry.amount),
-        trace_id=entry.trace_id,
-        event_time=to_timestamp(entry.at_ms),
-    )
-
-
-def _refund(refund: Refund) -> refunds_api.Refund:
-    return refunds_api.Refund(
-        refund_id=refund.refund_id,
-        payment_id=refund.payment_id,
-        store_id=refund.store_id,
-        payer_id=refund.payer_id,
-        amount=to_money(refund.amount),
-        note=refund.note,
-        create_time=to_timestamp(refund.created_at_ms),
-    )

@@ -61,17 +61,25 @@ def insert_identity(connection: Connection, identity: Identity) -> None:
         "currency": identity.currency,
         "account_id": wallet(identity.identity_id, identity.currency).account_id,
         "instant_limit_minor": identity.instant_limit_minor,
+        "instant_count_max": identity.instant_count_max,
+        "instant_day": 0,
+        "instant_count": 0,
+        "pin_failures": 0,
         "created_at_ms": identity.created_at_ms,
     }
     connection.execute(_INSERT_IDENTITY, values)
 
 
 def change_identity(connection: Connection, identity: Identity) -> None:
-    """Replaces display name and instant limit."""
+    """Replaces display name and instant limits."""
     change = (
         update(identities)
         .where(identities.c.identity_id == identity.identity_id)
-        .values(display_name=identity.display_name, instant_limit_minor=identity.instant_limit_minor)
+        .values(
+            display_name=identity.display_name,
+            instant_limit_minor=identity.instant_limit_minor,
+            instant_count_max=identity.instant_count_max,
+        )
     )
     require_one_row(connection.execute(change))
 
@@ -120,13 +128,14 @@ def list_payments(
     *,
     order_id: str,
     payer_id: str,
+    identity_id: str,
     store_id: str,
     states: Sequence[PaymentState],
     before: Newest,
     at_most: int,
 ) -> list[Payment]:
     """Payments newest first."""
-    filters = {"order_id": order_id, "payer_id": payer_id, "store_id": store_id}
+    filters = {"order_id": order_id, "payer_id": payer_id, "identity_id": identity_id, "store_id": store_id}
     extra = [payments.c.state.in_(states)] if states else []
     rows = _newest(connection, payments, payments.c.payment_id, filters, extra, before, at_most)
     return [_payment(row) for row in rows]
@@ -205,6 +214,8 @@ def _payment_values(payment: Payment) -> dict[str, Any]:
         "order_id": payment.order_id,
         "order_version": payment.order_version,
         "payer_id": payment.payer_id,
+        "identity_id": payment.identity_id,
+        "payer_display_name": payment.payer_display_name,
         "currency": payment.amount.currency,
         "amount_minor": payment.amount.minor,
         "confirm": payment.confirm,
@@ -236,6 +247,8 @@ def _payment(row: Row) -> Payment:
         order_id=row["order_id"],
         order_version=row["order_version"],
         payer_id=row["payer_id"],
+        identity_id=row["identity_id"],
+        payer_display_name=row["payer_display_name"],
         store_id=row["store_id"],
         amount=Money(row["currency"], row["amount_minor"]),
         confirm=row["confirm"],
@@ -259,6 +272,7 @@ def _identity(row: Row) -> Identity:
         display_name=row["display_name"],
         currency=row["currency"],
         instant_limit_minor=row["instant_limit_minor"],
+        instant_count_max=row["instant_count_max"],
         created_at_ms=row["created_at_ms"],
     )
 

@@ -18,7 +18,8 @@ from sqlalchemy import (
 )
 
 from thirdparty_server.lifecycle import FINAL, PaymentState
-from thirdparty_server.model import AccountKind, Phase, Purpose
+from thirdparty_server.model import PIN_TRIES, AccountKind, Phase, Purpose
+from tillmesh.paycode import HANDLE_DIGITS
 from tillmesh.runtime.database import append_only, one_of
 from tillmesh.runtime.requests import RequestLog
 
@@ -90,10 +91,45 @@ identities = Table(
     Column("currency", String, nullable=False),
     Column("account_id", String, ForeignKey("accounts.account_id"), nullable=False, unique=True),
     Column("instant_limit_minor", BigInteger),
+    Column("instant_count_max", BigInteger, CheckConstraint("instant_count_max >= 0")),
+    Column("instant_day", BigInteger, nullable=False),
+    Column("instant_count", BigInteger, nullable=False),
+    Column("pin_hash", String),
+    Column("pin_failures", BigInteger, CheckConstraint(f"pin_failures BETWEEN 0 AND {PIN_TRIES}"), nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
 )
 
-# No foreign key to identities: an attempt by an unknown one is remembered as well.
+# A payer's terminal: whose it is, who is signed in on it, and which pay codes of it still count.
+payer_devices = Table(
+    "payer_devices",
+    METADATA,
+    Column("device_uri", String, primary_key=True),
+    Column("identity_id", String, ForeignKey("identities.identity_id"), nullable=False),
+    Column("handle", String, CheckConstraint(f"length(handle) = {HANDLE_DIGITS}"), nullable=False, unique=True),
+    Column("key_id", String, nullable=False, unique=True),
+    Column("last_step", BigInteger, nullable=False),
+    Column("code_failures", BigInteger, CheckConstraint("code_failures >= 0"), nullable=False),
+    Column("code_locked_until_ms", BigInteger, nullable=False),
+    Column("token_hash", LargeBinary),
+    Column("token_expires_at_ms", BigInteger),
+    Column("created_at_ms", BigInteger, nullable=False),
+    CheckConstraint("(token_hash IS NULL) = (token_expires_at_ms IS NULL)", name="a_session_ends"),
+)
+Index("payer_devices_of_identity", payer_devices.c.identity_id)
+
+# Whom an order is raised under whose payer showed a pay code: good for that order of that store alone.
+payer_references = Table(
+    "payer_references",
+    METADATA,
+    Column("payer_reference", String, primary_key=True),
+    Column("identity_id", String, ForeignKey("identities.identity_id"), nullable=False),
+    Column("store_id", String, nullable=False),
+    Column("order_id", String, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+)
+append_only(payer_references)
+
+# `payer_id` is what the order says; an attempt by somebody unknown is remembered as well, without identity.
 payments = Table(
     "payments",
     METADATA,
@@ -101,6 +137,8 @@ payments = Table(
     Column("order_id", String, nullable=False),
     Column("order_version", BigInteger, nullable=False),
     Column("payer_id", String, nullable=False),
+    Column("identity_id", String, ForeignKey("identities.identity_id")),
+    Column("payer_display_name", String, nullable=False),
     Column("store_id", String, nullable=False),
     Column("currency", String, nullable=False),
     Column("amount_minor", BigInteger, CheckConstraint("amount_minor > 0"), nullable=False),
@@ -118,6 +156,7 @@ payments = Table(
     Column("updated_at_ms", BigInteger, nullable=False),
     CheckConstraint("refunded_minor BETWEEN 0 AND amount_minor", name="refunds_within_amount"),
     CheckConstraint("refunded_minor = 0 OR state = 'CAPTURED'", name="only_captured_is_refunded"),
+    CheckConstraint("identity_id IS NOT NULL OR state IN ('PENDING', 'RELEASING', 'VOIDED')", name="who_pays_is_known"),
     CheckConstraint("hold_id IS NOT NULL OR state NOT IN ('AUTHORIZED', 'CAPTURED')", name="money_was_held"),
 )
 _captured = payments.c.state == PaymentState.CAPTURED
@@ -127,6 +166,7 @@ Index("payments_unfinished", payments.c.updated_at_ms, sqlite_where=_unfinished,
 Index("payments_newest", payments.c.created_at_ms, payments.c.payment_id)
 Index("payments_of_order", payments.c.order_id, payments.c.created_at_ms, payments.c.payment_id)
 Index("payments_of_payer", payments.c.payer_id, payments.c.created_at_ms, payments.c.payment_id)
+Index("payments_of_identity", payments.c.identity_id, payments.c.created_at_ms, payments.c.payment_id)
 Index("payments_of_store", payments.c.store_id, payments.c.created_at_ms, payments.c.payment_id)
 
 payment_history = Table(

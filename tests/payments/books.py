@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from thirdparty_server import account_operations, ledger, operations, store
 from thirdparty_server.lifecycle import PaymentEvent, PaymentState
-from thirdparty_server.model import HistoryEntry, Identity, Lock, Payment, Timing
+from thirdparty_server.model import HistoryEntry, Identity, Lock, Payer, Payment, Timing
 from thirdparty_server.tables import METADATA
 from tillmesh.runtime.database import Database, open_database
 from tillmesh.runtime.money import Money
@@ -53,7 +53,7 @@ class Books:
         return f"{kind}-{next(self.numbers)}"
 
     def shopper(self, funds: int = 0, currency: str = "GBP", instant_limit: int | None = None) -> str:
-        identity = Identity(self.new_id("payer"), "Ada", currency, instant_limit, NOW_MS)
+        identity = Identity(self.new_id("payer"), "Ada", currency, instant_limit, None, NOW_MS)
         self.run(lambda connection: account_operations.create_identity(connection, identity))
         if funds:
             self.deposit(identity.identity_id, Money(currency, funds))
@@ -76,6 +76,7 @@ class Books:
                 order_id=order_id,
                 order_version=1,
                 payer_id=payer_id,
+                payer=Payer(store.find_identity(connection, payer_id)),
                 amount=amount,
                 now_ms=NOW_MS,
             )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.clocks import ManualClock
-from thirdparty_server import operations
+from thirdparty_server import operations, payers
 from thirdparty_server.account_servicer import AccountServicer, IdentityServicer
 from thirdparty_server.resolver import Orders, PaymentResolver
 from thirdparty_server.server import PaymentSettings, assemble
@@ -138,6 +138,13 @@ class Side:
                 order_id=order.order_id,
                 order_version=order.version,
                 payer_id=order.payer_id,
+                payer=payers.find_payer(
+                    connection,
+                    payer_id=order.payer_id,
+                    order_id=order.order_id,
+                    shown=None,
+                    now_ms=self.clock.now_ms(),
+                ),
                 amount=ModelMoney(order.amount.currency_code, order.amount.minor_units),
                 now_ms=self.clock.now_ms(),
             )

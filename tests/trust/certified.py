@@ -45,8 +45,9 @@ def names_of(role: Role, store: str = HERE) -> tuple[str, ...]:
 
 
 def flags(authority: Authority, role: Role, *names: str) -> tuple[str, ...]:
-    """A server's own certificate and whom it refuses."""
-    return "--tls-dir", str(authority.folder_of(role, *names)), "--denied", str(authority.denied)
+    """A server's own certificate and whom it refuses; the payment server's secret."""
+    own = "--tls-dir", str(authority.folder_of(role, *names)), "--denied", str(authority.denied)
+    return (*own, "--secret-file", str(authority.secret)) if role is Role.PAYMENTS else own
 
 
 @dataclass

@@ -62,7 +62,8 @@ def test_certificates_of_no_use_end_a_start_in_one_line(
         else:
             (folder / "ca.pem").write_text("hello")
     database = f"sqlite:///{tmp_path}/{module}.db"
-    line = complaint(1, module, "--tls-dir", folder, "--database-url", database, "--listen", "127.0.0.1:0")
+    more = ("--secret-file", issued.secret) if module == "thirdparty_server" else ()
+    line = complaint(1, module, "--tls-dir", folder, "--database-url", database, "--listen", "127.0.0.1:0", *more)
     assert str(folder) in line
 
 
@@ -116,8 +117,8 @@ def test_the_command_line_makes_certificates_that_servers_and_clients_use(tmp_pa
         assert cert(folder, "deny", uri).returncode == 0
         assert "revoked" in refusal(OrderServiceStub(channel).ListOrders, request).text
     assert authority.denied.read_text().splitlines() == ["spiffe://tillmesh/till/store-7/till-2", uri]
-    secrets = {path for path in folder.rglob("*") if path.name.endswith((".key", "key.pem"))}
-    assert secrets == {folder / "ca.key", till / "key.pem", server / "key.pem"}
+    secrets = {path for path in folder.rglob("*") if path.name.endswith((".key", "key.pem", ".secret"))}
+    assert secrets == {folder / "ca.key", authority.secret, till / "key.pem", server / "key.pem"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in secrets} == {0o600}
 
 

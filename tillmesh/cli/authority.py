@@ -5,6 +5,7 @@ also has the DNS name ROLE.MESH, by which it is recognised wherever it listens.
 """
 
 import os
+import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,21 +21,28 @@ CA_LIFETIME = timedelta(days=3650)
 LIFETIME = timedelta(days=1)
 CLOCK_SKEW = timedelta(minutes=5)
 SERVING = (Role.ORDERS, Role.PAYMENTS, Role.TILL)
+SECRET_BYTES = 32
 
 
 class Authority:
-    """The CA in a folder: `ca.pem`, `ca.key`, a folder for each certificate, and `denied`."""
+    """The CA in a folder: `ca.pem`, `ca.key`, a folder for each certificate, and `denied`.
+
+    With them the payment server's `payments.secret`: who starts a mesh needs one as well.
+    """
 
     def __init__(self, folder: Path, mesh: str = MESH) -> None:
         self.folder = folder
         self.mesh = mesh
         self.denied = folder / "denied"
+        self.secret = folder / "payments.secret"
 
     def create(self) -> None:
-        """Makes key and certificate of the CA, unless they are there."""
+        """Makes key and certificate of the CA and the payment server's secret, unless they are there."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not self.secret.exists():  # another one would make every PIN wrong
+            _write(self.secret, secrets.token_bytes(SECRET_BYTES), secret=True)
         if (self.folder / "ca.key").exists():
             return
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{self.mesh} private CA")])
         usage = x509.KeyUsage(

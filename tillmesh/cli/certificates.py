@@ -22,9 +22,11 @@ DEFAULT_FOLDER = Path(".tillmesh/tls")
 
 @cert.command(epilog="**Example**\n\ntillmesh cert init --dir /etc/tillmesh/tls")
 def init(folder: Folder = DEFAULT_FOLDER, mesh: Mesh = MESH) -> None:
-    """Make key and certificate of the CA, unless they are there."""
-    Authority(folder, mesh).create()
+    """Make key and certificate of the CA and the payment server's secret, unless they are there."""
+    authority = Authority(folder, mesh)
+    authority.create()
     out.print(f"The CA is {folder / 'ca.pem'}; keep {folder / 'ca.key'} to yourself.", soft_wrap=True)
+    out.print(f"The payment server alone needs --secret-file {authority.secret}; keep a copy of it.", soft_wrap=True)
 
 
 @cert.command(

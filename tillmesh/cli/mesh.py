@@ -259,6 +259,8 @@ class Mesh:
 
     def _arguments(self, role: Role) -> list[str]:
         arguments = ["--tls-dir", str(self._certificate(role).folder), "--denied", str(self.authority.denied)]
+        if role is Role.PAYMENTS:
+            arguments += ["--secret-file", str(self.authority.secret)]
         arguments += self._flags.get(role, ())
         if role is not Role.ORDERS:
             arguments += ["--orders", self.addresses.orders]

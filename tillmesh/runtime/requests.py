@@ -7,8 +7,10 @@ that comes late finds the same no, and can not do what its sender was told was n
 
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 from grpc import StatusCode
@@ -45,9 +47,24 @@ def requests_table(metadata: MetaData) -> Table:
 
 
 def content_hash(request: Any) -> bytes:
-    """What makes two requests the same: who calls, their type and every field."""
+    """What makes two requests the same: who calls, their type and every field but secrets.
+
+    A hash of a PIN is as good as the PIN: there are only so many.
+    """
+    if secret := _secret_fields(request.DESCRIPTOR):
+        public = type(request)()
+        public.CopyFrom(request)
+        for name in secret:
+            public.ClearField(name)
+        request = public
     prefix = f"{principal()}\0{type(request).__name__}\0".encode()
     return hashlib.sha256(prefix + request.SerializeToString(deterministic=True)).digest()
+
+
+@cache
+def _secret_fields(descriptor: Descriptor) -> list[str]:
+    """Fields that the contracts mark with debug_redact."""
+    return [field.name for field in descriptor.fields if field.GetOptions().debug_redact]
 
 
 class RequestLog:
@@ -89,10 +106,14 @@ class RequestLog:
 
         Raises REQUEST_ID_REUSED when the id came with other content before.
         """
-        if self._stored(connection, request) is not None:
+        if self.seen(connection, request):
             return False
         self._store(connection, request, b"")
         return True
+
+    def seen(self, connection: Connection, request: Request) -> bool:
+        """True if the request was answered before; raises what it was refused with, and as `first`."""
+        return self._stored(connection, request) is not None
 
     def _stored(self, connection: Connection, request: Request) -> bytes | None:
         row = connection.execute(self._find, {"key": request.request_id}).one_or_none()
