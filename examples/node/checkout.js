@@ -25,6 +25,7 @@ const api = grpc.loadPackageDefinition(
     [
       'tillmesh/api/payment/v1/account_service.proto',
       'tillmesh/api/payment/v1/identity_service.proto',
+      'tillmesh/api/payment/v1/payment_service.proto',
       'tillmesh/api/terminal/v1/terminal_service.proto',
       'tillmesh/api/terminal/v1/till_refund_service.proto',
     ],
@@ -44,6 +45,7 @@ function connect(Service, address, own, server) {
 
 const identities = connect(api.payment.v1.IdentityService, flags.payments, 'platform-cli', 'payments.tillmesh');
 const accounts = connect(api.payment.v1.AccountService, flags.payments, 'platform-cli', 'payments.tillmesh');
+const payments = connect(api.payment.v1.PaymentService, flags.payments, 'platform-cli', 'payments.tillmesh');
 const till = connect(api.terminal.v1.TerminalService, flags.terminal, 'device-store-1+cli', 'till.tillmesh');
 const refunds = connect(api.terminal.v1.TillRefundService, flags.terminal, 'device-store-1+cli', 'till.tillmesh');
 
@@ -107,11 +109,21 @@ async function main() {
   console.log(`order ${pending.checkout_id} over ${pounds(pending.amount)} is ${pending.state}`);
 
   // Consent is to a version and an amount: what the shopper was shown.
-  await call(till, 'PayCheckout', {
+  const payment = randomUUID();
+  const paying = await call(till, 'PayCheckout', {
+    request_id: payment,
     checkout_id: pending.checkout_id,
     order_version: pending.order_version,
     amount: pending.amount,
   });
+  // To know somebody's id is no consent: the platform passes on the shopper's yes to this shop and amount.
+  if (paying.verdict_reason === 'AWAITING_PAYER') {
+    await call(payments, 'ConfirmPayment', {
+      payment_id: payment,
+      store_id: pending.store_id,
+      amount: pending.amount,
+    });
+  }
   const paid = await settled(
     () => once(till, 'GetCheckout', { checkout_id: pending.checkout_id }),
     (checkout) => checkout.verdict === 'VERDICT_WAIT',

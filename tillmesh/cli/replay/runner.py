@@ -12,6 +12,7 @@ from grpc import aio
 
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts
 from tillmesh.api.payment.v1 import identity_service_pb2 as identities
+from tillmesh.api.payment.v1 import payment_service_pb2 as payments
 from tillmesh.api.terminal.v1 import checkout_pb2 as checkout_types
 from tillmesh.api.terminal.v1 import terminal_service_pb2 as terminal
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as refunds
@@ -152,32 +153,53 @@ class Runner:
         return Purchase.of(checkout.checkout_id, invoice.total_minor, invoice.lines)
 
     async def _pay(self, checkout: checkout_types.Checkout) -> None:
-        """Pays and waits for the verdict; gives an undecided payment up at the deadline."""
+        """Pays, says yes for the customer, and waits for the verdict; gives an undecided payment up at the deadline."""
         request = terminal.PayCheckoutRequest(
             request_id=new_request_id(),
             checkout_id=checkout.checkout_id,
             order_version=checkout.order_version,
             amount=checkout.amount,
         )
+        consent = payments.ConfirmPaymentRequest(
+            request_id=new_request_id(),
+            payment_id=request.request_id,
+            store_id=checkout.store_id,
+            amount=checkout.amount,
+        )
         checkout = await self._call(self._client.till.PayCheckout, request)
-        checkout = await self._decided(checkout)
+        checkout = await self._decided(checkout, consent)
         if checkout.verdict == checkout_types.VERDICT_WAIT:
             cancel = terminal.CancelCheckoutPaymentRequest(
                 request_id=new_request_id(), checkout_id=checkout.checkout_id
             )
-            checkout = await self._decided(await self._call(self._client.till.CancelCheckoutPayment, cancel))
+            checkout = await self._call(self._client.till.CancelCheckoutPayment, cancel)
+            checkout = await self._decided(checkout, consent)
         if checkout.verdict != checkout_types.VERDICT_HAND_OVER_GOODS:
             verdict = checkout_types.Verdict.Name(checkout.verdict).removeprefix("VERDICT_")
             raise NotPaid(f"{checkout.verdict_reason}: the checkout {checkout.checkout_id} was not paid, {verdict}")
 
-    async def _decided(self, checkout: checkout_types.Checkout) -> checkout_types.Checkout:
+    async def _decided(
+        self, checkout: checkout_types.Checkout, consent: payments.ConfirmPaymentRequest
+    ) -> checkout_types.Checkout:
         undecided = (checkout_types.VERDICT_WAIT, checkout_types.VERDICT_DO_NOT_RETRY)
         end = time.monotonic() + ANSWER_WITHIN_S
+        said_yes = False
         while checkout.verdict in undecided and time.monotonic() < end:
-            await asyncio.sleep(POLL_INTERVAL_S)
+            if checkout.verdict_reason == "AWAITING_PAYER" and not said_yes:
+                await self._say_yes(consent)
+                said_yes = True
+            else:
+                await asyncio.sleep(POLL_INTERVAL_S)
             request = terminal.GetCheckoutRequest(checkout_id=checkout.checkout_id)
             checkout = await self._call(self._client.till.GetCheckout, request)
         return checkout
+
+    async def _say_yes(self, consent: payments.ConfirmPaymentRequest) -> None:
+        try:
+            await self._call(self._client.payments.ConfirmPayment, consent)
+        except Refusal as refusal:
+            if refusal.reason != "PAYMENT_NOT_WAITING":  # the till will hear what it came to
+                raise
 
     async def _give_back(self, invoice: Invoice, purchases: Iterable[Purchase]) -> None:
         plan = plan_return(invoice, [] if invoice.is_walk_in else purchases)
