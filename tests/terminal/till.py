@@ -313,10 +313,12 @@ class Behind:
         )
         return self.payments.CreatePayment(request, timeout=DEADLINE_S)
 
-    def confirm(self, payment_id: str, amount: Money, timeout: float = DEADLINE_S) -> payments_api.Payment:
+    def confirm(
+        self, payment_id: str, amount: Money, store_id: str = STORE, timeout: float = DEADLINE_S
+    ) -> payments_api.Payment:
         """The payer's yes."""
         request = payments_api.ConfirmPaymentRequest(
-            request_id=new_request_id(), payment_id=payment_id, store_id=STORE, amount=amount
+            request_id=new_request_id(), payment_id=payment_id, store_id=store_id, amount=amount
         )
         return self.payments.ConfirmPayment(request, timeout=timeout)
 

@@ -54,14 +54,14 @@ def test_what_moves_money_is_for_nobody_else(service: str, method: str, roles: s
 
 
 def outcome(answer: Message | grpc.RpcError) -> str:
-    """How far a call came: "no connection", a reason to stay out, or "served"."""
+    """How far a call came: "no connection", a reason to stay out or to sign in, or "served"."""
     if isinstance(answer, Message):
         return "served"
     assert isinstance(answer, grpc.Call)
     if answer.code() is grpc.StatusCode.UNAVAILABLE:
         return "no connection"
     refused = refusal_of(answer)
-    if refused.reason in ("UNAUTHENTICATED", "ROLE_DENIED"):
+    if refused.reason in ("UNAUTHENTICATED", "ROLE_DENIED", "SIGN_IN_REQUIRED"):
         return refused.reason
     return "served" if answer.code() not in FAILURES else f"{refused}"
 
@@ -79,7 +79,11 @@ def test_a_role_may_call_what_the_table_says_and_nothing_else(shops: Shops, serv
         method.full_name: role in ACCESS[server][method.containing_service.full_name][method.name]
         for method in methods_of(server)
     }
-    expected = {name: "served" if may else "ROLE_DENIED" for name, may in allowed.items()}
+    served = {name: role is not Role.PAYER or name.endswith(".SignIn") for name in allowed}
+    expected = {
+        name: "ROLE_DENIED" if not may else "served" if served[name] else "SIGN_IN_REQUIRED"
+        for name, may in allowed.items()
+    }
     assert walk(shops.channel(server, folder), server) == expected
 
 

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
-from tests.processes import refusal_of
+from tests.processes import refusal_of, wait_until
 from tests.terminal.till import TEA_MINOR, Behind, Till, gbp, goods, refund_state, said
 from tests.trust.certified import ACCESS, ALL, DEVICE, HERE, THERE, TILL, Shops, call, methods_of, refusal
 from tillmesh.api.order.v1 import order_pb2
@@ -16,6 +16,7 @@ from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
 from tillmesh.api.payment.v1.refund_service_pb2_grpc import RefundServiceStub
+from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import terminal_service_pb2 as terminal_api
 from tillmesh.api.type.v1.money_pb2 import Money
 from tillmesh.runtime.callers import Role
@@ -33,6 +34,21 @@ class Caller(NamedTuple):
 
     def pay(self, order: order_pb2.Order, request_id: str = "") -> payments_api.Payment:
         return self.behind.payments.CreatePayment(payment_of(order, request_id), timeout=20)
+
+    def pay_with_consent(self, shops: Shops, order: order_pb2.Order, request_id: str = "") -> payments_api.Payment:
+        """A till asks, and the shopper says yes to it through the platform."""
+        waiting = self.pay(order, request_id)
+        assert waiting.state == STATE.STATE_AWAITING_PAYER
+        return shops.platform.confirm(waiting.payment_id, waiting.amount, waiting.store_id)
+
+
+def paid(shops: Shops, till: Till, checkout: checkout_pb2.Checkout) -> checkout_pb2.Checkout:
+    """A checkout that its shopper said yes to."""
+    payment_id = new_request_id()
+    assert till.pay(checkout, payment_id).verdict_reason == "AWAITING_PAYER"
+    shops.platform.confirm(payment_id, checkout.amount, checkout.store_id)
+    wait_until(lambda: said(till.get(checkout)) == "PAID HAND_OVER_GOODS")
+    return till.get(checkout)
 
 
 def caller(shops: Shops, role: Role, *names: str) -> Caller:
@@ -76,10 +92,10 @@ NOBODYS = Theirs("store-z", "nobody", "none", "none", "none", "none", "none")
 def theirs(shops: Shops) -> Theirs:
     """A pending, a locked and a paid order of the other store, with payments and a refund."""
     platform, till = caller(shops, Role.PLATFORM, ALL), caller(shops, Role.TILL, THERE, TILL)
-    shopper, careful = platform.behind.shopper(), platform.behind.shopper(instant_limit=0)
+    shopper = platform.behind.shopper()
     open_order = till.behind.raise_order(shopper, THERE)
-    captured = till.pay(till.behind.raise_order(shopper, THERE))
-    waiting = till.pay(till.behind.raise_order(careful, THERE))
+    captured = till.pay_with_consent(shops, till.behind.raise_order(shopper, THERE))
+    waiting = till.pay(till.behind.raise_order(platform.behind.shopper(), THERE))
     assert (captured.state, waiting.state) == (STATE.STATE_CAPTURED, STATE.STATE_AWAITING_PAYER)
     refund = till.refunds.CreateRefund(refund_of(captured.payment_id, gbp(100)), timeout=20)
     return Theirs(
@@ -267,16 +283,15 @@ def test_a_device_gets_no_other_store_s_order_through_its_own_terminal(shops: Sh
 def test_each_store_s_work_goes_on(shops: Shops, store: str) -> None:
     till, behind = shops.till(store), shops.platform
     shopper = behind.shopper(funds=1_000)
-    paid = till.pay(till.pending(shopper))
-    assert said(paid) == "PAID HAND_OVER_GOODS"
-    assert behind.order(paid).store_id == store
+    bought = paid(shops, till, till.pending(shopper))
+    assert behind.order(bought).store_id == store
     assert behind.wallet(shopper) == (1_000 - TEA_MINOR, 0)
-    assert behind.payment_states(paid) == ["CAPTURED"]
-    assert refund_state(till.refund(paid)) == "DONE"
+    assert behind.payment_states(bought) == ["CAPTURED"]
+    assert refund_state(till.refund(bought)) == "DONE"
     assert refund_state(till.give_back(shopper, goods(50))) == "DONE"
     assert behind.wallet(shopper) == (1_050, 0)
     raised = behind.raise_order(shopper, store, minor=100)
-    assert said(till.pay(till.resume(raised.order_id))) == "PAID HAND_OVER_GOODS"
+    paid(shops, till, till.resume(raised.order_id))
 
 
 def test_a_store_sees_what_the_platform_did_for_it(shops: Shops) -> None:
@@ -296,11 +311,11 @@ def test_another_caller_s_request_id_brings_nobody_their_answer(shops: Shops) ->
     creation = new_order(HERE, platform.behind.shopper(), order_id=new_request_id())
     order = ours.behind.orders.CreateOrder(creation)
     payment = payment_of(order)
-    paid = ours.behind.payments.CreatePayment(payment, timeout=20)
-    assert paid.state == STATE.STATE_CAPTURED
-    refund = refund_of(paid.payment_id, gbp(10))
+    captured = ours.pay_with_consent(shops, order, payment.request_id)
+    assert captured.state == STATE.STATE_CAPTURED
+    refund = refund_of(captured.payment_id, gbp(10))
     ours.refunds.CreateRefund(refund)
-    cancellation = payments_api.CancelPaymentRequest(request_id=new_request_id(), payment_id=paid.payment_id)
+    cancellation = payments_api.CancelPaymentRequest(request_id=new_request_id(), payment_id=captured.payment_id)
     ours.behind.payments.CancelPayment(cancellation)
     for stranger, reasons in ((others, {"STORE_DENIED", "REQUEST_ID_REUSED"}), (platform, {"REQUEST_ID_REUSED"})):
         assert refusal(stranger.behind.orders.CreateOrder, creation).reason in reasons
