@@ -2,18 +2,21 @@
 
 import asyncio
 import random
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.clocks import ManualClock
+from tests.trust.secrets import keep_bytes
 from thirdparty_server import operations, payers
 from thirdparty_server.account_servicer import AccountServicer, IdentityServicer
+from thirdparty_server.payer_servicer import PayerServicer
 from thirdparty_server.resolver import Orders, PaymentResolver
 from thirdparty_server.server import PaymentSettings, assemble
 from thirdparty_server.servicer import PaymentServicer, RefundServicer
@@ -31,6 +34,7 @@ from tillmesh.runtime.callers import Role
 from tillmesh.runtime.database import Database, open_database
 from tillmesh.runtime.driver import Progress
 from tillmesh.runtime.errors import ErrorReason, Refusal
+from tillmesh.runtime.handlers import SignIn
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.money import Money as ModelMoney
 from tillmesh.runtime.peers import Peer, open_channel
@@ -84,9 +88,16 @@ class Side:
     refunds: RefundServicer
     identities: IdentityServicer
     accounts: AccountServicer
-    stores: set[str] = field(default_factory=set)
+    payers: PayerServicer
+    sign_in: SignIn
 
-    async def shopper(self, funds: int = 0, currency: str = "GBP", instant_limit: int | None = None) -> str:
+    async def shopper(
+        self,
+        funds: int = 0,
+        currency: str = "GBP",
+        instant_limit: int | None = None,
+        instant_count_max: int | None = None,
+    ) -> str:
         """A new identity with money in its wallet."""
         limit = None if instant_limit is None else Money(currency_code=currency, minor_units=instant_limit)
         identity = await self.identities.CreateIdentity(
@@ -96,6 +107,7 @@ class Side:
                 display_name="Ada",
                 currency_code=currency,
                 instant_limit=limit,
+                instant_count_max=instant_count_max,
             )
         )
         if funds:
@@ -213,22 +225,38 @@ def state_and_reason(payment: payments_api.Payment) -> tuple[str, str]:
     return payments_api.Payment.State.Name(payment.state).removeprefix("STATE_"), payment.reason
 
 
+def secret_file(folder: Path) -> Path:
+    """A payment server's secret."""
+    path = folder / "payments.secret"
+    if not path.exists():
+        path.touch(0o600)
+        path.write_bytes(keep_bytes(secrets.token_bytes(32)).value)
+    return path
+
+
 @asynccontextmanager
-async def payment_side(folder: Path, orders_address: str, clock: ManualClock) -> AsyncIterator[Side]:
+async def payment_side(
+    folder: Path, orders_address: str, clock: ManualClock, *, secret: bool = True
+) -> AsyncIterator[Side]:
     """The payment server without its own port; its background loop does not run, so nothing moves by itself."""
     flags = ["--database-url", f"sqlite:///{folder / 'payments.db'}", "--orders", orders_address]
+    if secret:
+        flags += ["--secret-file", str(secret_file(folder))]
     settings = load_settings(PaymentSettings, flags)
     database = open_database(settings.database_url, METADATA)
     channel = open_channel(orders_address, Role.ORDERS, None)
     stub = OrderServiceStub(channel)
     wiring = assemble(settings, database, channel, clock, random.Random(20261121))
-    payments, refunds, identities, accounts, _ = wiring.servicers.values()
+    payments, refunds, identities, accounts, payers_ = wiring.servicers.values()
     assert isinstance(payments, PaymentServicer)
     assert isinstance(refunds, RefundServicer)
     assert isinstance(identities, IdentityServicer)
     assert isinstance(accounts, AccountServicer)
+    assert isinstance(payers_, PayerServicer)
     resolver = PaymentResolver(database, Orders(stub, Peer()), clock, settings.timing())
-    yield Side(settings, database, clock, stub, resolver, payments, refunds, identities, accounts)
+    yield Side(
+        settings, database, clock, stub, resolver, payments, refunds, identities, accounts, payers_, wiring.sign_in
+    )
     for close in wiring.on_stop:
         await close()
 

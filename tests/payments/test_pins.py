@@ -1,0 +1,247 @@
+"""PINs: five tries however fast one guesses, for exactly one shop and amount, and nothing that tells them."""
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.clocks import ManualClock
+from tests.payments.phones import OTHER_TILL, TILL, Phone, acting, bind, pay_at_till, payer, set_pin
+from tests.payments.side import STORE, Side, gbp, payment_side, refused, state_and_reason
+from tests.processes import Server
+from tests.trust.secrets import NEW_PIN, PIN, WRONG_PIN
+from thirdparty_server import payers
+from thirdparty_server.errors import Reason
+from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
+from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
+from tillmesh.api.type.v1.money_pb2 import Money
+from tillmesh.runtime.callers import Caller
+from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.ids import new_request_id
+from tillmesh.runtime.secret import Secret
+
+
+async def outcome(phone: Phone, pin: str) -> str:
+    """What a try to sign in came to."""
+    try:
+        await phone.sign_in(pin)
+    except Refusal as refusal:
+        return f"{refusal.reason} {refusal.metadata.get('tries_left', '')}".strip()
+    return "signed in"
+
+
+async def test_five_wrong_pins_lock_and_a_new_pin_unlocks(side: Side) -> None:
+    phone = await payer(side)
+    heard = [await outcome(phone, WRONG_PIN) for _ in range(6)]
+    assert heard == [f"PIN_WRONG {left}" for left in (4, 3, 2, 1)] + ["PIN_LOCKED"] * 2
+    assert await outcome(phone, PIN) == "PIN_LOCKED"
+    await set_pin(side, phone.identity_id, NEW_PIN)
+    assert await outcome(phone, PIN) == "PIN_WRONG 4"
+    assert await outcome(phone, NEW_PIN) == "signed in"
+
+
+async def test_the_right_pin_forgives_the_wrong_ones_before_it(side: Side) -> None:
+    phone = await payer(side)
+    for _ in range(3):
+        heard = [await outcome(phone, pin) for pin in (*[WRONG_PIN] * 4, PIN)]
+        assert heard == ["PIN_WRONG 4", "PIN_WRONG 3", "PIN_WRONG 2", "PIN_WRONG 1", "signed in"]
+
+
+async def test_guesses_at_once_get_no_more_than_five_tries(side: Side) -> None:
+    phone = await payer(side)
+    phones = [phone, *[await bind(side, phone.identity_id) for _ in range(3)]]
+    pins = [*[WRONG_PIN] * 5, *[PIN] * 35]  # the right one is among them, but comes sixth
+    heard = Counter(await asyncio.gather(*(outcome(phones[n % 4], pin) for n, pin in enumerate(pins))))
+    assert heard["PIN_LOCKED"] >= 35
+    assert heard.total() == sum(times for said, times in heard.items() if said.startswith("PIN_"))
+    assert await outcome(phone, PIN) == "PIN_LOCKED"
+
+
+async def test_another_payer_s_tries_are_their_own(side: Side) -> None:
+    one, other = await payer(side), await payer(side)
+    for _ in range(5):
+        await outcome(one, WRONG_PIN)
+    assert await outcome(other, PIN) == "signed in"
+
+
+async def test_nobody_signs_in_without_a_pin_or_on_a_phone_that_is_nobody_s(side: Side) -> None:
+    phone = await bind(side, await side.shopper())
+    assert await outcome(phone, PIN) == "PIN_NOT_SET"
+    stranger = Phone(side, "", Caller("spiffe://tillmesh/payer/found", phone.device.role, None), "", phone.key)
+    assert await outcome(stranger, PIN) == "DEVICE_NOT_BOUND"
+
+
+@pytest.mark.parametrize("pin", ["", "739", "7391046280462", "7391O462", "-7391046", "７３９１０４６２", "73910462\n"])
+async def test_a_pin_that_is_none_is_refused_without_repeating_it(side: Side, pin: str) -> None:
+    phone = await payer(side)
+    for attempt in (phone.sign_in(pin), set_pin(side, phone.identity_id, pin)):
+        with pytest.raises(Refusal) as raised:
+            await attempt
+        [violation] = raised.value.violations
+        assert (violation.field, violation.description) == ("pin", "must be 4 to 12 digits")
+        assert not pin or pin.strip() not in f"{raised.value} {raised.value.to_status('')}"
+    assert await outcome(phone, PIN) == "signed in"  # and it was no try
+
+
+async def test_a_pin_is_kept_so_that_equal_ones_do_not_show(side: Side) -> None:
+    first, second = await payer(side), await payer(side)
+    hashes = await side.database.run(
+        lambda connection: [
+            connection.exec_driver_sql(
+                "SELECT pin_hash FROM identities WHERE identity_id = ?", (phone.identity_id,)
+            ).scalar_one()
+            for phone in (first, second)
+        ]
+    )
+    assert len(set(hashes)) == 2
+    assert all(pin_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$") for pin_hash in hashes)
+
+
+async def test_a_pin_that_is_changed_while_the_old_one_is_checked_lets_nobody_in(side: Side) -> None:
+    phone = await payer(side)
+    uri = phone.device.uri
+    begun = await side.database.run(lambda connection: payers.begin_sign_in(connection, device_uri=uri))
+    pin_try = await side.settings.vault().checked(begun, Secret(PIN.encode()))
+    assert pin_try.right
+    await set_pin(side, phone.identity_id, NEW_PIN)
+    with refused(CommonReason.CONCURRENT_CHANGE):
+        await side.database.run(
+            lambda connection: payers.sign_in(
+                connection, device_uri=uri, pin_try=pin_try, token=Secret(b"t"), expires_at_ms=2**60
+            )
+        )
+    assert await outcome(phone, NEW_PIN) == "signed in"
+
+
+async def test_a_pin_that_arrives_again_late_is_not_set_again(side: Side) -> None:
+    phone = await payer(side)
+    request_id = new_request_id()
+    await set_pin(side, phone.identity_id, NEW_PIN, request_id)
+    await set_pin(side, phone.identity_id, PIN)
+    await set_pin(side, phone.identity_id, NEW_PIN, request_id)
+    assert await outcome(phone, PIN) == "signed in"
+    with refused(Reason.IDENTITY_NOT_FOUND):
+        await set_pin(side, "nobody")
+
+
+# The till's PIN pad
+
+
+async def waiting(side: Side, minor: int = 1000) -> tuple[Phone, order_pb2.Order, payments_api.Payment]:
+    """A payer whose payment a till has asked for by knowing their id."""
+    phone = await payer(side)
+    order = await side.order(phone.identity_id, minor)
+    payment = await pay_at_till(side, order)
+    assert state_and_reason(payment) == ("AWAITING_PAYER", "")
+    return phone, order, payment
+
+
+def keyed_in(payment: payments_api.Payment, pin: str, request_id: str = "") -> payments_api.ConfirmPaymentRequest:
+    return payments_api.ConfirmPaymentRequest(
+        request_id=request_id or new_request_id(),
+        payment_id=payment.payment_id,
+        store_id=payment.store_id,
+        amount=payment.amount,
+        pin=pin,
+    )
+
+
+async def at_the_pad(
+    side: Side, request: payments_api.ConfirmPaymentRequest, till: Caller = TILL
+) -> payments_api.Payment:
+    with acting(till):
+        return await side.payments.ConfirmPayment(request)
+
+
+async def test_the_pin_at_the_till_is_the_payer_s_yes(side: Side) -> None:
+    phone, order, payment = await waiting(side)
+    paid = await at_the_pad(side, request := keyed_in(payment, PIN))
+    assert state_and_reason(paid) == ("CAPTURED", "")
+    assert await side.wallet(phone.identity_id) == (4000, 0)
+    request.pin = ""  # a till that keeps no PIN asks again all the same
+    assert await at_the_pad(side, request) == paid
+    assert (await side.order_now(order)).state == order_pb2.Order.STATE_PAID
+
+
+async def test_after_a_wrong_pin_the_payment_waits_on_and_the_next_one_pays(side: Side) -> None:
+    phone, _, payment = await waiting(side)
+    request = keyed_in(payment, WRONG_PIN)
+    for _ in range(2):  # the same message twice is one try
+        with refused(Reason.PIN_WRONG) as _:
+            await at_the_pad(side, request)
+    request.pin = PIN
+    with refused(Reason.PIN_WRONG):  # another try is another request
+        await at_the_pad(side, request)
+    assert await side.state(payment.payment_id) == ("AWAITING_PAYER", "")
+    assert await outcome(phone, WRONG_PIN) == "PIN_WRONG 3"
+    assert state_and_reason(await at_the_pad(side, keyed_in(payment, PIN))) == ("CAPTURED", "")
+
+
+async def test_five_wrong_pins_at_the_till_lock_and_the_payment_ends_with_its_window(side: Side) -> None:
+    phone, order, payment = await waiting(side)
+    for _ in range(4):
+        with refused(Reason.PIN_WRONG):
+            await at_the_pad(side, keyed_in(payment, WRONG_PIN))
+    for pin in (WRONG_PIN, PIN):
+        with refused(Reason.PIN_LOCKED):
+            await at_the_pad(side, keyed_in(payment, pin))
+    side.clock.advance(payment.confirm_deadline.ToMilliseconds() - side.clock.now_ms())
+    with refused(Reason.PAYMENT_NOT_WAITING):
+        await at_the_pad(side, keyed_in(payment, PIN))
+    assert await side.finish(payment.payment_id) == ("VOIDED", "PAYER_TIMEOUT")
+    assert (await side.order_now(order)).state == order_pb2.Order.STATE_OPEN
+    assert await side.wallet(phone.identity_id) == (5000, 0)
+
+
+@pytest.mark.parametrize(
+    ("store_id", "amount"),
+    [("store-2", gbp(1000)), (STORE, gbp(999)), (STORE, Money(currency_code="USD", minor_units=1000))],
+)
+async def test_a_pin_is_for_exactly_the_shop_and_the_amount_that_were_shown(
+    side: Side, store_id: str, amount: Money
+) -> None:
+    phone, _, payment = await waiting(side)
+    request = keyed_in(payment, PIN)
+    request.store_id = store_id
+    request.amount.CopyFrom(amount)
+    with refused(Reason.CONSENT_MISMATCH):
+        await at_the_pad(side, request)
+    assert await side.wallet(phone.identity_id) == (5000, 0)
+    assert await outcome(phone, WRONG_PIN) == "PIN_WRONG 4"  # nobody tried a PIN by that
+
+
+async def test_a_store_without_the_pin_has_no_yes(side: Side) -> None:
+    _, _, payment = await waiting(side)
+    with refused(CommonReason.INVALID_FIELD):
+        await at_the_pad(side, keyed_in(payment, ""))
+    with refused(CommonReason.STORE_DENIED):
+        await at_the_pad(side, keyed_in(payment, PIN), OTHER_TILL)
+    assert await side.state(payment.payment_id) == ("AWAITING_PAYER", "")
+
+
+async def test_without_a_secret_file_nothing_that_needs_it_is_done(
+    tmp_path: Path, order_service: Server, clock: ManualClock
+) -> None:
+    async with payment_side(tmp_path, order_service.address, clock) as side:
+        phone, _, payment = await waiting(side)
+    async with payment_side(tmp_path, order_service.address, clock, secret=False) as side:
+        await nothing_secret_is_done(side, replace(phone, side=side), payment)
+
+
+async def nothing_secret_is_done(side: Side, phone: Phone, payment: payments_api.Payment) -> None:
+    bind_ = identities_api.BindDeviceRequest(request_id=new_request_id(), identity_id=phone.identity_id, device_id="d")
+    code = payments_api.CreatePaymentRequest(
+        request_id=new_request_id(), order_id="o", order_version=1, payer_id="r", amount=gbp(1), pay_code=phone.code()
+    )
+    for attempt in (
+        phone.sign_in(),
+        set_pin(side, phone.identity_id),
+        side.identities.BindDevice(bind_),
+        side.payments.CreatePayment(code),
+        at_the_pad(side, keyed_in(payment, PIN)),
+    ):
+        with refused(Reason.SECRET_MISSING):
+            await attempt
