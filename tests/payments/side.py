@@ -67,10 +67,12 @@ def asked(order: order_pb2.Order, request_id: str = "") -> payments_api.CreatePa
 
 
 @contextmanager
-def refused(reason: ErrorReason) -> Iterator[None]:
-    """Expects that refusal and no other."""
+def refused(reason: ErrorReason) -> Iterator[list[Refusal]]:
+    """Expects that refusal and no other; it is put into the list."""
+    seen: list[Refusal] = []
     with pytest.raises(Refusal) as raised:
-        yield
+        yield seen
+    seen.append(raised.value)
     assert raised.value.reason == reason.name
     assert raised.value.code == reason.code
 

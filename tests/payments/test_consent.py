@@ -1,0 +1,159 @@
+"""Who says yes: payers themselves, or a code that they showed, within limits; a till that knows an id has no yes."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from tests.payments.phones import (
+    PLATFORM,
+    TILL,
+    Phone,
+    acting,
+    bind,
+    order_under_reference,
+    pay_at_till,
+    payer,
+    scan,
+)
+from tests.payments.side import Side, asked, gbp, refused, state_and_reason
+from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
+from tillmesh.api.payment.v1 import payer_service_pb2 as payers_api
+from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
+from tillmesh.runtime.errors import CommonReason
+from tillmesh.runtime.ids import new_request_id
+
+STEP_MS, DAY_MS = 30_000, 86_400_000
+PAID, WAITS = ("CAPTURED", ""), ("AWAITING_PAYER", "")
+
+
+async def shown(side: Side, phone: Phone, minor: int = 100) -> tuple[str, str]:
+    """What comes of a payment with the code of the next half minute."""
+    side.clock.advance(STEP_MS)
+    return state_and_reason(await scan(side, await order_under_reference(side, minor), phone.code()))
+
+
+async def test_a_till_that_knows_an_id_always_waits_for_the_payer(side: Side) -> None:
+    phone = await payer(side)
+    order = await side.order(phone.identity_id, 1)
+    payment = await pay_at_till(side, order)
+    assert state_and_reason(payment) == WAITS
+    assert (payment.payer_display_name, payment.identity_id) == ("", "")
+    assert await side.wallet(phone.identity_id) == (5000, 0)
+
+
+async def test_payers_pay_from_their_own_phone_whatever_the_limit(side: Side) -> None:
+    phone = await payer(side, instant_limit=0, instant_count_max=0)
+    await phone.sign_in()
+    order = await side.order(phone.identity_id)
+    with acting(await phone.admitted()):
+        payment = await side.payments.CreatePayment(asked(order))
+    assert state_and_reason(payment) == PAID
+    assert payment.identity_id == phone.identity_id
+    assert (await side.order_now(order)).state == order_pb2.Order.STATE_PAID
+
+
+@pytest.mark.parametrize("who", [TILL, PLATFORM])
+async def test_more_than_the_instant_limit_waits_and_the_payer_s_phone_says_yes(side: Side, who: object) -> None:
+    phone = await payer(side, instant_limit=500)
+    order = await order_under_reference(side, 501) if who is TILL else await side.order(phone.identity_id, 501)
+    with acting(PLATFORM):
+        payment = await (scan(side, order, phone.code()) if who is TILL else side.pay(order))
+    assert state_and_reason(payment) == WAITS
+    await phone.sign_in()
+    request = payments_api.ConfirmPaymentRequest(
+        request_id=new_request_id(), payment_id=payment.payment_id, store_id=payment.store_id, amount=payment.amount
+    )
+    with acting(await phone.admitted()):
+        assert state_and_reason(await side.payments.ConfirmPayment(request)) == PAID
+
+
+async def test_a_phone_finds_what_waits_for_it_although_the_order_names_a_reference(side: Side) -> None:
+    phone = await payer(side, instant_limit=0)
+    order = await order_under_reference(side)
+    payment = await scan(side, order, phone.code())
+    await phone.sign_in()
+    states = [payments_api.Payment.STATE_AWAITING_PAYER]
+    mine = payments_api.ListPaymentsRequest(identity_id=phone.identity_id, states=states)
+    with acting(await phone.admitted()):
+        [found] = (await side.payments.ListPayments(mine)).payments
+        cancel = payments_api.CancelPaymentRequest(request_id=new_request_id(), payment_id=found.payment_id)
+        canceled = await side.payments.CancelPayment(cancel)
+    assert (found.payment_id, found.payer_id) == (payment.payment_id, order.payer_id)
+    assert state_and_reason(canceled) == ("VOIDED", "PAYMENT_CANCELED")
+    assert (await side.order_now(order)).state == order_pb2.Order.STATE_OPEN
+
+
+async def test_after_so_many_payments_a_day_the_payer_is_asked(side: Side) -> None:
+    phone = await payer(side, instant_limit=500, instant_count_max=2)
+    assert await shown(side, phone, 501) == WAITS  # what waits anyway is not counted
+    assert [await shown(side, phone) for _ in range(3)] == [PAID, PAID, WAITS]
+    side.clock.advance(DAY_MS - side.clock.now_ms() % DAY_MS)
+    assert [await shown(side, phone) for _ in range(3)] == [PAID, PAID, WAITS]
+
+
+async def test_a_clock_that_steps_back_gives_nobody_more_payments(side: Side) -> None:
+    phone = await payer(side, instant_count_max=1)
+    assert await shown(side, phone) == PAID
+    side.clock.advance(-DAY_MS)
+    order = await side.order(phone.identity_id, 100)
+    assert state_and_reason(await side.pay(order)) == WAITS
+
+
+async def test_payments_at_once_are_counted_each(side: Side) -> None:
+    phone = await payer(side, instant_count_max=2)
+    phones = [phone, *[await bind(side, phone.identity_id) for _ in range(5)]]
+    orders = [await order_under_reference(side, 100) for _ in phones]
+    payments = await asyncio.gather(*(scan(side, order, one.code()) for order, one in zip(orders, phones, strict=True)))
+    assert Counter(map(state_and_reason, payments)) == {PAID: 2, WAITS: 4}
+
+
+async def test_a_reference_that_pays_again_is_counted_again(side: Side) -> None:
+    phone = await payer(side, funds=999, instant_count_max=1)
+    order = await order_under_reference(side)
+    assert state_and_reason(await scan(side, order, phone.code())) == ("VOIDED", "INSUFFICIENT_FUNDS")
+    assert state_and_reason(await pay_at_till(side, order)) == WAITS
+
+
+async def test_both_limits_are_kept_changed_and_removed(side: Side) -> None:
+    phone = await payer(side, instant_limit=500, instant_count_max=0)
+    await phone.sign_in()
+    with acting(await phone.admitted()):
+        get = identities_api.GetIdentityRequest(identity_id=phone.identity_id)
+        identity = await side.identities.GetIdentity(get)
+        assert (identity.instant_limit, identity.instant_count_max) == (gbp(500), 0)
+        assert identity.HasField("instant_count_max")
+        update = identities_api.UpdateIdentityRequest(
+            request_id=new_request_id(), identity_id=phone.identity_id, display_name="Ada L."
+        )
+        changed = await side.identities.UpdateIdentity(update)
+        assert (changed.HasField("instant_limit"), changed.HasField("instant_count_max")) == (False, False)
+        assert await side.identities.GetIdentity(get) == changed
+    assert await shown(side, phone, 3000) == PAID
+
+
+@pytest.mark.parametrize("count", [-1, 10_001])
+async def test_a_number_of_payments_that_makes_no_sense_is_refused(side: Side, count: int) -> None:
+    request = identities_api.CreateIdentityRequest(
+        request_id=new_request_id(), identity_id="ada", currency_code="GBP", instant_count_max=count
+    )
+    with refused(CommonReason.INVALID_FIELD):
+        await side.identities.CreateIdentity(request)
+
+
+async def test_a_phone_sees_the_pending_transactions_of_all_shops_page_by_page(side: Side) -> None:
+    phone, other = await payer(side), await payer(side)
+    made = [(await side.order(phone.identity_id)).order_id for _ in range(3)]
+    await side.order(other.identity_id)
+    await phone.sign_in()
+    seen: list[str] = []
+    request = payers_api.ListPendingTransactionsRequest(page_size=2)
+    with acting(await phone.admitted()):
+        await side.payments.CreatePayment(asked(await side.order(phone.identity_id)))  # paid: no longer pending
+        for _ in range(2):
+            page = await side.payers.ListPendingTransactions(request)
+            seen += [order.order_id for order in page.orders]
+            request.page_token = page.next_page_token
+    assert seen == made[::-1]
+    assert not request.page_token
