@@ -21,6 +21,7 @@ import store_terminal.access
 import thirdparty_server.access
 from tests.processes import Server, refusal_of, running
 from tests.terminal.till import DEADLINE_S, Behind, Till
+from tests.trust.secrets import keep_bytes
 from tillmesh.cli.authority import Authority
 from tillmesh.runtime.callers import Role
 from tillmesh.runtime.errors import Refusal
@@ -91,26 +92,27 @@ class Shops:
 
 
 @contextmanager
-def running_shops(folder: Path) -> Iterator[Shops]:
-    """The servers of two stores, for the length of a block."""
+def running_shops(folder: Path, *more: str) -> Iterator[Shops]:
+    """The servers of two stores, with more flags for all of them, for the length of a block."""
     authority = Authority(folder / "tls")
     authority.create()
+    keep_bytes(authority.secret.read_bytes())
     for role in Role:
         for store in (HERE, THERE):
             authority.issue(role, *names_of(role, store))
     with ExitStack() as stack:
-        orders = stack.enter_context(running("order_service", folder, *flags(authority, Role.ORDERS, ALL)))
+        orders = stack.enter_context(running("order_service", folder, *flags(authority, Role.ORDERS, ALL), *more))
         wires = ["--orders", orders.address]
         patient = "--payer-window-s", "500"  # no payer's time is over before the tests are
         payments = stack.enter_context(
-            running("thirdparty_server", folder, *flags(authority, Role.PAYMENTS, ALL), *wires, *patient)
+            running("thirdparty_server", folder, *flags(authority, Role.PAYMENTS, ALL), *wires, *patient, *more)
         )
         wires += ["--payments", payments.address]
         terminals = {}
         for store in (HERE, THERE):
             (folder / store).mkdir()
             own = (*flags(authority, Role.TILL, store, TILL), "--store-id", store)
-            terminals[store] = stack.enter_context(running("store_terminal", folder / store, *own, *wires))
+            terminals[store] = stack.enter_context(running("store_terminal", folder / store, *own, *wires, *more))
         yield Shops(authority, orders, payments, terminals, stack)
 
 

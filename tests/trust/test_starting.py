@@ -82,6 +82,29 @@ def test_nothing_leaves_this_machine_without_tls(tmp_path: Path, module: str, ar
     assert "--tls-dir" in line
 
 
+@pytest.mark.parametrize(
+    ("content", "mode", "said"),
+    [(b"x" * 31, 0o600, "32 random bytes"), (b"x" * 32, 0o644, "chmod 600"), (None, 0o600, "No such file")],
+)
+def test_a_secret_that_is_none_ends_a_start_in_one_line(
+    tmp_path: Path, content: bytes | None, mode: int, said: str
+) -> None:
+    secret = tmp_path / "secret"
+    if content is not None:
+        secret.write_bytes(content)
+        secret.chmod(mode)
+    database = f"sqlite:///{tmp_path}/x.db"
+    line = complaint(1, "thirdparty_server", "--secret-file", secret, "--database-url", database)
+    assert str(secret) in line
+    assert said in line
+
+
+def test_with_tls_the_payment_server_needs_its_secret(issued: Authority, tmp_path: Path) -> None:
+    folder = issued.folder_of(Role.ORDERS, ALL)
+    line = complaint(2, "thirdparty_server", "--tls-dir", folder, "--database-url", f"sqlite:///{tmp_path}/x.db")
+    assert "--secret-file" in line
+
+
 # tillmesh cert
 
 
@@ -96,9 +119,11 @@ def cert(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_line_makes_certificates_that_servers_and_clients_use(tmp_path: Path) -> None:
     folder = tmp_path / "ca"
     assert cert(folder, "init").returncode == 0
-    ca = (folder / "ca.pem").read_bytes()
+    kept = folder / "ca.pem", folder / "payments.secret"
+    before = [path.read_bytes() for path in kept]
+    assert len(before[1]) >= 32
     assert cert(folder, "init").returncode == 0
-    assert (folder / "ca.pem").read_bytes() == ca
+    assert [path.read_bytes() for path in kept] == before
     for words in (["orders", "central"], ["till", "store-7", "till-1", "--days", "7"]):
         done = cert(folder, "issue", *words)
         assert done.returncode == 0, done.stderr
