@@ -10,6 +10,8 @@ PIN_TRIES = 5
 """Wrong PINs in a row after which no PIN is right, until a new one is set."""
 CODE_TRIES = 5
 """Wrong pay codes in a row after which a device's codes are locked for a while."""
+REFERENCE_MS = 3_600_000
+"""For how long after a pay code its order may be paid once more without another one."""
 DAY_MS = 86_400_000
 
 
@@ -168,6 +170,11 @@ class Reference:
     identity_id: str
     store_id: str
     order_id: str
+    created_at_ms: int
+
+    def is_for(self, store_id: str, order_id: str) -> bool:
+        """True if it was made for that order of that store."""
+        return (self.store_id, self.order_id) == (store_id, order_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,19 +169,17 @@ def count_code_failure(connection: Connection, handle: str, now_ms: int, locked_
 def find_reference(connection: Connection, payer_reference: str) -> Reference | None:
     """Whom a reference stands for."""
     row = connection.execute(_FIND_REFERENCE, {"key": payer_reference}).one_or_none()
-    return (
-        None if row is None else Reference(row["payer_reference"], row["identity_id"], row["store_id"], row["order_id"])
-    )
+    return None if row is None else Reference(**row)
 
 
-def insert_reference(connection: Connection, reference: Reference, now_ms: int) -> None:
+def insert_reference(connection: Connection, reference: Reference) -> None:
     """Remembers for ever whom a reference stands for."""
     values = {
         "payer_reference": reference.payer_reference,
         "identity_id": reference.identity_id,
         "store_id": reference.store_id,
         "order_id": reference.order_id,
-        "created_at_ms": now_ms,
+        "created_at_ms": reference.created_at_ms,
     }
     connection.execute(insert(payer_references).values(values))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from thirdparty_server import payer_store, store
 from thirdparty_server.account_operations import get_identity
 from thirdparty_server.errors import PAY_CODE_INVALID, PAY_CODE_LOCKED, PAY_CODE_USED, PAYER_MISMATCH, Reason
-from thirdparty_server.model import PIN_TRIES, Device, Identity, Payer, PinTry, Reference
+from thirdparty_server.model import PIN_TRIES, REFERENCE_MS, Device, Identity, Payer, PinTry, Reference
 from thirdparty_server.vault import Vault, token_hash
 from tillmesh import paycode
 from tillmesh.runtime.callers import acting_store, require_payer
@@ -33,21 +33,33 @@ def find_payer(connection: Connection, *, payer_id: str, order_id: str, shown: S
     """Who is to pay what an order says of its payer, with the code that was shown if there was one."""
     require_payer(payer_id)
     named = store.find_identity(connection, payer_id)
-    here = acting_store() or ""
-    if shown is None and named is None:
-        known = payer_store.find_reference(connection, payer_id)
-        if known is None or (known.store_id, known.order_id) != (here, order_id):
-            return Payer(None, reason=Reason.IDENTITY_NOT_FOUND.name)
-        return Payer(get_identity(connection, known.identity_id), by_code=True)
-    if shown is None:
+    if shown:
+        return _find_by_code(connection, named, payer_id, order_id, shown, now_ms)
+    if named:
         return Payer(named)
+    known = payer_store.find_reference(connection, payer_id)
+    if known and known.is_for(acting_store() or "", order_id) and now_ms - known.created_at_ms < REFERENCE_MS:
+        return Payer(get_identity(connection, known.identity_id), by_code=True)
+    return Payer(None, reason=Reason.IDENTITY_NOT_FOUND.name)
+
+
+def _find_by_code(
+    connection: Connection, named: Identity | None, payer_id: str, order_id: str, shown: ShownCode, now_ms: int
+) -> Payer:
+    """Who showed a code, if the order is theirs; a reference that is new becomes theirs."""
     device, reason = _redeem(connection, shown, now_ms)
     if device is None:
         return Payer(None, reason=reason)
-    reference = Reference(payer_id, device.identity_id, here, order_id)
-    if not _stands_for(connection, named, reference, now_ms):
-        return Payer(None, reason=PAYER_MISMATCH)
-    return Payer(get_identity(connection, device.identity_id), by_code=True)
+    identity_id, store_id = device.identity_id, acting_store() or ""
+    known = payer_store.find_reference(connection, payer_id)
+    if named:
+        theirs = named.identity_id == identity_id
+    elif known:
+        theirs = known.identity_id == identity_id and known.is_for(store_id, order_id)
+    else:
+        theirs = True
+        payer_store.insert_reference(connection, Reference(payer_id, identity_id, store_id, order_id, now_ms))
+    return Payer(get_identity(connection, identity_id), by_code=True) if theirs else Payer(None, reason=PAYER_MISMATCH)
 
 
 def _redeem(connection: Connection, shown: ShownCode, now_ms: int) -> tuple[Device | None, str]:
@@ -71,16 +83,6 @@ def _redeem(connection: Connection, shown: ShownCode, now_ms: int) -> tuple[Devi
     if payer_store.take_step(connection, device.handle, steps[-1], now_ms):
         return device, ""
     return None, PAY_CODE_LOCKED if device.code_locked_until_ms > now_ms else PAY_CODE_USED
-
-
-def _stands_for(connection: Connection, named: Identity | None, reference: Reference, now_ms: int) -> bool:
-    """True if the order's payer is who showed the code; a reference that is new becomes theirs."""
-    if named:
-        return named.identity_id == reference.identity_id
-    known = payer_store.find_reference(connection, reference.payer_reference)
-    if known is None:
-        payer_store.insert_reference(connection, reference, now_ms)
-    return known in (None, reference)
 
 
 # PINs. A try is counted, then checked outside of any transaction, then settled with its effect.

@@ -249,6 +249,16 @@ async def test_a_reference_is_good_for_its_own_order_at_its_own_store(side: Side
     assert state_and_reason(await pay_at_till(side, order)) == PAID
 
 
+async def test_an_hour_after_the_code_its_order_needs_another_one(side: Side) -> None:
+    phone = await payer(side, funds=999)
+    order = await order_under_reference(side)
+    await scan(side, order, phone.code())
+    await side.deposit(phone.identity_id, 1)
+    side.clock.advance(3_600_000)
+    assert state_and_reason(await pay_at_till(side, order)) == ("VOIDED", "IDENTITY_NOT_FOUND")
+    assert state_and_reason(await scan(side, order, phone.code())) == PAID
+
+
 async def test_another_payer_s_code_does_not_take_over_a_reference(side: Side) -> None:
     poor, rich = await payer(side, funds=999), await payer(side)
     order = await order_under_reference(side)

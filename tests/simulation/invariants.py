@@ -170,7 +170,8 @@ def _money(payments: SimulatedDatabase) -> None:
         SELECT identity_id,
           (SELECT coalesce(sum(amount_minor), 0) FROM transfers
            WHERE purpose = 'DEPOSIT' AND credit_account_id = 'wallet/' || identity_id)
-          - (SELECT coalesce(sum(amount_minor), 0) FROM payments WHERE state = 'CAPTURED' AND payer_id = identity_id)
+          - (SELECT coalesce(sum(amount_minor), 0) FROM payments p
+             WHERE state = 'CAPTURED' AND p.identity_id = identities.identity_id)
           + (SELECT coalesce(sum(amount_minor), 0) FROM refunds WHERE payer_id = identity_id)
         FROM identities
         """,
