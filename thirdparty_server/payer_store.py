@@ -92,9 +92,9 @@ def count_pin_try(connection: Connection, identity_id: str) -> bool:
     return connection.execute(_COUNT_PIN_TRY, {"key": identity_id}).rowcount == 1
 
 
-def reset_pin_tries(connection: Connection, identity_id: str, pin_hash: str) -> None:
-    """Forgets wrong tries; CONCURRENT_CHANGE if another PIN was set meanwhile."""
-    require_one_row(connection.execute(_RESET_PIN_TRIES, {"key": identity_id, "hash": pin_hash}))
+def reset_pin_tries(connection: Connection, identity_id: str, pin_hash: str) -> bool:
+    """Forgets wrong tries; False if that is no longer the PIN."""
+    return connection.execute(_RESET_PIN_TRIES, {"key": identity_id, "hash": pin_hash}).rowcount == 1
 
 
 def count_instant_payment(connection: Connection, identity_id: str, day: int) -> bool:
@@ -136,12 +136,13 @@ def delete_device(connection: Connection, device_uri: str) -> None:
 
 def start_session(
     connection: Connection, device_uri: str, identity_id: str, token_hash: bytes, expires_at_ms: int
-) -> None:
-    """Replaces the session of a device; CONCURRENT_CHANGE if it is no longer bound to that identity."""
+) -> bool:
+    """Replaces the session of a device; False if it is no longer bound to that identity."""
     change = update(payer_devices).where(
         payer_devices.c.device_uri == device_uri, payer_devices.c.identity_id == identity_id
     )
-    require_one_row(connection.execute(change.values(token_hash=token_hash, token_expires_at_ms=expires_at_ms)))
+    change = change.values(token_hash=token_hash, token_expires_at_ms=expires_at_ms)
+    return connection.execute(change).rowcount == 1
 
 
 def end_session(connection: Connection, device_uri: str) -> None:

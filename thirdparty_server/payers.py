@@ -100,9 +100,8 @@ def begin_pin_try(connection: Connection, identity_id: str) -> PinTry:
 
 
 def settle_pin_try(connection: Connection, pin_try: PinTry) -> None:
-    """Forgets the wrong tries after the right one; refuses a wrong one."""
-    if pin_try.right:
-        payer_store.reset_pin_tries(connection, pin_try.identity_id, pin_try.pin_hash)
+    """Forgets the wrong tries after the right one; refuses a wrong one, and one of a PIN that was changed meanwhile."""
+    if pin_try.right and payer_store.reset_pin_tries(connection, pin_try.identity_id, pin_try.pin_hash):
         return
     _, failures = payer_store.find_pin(connection, pin_try.identity_id)
     if failures >= PIN_TRIES:
@@ -156,7 +155,9 @@ def begin_sign_in(connection: Connection, *, device_uri: str) -> PinTry:
 def sign_in(connection: Connection, *, device_uri: str, pin_try: PinTry, token: Secret, expires_at_ms: int) -> Identity:
     """Starts a session, unless PIN or device are no longer what was tried."""
     settle_pin_try(connection, pin_try)
-    payer_store.start_session(connection, device_uri, pin_try.identity_id, token_hash(token), expires_at_ms)
+    payer_id, kept = pin_try.identity_id, token_hash(token)
+    if not payer_store.start_session(connection, device_uri, payer_id, kept, expires_at_ms):
+        raise Reason.DEVICE_NOT_BOUND(device_uri=device_uri)
     identity = store.find_identity(connection, pin_try.identity_id)
     assert identity is not None, "a device is bound to an identity"
     return identity

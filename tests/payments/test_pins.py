@@ -12,7 +12,7 @@ from tests.payments.phones import OTHER_TILL, TILL, Phone, acting, bind, pay_at_
 from tests.payments.side import STORE, Side, gbp, payment_side, refused, state_and_reason
 from tests.processes import Server
 from tests.trust.secrets import NEW_PIN, PIN, WRONG_PIN
-from thirdparty_server import payers
+from thirdparty_server import payer_store, payers
 from thirdparty_server.errors import Reason
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
@@ -53,11 +53,19 @@ async def test_the_right_pin_forgives_the_wrong_ones_before_it(side: Side) -> No
 async def test_guesses_at_once_get_no_more_than_five_tries(side: Side) -> None:
     phone = await payer(side)
     phones = [phone, *[await bind(side, phone.identity_id) for _ in range(3)]]
-    pins = [*[WRONG_PIN] * 5, *[PIN] * 35]  # the right one is among them, but comes sixth
-    heard = Counter(await asyncio.gather(*(outcome(phones[n % 4], pin) for n, pin in enumerate(pins))))
+    heard = Counter(await asyncio.gather(*(outcome(phones[number % 4], WRONG_PIN) for number in range(40))))
     assert heard["PIN_LOCKED"] >= 35
-    assert heard.total() == sum(times for said, times in heard.items() if said.startswith("PIN_"))
     assert await outcome(phone, PIN) == "PIN_LOCKED"
+    await set_pin(side, phone.identity_id)
+
+    async def begin(device_uri: str) -> bool:
+        try:
+            await side.database.run(lambda connection: payers.begin_sign_in(connection, device_uri=device_uri))
+        except Refusal as refusal:
+            return refusal.reason != "PIN_LOCKED"
+        return True
+
+    assert sum(await asyncio.gather(*(begin(phones[number % 4].device.uri) for number in range(40)))) == 5
 
 
 async def test_another_payer_s_tries_are_their_own(side: Side) -> None:
@@ -89,15 +97,10 @@ async def test_a_pin_that_is_none_is_refused_without_repeating_it(side: Side, pi
 async def test_a_pin_is_kept_so_that_equal_ones_do_not_show(side: Side) -> None:
     first, second = await payer(side), await payer(side)
     hashes = await side.database.run(
-        lambda connection: [
-            connection.exec_driver_sql(
-                "SELECT pin_hash FROM identities WHERE identity_id = ?", (phone.identity_id,)
-            ).scalar_one()
-            for phone in (first, second)
-        ]
+        lambda connection: {payer_store.find_pin(connection, phone.identity_id)[0] for phone in (first, second)}
     )
-    assert len(set(hashes)) == 2
-    assert all(pin_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$") for pin_hash in hashes)
+    assert len(hashes) == 2
+    assert all(f"{pin_hash}".startswith("$argon2id$v=19$m=19456,t=2,p=1$") for pin_hash in hashes)
 
 
 async def test_a_pin_that_is_changed_while_the_old_one_is_checked_lets_nobody_in(side: Side) -> None:
@@ -107,13 +110,28 @@ async def test_a_pin_that_is_changed_while_the_old_one_is_checked_lets_nobody_in
     pin_try = await side.settings.vault().checked(begun, Secret(PIN.encode()))
     assert pin_try.right
     await set_pin(side, phone.identity_id, NEW_PIN)
-    with refused(CommonReason.CONCURRENT_CHANGE):
+    with refused(Reason.PIN_WRONG):
         await side.database.run(
             lambda connection: payers.sign_in(
                 connection, device_uri=uri, pin_try=pin_try, token=Secret(b"t"), expires_at_ms=2**60
             )
         )
     assert await outcome(phone, NEW_PIN) == "signed in"
+
+
+async def test_a_phone_that_is_unbound_while_its_pin_is_checked_is_signed_in_by_nobody(side: Side) -> None:
+    phone = await payer(side)
+    uri = phone.device.uri
+    begun = await side.database.run(lambda connection: payers.begin_sign_in(connection, device_uri=uri))
+    pin_try = await side.settings.vault().checked(begun, Secret(PIN.encode()))
+    await side.database.run(lambda connection: payers.unbind_device(connection, device_uri=uri))
+    await bind(side, await side.shopper(), phone.device.uri.rpartition("/")[2])
+    with refused(Reason.DEVICE_NOT_BOUND):
+        await side.database.run(
+            lambda connection: payers.sign_in(
+                connection, device_uri=uri, pin_try=pin_try, token=Secret(b"t"), expires_at_ms=2**60
+            )
+        )
 
 
 async def test_a_pin_that_arrives_again_late_is_not_set_again(side: Side) -> None:
