@@ -7,7 +7,6 @@ import pytest
 
 from tests.payments.phones import (
     PLATFORM,
-    TILL,
     Phone,
     acting,
     bind,
@@ -54,12 +53,14 @@ async def test_payers_pay_from_their_own_phone_whatever_the_limit(side: Side) ->
     assert (await side.order_now(order)).state == order_pb2.Order.STATE_PAID
 
 
-@pytest.mark.parametrize("who", [TILL, PLATFORM])
-async def test_more_than_the_instant_limit_waits_and_the_payer_s_phone_says_yes(side: Side, who: object) -> None:
+@pytest.mark.parametrize("by_code", [True, False])
+async def test_more_than_the_instant_limit_waits_and_the_payer_s_phone_says_yes(side: Side, by_code: bool) -> None:
     phone = await payer(side, instant_limit=500)
-    order = await order_under_reference(side, 501) if who is TILL else await side.order(phone.identity_id, 501)
-    with acting(PLATFORM):
-        payment = await (scan(side, order, phone.code()) if who is TILL else side.pay(order))
+    if by_code:
+        payment = await scan(side, await order_under_reference(side, 501), phone.code())
+    else:
+        with acting(PLATFORM):
+            payment = await side.pay(await side.order(phone.identity_id, 501))
     assert state_and_reason(payment) == WAITS
     await phone.sign_in()
     request = payments_api.ConfirmPaymentRequest(

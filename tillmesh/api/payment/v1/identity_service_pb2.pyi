@@ -47,8 +47,8 @@ class Identity(_message.Message):
     """
     @_builtins.property
     def instant_limit(self) -> _money_pb2.Money:
-        """The largest amount that is paid without the payer's confirmation; unset
-        means that no amount needs one. Its currency is the account's.
+        """The largest amount that is paid by pay code, or for the platform, without
+        the payer's confirmation; unset means any. Its currency is the account's.
         """
 
     @_builtins.property
@@ -132,9 +132,7 @@ class PayCodeKey(_message.Message):
     handle: _builtins.str
     """Names the device in its codes: 8 digits."""
     key: _builtins.bytes
-    """32 secret bytes. Empty where this answer is asked for again after a newer
-    key was made.
-    """
+    """32 secret bytes, which the server keeps nowhere."""
     def __init__(
         self,
         *,
