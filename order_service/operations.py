@@ -1,6 +1,7 @@
 """One function for each RPC and for the sweeper, each one transaction.
 
-The rules that are numbered here are explained in docs/protocol.md.
+The rules that are numbered here are explained in docs/protocol.md. Each function changes the order's row before
+that of an attempt: two that ran at once on PostgreSQL would else wait for each other.
 """
 
 from collections.abc import Sequence
@@ -139,8 +140,8 @@ def complete_order_payment(
     if (order.payment_id, order.epoch) != (payment_id, epoch):  # rule 1
         raise Reason.EPOCH_MISMATCH(payment_id=order.payment_id, epoch=order.epoch, wanted=epoch)
     _require_legal(order, OrderEvent.PAID, now_ms)
-    store.end_payment(connection, payment_id, PaymentState.PAID, "")
     paid = _advance(connection, order, order, OrderEvent.PAID, now_ms)
+    store.end_payment(connection, payment_id, PaymentState.PAID, "")
     return replace(payment, state=PaymentState.PAID), paid
 
 
@@ -194,9 +195,10 @@ def _why_not_lock(order: Order | None, consent: Consent) -> str:
 
 def _release(connection: Connection, order: Order, event: OrderEvent, reason: str, now_ms: int) -> Order:
     """Ends the lock: payment status back to pending, order unlocked, attempt RELEASED, in one."""
-    store.end_payment(connection, order.payment_id, PaymentState.RELEASED, reason)
     after = replace(order, payment_id="", lease_ms=0, lease_expires_at_ms=0)
-    return _advance(connection, order, after, event, now_ms, payment_id=order.payment_id)
+    released = _advance(connection, order, after, event, now_ms, payment_id=order.payment_id)
+    store.end_payment(connection, order.payment_id, PaymentState.RELEASED, reason)
+    return released
 
 
 def _advance(
