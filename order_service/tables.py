@@ -1,12 +1,13 @@
 """The tables, and what the database itself refuses whatever the code does."""
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Index, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, LargeBinary, String, Table, Text
 
 from order_service.lifecycle import OrderState, PaymentState
 from tillmesh.runtime.database import append_only, one_of
 from tillmesh.runtime.requests import RequestLog
+from tillmesh.runtime.schema import versioned
 
-METADATA = MetaData()
+METADATA = versioned("0001")
 REQUESTS = RequestLog(METADATA)
 
 orders = Table(

@@ -9,7 +9,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     Text,
@@ -20,8 +19,9 @@ from store_terminal.lifecycle import CheckoutState
 from store_terminal.model import EntryState, Kind
 from tillmesh.runtime.database import append_only, one_of
 from tillmesh.runtime.requests import RequestLog
+from tillmesh.runtime.schema import versioned
 
-METADATA = MetaData()
+METADATA = versioned("0001")
 REQUESTS = RequestLog(METADATA)
 
 checkouts = Table(

@@ -11,7 +11,6 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
     UniqueConstraint,
@@ -22,8 +21,9 @@ from thirdparty_server.model import PIN_TRIES, AccountKind, Phase, Purpose
 from tillmesh.paycode import HANDLE_DIGITS
 from tillmesh.runtime.database import append_only, one_of
 from tillmesh.runtime.requests import RequestLog
+from tillmesh.runtime.schema import versioned
 
-METADATA = MetaData()
+METADATA = versioned("0001")
 REQUESTS = RequestLog(METADATA)
 
 
@@ -160,7 +160,7 @@ payments = Table(
     CheckConstraint("hold_id IS NOT NULL OR state NOT IN ('AUTHORIZED', 'CAPTURED')", name="money_was_held"),
 )
 _captured = payments.c.state == PaymentState.CAPTURED
-_unfinished = payments.c.state.not_in(FINAL)
+_unfinished = payments.c.state.not_in(sorted(FINAL))
 Index("one_capture_an_order", payments.c.order_id, unique=True, sqlite_where=_captured, postgresql_where=_captured)
 Index("payments_unfinished", payments.c.updated_at_ms, sqlite_where=_unfinished, postgresql_where=_unfinished)
 Index("payments_newest", payments.c.created_at_ms, payments.c.payment_id)

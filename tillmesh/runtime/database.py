@@ -9,9 +9,10 @@ from enum import StrEnum
 from typing import Protocol, TypeVar
 
 import sqlalchemy
-from sqlalchemy import DDL, CheckConstraint, MetaData, Table, event
+from sqlalchemy import DDL, URL, CheckConstraint, Engine, MetaData, Table, event
 from sqlalchemy.exc import ArgumentError
 
+from tillmesh.runtime import postgres, sqlite
 from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.postgres import PostgresDatabase
 from tillmesh.runtime.sqlite import SqliteDatabase
@@ -36,16 +37,30 @@ class Database(Protocol):
 
 def open_database(url: str, metadata: MetaData) -> Database:
     """Opens sqlite:///FILE or postgresql://...; ValueError says why it can not be used."""
+    parsed = parse_url(url)
+    return SqliteDatabase(parsed, metadata) if is_sqlite(parsed) else PostgresDatabase(parsed, metadata)
+
+
+def open_engine(url: URL) -> Engine:
+    """SQLAlchemy's way to a database, for what is no operation."""
+    return sqlite.open_engine(url) if is_sqlite(url) else postgres.open_engine(url)
+
+
+def parse_url(url: str) -> URL:
+    """The URL of a database that a server can use; ValueError for any other."""
     try:
         parsed = sqlalchemy.make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         shown = url if "@" not in url else "one that can not be read"  # it may have a password in it
         raise ValueError(f"the database URL must start with sqlite:/// or postgresql://, was {shown}") from None
-    if parsed.drivername == "sqlite":
-        return SqliteDatabase(parsed, metadata)
-    if parsed.drivername == "postgresql":
-        return PostgresDatabase(parsed, metadata)
-    raise ValueError(f"the database URL must start with sqlite:/// or postgresql://, was {parsed}")
+    if parsed.drivername not in ("sqlite", "postgresql"):
+        raise ValueError(f"the database URL must start with sqlite:/// or postgresql://, was {parsed}")
+    return parsed
+
+
+def is_sqlite(url: URL) -> bool:
+    """True for a file, of which one process is the only writer."""
+    return url.drivername == "sqlite"
 
 
 def one_of(column: str, values: type[StrEnum]) -> CheckConstraint:

@@ -17,12 +17,13 @@ import psycopg
 import sqlalchemy
 import structlog
 from psycopg import IsolationLevel
-from sqlalchemy import URL, MetaData
+from sqlalchemy import URL, Engine, MetaData
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from tillmesh.runtime.batches import Spoiled, Waiting, deliver, outcome
 from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.schema import prepare
 from tillmesh.runtime.statements import Connection
 
 Outcome = TypeVar("Outcome")
@@ -35,6 +36,12 @@ PAUSE_MAX_S = 0.2
 CONNECT_TIMEOUT_S = 2
 # A transaction that hangs would keep its rows locked, and with them an order.
 SESSION_LIMITS = "SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '10s'"
+REQUIRED_SETTINGS = {
+    "fsync": ("on",),
+    "synchronous_commit": ("local", "on", "remote_write", "remote_apply"),
+    "transaction_read_only": ("off",),
+    "server_encoding": ("UTF8",),
+}
 UNIQUE_VIOLATION = "23505"  # somebody else inserted the row since this transaction looked for it
 SERIALIZATION_FAILURE = "40001"
 
@@ -43,14 +50,10 @@ class PostgresDatabase:
     """A PostgreSQL database, which other processes may use as well."""
 
     def __init__(self, url: URL, metadata: MetaData) -> None:
-        self._engine = sqlalchemy.create_engine(
-            url.set(drivername="postgresql+psycopg"),
-            poolclass=NullPool,
-            hide_parameters=True,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
-        )
+        self._engine = open_engine(url)
         try:
-            metadata.create_all(self._engine)
+            _assert_keeps_promises(self._engine)
+            prepare(self._engine, metadata)
         except DBAPIError as error:
             raise ValueError(f"can not open the database {url}: {_line(error)}") from error
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="database")
@@ -148,6 +151,25 @@ class PostgresDatabase:
             session.rollback()
         except psycopg.Error:
             session.close()  # the server ends what a lost connection began
+
+
+def open_engine(url: URL) -> Engine:
+    """SQLAlchemy's way to the database, for what is no operation."""
+    return sqlalchemy.create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        poolclass=NullPool,
+        hide_parameters=True,
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+    )
+
+
+def _assert_keeps_promises(engine: Engine) -> None:
+    """What was acknowledged must survive: no test can see a wrong setting, so the start does."""
+    with engine.connect() as connection:
+        actual: dict[str, str] = dict(connection.exec_driver_sql("SELECT name, setting FROM pg_settings").all())
+    wrong = [f"{name} = {actual[name]}" for name, good in REQUIRED_SETTINGS.items() if actual[name] not in good]
+    if wrong:
+        raise ValueError(f"can not use the database {engine.url}, which has {', '.join(wrong)}")
 
 
 def _may_try_again(error: Any) -> bool:

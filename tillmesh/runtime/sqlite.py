@@ -18,6 +18,7 @@ from sqlalchemy.pool import StaticPool
 
 from tillmesh.runtime.batches import Spoiled, Waiting, deliver, outcome
 from tillmesh.runtime.errors import CommonReason
+from tillmesh.runtime.schema import prepare
 from tillmesh.runtime.statements import Connection
 
 Outcome = TypeVar("Outcome")
@@ -32,9 +33,9 @@ class SqliteDatabase:
 
     def __init__(self, url: URL, metadata: MetaData) -> None:
         try:
-            self._engine = _open_engine(url)
+            self._engine = open_engine(url)
             _assert_undamaged(self._engine, url)
-            metadata.create_all(self._engine)
+            prepare(self._engine, metadata)
         except DatabaseError as error:
             raise ValueError(f"can not open the database {url}: {error.orig}") from error
         driver: Any = self._engine.raw_connection().driver_connection
@@ -126,7 +127,8 @@ class SqliteDatabase:
         deliver(batch, [CommonReason.STORAGE_UNAVAILABLE()] * len(batch))
 
 
-def _open_engine(url: URL) -> Engine:
+def open_engine(url: URL) -> Engine:
+    """SQLAlchemy's way to the database, for what is no operation."""
     in_memory = url.database in (None, "", ":memory:")
     engine = sqlalchemy.create_engine(
         url,

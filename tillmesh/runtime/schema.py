@@ -1,0 +1,90 @@
+"""At which version of its schema a database is.
+
+A server makes the schema in an empty database and opens one that is at its own version. Every other it refuses:
+`tillmesh db upgrade` brings that on, one migration after the other (`migrations`).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    event,
+    func,
+    insert,
+    inspect,
+    select,
+)
+
+VERSION_TABLE = "alembic_version"
+LOCK = 7_111_003
+"""The advisory lock of PostgreSQL that whoever makes or changes a schema holds."""
+
+
+def versioned(version: str) -> MetaData:
+    """The tables of a service; the database in which they are made remembers that they are this version."""
+    metadata = MetaData(info={"version": version})
+    table = _version_table(metadata)
+
+    def remember(_table: Table, connection: Connection, **_: Any) -> None:
+        connection.execute(insert(table).values(version_num=version))
+
+    event.listen(table, "after_create", remember)
+    return metadata
+
+
+def prepare(engine: Engine, metadata: MetaData) -> None:
+    """Makes the schema in an empty database; ValueError where there is another version of it."""
+    with alone(engine) as connection:
+        if is_empty(connection):
+            metadata.create_all(connection, checkfirst=False)
+            return
+        found, known = stored_version(connection), metadata.info.get("version")
+    if found != known:
+        raise ValueError(_mismatch(engine, found, known))
+
+
+@contextmanager
+def alone(engine: Engine) -> Iterator[Connection]:
+    """One transaction, beside which nobody else makes or changes the schema."""
+    with engine.connect() as connection:
+        shared = engine.dialect.name == "postgresql"
+        if shared:  # what was committed while it waited for the lock must be seen
+            connection.execution_options(isolation_level="READ COMMITTED")
+        with connection.begin():  # SQLite: the one lock for writing
+            if shared:
+                connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+            yield connection
+
+
+def is_empty(connection: Connection) -> bool:
+    """True for a database without any table."""
+    return not inspect(connection).get_table_names()
+
+
+def stored_version(connection: Connection) -> str | None:
+    """The version of the schema that is there; None where nothing says so."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    table = _version_table(MetaData())
+    return connection.execute(select(table.c.version_num)).scalar_one_or_none()
+
+
+def _version_table(metadata: MetaData) -> Table:
+    """As Alembic, which keeps it from there on, would make it."""
+    primary_key = PrimaryKeyConstraint("version_num", name="alembic_version_pkc")
+    return Table(VERSION_TABLE, metadata, Column("version_num", String(32), nullable=False), primary_key)
+
+
+def _mismatch(engine: Engine, found: str | None, known: str | None) -> str:
+    there = f"is at version {found} of its schema" if found else "has tables of which nobody noted the version"
+    newer = found is not None and known is not None and found > known
+    todo = "run the release that made it" if newer else "stop what uses it and run tillmesh db upgrade"
+    return f"the database {engine.url} {there}, this server needs version {known}: {todo}"
