@@ -14,6 +14,7 @@ from tillmesh.cli.audit.command import audit
 from tillmesh.cli.catalogue import catalogue
 from tillmesh.cli.certificates import cert
 from tillmesh.cli.client import tls_dir
+from tillmesh.cli.db import db
 from tillmesh.cli.demo import demo
 from tillmesh.cli.display import err
 from tillmesh.cli.explain import explain
@@ -63,6 +64,7 @@ for command, panel, examples in _COMMANDS:
 app.add_typer(catalogue, name="catalogue", rich_help_panel=_ACT)
 app.add_typer(cert, name="cert", rich_help_panel=_RUN)
 app.add_typer(audit, name="audit", rich_help_panel=_RUN)
+app.add_typer(db, name="db", rich_help_panel=_RUN)
 
 
 @app.callback()

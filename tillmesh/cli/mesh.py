@@ -156,6 +156,18 @@ class Process:
         return f"; the end of {self.log} says:{said}"
 
 
+def take_data_dir(data_dir: Path) -> IO[str]:
+    """The data directory for oneself, until what is returned is closed: two would write each other's databases."""
+    lock = (data_dir / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        where = os.fspath(data_dir)
+        raise CliError(f"A mesh is running in {where} already; stop it, or take another --data-dir.") from None
+    return lock
+
+
 class Mesh:
     """An order service, a payment server and a store terminal that know each other.
 
@@ -207,7 +219,7 @@ class Mesh:
     def start(self) -> None:
         """Starts the three, each once the one before is healthy; stops them again if one is not."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        self._take_data_dir()
+        self._lock = take_data_dir(self.data_dir)
         self.renew_certificates()
         deadline = time.monotonic() + START_WITHIN_S
         try:
@@ -239,17 +251,6 @@ class Mesh:
         """Which process has died and why; None while all run."""
         failures = (process.failure() for process in self.processes.values())
         return next((failure for failure in failures if failure), None)
-
-    def _take_data_dir(self) -> None:
-        """Two meshes in one directory would write each other's databases."""
-        self._lock = (self.data_dir / "lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            self._lock = None
-            where = os.fspath(self.data_dir)
-            raise CliError(f"A mesh is running in {where} already; stop it, or take another --data-dir.") from None
 
     def _names(self, role: Role) -> tuple[str, ...]:
         return (self.store.store_id, self.store.terminal_id) if role is Role.TERMINAL else (LOCAL,)
