@@ -2,14 +2,13 @@
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from itertools import count
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from tests.clocks import ManualClock
+from tests.databases import KINDS, databases
 from tests.postgres import Cluster, running_cluster
 from tests.trust import secrets
 
@@ -42,16 +41,11 @@ def postgres() -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=KINDS)
 def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
     """Makes empty databases, of each kind that a server may have; returns their URLs."""
-    if request.param == "sqlite":
-        numbers = count(1)
-        yield lambda: f"sqlite:///{tmp_path / f'test-{next(numbers)}.db'}"
-        return
-    postgres: Cluster = request.getfixturevalue("postgres")
-    with ExitStack() as stack:
-        yield lambda: stack.enter_context(postgres.database())
+    with databases(request, tmp_path) as new:
+        yield new
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -8,7 +7,7 @@ from tests.orders.shop import Shop
 
 
 @pytest.fixture
-async def shop(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Shop]:
-    shop = Shop(tmp_path / "orders.db", clock)
+async def shop(database_url: str, clock: ManualClock) -> AsyncIterator[Shop]:
+    shop = Shop(database_url, clock)
     yield shop
     await shop.database.close()

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from google.protobuf import duration_pb2
@@ -28,9 +27,9 @@ COFFEE = (LineItem(sku="COFFEE", title="Coffee", quantity=1, unit_price_minor=40
 class Shop:
     """Calls the service as a till and a payment server do; what a test does not care for has a default."""
 
-    def __init__(self, path: Path, clock: ManualClock) -> None:
+    def __init__(self, database_url: str, clock: ManualClock) -> None:
         self.clock = clock
-        self.database = open_database(f"sqlite:///{path}", METADATA)
+        self.database = open_database(database_url, METADATA)
         self.service = OrderServicer(self.database, clock, random.Random(1), LEASE_MAX_MS)
         self.sweeper = Sweeper(self.database, clock)
 

@@ -1,18 +1,18 @@
 """The transition table is what really happens, in every state, on every event."""
 
-import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from order_service.errors import Reason
 from order_service.lifecycle import ORDER, OrderEvent, OrderState, PaymentState
 from tests.orders.shop import LEASE_MS, Shop, state
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.statements import Connection
 
 S, E = OrderState, OrderEvent
 
@@ -172,15 +172,22 @@ def test_the_diagram_shows_every_legal_event_and_no_other() -> None:
     assert arrows == {f"{before} --> {ORDER[before, event].target}: {event}" for before, event in LEGAL}
 
 
-async def database_accepts(shop: Shop, path: Path, statement: str) -> bool:
-    with sqlite3.connect(path) as connection:
-        try:
-            connection.execute(statement)
-        except sqlite3.IntegrityError:
-            return False
-        finally:
-            connection.rollback()
-    return True
+class Accepted(Exception):
+    """Undoes what the database would have taken."""
+
+
+async def database_accepts(shop: Shop, statement: str) -> bool:
+    def execute(connection: Connection) -> None:
+        connection.exec_driver_sql(statement)
+        raise Accepted
+
+    try:
+        await shop.database.run(execute)
+    except Accepted:
+        return True
+    except IntegrityError:
+        return False
+    raise AssertionError(f"{statement} was neither refused nor undone")
 
 
 @pytest.mark.parametrize(
@@ -199,7 +206,7 @@ async def database_accepts(shop: Shop, path: Path, statement: str) -> bool:
     ],
 )
 async def test_the_database_itself_refuses_what_the_table_does_not_know(
-    shop: Shop, tmp_path: Path, statement: str, accepted: bool
+    shop: Shop, statement: str, accepted: bool
 ) -> None:
     await bring_to(shop, S.LOCKED)
-    assert await database_accepts(shop, tmp_path / "orders.db", statement) is accepted
+    assert await database_accepts(shop, statement) is accepted

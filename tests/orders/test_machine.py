@@ -4,7 +4,6 @@ import asyncio
 import tempfile
 from collections.abc import Callable, Coroutine
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -52,7 +51,7 @@ class OrderMachine(RuleBasedStateMachine):
         self.seen = {name: self.runner.run(self.shop.create(name, self.lines(100))) for name in ORDERS}
 
     async def start(self) -> Shop:
-        return Shop(Path(self.folder.name) / "orders.db", self.clock)
+        return Shop(f"sqlite:///{self.folder.name}/orders.db", self.clock)
 
     def teardown(self) -> None:
         for order in self.seen.values():

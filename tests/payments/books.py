@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from typing import TypeVar
 
 from thirdparty_server import account_operations, ledger, operations, store
@@ -21,18 +20,34 @@ NOW_MS = 1_800_000_000_000
 STORE = "store-1"
 TIMING = Timing(payer_window_ms=90_000, lease_margin_ms=10_000, instant_lease_ms=30_000, lock_patience_ms=30_000)
 
+# What a database says that refuses a row: the words that both have.
+FOREIGN_KEY = "(?i)foreign key constraint"
+CHECK = "(?i)check constraint"
+
+
+def twice(columns: str) -> str:
+    """That there is a row with these already."""
+    return f"(?is)unique constraint.*{columns}"
+
+
+def without(column: str) -> str:
+    """That a row needs this."""
+    return f"(?i)not null.*{column}|{column}.*not-null"
+
 
 @dataclass
 class Books:
     """The tables in a real file, and each operation as one transaction of its own."""
 
     database: Database
+    placeholder: str
+    """Of a parameter, in the SQL of the database that is there."""
     runner: asyncio.Runner = field(default_factory=asyncio.Runner)
     numbers: "count[int]" = field(default_factory=lambda: count(1))
 
     @staticmethod
-    def open(path: Path) -> "Books":
-        return Books(open_database(f"sqlite:///{path}", METADATA))
+    def open(database_url: str) -> "Books":
+        return Books(open_database(database_url, METADATA), "?" if database_url.startswith("sqlite") else "%s")
 
     def close(self) -> None:
         self.runner.run(self.database.close())
@@ -42,7 +57,8 @@ class Books:
         return self.runner.run(self.database.run(operation))
 
     def sql(self, statement: str, *parameters: object) -> list[tuple[object, ...]]:
-        """Runs SQL on the server's own connection, past all its code."""
+        """Runs SQL, with ? for parameters, on the server's own connection, past all its code."""
+        statement = statement.replace("?", self.placeholder)
 
         def execute(connection: Connection) -> list[tuple[object, ...]]:
             return [tuple(row.values()) for row in connection.exec_driver_sql(statement, parameters)]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.clocks import ManualClock
+from tests.payments.books import Books
 from tests.payments.side import Side, payment_side
 from tests.processes import Server, running
 from thirdparty_server.tables import METADATA
@@ -20,14 +21,21 @@ def order_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-async def side(tmp_path: Path, order_service: Server, clock: ManualClock) -> AsyncIterator[Side]:
-    async with payment_side(tmp_path, order_service.address, clock) as side:
+async def side(database_url: str, tmp_path: Path, order_service: Server, clock: ManualClock) -> AsyncIterator[Side]:
+    async with payment_side(database_url, tmp_path, order_service.address, clock) as side:
         yield side
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    """The payment server's tables in a real file."""
-    database = open_database(f"sqlite:///{tmp_path / 'payments.db'}", METADATA)
+def books(database_url: str) -> Iterator[Books]:
+    books = Books.open(database_url)
+    yield books
+    books.close()
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """The payment server's tables in a real database."""
+    database = open_database(database_url, METADATA)
     yield database
     await database.close()

@@ -238,10 +238,10 @@ def secret_file(folder: Path) -> Path:
 
 @asynccontextmanager
 async def payment_side(
-    folder: Path, orders_address: str, clock: ManualClock, *, secret: bool = True
+    database_url: str, folder: Path, orders_address: str, clock: ManualClock, *, secret: bool = True
 ) -> AsyncIterator[Side]:
     """The payment server without its own port; its background loop does not run, so nothing moves by itself."""
-    flags = ["--database-url", f"sqlite:///{folder / 'payments.db'}", "--orders", orders_address]
+    flags = ["--database-url", database_url, "--orders", orders_address]
     if secret:
         flags += ["--secret-file", str(secret_file(folder))]
     settings = load_settings(PaymentSettings, flags)

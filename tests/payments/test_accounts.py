@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from sqlalchemy import update
 
 from tests.payments.side import STORE, Side, gbp, refused
 from thirdparty_server.errors import Reason
+from thirdparty_server.tables import accounts
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
 from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
 from tillmesh.api.type.v1.money_pb2 import Money
@@ -213,8 +215,8 @@ async def test_the_trial_balance_names_an_account_that_was_tampered_with(side: S
     payer_id = await side.shopper(funds=1000)
 
     def steal(connection: Connection) -> None:
-        change = "UPDATE accounts SET posted_minor = 999999 WHERE account_id = ?"
-        connection.exec_driver_sql(change, (f"wallet/{payer_id}",))
+        stolen = update(accounts).where(accounts.c.account_id == f"wallet/{payer_id}")
+        connection.execute(stolen, {"posted_minor": 999_999})
 
     await side.database.run(steal)
     listed = await side.accounts.ListTrialBalances(accounts_api.ListTrialBalancesRequest())

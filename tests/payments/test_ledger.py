@@ -1,12 +1,9 @@
 """What the database itself refuses, whatever the code does."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from tests.payments.books import NOW_MS, STORE, Books
+from tests.payments.books import FOREIGN_KEY, NOW_MS, STORE, Books, twice, without
 from thirdparty_server import ledger
 from thirdparty_server.lifecycle import PaymentState
 from thirdparty_server.model import Payment
@@ -17,13 +14,6 @@ INSERT_TRANSFER = (
     "INSERT INTO transfers (phase, debit_account_id, credit_account_id, currency, amount_minor, hold_id, purpose,"
     " reference, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-
-
-@pytest.fixture
-def books(tmp_path: Path) -> Iterator[Books]:
-    books = Books.open(tmp_path / "payments.db")
-    yield books
-    books.close()
 
 
 @pytest.fixture
@@ -63,11 +53,11 @@ def test_a_transfer_of_nothing_or_less_is_refused(books: Books, held: Payment, a
 
 
 def test_half_a_transfer_is_refused(books: Books, held: Payment) -> None:
-    with pytest.raises(IntegrityError, match=r"NOT NULL.*credit_account_id"):
+    with pytest.raises(IntegrityError, match=without("credit_account_id")):
         write(books, f"wallet/{held.payer_id}", None)
-    with pytest.raises(IntegrityError, match=r"NOT NULL.*debit_account_id"):
+    with pytest.raises(IntegrityError, match=without("debit_account_id")):
         write(books, None, SALES)
-    with pytest.raises(IntegrityError, match="FOREIGN KEY"):
+    with pytest.raises(IntegrityError, match=FOREIGN_KEY):
         write(books, f"wallet/{held.payer_id}", "sales/nowhere/GBP")
 
 
@@ -78,14 +68,14 @@ def test_a_transfer_to_itself_is_refused(books: Books, held: Payment) -> None:
 
 @pytest.mark.parametrize("currency", ["JPY", "GBP", "BHD"])
 def test_a_transfer_between_two_currencies_is_refused(books: Books, held: Payment, currency: str) -> None:
-    with pytest.raises(IntegrityError, match="FOREIGN KEY"):
+    with pytest.raises(IntegrityError, match=FOREIGN_KEY):
         write(books, f"wallet/{held.payer_id}", "external/JPY", currency=currency)
 
 
 @pytest.mark.parametrize("phase", ["POST", "VOID"])
 def test_a_hold_is_ended_once(books: Books, held: Payment, phase: str) -> None:
     books.capture(held.payment_id)
-    with pytest.raises(IntegrityError, match=r"UNIQUE.*hold_id"):
+    with pytest.raises(IntegrityError, match=twice("hold_id")):
         write(books, f"wallet/{held.payer_id}", SALES, phase=phase, hold_id=held.hold_id)
 
 
@@ -98,7 +88,7 @@ def test_a_hold_is_ended_by_its_own_amount_between_its_own_accounts(books: Books
         (other, SALES, 1000),
         (SALES, wallet, 1000),
     ):
-        with pytest.raises(IntegrityError, match="FOREIGN KEY"):
+        with pytest.raises(IntegrityError, match=FOREIGN_KEY):
             write(books, debit, credit, amount=amount, phase=phase, hold_id=held.hold_id)
 
 
@@ -107,12 +97,12 @@ def test_nothing_is_posted_or_voided_that_was_not_held(books: Books, held: Payme
     wallet = f"wallet/{held.payer_id}"
     with pytest.raises(IntegrityError, match="post_and_void_end_a_hold"):
         write(books, wallet, SALES, phase=phase)
-    with pytest.raises(IntegrityError, match="FOREIGN KEY"):
+    with pytest.raises(IntegrityError, match=FOREIGN_KEY):
         write(books, wallet, SALES, phase=phase, hold_id=4711)
     books.capture(held.payment_id)
     ((posted_id,),) = books.sql("SELECT transfer_id FROM transfers WHERE phase = 'POST'")
     assert isinstance(posted_id, int)
-    with pytest.raises(IntegrityError, match="FOREIGN KEY"):
+    with pytest.raises(IntegrityError, match=FOREIGN_KEY):
         write(books, wallet, SALES, phase=phase, hold_id=posted_id)
 
 
@@ -123,7 +113,7 @@ def test_only_post_and_void_end_a_hold(books: Books, held: Payment, phase: str) 
 
 
 def test_a_transfer_is_booked_once_for_its_reference(books: Books, held: Payment) -> None:
-    with pytest.raises(IntegrityError, match=r"UNIQUE.*purpose.*reference.*phase"):
+    with pytest.raises(IntegrityError, match=twice("purpose.*reference.*phase")):
         write(books, f"wallet/{held.payer_id}", SALES, phase="HOLD", reference=held.payment_id)
 
 
@@ -148,7 +138,7 @@ def test_a_wallet_below_its_limit_is_refused(books: Books, held: Payment, change
 
 
 def test_a_negative_hold_is_refused(books: Books, held: Payment) -> None:
-    with pytest.raises(IntegrityError, match="held_minor >= 0"):
+    with pytest.raises(IntegrityError, match=r"(?i)check constraint.*held_minor"):
         books.sql("UPDATE accounts SET held_minor = -1 WHERE account_id = ?", f"wallet/{held.payer_id}")
 
 
@@ -158,7 +148,7 @@ def test_an_account_without_a_limit_keeps_no_balance(books: Books, held: Payment
 
 
 def test_an_account_does_not_change_its_currency(books: Books, held: Payment) -> None:
-    with pytest.raises(IntegrityError, match="FOREIGN KEY"):
+    with pytest.raises(IntegrityError, match=FOREIGN_KEY):
         books.sql("UPDATE accounts SET currency = 'JPY' WHERE account_id = ?", SALES)
 
 
@@ -180,7 +170,7 @@ def test_two_captured_payments_of_one_order_are_refused(books: Books, held: Paym
     second = books.create(held.payer_id, held.amount, held.order_id)
     second = books.lock(second.payment_id)
     assert second.state is PaymentState.AUTHORIZED
-    with pytest.raises(IntegrityError, match=r"UNIQUE.*order_id"):
+    with pytest.raises(IntegrityError, match=twice("order_id")):
         books.sql("UPDATE payments SET state = 'CAPTURED' WHERE payment_id = ?", second.payment_id)
 
 
@@ -214,7 +204,7 @@ def test_no_payment_is_authorized_or_captured_without_its_own_hold(books: Books,
     for state in ("AUTHORIZED", "CAPTURED"):
         with pytest.raises(IntegrityError, match="money_was_held"):
             books.sql("UPDATE payments SET state = ? WHERE payment_id = ?", state, pending.payment_id)
-    with pytest.raises(IntegrityError, match=r"UNIQUE.*hold_id"):
+    with pytest.raises(IntegrityError, match=twice("hold_id")):
         books.sql("UPDATE payments SET hold_id = ? WHERE payment_id = ?", held.hold_id, pending.payment_id)
 
 

@@ -2,7 +2,6 @@
 
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from hypothesis import Phase, settings
@@ -65,7 +64,7 @@ class MoneyIsConserved(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
-        self.books = Books.open(Path(self._folder.name) / "payments.db")
+        self.books = Books.open(f"sqlite:///{self._folder.name}/payments.db")
         self.expected = {currency: Expected() for currency in CURRENCIES}
         self.model: dict[str, Wallet] = {}
         self.paid: dict[str, Paid] = {}

@@ -241,11 +241,11 @@ async def test_a_store_without_the_pin_has_no_yes(side: Side) -> None:
 
 
 async def test_without_a_secret_file_nothing_that_needs_it_is_done(
-    tmp_path: Path, order_service: Server, clock: ManualClock
+    database_url: str, tmp_path: Path, order_service: Server, clock: ManualClock
 ) -> None:
-    async with payment_side(tmp_path, order_service.address, clock) as side:
+    async with payment_side(database_url, tmp_path, order_service.address, clock) as side:
         phone, _, payment = await waiting(side)
-    async with payment_side(tmp_path, order_service.address, clock, secret=False) as side:
+    async with payment_side(database_url, tmp_path, order_service.address, clock, secret=False) as side:
         await nothing_secret_is_done(side, replace(phone, side=side), payment)
 
 

@@ -50,8 +50,10 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MortalOrderServ
 
 
 @pytest.fixture
-async def mortal_side(tmp_path: Path, mortal: MortalOrderService, clock: ManualClock) -> AsyncIterator[Side]:
-    async with payment_side(tmp_path, mortal.address, clock) as side:
+async def mortal_side(
+    database_url: str, tmp_path: Path, mortal: MortalOrderService, clock: ManualClock
+) -> AsyncIterator[Side]:
+    async with payment_side(database_url, tmp_path, mortal.address, clock) as side:
         yield side
 
 

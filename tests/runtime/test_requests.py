@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import MetaData
@@ -27,8 +26,8 @@ class Counter:
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = open_database(f"sqlite:///{tmp_path / 'requests.db'}", METADATA)
+async def database(database_url: str) -> AsyncIterator[Database]:
+    database = open_database(database_url, METADATA)
     yield database
     await database.close()
 
@@ -48,10 +47,10 @@ async def test_the_same_request_gets_the_first_answer_and_has_one_effect(databas
     assert effect.count == 1
 
 
-async def test_the_first_answer_outlives_the_process(database: Database, tmp_path: Path) -> None:
+async def test_the_first_answer_outlives_the_process(database: Database, database_url: str) -> None:
     await once(database, request(), Counter())
     await database.close()
-    reopened = open_database(f"sqlite:///{tmp_path / 'requests.db'}", METADATA)
+    reopened = open_database(database_url, METADATA)
     later = Counter()
     assert (await once(reopened, request(), later)).version == 1
     assert later.count == 0

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, create_engine, update
+from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
 from store_terminal import operations, outcomes, store
@@ -16,9 +15,11 @@ from store_terminal.model import Attempt, Checkout, Line, LineItem, NewLine, Ord
 from store_terminal.tables import METADATA, checkouts
 from store_terminal.transitions import advance, begin
 from tillmesh.api.terminal.v1 import checkout_pb2
+from tillmesh.runtime.database import open_engine, parse_url
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.history import NO_HISTORY
 from tillmesh.runtime.money import Money
+from tillmesh.runtime.schema import prepare
 from tillmesh.runtime.statements import Connection
 
 S, E = CheckoutState, CheckoutEvent
@@ -27,10 +28,12 @@ NOW_MS = 1_800_000_000_000
 
 
 @pytest.fixture
-def connection(tmp_path: Path) -> Iterator[Connection]:
-    engine: Engine = create_engine(f"sqlite:///{tmp_path / 'till.db'}")
-    METADATA.create_all(engine)
-    yield Connection(engine.raw_connection().cursor(), engine.dialect)
+def connection(database_url: str) -> Iterator[Connection]:
+    engine = open_engine(parse_url(database_url))
+    prepare(engine, METADATA)
+    driver = engine.raw_connection()
+    yield Connection(driver.cursor(), engine.dialect)
+    driver.close()
     engine.dispose()
 
 

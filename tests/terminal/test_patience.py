@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -71,8 +70,8 @@ class Inside:
 
 
 @asynccontextmanager
-async def terminal(folder: Path, orders: str, payments: str, clock: ManualClock) -> AsyncIterator[Inside]:
-    flags = terminal_flags(orders, payments, "--database-url", f"sqlite:///{folder / 'till.db'}")
+async def terminal(database_url: str, orders: str, payments: str, clock: ManualClock) -> AsyncIterator[Inside]:
+    flags = terminal_flags(orders, payments, "--database-url", database_url)
     settings = load_settings(TerminalSettings, [*flags, "--payment-wait-s", str(WAIT_MS / 1000)])
     database = open_database(settings.database_url, METADATA)
     channels = open_channel(orders, Role.ORDERS, None), open_channel(payments, Role.PAYMENTS, None)
@@ -91,9 +90,9 @@ def today() -> ManualClock:
 
 
 async def test_an_unknown_outcome_is_wait_and_then_do_not_retry_and_the_till_ends_it_itself(
-    tmp_path: Path, order_service: Server, closed_port: str, behind: Behind, today: ManualClock
+    database_url: str, order_service: Server, closed_port: str, behind: Behind, today: ManualClock
 ) -> None:
-    async with terminal(tmp_path, order_service.address, closed_port, today) as inside:
+    async with terminal(database_url, order_service.address, closed_port, today) as inside:
         paying = await inside.pay(await inside.pending(), within_s=0.5)
         assert (said(paying), paying.verdict_reason) == ("PAYING WAIT", "")
         assert paying.verdict_deadline.ToMilliseconds() == today.now_ms() + WAIT_MS
@@ -109,9 +108,9 @@ async def test_an_unknown_outcome_is_wait_and_then_do_not_retry_and_the_till_end
 
 
 async def test_a_clock_that_steps_back_turns_nothing_back(
-    tmp_path: Path, order_service: Server, closed_port: str, today: ManualClock
+    database_url: str, order_service: Server, closed_port: str, today: ManualClock
 ) -> None:
-    async with terminal(tmp_path, order_service.address, closed_port, today) as inside:
+    async with terminal(database_url, order_service.address, closed_port, today) as inside:
         paying = await inside.pay(await inside.pending(), within_s=0.5)
         today.advance(WAIT_MS)
         ended = await inside.until(paying, lambda now: said(now) == "PENDING SAFE_TO_RETRY")
@@ -120,9 +119,9 @@ async def test_a_clock_that_steps_back_turns_nothing_back(
 
 
 async def test_the_payer_has_as_long_as_the_payment_server_says(
-    tmp_path: Path, order_service: Server, payment_server: Server, behind: Behind, today: ManualClock
+    database_url: str, order_service: Server, payment_server: Server, behind: Behind, today: ManualClock
 ) -> None:
-    async with terminal(tmp_path, order_service.address, payment_server.address, today) as inside:
+    async with terminal(database_url, order_service.address, payment_server.address, today) as inside:
         shopper = behind.shopper(instant_limit=1)
         waiting = await inside.pay(await inside.pending(shopper))
         assert (said(waiting), waiting.verdict_reason) == ("PAYING WAIT", "AWAITING_PAYER")
@@ -136,9 +135,9 @@ async def test_the_payer_has_as_long_as_the_payment_server_says(
 
 
 async def test_a_payer_who_confirms_in_the_last_moment_is_not_cut_off(
-    tmp_path: Path, order_service: Server, payment_server: Server, behind: Behind, today: ManualClock
+    database_url: str, order_service: Server, payment_server: Server, behind: Behind, today: ManualClock
 ) -> None:
-    async with terminal(tmp_path, order_service.address, payment_server.address, today) as inside:
+    async with terminal(database_url, order_service.address, payment_server.address, today) as inside:
         waiting = await inside.pay(await inside.pending(behind.shopper(instant_limit=1)))
         today.advance(waiting.verdict_deadline.ToMilliseconds() - today.now_ms())
         assert said(await inside.pay(waiting, waiting.payment_id)) == "PAYING DO_NOT_RETRY"
@@ -147,9 +146,9 @@ async def test_a_payer_who_confirms_in_the_last_moment_is_not_cut_off(
 
 
 async def test_a_payer_who_never_confirms_does_not_freeze_the_checkout(
-    tmp_path: Path, order_service: Server, payment_server: Server, behind: Behind, today: ManualClock
+    database_url: str, order_service: Server, payment_server: Server, behind: Behind, today: ManualClock
 ) -> None:
-    async with terminal(tmp_path, order_service.address, payment_server.address, today) as inside:
+    async with terminal(database_url, order_service.address, payment_server.address, today) as inside:
         waiting = await inside.pay(await inside.pending(behind.shopper(instant_limit=1)))
         today.advance(24 * 3600 * 1000)
         assert said(await inside.get(waiting)) == "PAYING DO_NOT_RETRY"
@@ -159,10 +158,10 @@ async def test_a_payer_who_never_confirms_does_not_freeze_the_checkout(
 
 
 async def test_a_payment_server_whose_clock_is_wrong_holds_the_till_for_minutes_at_most(
-    tmp_path: Path, order_service: Server, payment_server: Server, behind: Behind, today: ManualClock
+    database_url: str, order_service: Server, payment_server: Server, behind: Behind, today: ManualClock
 ) -> None:
     today.advance(-365 * 24 * 3600 * 1000)
-    async with terminal(tmp_path, order_service.address, payment_server.address, today) as inside:
+    async with terminal(database_url, order_service.address, payment_server.address, today) as inside:
         waiting = await inside.pay(await inside.pending(behind.shopper(instant_limit=1)))
         assert waiting.verdict_reason == "AWAITING_PAYER"
         assert 0 < waiting.verdict_deadline.ToMilliseconds() - today.now_ms() <= 600_000
