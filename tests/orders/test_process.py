@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2
 from google.protobuf.message import Message
 
 from order_service.errors import Reason
+from tests.databases import KINDS, databases
 from tests.processes import Server, refusal_of, running, start_server, wait_until
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as api
@@ -102,10 +103,15 @@ def test_a_lock_that_lapsed_while_the_server_was_dead_ends_after_its_restart(tmp
         assert (answer.state, answer.reason) == (order_pb2.OrderPayment.STATE_RELEASED, "LEASE_EXPIRED")
 
 
-@pytest.fixture(scope="module")
-def stub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrderServiceStub]:
+@pytest.fixture(scope="module", params=KINDS)
+def stub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrderServiceStub]:
     """A server with one order in each state."""
-    with running("order_service", tmp_path_factory.mktemp("orders")) as server, server.channel() as channel:
+    folder = tmp_path_factory.mktemp("orders")
+    with (
+        databases(request, folder) as new_database,
+        running("order_service", folder, "--database-url", new_database()) as server,
+        server.channel() as channel,
+    ):
         stub = OrderServiceStub(channel)
         for order_id in ("open", "locked", "paid", "canceled"):
             stub.CreateOrder(create(order_id))
@@ -178,6 +184,33 @@ def test_a_request_of_any_size_is_told_what_is_wrong_with_it(stub: OrderServiceS
     with pytest.raises(grpc.RpcError) as raised:
         getattr(stub, type(request_).__name__.removesuffix("Request"))(request_)
     assert refusal_of(raised.value).reason in ("INVALID_FIELD", "ORDER_NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (api.GetOrderRequest(order_id="o\0"), "order_id"),
+        (api.ListOrdersRequest(store_id="s", payer_id="\0"), "payer_id"),
+        (
+            api.CreateOrderRequest(
+                request_id="nul",
+                store_id="s",
+                payer_id="p",
+                currency_code="GBP",
+                lines=[LineItem(sku="TEA", title="T\0a", quantity=1, unit_price_minor=1)],
+            ),
+            "lines[0].title",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_character_that_no_database_can_look_for_is_refused(
+    stub: OrderServiceStub, request_: Message, field: str
+) -> None:
+    with pytest.raises(grpc.RpcError) as raised:
+        getattr(stub, type(request_).__name__.removesuffix("Request"))(request_)
+    (violation,) = refusal_of(raised.value).violations
+    assert (violation.field, violation.description) == (field, "must not contain a NUL character")
 
 
 def test_a_request_of_the_largest_order_fits(stub: OrderServiceStub) -> None:

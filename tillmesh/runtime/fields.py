@@ -1,6 +1,10 @@
 """Checks of request fields that tell the caller everything that is wrong at once."""
 
 import re
+from functools import cache
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
 
 from tillmesh.api.type.v1 import money_pb2
 from tillmesh.runtime.errors import FieldViolation, invalid
@@ -8,6 +12,7 @@ from tillmesh.runtime.money import MINOR_DIGITS, MINOR_UNITS_MAX, Money
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 IDENTIFIER_RULE = "must be 1 to 64 characters of A-Z a-z 0-9 . _ and -"
+NUL, NUL_RULE = "\0", "must not contain a NUL character"
 
 
 class Fields:
@@ -31,6 +36,7 @@ class Fields:
         """A text for people."""
         ok = length_min <= len(value) <= length_max
         self.require(ok, field, f"must have {length_min} to {length_max} characters, had {len(value)}")
+        self.require(NUL not in value, field, NUL_RULE)
         return value
 
     def positive(self, field: str, value: int) -> int:
@@ -60,3 +66,17 @@ class Fields:
         """Raises INVALID_ARGUMENT if anything was wrong."""
         if self._violations:
             raise invalid(self._violations)
+
+
+def refuse_nul(request: Message) -> None:
+    """Refuses what PostgreSQL can not even look for: a NUL character in an id, a filter or a page token."""
+    found = [name for name in _texts(request.DESCRIPTOR) if NUL in getattr(request, name)]
+    if found:
+        raise invalid([FieldViolation(name, NUL_RULE) for name in found])
+
+
+@cache
+def _texts(message: Descriptor) -> list[str]:
+    return [
+        field.name for field in message.fields if field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated
+    ]

@@ -15,6 +15,7 @@ from grpc_status import rpc_status
 from tillmesh.runtime.callers import Caller, Gate, Role, caller
 from tillmesh.runtime.deadlines import set_deadline
 from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.fields import refuse_nul
 from tillmesh.runtime.peers import Unanswered
 from tillmesh.runtime.secret import Secret
 from tillmesh.runtime.telemetry import adopt_trace, trace_id
@@ -67,6 +68,7 @@ def _served(
                 if admitted.role is Role.PAYER:
                     admitted = await sign_in(admitted, method, _bearer_token(context.invocation_metadata() or ()))
                 caller.set(admitted)
+            refuse_nul(request)
             answer = await behavior(request)
         except asyncio.CancelledError:
             raise  # the caller went away; what was recorded is driven on

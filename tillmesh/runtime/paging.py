@@ -9,6 +9,7 @@ from itertools import accumulate
 from typing import Any, Generic, TypeVar
 
 from tillmesh.runtime.errors import FieldViolation, invalid
+from tillmesh.runtime.fields import NUL
 
 Row = TypeVar("Row")
 
@@ -35,7 +36,7 @@ def page_key(token: str, filters: list[Any], types: list[type]) -> list[Any] | N
         return None
     try:
         key, digest = json.loads(base64.urlsafe_b64decode(token.encode()))
-        if digest == _digest(filters) and [type(part) for part in key] == types:
+        if digest == _digest(filters) and [type(part) for part in key] == types and NUL not in str(key[-1]):
             return list(key)
     except (ValueError, TypeError, binascii.Error):
         key = None
