@@ -7,7 +7,7 @@ from tillmesh.runtime.database import append_only, one_of
 from tillmesh.runtime.requests import RequestLog
 from tillmesh.runtime.schema import versioned
 
-METADATA = versioned("0001")
+METADATA = versioned("0002")
 REQUESTS = RequestLog(METADATA)
 
 orders = Table(

@@ -6,7 +6,7 @@ a repeated request its first answer.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -92,7 +92,7 @@ class Journal:
 
     async def run(self) -> None:
         """For ever: takes up what is unanswered."""
-        await self._driver.resume(lambda: self._database.run(store.unanswered_requests))
+        await self._driver.resume(self._due)
 
     async def stop(self) -> None:
         """Stops asking; the rows stay as they are."""
@@ -132,6 +132,10 @@ class Journal:
     async def list_orders(self, request: order_api.ListOrdersRequest) -> order_api.ListOrdersResponse:
         """Orders as the order service has them."""
         return await self._peers.order_server.call(self._peers.orders.ListOrders, request)
+
+    async def _due(self) -> Sequence[str]:
+        replica, now_ms = self._database.replica, self._clock.now_ms()
+        return await self._database.run(lambda connection: store.due_requests(connection, replica, now_ms))
 
     async def _step(self, request_id: str) -> Progress:
         entry, checkout = await self._database.run(lambda connection: operations.get_asked(connection, request_id))

@@ -20,6 +20,7 @@ from store_terminal.model import (
     TillRefund,
 )
 from store_terminal.tables import catalogue, checkout_history, checkouts, journal, till_refunds
+from tillmesh.runtime.claims import Claims
 from tillmesh.runtime.database import require_one_row
 from tillmesh.runtime.history import next_hash
 from tillmesh.runtime.money import Money
@@ -38,9 +39,7 @@ _INSERT_HISTORY = insert(checkout_history)
 _FIND_ENTRY = select(journal).where(journal.c.request_id == bindparam("key"))
 _INSERT_ENTRY = insert(journal)
 _END_ENTRY = update(journal).where(journal.c.request_id == bindparam("key"), journal.c.state == EntryState.PENDING)
-_UNANSWERED = (
-    select(journal.c.request_id).where(journal.c.state == EntryState.PENDING).order_by(journal.c.created_at_ms)
-)
+_CLAIMS = Claims(journal.c.request_id, journal.c.state == EntryState.PENDING, journal.c.created_at_ms)
 _REFUNDS = select(till_refunds, journal.c.state, journal.c.reason).join(journal)
 _FIND_REFUND = _REFUNDS.where(till_refunds.c.refund_id == bindparam("key"))
 _INSERT_REFUND = insert(till_refunds)
@@ -146,9 +145,9 @@ def end_entry(
     require_one_row(connection.execute(_END_ENTRY, values))
 
 
-def unanswered_requests(connection: Connection) -> list[str]:
-    """Request ids that other servers owe an answer to, oldest first."""
-    return connection.execute(_UNANSWERED).scalars()
+def due_requests(connection: Connection, replica: str, now_ms: int) -> list[str]:
+    """Request ids that other servers have owed an answer to for a while, oldest first: this replica's share."""
+    return _CLAIMS.take(connection, replica, now_ms)
 
 
 def insert_refund(connection: Connection, refund: TillRefund) -> None:

@@ -17,11 +17,12 @@ from sqlalchemy import (
 
 from store_terminal.lifecycle import CheckoutState
 from store_terminal.model import EntryState, Kind
+from tillmesh.runtime.claims import claim_columns
 from tillmesh.runtime.database import append_only, one_of
 from tillmesh.runtime.requests import RequestLog
 from tillmesh.runtime.schema import versioned
 
-METADATA = versioned("0001")
+METADATA = versioned("0002")
 REQUESTS = RequestLog(METADATA)
 
 checkouts = Table(
@@ -90,6 +91,7 @@ journal = Table(
     Column("refusal", LargeBinary, nullable=False),
     Column("trace_id", String, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
+    *claim_columns(),
 )
 _unanswered = journal.c.state == EntryState.PENDING
 _busy = and_(_unanswered, journal.c.kind != Kind.REFUND)

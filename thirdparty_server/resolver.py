@@ -23,9 +23,6 @@ from tillmesh.runtime.telemetry import trace_id
 if TYPE_CHECKING:  # the generated module has it in its types alone
     from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceAsyncStub
 
-FRESH_MS = 1_000
-"""A payment that changed less than this ago is being driven by the call that changed it."""
-
 Verdict = order_pb2.OrderPayment
 NO = (Verdict.STATE_RELEASED, Verdict.STATE_REFUSED)
 
@@ -84,10 +81,11 @@ class PaymentResolver:
         self._timing = timing
 
     async def due(self) -> Sequence[str]:
-        """Payments that nobody is driving on."""
+        """Payments that nobody else is driving on."""
         now_ms = self._clock.now_ms()
         window_ms = self._timing.payer_window_ms
-        return await self._database.run(lambda connection: store.due_payments(connection, now_ms, FRESH_MS, window_ms))
+        replica = self._database.replica
+        return await self._database.run(lambda connection: store.due_payments(connection, replica, now_ms, window_ms))
 
     async def step(self, payment_id: str) -> Progress:
         """One step from the recorded state."""

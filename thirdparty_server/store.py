@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, bindparam, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Table, and_, bindparam, insert, or_, select, tuple_, update
 
 from thirdparty_server.lifecycle import FINAL, PaymentState
 from thirdparty_server.model import HistoryEntry, Identity, Payment, Refund, wallet
 from thirdparty_server.tables import identities, payment_history, payments, refunds
+from tillmesh.runtime.claims import Claims
 from tillmesh.runtime.database import require_one_row
 from tillmesh.runtime.history import next_hash
 from tillmesh.runtime.money import Money
@@ -33,11 +34,11 @@ _SMALLER_EPOCHS = select(payments).where(
     payments.c.state.not_in(FINAL),
 )
 # A row from the future is no fresh one: the clock stepped back.
-_DUE = select(payments.c.payment_id).where(
+_UNFINISHED = and_(
     payments.c.state.not_in(FINAL),
-    or_(payments.c.updated_at_ms <= bindparam("not_fresh_ms"), payments.c.updated_at_ms > bindparam("now_ms")),
     or_(payments.c.state != PaymentState.AWAITING_PAYER, payments.c.confirm_deadline_ms <= bindparam("now_ms")),
 )
+_CLAIMS = Claims(payments.c.payment_id, _UNFINISHED, payments.c.updated_at_ms)
 _CLAMP = (
     update(payments)
     .where(payments.c.state == PaymentState.AWAITING_PAYER, payments.c.confirm_deadline_ms > bindparam("longest_ms"))
@@ -114,13 +115,13 @@ def smaller_epochs(connection: Connection, order_id: str, granted: int) -> list[
     return [_payment(row) for row in rows]
 
 
-def due_payments(connection: Connection, now_ms: int, fresh_ms: int, payer_window_ms: int) -> list[str]:
-    """Ids of payments that are neither final nor fresh, nor waiting for a payer who still has time.
+def due_payments(connection: Connection, replica: str, now_ms: int, payer_window_ms: int) -> list[str]:
+    """Ids of this replica's share of payments that are neither final nor fresh, nor waiting for a payer in time.
 
     No payer has more time than a whole window, in case the clock stepped back.
     """
     connection.execute(_CLAMP, {"longest_ms": now_ms + payer_window_ms})
-    return list(connection.execute(_DUE, {"now_ms": now_ms, "not_fresh_ms": now_ms - fresh_ms}).scalars())
+    return _CLAIMS.take(connection, replica, now_ms)
 
 
 def list_payments(

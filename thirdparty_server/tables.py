@@ -19,11 +19,12 @@ from sqlalchemy import (
 from thirdparty_server.lifecycle import FINAL, PaymentState
 from thirdparty_server.model import PIN_TRIES, AccountKind, Phase, Purpose
 from tillmesh.paycode import HANDLE_DIGITS
+from tillmesh.runtime.claims import claim_columns
 from tillmesh.runtime.database import append_only, one_of
 from tillmesh.runtime.requests import RequestLog
 from tillmesh.runtime.schema import versioned
 
-METADATA = versioned("0001")
+METADATA = versioned("0002")
 REQUESTS = RequestLog(METADATA)
 
 
@@ -154,6 +155,7 @@ payments = Table(
     Column("trace_id", String, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("updated_at_ms", BigInteger, nullable=False),
+    *claim_columns(),
     CheckConstraint("refunded_minor BETWEEN 0 AND amount_minor", name="refunds_within_amount"),
     CheckConstraint("refunded_minor = 0 OR state = 'CAPTURED'", name="only_captured_is_refunded"),
     CheckConstraint("identity_id IS NOT NULL OR state IN ('PENDING', 'RELEASING', 'VOIDED')", name="who_pays_is_known"),

@@ -24,6 +24,9 @@ Outcome = TypeVar("Outcome")
 class Database(Protocol):
     """The database of one server."""
 
+    replica: str
+    """The name of this process among those that use the database; empty where it is the only one."""
+
     async def run(self, operation: Callable[[Connection], Outcome]) -> Outcome:
         """Runs `operation` as one transaction; returns once it is on disk.
 

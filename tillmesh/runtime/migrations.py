@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import sqlalchemy
+import sqlalchemy as sa
 from alembic import op
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
+from tillmesh.runtime.history import NO_HISTORY, next_hash
 from tillmesh.runtime.schema import VERSION_TABLE, alone, is_empty, stored_version
 
 
@@ -48,6 +49,7 @@ class Migrations:
 
     def upgrade(self, engine: Engine) -> Iterator[Step]:
         """Brings a database on; ValueError where no migration leads on from what is there."""
+        _forget_references(engine)
         while version := self._upgrade_once(engine):
             yield Step(version, self.versions[version])
 
@@ -63,6 +65,7 @@ class Migrations:
             if found == self.newest:
                 return None
             self._run(connection)
+            _check_references(connection)
             return stored_version(connection)
 
     def _run(self, connection: Connection) -> None:
@@ -76,7 +79,7 @@ class Migrations:
     def _adopt(self, connection: Connection) -> str:
         """A database from before versions were noted is at the first one, if it has just its tables."""
         first = next(iter(self.versions))
-        with sqlalchemy.create_engine("sqlite://").begin() as scratch:
+        with sa.create_engine("sqlite://").begin() as scratch:
             self._run(scratch)
             expected = _columns(scratch)
         if _columns(connection) != expected:
@@ -86,11 +89,26 @@ class Migrations:
         return first
 
 
-def append_only(table: str) -> None:
-    """In a migration: lets the database refuse every change and deletion, as `database.append_only` does for a new one.
+def _forget_references(engine: Engine) -> None:
+    """SQLite changes a column by making its table anew; what refers to it may not notice meanwhile."""
+    if engine.dialect.name == "sqlite":
+        driver = engine.raw_connection()
+        driver.cursor().execute("PRAGMA foreign_keys = OFF")
+        driver.close()
 
-    Migrations are frozen: where that changes, this stays, and a new function gets the new text.
-    """
+
+def _check_references(connection: Connection) -> None:
+    if connection.dialect.name == "sqlite":
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+        if broken:
+            raise ValueError(f"rows refer to others that are not there: {broken[:5]}")
+
+
+# What migrations use is frozen, as they are: where a service's tables change, another function gets the new text.
+
+
+def append_only(table: str) -> None:
+    """Lets the database refuse every change and deletion, as `database.append_only` does."""
     if op.get_bind().dialect.name == "sqlite":
         for verb in ("UPDATE", "DELETE"):
             op.execute(
@@ -108,7 +126,56 @@ def append_only(table: str) -> None:
     )
 
 
+def add_claims(table: str) -> None:
+    """Adds what `claims.claim_columns` has."""
+    op.add_column(table, sa.Column("claimed_by", sa.String, nullable=False, server_default=""))
+    op.add_column(table, sa.Column("claimed_until_ms", sa.BigInteger, nullable=False, server_default="0"))
+
+
+def chain_history(history: str, records: str, key: str, *unnamed_checks: sa.CheckConstraint) -> None:
+    """Makes the histories of all records hash chains, whose last hashes stand in the records.
+
+    SQLite makes `records` anew for that, and needs to be told of the CHECKs without a name in it.
+    """
+    _allow_changes(history)
+    op.add_column(history, sa.Column("chain_hash", sa.LargeBinary))
+    op.add_column(records, sa.Column("history_hash", sa.LargeBinary))
+    _chain(op.get_bind(), history, records, key)
+    with op.batch_alter_table(history) as batch:
+        batch.alter_column("chain_hash", nullable=False)
+    with op.batch_alter_table(records, table_args=unnamed_checks) as batch:
+        batch.alter_column("history_hash", nullable=False)
+    append_only(history)
+
+
+def _allow_changes(table: str) -> None:
+    """Undoes `append_only`."""
+    if op.get_bind().dialect.name == "sqlite":
+        for verb in ("UPDATE", "DELETE"):
+            op.execute(f"DROP TRIGGER {table}_no_{verb.lower()}")
+    else:
+        op.execute(f"DROP FUNCTION {table}_refuse_change() CASCADE")
+
+
+def _chain(connection: Connection, history_name: str, records_name: str, key_name: str) -> None:
+    metadata = sa.MetaData()
+    history = sa.Table(history_name, metadata, autoload_with=connection)
+    records = sa.Table(records_name, metadata, autoload_with=connection)
+    key, number = history.c[key_name], history.c.number
+    content = [column for column in history.c if column.name != "chain_hash"]
+    names = [column.name for column in content]
+    link = sa.update(history).where(key == sa.bindparam("of"), number == sa.bindparam("row"))
+    end = sa.update(records).where(records.c[key_name] == sa.bindparam("of"))
+    for of in connection.execute(sa.select(key).distinct()).scalars().all():
+        chain_hash = NO_HISTORY
+        for row in connection.execute(sa.select(*content).where(key == of).order_by(number)).all():
+            entry = dict(zip(names, row, strict=True))
+            chain_hash = next_hash(chain_hash, entry)
+            connection.execute(link, {"of": of, "row": entry["number"], "chain_hash": chain_hash})
+        connection.execute(end, {"of": of, "history_hash": chain_hash})
+
+
 def _columns(connection: Connection) -> dict[str, list[str]]:
-    inspector = sqlalchemy.inspect(connection)
+    inspector = sa.inspect(connection)
     tables = [name for name in inspector.get_table_names() if name != VERSION_TABLE]
     return {name: sorted(column["name"] for column in inspector.get_columns(name)) for name in tables}

@@ -23,6 +23,7 @@ from sqlalchemy.pool import NullPool
 
 from tillmesh.runtime.batches import Spoiled, Waiting, deliver, outcome
 from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.schema import prepare
 from tillmesh.runtime.statements import Connection
 
@@ -50,6 +51,7 @@ class PostgresDatabase:
     """A PostgreSQL database, which other processes may use as well."""
 
     def __init__(self, url: URL, metadata: MetaData) -> None:
+        self.replica = new_request_id()
         self._engine = open_engine(url)
         try:
             _assert_keeps_promises(self._engine)

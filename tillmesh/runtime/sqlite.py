@@ -31,6 +31,8 @@ REQUIRED_PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, 
 class SqliteDatabase:
     """A SQLite database of which this process is the only writer."""
 
+    replica = ""
+
     def __init__(self, url: URL, metadata: MetaData) -> None:
         try:
             self._engine = open_engine(url)
