@@ -34,6 +34,7 @@ _LAPSED = (
     .where(orders.c.state == OrderState.LOCKED, orders.c.lease_expires_at_ms <= bindparam("now_ms"))
     .order_by(orders.c.lease_expires_at_ms)
     .limit(bindparam("at_most"))
+    .with_for_update(skip_locked=True)  # what another replica is at is left to it
 )
 _CLAMP = (
     update(orders)

@@ -211,9 +211,9 @@ def put_items(connection: Connection, items: Sequence[CatalogueItem]) -> int:
             "currency": item.unit_price.currency,
             "price_minor": item.unit_price.minor,
         }
-        for item in items
+        for item in sorted(items, key=lambda item: item.sku)  # two imports at once meet in one order
     ]
-    connection.execute(_DROP_ITEM, [{"key": item.sku} for item in items])
+    connection.execute(_DROP_ITEM, [{"key": item["sku"]} for item in values])
     connection.execute(_INSERT_ITEM, values)
     return int(connection.execute(select(func.count()).select_from(catalogue)).scalar_one())
 

@@ -26,6 +26,7 @@ EMPTY = (
     + sql.SQL(" WHERE datname = current_database() AND pid <> pg_backend_pid()"),
     sql.SQL("DROP SCHEMA public CASCADE"),
     sql.SQL("CREATE SCHEMA public"),
+    sql.SQL("SELECT pg_stat_reset()"),
 )
 # Stops the server at once when a line comes, or when nobody holds the other end any more. In the second case,
 # which is also that of a test run that was killed, it clears up as well.
@@ -95,6 +96,12 @@ class Cluster:
         yield self.url(name)
         self.sql(*EMPTY, database=name)
         self.free.append(name)
+
+    def deadlocks(self, url: str) -> int:
+        """How often transactions waited for each other since the database was last asked for; nobody may use it."""
+        with psycopg.connect(url, autocommit=True) as connection:
+            row = connection.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+            return int(row.fetchall()[0][0])
 
     def sql(self, *statements: sql.SQL | sql.Composed, database: str = "postgres") -> None:
         """Runs statements as the owner of everything."""

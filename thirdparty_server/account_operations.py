@@ -93,7 +93,7 @@ def set_return_limit(connection: Connection, *, store_id: str, limit: Money) -> 
 
 def create_refund(connection: Connection, *, refund: Refund, everything: bool, now_ms: int) -> Refund:
     """Gives money back for a payment; `everything` takes what is left of it as the amount."""
-    payment = operations.get_payment(connection, refund.payment_id)
+    payment = operations.take_payment(connection, refund.payment_id)
     fields = Fields()
     fields.require(refund.store_id in ("", payment.store_id), "store_id", f"must be {payment.store_id} or empty")
     fields.require(refund.payer_id in ("", payment.payer_id), "payer_id", f"must be {payment.payer_id} or empty")

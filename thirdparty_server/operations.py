@@ -3,6 +3,9 @@
 Each takes the payment as it finds it and moves it by compare-and-set; what comes
 twice or late finds another state and changes nothing. The rules that are numbered
 here are explained in docs/protocol.md.
+
+What a function is about to change it takes first, payments before accounts: so no two that run
+at once, on PostgreSQL, wait for each other.
 """
 
 from dataclasses import replace
@@ -74,19 +77,19 @@ def create_payment(
 
 def get_payment(connection: Connection, payment_id: str) -> Payment:
     """The payment as it is now."""
-    payment = store.find_payment(connection, payment_id)
-    require_store(payment.store_id if payment else None)
-    require_payer(payment.identity_id if payment else None)
-    if payment is None:
-        raise Reason.PAYMENT_NOT_FOUND(payment_id=payment_id)
-    return payment
+    return _allowed(payment_id, store.find_payment(connection, payment_id))
+
+
+def take_payment(connection: Connection, payment_id: str) -> Payment:
+    """The payment as it is now, and nobody else changes it meanwhile."""
+    return _allowed(payment_id, store.take_payment(connection, payment_id))
 
 
 def record_lock(
     connection: Connection, *, payment_id: str, lock: Lock, asked_at_ms: int, timing: Timing, now_ms: int
 ) -> Payment:
     """Step C: the order is locked; hold the money, or wait for the payer."""
-    payment = get_payment(connection, payment_id)
+    payment = take_payment(connection, payment_id)
     if payment.state is not PaymentState.PENDING:
         return payment
     for older in store.smaller_epochs(connection, payment.order_id, lock.epoch):  # rule 9
@@ -101,7 +104,7 @@ def record_lock(
 
 def waiting_payment(connection: Connection, *, payment_id: str, store_id: str, amount: Money, now_ms: int) -> Payment:
     """The payment, if a yes to exactly this shop and amount would be in time."""
-    payment = get_payment(connection, payment_id)
+    payment = take_payment(connection, payment_id)
     if payment.state is not PaymentState.AWAITING_PAYER or now_ms >= payment.confirm_deadline_ms:
         raise Reason.PAYMENT_NOT_WAITING(payment_id=payment_id, state=payment.state)
     if (store_id, amount) != (payment.store_id, payment.amount):
@@ -117,7 +120,7 @@ def confirm_payment(connection: Connection, *, payment_id: str, store_id: str, a
 
 def give_up(connection: Connection, *, payment_id: str, event: PaymentEvent, reason: str, now_ms: int) -> Payment:
     """Cancels or expires an attempt whose money is not held; final only once the order acknowledges (rule 8)."""
-    payment = get_payment(connection, payment_id)
+    payment = take_payment(connection, payment_id)
     if PAYMENT[payment.state, event].target is None:
         return payment
     return _advance(connection, payment, event, now_ms, reason=reason)
@@ -130,7 +133,7 @@ def cancel_payment(connection: Connection, *, payment_id: str, now_ms: int) -> P
 
 def capture(connection: Connection, *, payment_id: str, now_ms: int) -> Payment:
     """Step E after a yes: posts the hold."""
-    payment = get_payment(connection, payment_id)
+    payment = take_payment(connection, payment_id)
     if payment.state is not PaymentState.AUTHORIZED:
         return payment
     assert payment.hold_id is not None
@@ -140,7 +143,7 @@ def capture(connection: Connection, *, payment_id: str, now_ms: int) -> Payment:
 
 def release(connection: Connection, *, payment_id: str, reason: str, now_ms: int) -> Payment:
     """Step E after a no, and the end of every attempt given up: nothing was taken."""
-    payment = get_payment(connection, payment_id)
+    payment = take_payment(connection, payment_id)
     if PAYMENT[payment.state, E.ORDER_RELEASED].target is None:
         return payment
     return _end(connection, payment, E.ORDER_RELEASED, payment.reason or reason, now_ms)
@@ -175,6 +178,14 @@ def _needs_yes(connection: Connection, payer: Payer, amount: Money, now_ms: int)
     return identity.needs_confirmation(amount) or not payer_store.count_instant_payment(
         connection, identity.identity_id, now_ms // DAY_MS
     )
+
+
+def _allowed(payment_id: str, payment: Payment | None) -> Payment:
+    require_store(payment.store_id if payment else None)
+    require_payer(payment.identity_id if payment else None)
+    if payment is None:
+        raise Reason.PAYMENT_NOT_FOUND(payment_id=payment_id)
+    return payment
 
 
 def _hold_funds(connection: Connection, payment: Payment, now_ms: int) -> Payment:

@@ -20,6 +20,7 @@ Newest = Sequence[Any] | None
 _FIND_IDENTITY = select(identities).where(identities.c.identity_id == bindparam("key"))
 _INSERT_IDENTITY = insert(identities)
 _FIND_PAYMENT = select(payments).where(payments.c.payment_id == bindparam("key"))
+_TAKE_PAYMENT = _FIND_PAYMENT.with_for_update()
 _INSERT_PAYMENT = insert(payments)
 _CHANGE_PAYMENT = update(payments).where(
     payments.c.payment_id == bindparam("key"),
@@ -27,11 +28,16 @@ _CHANGE_PAYMENT = update(payments).where(
     payments.c.event_count == bindparam("event_count_read"),
 )
 _INSERT_HISTORY = insert(payment_history)
-_SMALLER_EPOCHS = select(payments).where(
-    payments.c.order_id == bindparam("key"),
-    payments.c.epoch > 0,
-    payments.c.epoch < bindparam("granted"),
-    payments.c.state.not_in(FINAL),
+_SMALLER_EPOCHS = (
+    select(payments)
+    .where(
+        payments.c.order_id == bindparam("key"),
+        payments.c.epoch > 0,
+        payments.c.epoch < bindparam("granted"),
+        payments.c.state.not_in(FINAL),
+    )
+    .order_by(payments.c.epoch)
+    .with_for_update()
 )
 # A row from the future is no fresh one: the clock stepped back.
 _UNFINISHED = and_(
@@ -98,6 +104,12 @@ def find_payment(connection: Connection, payment_id: str) -> Payment | None:
     return None if row is None else _payment(row)
 
 
+def take_payment(connection: Connection, payment_id: str) -> Payment | None:
+    """The payment of that id, which nobody else changes before this transaction ends."""
+    row = connection.execute(_TAKE_PAYMENT, {"key": payment_id}).one_or_none()
+    return None if row is None else _payment(row)
+
+
 def insert_payment(connection: Connection, payment: Payment) -> None:
     """Records a payment."""
     connection.execute(_INSERT_PAYMENT, _payment_values(payment))
@@ -110,7 +122,7 @@ def change_payment(connection: Connection, before: Payment, after: Payment) -> N
 
 
 def smaller_epochs(connection: Connection, order_id: str, granted: int) -> list[Payment]:
-    """Unfinished payments of an order with a recorded epoch below the one granted now."""
+    """Takes the unfinished payments of an order with a recorded epoch below the one granted now."""
     rows = connection.execute(_SMALLER_EPOCHS, {"key": order_id, "granted": granted})
     return [_payment(row) for row in rows]
 
