@@ -1,0 +1,176 @@
+"""Two payment servers on one PostgreSQL database, asked at the same time: nothing is paid or given back twice."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests.clocks import ManualClock
+from tests.payments.side import STORE, Side, asked, payment_side, state_and_reason
+from tests.postgres import Cluster
+from tests.processes import Server
+from thirdparty_server.errors import Reason
+from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.order.v1 import order_service_pb2 as orders_api
+from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
+from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
+from tillmesh.runtime.claims import CLAIM_MS, FRESH_MS
+from tillmesh.runtime.database import open_engine, parse_url
+from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.history import HistoryTable, read_chains
+from tillmesh.runtime.ids import new_request_id
+
+ROUNDS = 10
+HISTORY = HistoryTable("payment_history", "payments", "payment_id")
+
+
+@pytest.fixture
+async def sides(postgres: Cluster, order_service: Server, clock: ManualClock) -> AsyncIterator[tuple[Side, Side]]:
+    with postgres.database() as url:
+        async with AsyncExitStack() as stack:
+            first, second = [
+                await stack.enter_async_context(payment_side(url, order_service.address, clock)) for _ in range(2)
+            ]
+            yield first, second
+            await first.books()
+        with open_engine(parse_url(url)).connect() as connection:
+            assert [chain for chain in read_chains(connection, HISTORY) if chain.findings] == []
+        assert postgres.deadlocks(url) == 0
+
+
+def confirmation(payment_id: str, amount: int = 1000) -> payments_api.ConfirmPaymentRequest:
+    request = payments_api.ConfirmPaymentRequest(request_id=new_request_id(), payment_id=payment_id, store_id=STORE)
+    request.amount.currency_code, request.amount.minor_units = "GBP", amount
+    return request
+
+
+async def test_a_payment_that_comes_to_both_is_one(sides: tuple[Side, Side]) -> None:
+    payer_id = await sides[0].shopper(funds=1000 * ROUNDS)
+    for _ in range(ROUNDS):
+        request = asked(await sides[0].order(payer_id))
+        payments = await asyncio.gather(*(side.payments.CreatePayment(request) for side in sides))
+        assert [state_and_reason(payment) for payment in payments] == [("CAPTURED", "")] * 2
+        assert await sides[1].events(request.request_id) == ["CREATED", "FUNDS_HELD", "ORDER_PAID"]
+    assert await sides[1].wallet(payer_id) == (0, 0)
+
+
+async def test_a_wallet_that_has_the_money_once_pays_once(sides: tuple[Side, Side]) -> None:
+    for _ in range(ROUNDS):
+        payer_id = await sides[0].shopper(funds=1500)
+        orders = [await side.order(payer_id) for side in sides]
+        payments = await asyncio.gather(*(side.pay(order) for side, order in zip(sides, orders, strict=True)))
+        assert sorted(map(state_and_reason, payments)) == [("CAPTURED", ""), ("VOIDED", "INSUFFICIENT_FUNDS")]
+        assert await sides[0].wallet(payer_id) == (500, 0)
+
+
+async def test_refunds_at_both_do_not_exceed_the_payment(sides: tuple[Side, Side]) -> None:
+    payer_id = await sides[0].shopper(funds=1000 * ROUNDS)
+    for number in range(1, ROUNDS + 1):
+        payment = await sides[0].captured(payer_id)
+        outcomes = await asyncio.gather(
+            *(side.refund(payment.payment_id, 600) for side in sides), return_exceptions=True
+        )
+        (refusal,) = [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
+        assert refusal.reason == Reason.REFUND_EXCEEDS_PAYMENT.name
+        assert (await sides[1].payment(payment.payment_id)).refunded.minor_units == 600
+        assert await sides[1].wallet(payer_id) == (1000 * (ROUNDS - number) + 600 * number, 0)
+
+
+async def test_a_refund_that_comes_to_both_is_one(sides: tuple[Side, Side]) -> None:
+    payer_id = await sides[0].shopper(funds=1000)
+    payment = await sides[0].captured(payer_id)
+    for number in range(1, ROUNDS + 1):
+        request_id = new_request_id()
+        first, second = await asyncio.gather(*(side.refund(payment.payment_id, 50, request_id) for side in sides))
+        assert first == second
+        assert await sides[0].wallet(payer_id) == (50 * number, 0)
+
+
+async def test_returns_at_both_stay_within_the_limit(sides: tuple[Side, Side]) -> None:
+    payer_id = await sides[0].shopper()
+    limit = sides[0].settings.return_limit_minor
+
+    async def give_back(side: Side, number: int) -> refunds_api.Refund:
+        request = refunds_api.CreateRefundRequest(
+            request_id=new_request_id(), store_id=f"store-{number}", payer_id=payer_id
+        )
+        request.amount.currency_code, request.amount.minor_units = "GBP", limit - 1
+        return await side.refunds.CreateRefund(request)
+
+    for number in range(ROUNDS):
+        outcomes = await asyncio.gather(*(give_back(side, number) for side in sides), return_exceptions=True)
+        (refusal,) = [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
+        assert refusal.reason == Reason.RETURN_LIMIT_EXCEEDED.name
+    assert await sides[0].wallet(payer_id) == ((limit - 1) * ROUNDS, 0)
+
+
+async def test_yes_and_no_at_once_agree_with_the_order(sides: tuple[Side, Side]) -> None:
+    first, second = sides
+    payer_id = await first.shopper(funds=1000 * ROUNDS, instant_limit=0)
+    captured = 0
+    for number in range(ROUNDS):
+        order = await first.order(payer_id)
+        payment = await first.pay(order)
+        cancel = payments_api.CancelPaymentRequest(request_id=new_request_id(), payment_id=payment.payment_id)
+        calls = [
+            first.payments.ConfirmPayment(confirmation(payment.payment_id)),
+            second.payments.CancelPayment(cancel),
+        ]
+        await asyncio.gather(*(calls if number % 2 else calls[::-1]), return_exceptions=True)
+        state, _ = await second.finish(payment.payment_id)
+        paid = (await first.order_now(order)).state == order_pb2.Order.STATE_PAID
+        assert state == ("CAPTURED" if paid else "VOIDED")
+        captured += paid
+    assert await first.wallet(payer_id) == (1000 * (ROUNDS - captured), 0)
+
+
+async def test_a_late_yes_and_the_next_attempt_take_the_money_once(sides: tuple[Side, Side]) -> None:
+    """The order gave the first attempt up; its yes comes while the other server locks the order again."""
+    first, second = sides
+    payer_id = await first.shopper(funds=1000 * ROUNDS, instant_limit=0)
+    for _ in range(ROUNDS):
+        order = await first.order(payer_id)
+        early = await first.pay(order)
+        await first.orders.CancelOrderPayment(
+            orders_api.CancelOrderPaymentRequest(payment_id=early.payment_id, order_id=order.order_id)
+        )
+        late, _ = await asyncio.gather(
+            second.pay(order),
+            first.payments.ConfirmPayment(confirmation(early.payment_id)),
+            return_exceptions=True,
+        )
+        assert isinstance(late, payments_api.Payment)
+        paid = await second.payments.ConfirmPayment(confirmation(late.payment_id))
+        assert state_and_reason(paid) == ("CAPTURED", "")
+        assert (await first.finish(early.payment_id))[0] == "VOIDED"
+    assert await first.wallet(payer_id) == (0, 0)
+
+
+async def test_servers_share_what_is_due_and_one_that_dies_is_taken_over(
+    sides: tuple[Side, Side], clock: ManualClock
+) -> None:
+    first, second = sides
+    payer_id = await first.shopper()
+    recorded = {await first.record(await first.order(payer_id)) for _ in range(ROUNDS)}
+    assert await first.resolver.due() == [], "the calls that recorded them drive them on"
+
+    clock.advance(FRESH_MS)
+    shares = [set(share) for share in await asyncio.gather(first.resolver.due(), second.resolver.due())]
+    assert shares[0] | shares[1] == recorded
+    assert not shares[0] & shares[1]
+
+    clock.advance(CLAIM_MS - 1)
+    assert set(await first.resolver.due()) == shares[0], "it goes on with its own, which it claims anew"
+    clock.advance(1)
+    assert set(await first.resolver.due()) == recorded
+    assert await second.resolver.due() == []
+
+
+async def test_no_claim_outlasts_a_clock_that_stepped_back(sides: tuple[Side, Side], clock: ManualClock) -> None:
+    first, second = sides
+    payment_id = await first.record(await first.order(await first.shopper()))
+    clock.advance(FRESH_MS)
+    assert await first.resolver.due() == [payment_id]
+    clock.advance(-3_600_000)
+    assert await second.resolver.due() == [payment_id]
