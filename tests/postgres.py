@@ -4,9 +4,10 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from psycopg import sql
 
 START_WITHIN_S = 60
 OWNER = "postgres"
+NOBODY = "nobody"
 STRANGER = "stranger"
 """Who has to give a password; everybody else is trusted."""
 LOGINS = f"local all {STRANGER} scram-sha-256\nlocal all all trust\n"
@@ -28,14 +30,27 @@ EMPTY = (
     sql.SQL("CREATE SCHEMA public"),
     sql.SQL("SELECT pg_stat_reset()"),
 )
-# Stops the server at once when a line comes, or when nobody holds the other end any more. In the second case,
-# which is also that of a test run that was killed, it clears up as well.
-WATCHED = """
+# Starts the server and stops it at once, as it is told line by line. When nobody holds the other end any more,
+# which is also the case after a test run was killed, it stops the server and clears up.
+WATCHDOG = """
 folder=$1; shift
-"$@" </dev/null >>"$folder/log" 2>&1 &
-read -r line; kept=$?
+while read -r command; do
+    case $command in
+        start) "$@" </dev/null >>"$folder/log" 2>&1 & ;;
+        crash) kill -QUIT $!; wait $!; echo crashed ;;
+    esac
+done
 kill -QUIT $!; wait $!
-[ $kept -eq 0 ] || rm -rf "$folder"
+rm -rf "$folder"
+"""
+# PostgreSQL refuses to be root. A process that uses gRPC must not fork, which Popen(user=...) would have to.
+AS_USER = """
+import os, pwd, sys
+user = pwd.getpwnam(sys.argv[1])
+os.setgroups([])
+os.setgid(user.pw_gid)
+os.setuid(user.pw_uid)
+os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
@@ -45,29 +60,30 @@ class Cluster:
 
     binaries: Path
     folder: Path
-    user: str | None
-    """Who runs it: PostgreSQL refuses to be root."""
+    prefix: Sequence[str]
+    """Before each command, where somebody else has to run it."""
     made: int = 0
     free: list[str] = field(default_factory=list)
     """Databases that nobody uses, and that are empty."""
-    watchdog: "subprocess.Popen[bytes] | None" = None
+    watchdog: "subprocess.Popen[str] | None" = None
 
     def create(self) -> None:
         """Makes an empty cluster."""
         options = ["--username", OWNER, "--auth", "trust", "--encoding", "UTF8", "--no-locale", "--wal-segsize", "1"]
-        command = [str(self.binaries / "initdb"), "--no-sync", *options, "-D", str(self._data)]
-        subprocess.run(command, user=self.user, cwd=self.folder, check=True, stdout=subprocess.DEVNULL)
+        command = [*self.prefix, str(self.binaries / "initdb"), "--no-sync", *options, "-D", str(self._data)]
+        subprocess.run(command, cwd=self.folder, check=True, stdout=subprocess.DEVNULL)
         (self._data / "pg_hba.conf").write_text(LOGINS)
+        server = [str(self.binaries / "postgres"), "-D", str(self._data), "-k", str(self.folder)]
+        settings = ["--listen_addresses=", "--max_connections=200", "--timezone=UTC"]
+        command = [*self.prefix, "/bin/sh", "-c", WATCHDOG, "watchdog", str(self.folder), *server, *settings]
+        # A session of its own: Ctrl-C is for the tests, which end the server in time.
+        self.watchdog = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self.folder, text=True, start_new_session=True
+        )
 
     def start(self) -> None:
         """Starts the server and waits until it takes connections."""
-        server = [str(self.binaries / "postgres"), "-D", str(self._data), "-k", str(self.folder)]
-        settings = ["--listen_addresses=", "--max_connections=200", "--timezone=UTC"]
-        command = ["/bin/sh", "-c", WATCHED, "watchdog", str(self.folder), *server, *settings]
-        # A session of its own: Ctrl-C is for the tests, which end the server in time.
-        self.watchdog = subprocess.Popen(
-            command, stdin=subprocess.PIPE, user=self.user, cwd=self.folder, start_new_session=True
-        )
+        self._tell("start")
         end = time.monotonic() + START_WITHIN_S
         while not self._answers():
             assert time.monotonic() < end, f"PostgreSQL did not start; it said:\n{(self.folder / 'log').read_text()}"
@@ -75,11 +91,15 @@ class Cluster:
 
     def crash(self) -> None:
         """Stops the server as a failure would: it finishes nothing, and recovers at the next start."""
-        self._end(b"keep the folder\n")
+        self._tell("crash")
+        assert self.watchdog
+        assert self.watchdog.stdout
+        assert self.watchdog.stdout.readline() == "crashed\n"
 
     def remove(self) -> None:
         """Stops the server and clears up."""
-        self._end(b"")
+        assert self.watchdog
+        self.watchdog.communicate()
 
     def url(self, database: str, user: str = OWNER) -> str:
         """What a server of the mesh is given as its database."""
@@ -120,9 +140,11 @@ class Cluster:
             return False
         return True
 
-    def _end(self, line: bytes) -> None:
-        assert self.watchdog is not None
-        self.watchdog.communicate(line)
+    def _tell(self, command: str) -> None:
+        assert self.watchdog
+        assert self.watchdog.stdin
+        self.watchdog.stdin.write(f"{command}\n")
+        self.watchdog.stdin.flush()
 
 
 @contextmanager
@@ -130,12 +152,13 @@ def running_cluster() -> Iterator[Cluster]:
     """A PostgreSQL server for the length of a block, or of this process if that is shorter."""
     folder = Path(tempfile.mkdtemp(prefix="tillmesh-postgres-"))
     binaries = _binaries()
-    user = "nobody" if os.geteuid() == 0 else None
-    if user:
-        shutil.chown(folder, user)
+    prefix: tuple[str, ...] = ()
+    if os.geteuid() == 0:
+        prefix = (sys.executable, "-c", AS_USER, NOBODY)
+        shutil.chown(folder, NOBODY)
         if not all(parent.stat().st_mode & 0o001 for parent in binaries.parents):  # a home that only root may enter
             binaries = shutil.copytree(binaries.parent, folder / "postgresql") / "bin"
-    cluster = Cluster(binaries, folder, user)
+    cluster = Cluster(binaries, folder, prefix)
     cluster.create()
     cluster.start()
     try:

@@ -105,7 +105,7 @@ class Fleet:
             await link.close()
 
     async def _link(self, name: str, to: Role) -> None:
-        self.links[name] = Link(self.servers[to].address, self._rng)
+        self.links[name] = Link(self._rng, self.servers[to].address)
         await self.links[name].open()
 
     async def _start(self, role: Role, listen: str = "127.0.0.1:0") -> None:

@@ -18,11 +18,10 @@ class Fault(Enum):
 
 
 class Link:
-    """Passes bytes both ways between who connects to `address` and the target."""
+    """Passes bytes both ways between who connects to `address` and the target, or any of several that is up."""
 
-    def __init__(self, target: str, rng: random.Random) -> None:
-        self._host, _, port = target.rpartition(":")
-        self._port = int(port)
+    def __init__(self, rng: random.Random, *targets: str) -> None:
+        self._targets = [(host, int(port)) for host, _, port in (target.rpartition(":") for target in targets)]
         self._rng = rng
         self._fault: Fault | None = None
         self._healed = asyncio.Event()
@@ -78,10 +77,10 @@ class Link:
             writer.transport.abort()
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
-        except OSError:
+        far = await self._open_far()
+        if far is None:
             return  # the server is down: its client sees a connection that ends
+        far_reader, far_writer = far
         self._writers.add(far_writer)
         requests = asyncio.create_task(self._pump(reader, far_writer, (Fault.BLACKHOLE,)))
         answers = asyncio.create_task(self._pump(far_reader, writer, (Fault.BLACKHOLE, Fault.DEAF)))
@@ -93,6 +92,12 @@ class Link:
             for task in (requests, answers):
                 task.cancel()
             await asyncio.gather(requests, answers, return_exceptions=True)
+
+    async def _open_far(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        for host, port in self._rng.sample(self._targets, k=len(self._targets)):
+            with suppress(OSError):
+                return await asyncio.open_connection(host, port)
+        return None
 
     async def _pump(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, stopped_by: tuple[Fault, ...]

@@ -4,10 +4,11 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.chaos.fleet import Fleet
 from tests.chaos.links import Fault
@@ -58,7 +59,8 @@ async def storm(
         found.stuck += await wait_until_final(client, healed_s)
         found.final_after_s = time.monotonic() - healed_s
         await reckon(client, result.witness, found)
-        found.broken += [*_logged_errors(fleet), *fleet.broken()]
+        logs = {role: fleet.servers[role].log for role in Role}
+        found.broken += [*logged_errors(logs), *fleet.broken()]
     return result
 
 
@@ -90,11 +92,11 @@ async def _break_links(fleet: Fleet, result: Storm, rng: random.Random) -> None:
         link.heal(lose=rng.random() < 0.5)
 
 
-def _logged_errors(fleet: Fleet) -> list[str]:
+def logged_errors(logs: Mapping[Any, Path]) -> list[str]:
     """What the servers logged that should never happen, whatever is killed."""
     return [
-        f"{role} logged {line.strip()[:300]}"
-        for role in Role
-        for line in fleet.servers[role].log.read_text().splitlines()
+        f"{name} logged {line.strip()[:300]}"
+        for name, log in logs.items()
+        for line in log.read_text().splitlines()
         if any(error in line for error in ERRORS)
     ][:10]

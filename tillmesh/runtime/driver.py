@@ -7,9 +7,11 @@ from contextlib import suppress
 from enum import Enum
 
 import structlog
+from grpc import StatusCode
 
 from tillmesh.runtime.callers import caller
 from tillmesh.runtime.deadlines import set_deadline
+from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.peers import Unanswered
 
 BACKOFF_FIRST_S = 0.1
@@ -57,8 +59,8 @@ class Driver:
                 for key in await due():
                     if key not in self._tasks:  # a poke would cut short the pause of one that is under way
                         self.drive(key)
-            except Exception:
-                log.exception("resume_failed")
+            except Exception as error:
+                _log_failure("resume_failed", error)
             await asyncio.sleep(RESUME_INTERVAL_S)
 
     async def stop(self) -> None:
@@ -89,8 +91,8 @@ class Driver:
             return await self._step(key)
         except Unanswered as error:
             log.info("peer_unanswered", record=key, error=str(error))
-        except Exception:
-            log.exception("step_failed", record=key)
+        except Exception as error:
+            _log_failure("step_failed", error, record=key)
         return Progress.WAITING
 
     async def _pause(self, key: str, tries: int) -> None:
@@ -98,3 +100,11 @@ class Driver:
         longest_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(tries, 10))
         with suppress(TimeoutError):
             await asyncio.wait_for(self._pokes[key].wait(), timeout=self._rng.uniform(0, longest_s))
+
+
+def _log_failure(event: str, error: Exception, **record: str) -> None:
+    """A database that is away for a while is one line each time, anything else is a bug."""
+    if isinstance(error, Refusal) and error.code is StatusCode.UNAVAILABLE:
+        log.warning("database_unavailable", reason=error.reason, **record)
+    else:
+        log.exception(event, exc_info=error, **record)

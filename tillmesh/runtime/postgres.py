@@ -176,6 +176,8 @@ def _assert_keeps_promises(engine: Engine) -> None:
 
 def _may_try_again(error: Any) -> bool:
     """True after a lost race or a lost connection: nothing was committed, and another attempt may do better."""
+    if isinstance(error, psycopg.OperationalError):  # there is no session to be had
+        return True
     if isinstance(error, DBAPIError):
         return isinstance(error, OperationalError) or getattr(error.orig, "sqlstate", None) == UNIQUE_VIOLATION
     return isinstance(error, Refusal) and error.reason == CommonReason.CONCURRENT_CHANGE.name
