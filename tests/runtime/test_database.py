@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Column, LargeBinary, MetaData, String, Table, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from tillmesh.runtime.database import Database, append_only, open_database, require_one_row
+from tillmesh.runtime.database import Database, append_only, open_database, open_engine, parse_url, require_one_row
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
@@ -20,13 +20,20 @@ Operation = Callable[[Connection], None]
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "notes.db"
+async def database(database_url: str) -> AsyncIterator[Database]:
+    database = open_database(database_url, METADATA)
+    yield database
+    await database.close()
 
 
 @pytest.fixture
-async def database(path: Path) -> AsyncIterator[Database]:
-    database = open_database(f"sqlite:///{path}", METADATA)
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'notes.db'}"
+
+
+@pytest.fixture
+async def sqlite_database(sqlite_url: str) -> AsyncIterator[Database]:
+    database = open_database(sqlite_url, METADATA)
     yield database
     await database.close()
 
@@ -46,19 +53,19 @@ def note_and_fail(name: str) -> Operation:
     return write
 
 
-def names_on_disk(path: Path) -> list[str]:
+def names_on_disk(database_url: str) -> list[str]:
     """What another process sees."""
-    with sqlite3.connect(path) as connection:
-        return [name for (name,) in connection.execute("SELECT name FROM notes ORDER BY name")]
+    with open_engine(parse_url(database_url)).connect() as connection:
+        return list(connection.execute(select(NOTES.c.name).order_by(NOTES.c.name)).scalars())
 
 
-async def test_what_was_answered_is_on_disk(database: Database, path: Path) -> None:
+async def test_what_was_answered_is_on_disk(database: Database, database_url: str) -> None:
     await database.run(note("a"))
-    assert names_on_disk(path) == ["a"]
+    assert names_on_disk(database_url) == ["a"]
 
 
 async def test_operations_that_wait_together_share_one_commit(
-    database: Database, path: Path, monkeypatch: pytest.MonkeyPatch
+    sqlite_database: Database, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commits: list[str] = []
     run = Connection.command
@@ -68,12 +75,12 @@ async def test_operations_that_wait_together_share_one_commit(
         run(connection, text)
 
     monkeypatch.setattr(Connection, "command", count)
-    await asyncio.gather(*(database.run(note(name)) for name in "abcdefgh"))
+    await asyncio.gather(*(sqlite_database.run(note(name)) for name in "abcdefgh"))
     assert len(commits) == 1
-    assert names_on_disk(path) == list("abcdefgh")
+    assert names_on_disk(sqlite_url) == list("abcdefgh")
 
 
-async def test_operations_that_share_a_commit_still_fail_alone(database: Database, path: Path) -> None:
+async def test_operations_that_share_a_commit_still_fail_alone(database: Database, database_url: str) -> None:
     outcomes = await asyncio.gather(
         database.run(note("a")),
         database.run(note_and_fail("b")),
@@ -82,33 +89,35 @@ async def test_operations_that_share_a_commit_still_fail_alone(database: Databas
         return_exceptions=True,
     )
     assert [type(outcome) for outcome in outcomes] == [type(None), ZeroDivisionError, IntegrityError, type(None)]
-    assert names_on_disk(path) == ["a", "c"]
+    assert names_on_disk(database_url) == ["a", "c"]
 
 
-async def test_an_exception_rolls_back_its_own_transaction(database: Database, path: Path) -> None:
+async def test_an_exception_rolls_back_its_own_transaction(database: Database, database_url: str) -> None:
     with pytest.raises(ZeroDivisionError):
         await database.run(note_and_fail("a"))
     await database.run(note("b"))
-    assert names_on_disk(path) == ["b"]
+    assert names_on_disk(database_url) == ["b"]
 
 
-async def test_a_refusal_inside_a_transaction_reaches_the_caller_as_it_is(database: Database, path: Path) -> None:
+async def test_a_refusal_inside_a_transaction_reaches_the_caller_as_it_is(
+    database: Database, database_url: str
+) -> None:
     def refuse(connection: Connection) -> None:
         note("a")(connection)
         raise CommonReason.REQUEST_ID_REUSED(request_id="r-1")
 
     with pytest.raises(Refusal, match="REQUEST_ID_REUSED"):
         await database.run(refuse)
-    assert names_on_disk(path) == []
+    assert names_on_disk(database_url) == []
 
 
-async def test_a_caller_that_went_away_does_not_undo_its_transaction(database: Database, path: Path) -> None:
+async def test_a_caller_that_went_away_does_not_undo_its_transaction(database: Database, database_url: str) -> None:
     gone = asyncio.create_task(database.run(note("a")))
     await asyncio.sleep(0)  # it waits for its commit now
     gone.cancel()
     await database.run(note("b"))
     assert gone.cancelled()
-    assert names_on_disk(path) == ["a", "b"]
+    assert names_on_disk(database_url) == ["a", "b"]
 
 
 async def test_each_operation_keeps_the_trace_of_its_own_caller(database: Database) -> None:
@@ -127,13 +136,13 @@ async def test_a_change_that_hits_no_row_is_a_concurrent_change(database: Databa
         await database.run(change)
 
 
-async def test_nothing_is_lost_in_a_power_cut_and_keys_are_enforced(database: Database, path: Path) -> None:
+async def test_nothing_is_lost_in_a_power_cut_and_keys_are_enforced(sqlite_database: Database, sqlite_url: str) -> None:
     def pragmas(connection: Connection) -> dict[str, object]:
         names = ("journal_mode", "synchronous", "foreign_keys")
         return {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names}
 
-    assert await database.run(pragmas) == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
-    with sqlite3.connect(path) as other:
+    assert await sqlite_database.run(pragmas) == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as other:
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
@@ -149,7 +158,7 @@ def test_another_database_is_refused_by_name(url: str) -> None:
 
 
 async def test_a_full_disk_refuses_and_acknowledges_nothing_and_goes_on_once_there_is_room(
-    database: Database, path: Path
+    sqlite_database: Database, sqlite_url: str
 ) -> None:
     def pages_max(count: int) -> Operation:
         def limit(connection: Connection) -> None:
@@ -157,38 +166,44 @@ async def test_a_full_disk_refuses_and_acknowledges_nothing_and_goes_on_once_the
 
         return limit
 
-    await database.run(pages_max(40))
+    await sqlite_database.run(pages_max(40))
     page = b"x" * 4096
     outcomes = await asyncio.gather(
-        *(database.run(note(f"together-{number:02}", page)) for number in range(60)), return_exceptions=True
+        *(sqlite_database.run(note(f"together-{number:02}", page)) for number in range(60)), return_exceptions=True
     )
     assert {getattr(outcome, "reason", None) for outcome in outcomes} == {"STORAGE_UNAVAILABLE"}
-    assert names_on_disk(path) == []
+    assert names_on_disk(sqlite_url) == []
 
     acknowledged: list[str] = []
 
     async def fill() -> None:
         for number in range(60):
-            await database.run(note(f"alone-{number:02}", page))
+            await sqlite_database.run(note(f"alone-{number:02}", page))
             acknowledged.append(f"alone-{number:02}")
 
     with pytest.raises(Refusal, match="STORAGE_UNAVAILABLE"):
         await fill()
     assert acknowledged
-    assert names_on_disk(path) == acknowledged
+    assert names_on_disk(sqlite_url) == acknowledged
 
-    await database.run(pages_max(1_000_000))
-    await database.run(note("later", page))
-    assert names_on_disk(path) == [*acknowledged, "later"]
-    count = await database.run(lambda connection: len(connection.execute(select(NOTES.c.name)).all()))
+    await sqlite_database.run(pages_max(1_000_000))
+    await sqlite_database.run(note("later", page))
+    assert names_on_disk(sqlite_url) == [*acknowledged, "later"]
+    count = await sqlite_database.run(lambda connection: len(connection.execute(select(NOTES.c.name)).all()))
     assert count == len(acknowledged) + 1
 
 
-@pytest.mark.parametrize(
-    "statement", ["UPDATE diary SET day = 'x'", "DELETE FROM diary", "INSERT OR REPLACE INTO diary VALUES ('monday')"]
-)
-async def test_an_append_only_table_is_never_rewritten(database: Database, statement: str) -> None:
+async def refuses_to_change_the_diary(database: Database, statement: str) -> None:
     await database.run(lambda connection: connection.execute(insert(DIARY), {"day": "monday"}))
     with pytest.raises(IntegrityError, match="diary is append-only"):
         await database.run(lambda connection: connection.exec_driver_sql(statement))
     assert await database.run(lambda connection: connection.execute(select(DIARY)).scalars()) == ["monday"]
+
+
+@pytest.mark.parametrize("statement", ["UPDATE diary SET day = 'x'", "DELETE FROM diary"])
+async def test_an_append_only_table_is_never_rewritten(database: Database, statement: str) -> None:
+    await refuses_to_change_the_diary(database, statement)
+
+
+async def test_an_append_only_table_is_never_rewritten_by_an_insert(sqlite_database: Database) -> None:
+    await refuses_to_change_the_diary(sqlite_database, "INSERT OR REPLACE INTO diary VALUES ('monday')")

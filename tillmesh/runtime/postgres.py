@@ -113,11 +113,15 @@ class PostgresDatabase:
             if not _may_try_again(result):
                 return result
             log.info("transaction_again", error=" ".join(str(result).split()), attempt=attempt + 1)
-        return result if isinstance(result, IntegrityError) else CommonReason.STORAGE_UNAVAILABLE()
+        return result if isinstance(result, IntegrityError | Refusal) else CommonReason.STORAGE_UNAVAILABLE()
 
     def _transact(self, batch: Sequence[Waiting]) -> list[Any]:
         """One transaction. What raises leaves nothing behind, unless it is a commit that nobody knows of."""
-        session, connection = self._session()
+        try:
+            session, connection = self._session()
+        except psycopg.Error as error:
+            log.error("database_unreachable", error=" ".join(str(error).split()))
+            return [CommonReason.STORAGE_UNAVAILABLE()] * len(batch)
         try:
             outcomes = [outcome(waiting, connection) for waiting in batch]
         except BaseException:
@@ -176,8 +180,6 @@ def _assert_keeps_promises(engine: Engine) -> None:
 
 def _may_try_again(error: Any) -> bool:
     """True after a lost race or a lost connection: nothing was committed, and another attempt may do better."""
-    if isinstance(error, psycopg.OperationalError):  # there is no session to be had
-        return True
     if isinstance(error, DBAPIError):
         return isinstance(error, OperationalError) or getattr(error.orig, "sqlstate", None) == UNIQUE_VIOLATION
     return isinstance(error, Refusal) and error.reason == CommonReason.CONCURRENT_CHANGE.name

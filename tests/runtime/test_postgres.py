@@ -1,0 +1,170 @@
+"""What only PostgreSQL does: many writers, connections that break, a server that is away, another's settings."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+import sqlalchemy
+from psycopg import sql
+from sqlalchemy import BigInteger, Column, MetaData, String, Table, bindparam, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from tests.postgres import STRANGER, Cluster, running_cluster
+from tillmesh.runtime.database import Database, append_only, open_database
+from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.statements import Connection
+
+METADATA = MetaData()
+COUNTERS = Table(
+    "counters", METADATA, Column("name", String, primary_key=True), Column("count", BigInteger, nullable=False)
+)
+DIARY = Table("diary", METADATA, Column("day", String, primary_key=True))
+append_only(DIARY)
+FIND = select(COUNTERS.c.count).where(COUNTERS.c.name == bindparam("key"))
+CHANGE = update(COUNTERS).where(COUNTERS.c.name == bindparam("key"))
+MANY = 20
+DISCONNECT = sql.SQL(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+)
+
+
+def database_of(url: str) -> str:
+    """Its name."""
+    return sqlalchemy.make_url(url).database or ""
+
+
+@pytest.fixture
+def url(postgres: Cluster) -> Iterator[str]:
+    with postgres.database() as url:
+        yield url
+
+
+@pytest.fixture
+async def databases(url: str) -> AsyncIterator[tuple[Database, Database]]:
+    """The same database, as two processes have it open."""
+    first, second = open_database(url, METADATA), open_database(url, METADATA)
+    yield first, second
+    await asyncio.gather(first.close(), second.close())
+
+
+def count_up(connection: Connection, name: str = "a") -> int:
+    """Reads and then writes: right only if nobody came between."""
+    found = connection.execute(FIND, {"key": name}).first()
+    if found is None:
+        connection.execute(insert(COUNTERS), {"name": name, "count": 1})
+        return 1
+    connection.execute(CHANGE, {"key": name, "count": found["count"] + 1})
+    return int(found["count"]) + 1
+
+
+async def test_what_loses_a_race_is_run_again_and_counts_once(databases: tuple[Database, Database]) -> None:
+    counts = await asyncio.gather(*(database.run(count_up) for database in databases * MANY))
+    assert sorted(counts) == list(range(1, 2 * MANY + 1))
+
+
+class Cutter:
+    """Ends all connections to a database, once."""
+
+    def __init__(self, postgres: Cluster, url: str) -> None:
+        self._postgres, self._name, self._done = postgres, database_of(url), False
+
+    def cut(self) -> None:
+        if not self._done:
+            self._done = True
+            self._postgres.sql(DISCONNECT, database=self._name)
+
+
+@pytest.fixture
+def cutter(postgres: Cluster, url: str) -> Cutter:
+    return Cutter(postgres, url)
+
+
+async def test_a_connection_that_breaks_amidst_an_operation_is_replaced(
+    databases: tuple[Database, Database], cutter: Cutter
+) -> None:
+    def counted(connection: Connection) -> int:
+        count_up(connection)
+        cutter.cut()
+        return count_up(connection)
+
+    assert await databases[0].run(counted) == 2
+    assert await databases[1].run(count_up) == 3
+
+
+async def test_nobody_is_told_of_a_commit_that_may_not_have_happened(
+    databases: tuple[Database, Database], cutter: Cutter
+) -> None:
+    def counted(connection: Connection) -> int:
+        count = count_up(connection)
+        cutter.cut()
+        return count
+
+    with pytest.raises(Refusal, match="STORAGE_UNAVAILABLE"):
+        await databases[0].run(counted)
+    assert await databases[1].run(counted) == 1
+
+
+async def test_a_row_that_is_there_is_no_race(databases: tuple[Database, Database]) -> None:
+    def add(connection: Connection) -> None:
+        connection.execute(insert(DIARY), {"day": "monday"})
+
+    await databases[0].run(add)
+    with pytest.raises(IntegrityError, match="diary_pkey"):
+        await databases[1].run(add)
+
+
+@pytest.mark.parametrize("statement", ["TRUNCATE diary", "TRUNCATE diary CASCADE"])
+async def test_an_append_only_table_is_never_emptied(databases: tuple[Database, Database], statement: str) -> None:
+    with pytest.raises(IntegrityError, match="diary is append-only"):
+        await databases[0].run(lambda connection: connection.exec_driver_sql(statement))
+
+
+async def test_while_the_server_is_away_nothing_is_acknowledged_and_then_all_goes_on() -> None:
+    with running_cluster() as postgres, postgres.database() as url:
+        database = open_database(url, METADATA)
+        assert await database.run(count_up) == 1
+        await asyncio.to_thread(postgres.crash)
+        outcomes = await asyncio.gather(*(database.run(count_up) for _ in range(MANY)), return_exceptions=True)
+        assert {outcome.reason for outcome in outcomes if isinstance(outcome, Refusal)} == {"STORAGE_UNAVAILABLE"}
+        assert all(isinstance(outcome, Refusal) for outcome in outcomes)
+        await asyncio.to_thread(postgres.start)
+        assert await database.run(count_up) == 2
+        await database.close()
+
+
+@pytest.mark.parametrize("setting", ["synchronous_commit = off", "default_transaction_read_only = on"])
+def test_a_database_that_can_not_keep_its_promise_is_not_used(postgres: Cluster, url: str, setting: str) -> None:
+    name = sql.Identifier(database_of(url))
+    postgres.sql(sql.SQL("ALTER DATABASE {} SET ").format(name) + sql.SQL(setting))
+    try:
+        with pytest.raises(ValueError, match=f"can not use the database .*{setting.removeprefix('default_')}"):
+            open_database(url, METADATA)
+    finally:
+        postgres.sql(sql.SQL("ALTER DATABASE {} RESET ALL").format(name))
+
+
+@pytest.mark.parametrize(
+    ("url_of", "says"),
+    [
+        (lambda _: "postgresql://till:secret@127.0.0.1:1/orders", 'connection to server at "127.0.0.1", port 1 failed'),
+        (lambda there: there.url("postgres", f"{STRANGER}:secret"), "password authentication failed"),
+        (lambda there: there.url("nowhere", "postgres:secret"), 'database "nowhere" does not exist'),
+    ],
+    ids=["unreachable", "wrong password", "no such database"],
+)
+def test_what_can_not_be_opened_is_said_in_a_line_without_the_password(
+    postgres: Cluster, url_of: Callable[[Cluster], str], says: str
+) -> None:
+    with pytest.raises(ValueError, match=says) as raised:
+        open_database(url_of(postgres), METADATA)
+    assert str(raised.value).startswith("can not open the database postgresql://")
+    assert "secret" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+async def test_of_several_hosts_the_one_that_answers_is_used(postgres: Cluster, url: str) -> None:
+    several = url.replace("?host=", "?host=/nowhere&host=") + "&target_session_attrs=read-write"
+    database = open_database(several, METADATA)
+    assert await database.run(count_up) == 1
+    await database.close()
