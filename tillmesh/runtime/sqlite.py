@@ -26,6 +26,9 @@ log = structlog.get_logger()
 
 # synchronous 2 is FULL; without recursive_triggers INSERT OR REPLACE gets round an append-only table.
 REQUIRED_PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "recursive_triggers": 1}
+# 64 MB of pages in memory: keys are random, so a million orders need more than SQLite's 2 MB. A page that is
+# written often goes from the log to the file once in 4,000 pages instead of once in 1,000.
+FREE_PRAGMAS = {"busy_timeout": 5000, "cache_size": -65536, "wal_autocheckpoint": 4000}
 
 
 class SqliteDatabase:
@@ -148,7 +151,8 @@ def open_engine(url: URL) -> Engine:
 def _set_pragmas(connection: Any, _record: object) -> None:
     for pragma, value in REQUIRED_PRAGMAS.items():
         connection.execute(f"PRAGMA {pragma} = {value}").fetchall()
-    connection.execute("PRAGMA busy_timeout = 5000").fetchall()
+    for pragma, value in FREE_PRAGMAS.items():
+        connection.execute(f"PRAGMA {pragma} = {value}").fetchall()
 
 
 def _assert_pragmas(engine: Engine) -> None:
