@@ -4,8 +4,8 @@ Each takes the payment as it finds it and moves it by compare-and-set; what come
 twice or late finds another state and changes nothing. The rules that are numbered
 here are explained in docs/protocol.md.
 
-What a function is about to change it takes first, payments before accounts: so no two that run
-at once, on PostgreSQL, wait for each other.
+What a function changes it takes in one order: devices, identities, payments, accounts. So no two
+that run at once, on PostgreSQL, wait for each other.
 """
 
 from dataclasses import replace
@@ -104,17 +104,12 @@ def record_lock(
 
 def waiting_payment(connection: Connection, *, payment_id: str, store_id: str, amount: Money, now_ms: int) -> Payment:
     """The payment, if a yes to exactly this shop and amount would be in time."""
-    payment = take_payment(connection, payment_id)
-    if payment.state is not PaymentState.AWAITING_PAYER or now_ms >= payment.confirm_deadline_ms:
-        raise Reason.PAYMENT_NOT_WAITING(payment_id=payment_id, state=payment.state)
-    if (store_id, amount) != (payment.store_id, payment.amount):
-        raise Reason.CONSENT_MISMATCH(payment_id=payment_id, amount=payment.amount, store_id=payment.store_id)
-    return payment
+    return _waiting(get_payment(connection, payment_id), store_id, amount, now_ms)
 
 
 def confirm_payment(connection: Connection, *, payment_id: str, store_id: str, amount: Money, now_ms: int) -> Payment:
     """The payer's yes: holds the money."""
-    payment = waiting_payment(connection, payment_id=payment_id, store_id=store_id, amount=amount, now_ms=now_ms)
+    payment = _waiting(take_payment(connection, payment_id), store_id, amount, now_ms)
     return _hold_funds(connection, payment, now_ms)
 
 
@@ -185,6 +180,15 @@ def _allowed(payment_id: str, payment: Payment | None) -> Payment:
     require_payer(payment.identity_id if payment else None)
     if payment is None:
         raise Reason.PAYMENT_NOT_FOUND(payment_id=payment_id)
+    return payment
+
+
+def _waiting(payment: Payment, store_id: str, amount: Money, now_ms: int) -> Payment:
+    payment_id = payment.payment_id
+    if payment.state is not PaymentState.AWAITING_PAYER or now_ms >= payment.confirm_deadline_ms:
+        raise Reason.PAYMENT_NOT_WAITING(payment_id=payment_id, state=payment.state)
+    if (store_id, amount) != (payment.store_id, payment.amount):
+        raise Reason.CONSENT_MISMATCH(payment_id=payment_id, amount=payment.amount, store_id=payment.store_id)
     return payment
 
 

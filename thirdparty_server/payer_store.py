@@ -74,9 +74,9 @@ _NO_SESSION: dict[str, None] = {"token_hash": None, "token_expires_at_ms": None}
 
 def set_pin(connection: Connection, identity_id: str, pin_hash: str) -> None:
     """Sets a PIN that nobody has tried yet, and ends the identity's sessions."""
+    connection.execute(update(payer_devices).where(payer_devices.c.identity_id == identity_id).values(_NO_SESSION))
     change = update(identities).where(identities.c.identity_id == identity_id)
     connection.execute(change.values(pin_hash=pin_hash, pin_failures=0))
-    connection.execute(update(payer_devices).where(payer_devices.c.identity_id == identity_id).values(_NO_SESSION))
 
 
 def find_pin(connection: Connection, identity_id: str) -> tuple[str | None, int]:

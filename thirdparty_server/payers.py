@@ -154,10 +154,10 @@ def begin_sign_in(connection: Connection, *, device_uri: str) -> PinTry:
 
 def sign_in(connection: Connection, *, device_uri: str, pin_try: PinTry, token: Secret, expires_at_ms: int) -> Identity:
     """Starts a session, unless PIN or device are no longer what was tried."""
-    settle_pin_try(connection, pin_try)
     payer_id, kept = pin_try.identity_id, token_hash(token)
     if not payer_store.start_session(connection, device_uri, payer_id, kept, expires_at_ms):
         raise Reason.DEVICE_NOT_BOUND(device_uri=device_uri)
+    settle_pin_try(connection, pin_try)
     identity = store.find_identity(connection, pin_try.identity_id)
     assert identity is not None, "a device is bound to an identity"
     return identity

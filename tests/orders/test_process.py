@@ -186,33 +186,6 @@ def test_a_request_of_any_size_is_told_what_is_wrong_with_it(stub: OrderServiceS
     assert refusal_of(raised.value).reason in ("INVALID_FIELD", "ORDER_NOT_FOUND")
 
 
-@pytest.mark.parametrize(
-    ("request_", "field"),
-    [
-        (api.GetOrderRequest(order_id="o\0"), "order_id"),
-        (api.ListOrdersRequest(store_id="s", payer_id="\0"), "payer_id"),
-        (
-            api.CreateOrderRequest(
-                request_id="nul",
-                store_id="s",
-                payer_id="p",
-                currency_code="GBP",
-                lines=[LineItem(sku="TEA", title="T\0a", quantity=1, unit_price_minor=1)],
-            ),
-            "lines[0].title",
-        ),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_character_that_no_database_can_look_for_is_refused(
-    stub: OrderServiceStub, request_: Message, field: str
-) -> None:
-    with pytest.raises(grpc.RpcError) as raised:
-        getattr(stub, type(request_).__name__.removesuffix("Request"))(request_)
-    (violation,) = refusal_of(raised.value).violations
-    assert (violation.field, violation.description) == (field, "must not contain a NUL character")
-
-
 def test_a_request_of_the_largest_order_fits(stub: OrderServiceStub) -> None:
     lines = [LineItem(sku=f"{number:064}", title="x" * 128, quantity=1, unit_price_minor=1) for number in range(1000)]
     request = create("largest")

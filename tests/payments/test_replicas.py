@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
@@ -26,11 +27,14 @@ HISTORY = HistoryTable("payment_history", "payments", "payment_id")
 
 
 @pytest.fixture
-async def sides(postgres: Cluster, order_service: Server, clock: ManualClock) -> AsyncIterator[tuple[Side, Side]]:
+async def sides(
+    postgres: Cluster, tmp_path: Path, order_service: Server, clock: ManualClock
+) -> AsyncIterator[tuple[Side, Side]]:
     with postgres.database() as url:
         async with AsyncExitStack() as stack:
             first, second = [
-                await stack.enter_async_context(payment_side(url, order_service.address, clock)) for _ in range(2)
+                await stack.enter_async_context(payment_side(url, tmp_path, order_service.address, clock))
+                for _ in range(2)
             ]
             yield first, second
             await first.books()

@@ -4,7 +4,7 @@ The migrations of a service are the files NUMBER_what.py in its folder `migratio
 a lock, so an upgrade that is cut short has done whole steps, and goes on when it is repeated.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,6 +146,13 @@ def chain_history(history: str, records: str, key: str, *unnamed_checks: sa.Chec
     with op.batch_alter_table(records, table_args=unnamed_checks) as batch:
         batch.alter_column("history_hash", nullable=False)
     append_only(history)
+
+
+def add_checks(table: str, checks: Sequence[sa.CheckConstraint]) -> None:
+    """Adds CHECKs without a name, which SQLite had when it made the table anew."""
+    if op.get_bind().dialect.name != "sqlite":
+        for check in checks:
+            op.execute(f"ALTER TABLE {table} ADD CHECK ({check.sqltext})")
 
 
 def _allow_changes(table: str) -> None:
