@@ -3,27 +3,45 @@
 What is held first is a HOLD, which exactly one POST or VOID of the same amount
 ends. Only accounts with a limit (wallets, a store's returns) keep their balance
 in their row. The others are summed when asked for, so that all tills of a store
-never queue for one row.
+never queue for one row: a roll-up, which roll_ups.py brings forward, and the
+transfers after it.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Column, Select, bindparam, case, func, insert, or_, select, union_all, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    FromClause,
+    ScalarSelect,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    select,
+    union_all,
+    update,
+)
 
 from thirdparty_server.model import Account, AccountKind, AccountRef, Entry, Phase, Purpose, TrialBalance
-from thirdparty_server.tables import accounts, transfers
+from thirdparty_server.tables import account_sums, accounts, transfers
+from tillmesh.runtime.database import require_one_row
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.statements import Connection
+from tillmesh.runtime.statements import Connection, Row
 
 MOVING = (Phase.SINGLE, Phase.POST)
 ENDING = (Phase.POST, Phase.VOID)
+_DEBIT, _CREDIT = transfers.c.debit_account_id, transfers.c.credit_account_id
 
 
 class Overdrawn(Exception):
     """A guarded account has not got what was to be taken; nothing was written."""
 
 
-_FIND_ACCOUNT = select(accounts).where(accounts.c.account_id == bindparam("key"))
+_IS_OPEN = select(accounts.c.account_id).where(accounts.c.account_id == bindparam("key"))
 _INSERT_ACCOUNT = insert(accounts)
 _INSERT_TRANSFER = insert(transfers).returning(transfers.c.transfer_id)
 _FIND_TRANSFER = select(transfers).where(transfers.c.transfer_id == bindparam("key"))
@@ -39,16 +57,84 @@ _ADD_TO_BALANCE = (
         held_minor=accounts.c.held_minor + bindparam("held"),
     )
 )
-_GAIN = case((transfers.c.credit_account_id == bindparam("key"), 1), else_=-1) * transfers.c.amount_minor
-_SUM_OF_ACCOUNT = select(func.coalesce(func.sum(_GAIN), 0)).where(
-    transfers.c.phase.in_(MOVING),
-    or_(transfers.c.debit_account_id == bindparam("key"), transfers.c.credit_account_id == bindparam("key")),
+
+
+def _since_roll_up(side: Column[str]) -> ScalarSelect[int]:
+    """What one side of an account's transfers came to since its roll-up; a range of the index of that side."""
+    return (
+        select(func.coalesce(func.sum(transfers.c.amount_minor), 0))
+        .where(
+            side == accounts.c.account_id,
+            transfers.c.transfer_id > func.coalesce(account_sums.c.through_transfer_id, 0),
+            transfers.c.phase.in_(MOVING),
+        )
+        .correlate(accounts, account_sums)
+        .scalar_subquery()
+    )
+
+
+_SUMMED = func.coalesce(account_sums.c.posted_minor, 0) + _since_roll_up(_CREDIT) - _since_roll_up(_DEBIT)
+_ACCOUNTS = select(
+    accounts.c.account_id,
+    accounts.c.kind,
+    accounts.c.currency,
+    accounts.c.credit_limit_minor,
+    accounts.c.held_minor,
+    case((accounts.c.credit_limit_minor.is_not(None), accounts.c.posted_minor), else_=_SUMMED).label("posted_minor"),
+).select_from(accounts.outerjoin(account_sums))
+_FIND_ACCOUNT = _ACCOUNTS.where(accounts.c.account_id == bindparam("key"))
+_LIST_ACCOUNTS = (
+    _ACCOUNTS.where(accounts.c.account_id > bindparam("after_id"))
+    .order_by(accounts.c.account_id)
+    .limit(bindparam("at_most"))
+)
+
+
+def _transfers_of_account(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """The next transfers of an account after an id.
+
+    Their ids are a range of each side's index: nothing else is read to find them, however many there are.
+    """
+    sides = [
+        _first(transfers, side == bindparam("key"), transfers.c.transfer_id > bindparam("after_id"), *conditions)
+        for side in (_DEBIT, _CREDIT)
+    ]
+    both = union_all(*(select(side.subquery()) for side in sides)).subquery()
+    return select(transfers).where(transfers.c.transfer_id.in_(_first(both)))
+
+
+def _first(rows: FromClause, *conditions: ColumnElement[bool]) -> Select[int]:
+    """The smallest transfer ids."""
+    return select(rows.c.transfer_id).where(*conditions).order_by(rows.c.transfer_id).limit(bindparam("at_most"))
+
+
+_LIST_ENTRIES = _transfers_of_account().order_by(transfers.c.transfer_id)
+_next = _transfers_of_account(transfers.c.transfer_id <= bindparam("up_to_id")).subquery()
+_gain = case((_next.c.credit_account_id == bindparam("key"), 1), else_=-1) * _next.c.amount_minor
+_SUM_NEXT = select(
+    func.count().label("number"),
+    func.max(_next.c.transfer_id).label("through_id"),
+    func.sum(case((_next.c.phase.in_(MOVING), _gain), else_=0)).label("minor"),
+)
+_NEWEST_TRANSFER = select(func.coalesce(func.max(transfers.c.transfer_id), 0))
+_LIST_SUMMED = (
+    select(accounts.c.account_id)
+    .where(accounts.c.credit_limit_minor.is_(None), accounts.c.account_id > bindparam("after_id"))
+    .order_by(accounts.c.account_id)
+    .limit(bindparam("at_most"))
+)
+_FIND_ROLL_UP = select(account_sums).where(account_sums.c.account_id == bindparam("key"))
+_INSERT_ROLL_UP = insert(account_sums)
+_BRING_FORWARD = (
+    update(account_sums)
+    .where(account_sums.c.account_id == bindparam("key"), account_sums.c.through_transfer_id == bindparam("read_id"))
+    .values(through_transfer_id=bindparam("through_id"), posted_minor=account_sums.c.posted_minor + bindparam("minor"))
 )
 
 
 def open_account(connection: Connection, ref: AccountRef, credit_limit_minor: int = 0) -> None:
     """Opens an account unless it is open; the limit is for guarded ones only."""
-    if connection.execute(_FIND_ACCOUNT, {"key": ref.account_id}).first() is None:
+    if connection.execute(_IS_OPEN, {"key": ref.account_id}).first() is None:
         values = {
             "account_id": ref.account_id,
             "kind": ref.kind,
@@ -63,13 +149,7 @@ def open_account(connection: Connection, ref: AccountRef, credit_limit_minor: in
 def find_account(connection: Connection, account_id: str) -> Account | None:
     """An account with its balance as it is now."""
     row = connection.execute(_FIND_ACCOUNT, {"key": account_id}).one_or_none()
-    if row is None:
-        return None
-    guarded = row["credit_limit_minor"] is not None
-    posted = row["posted_minor"] if guarded else connection.execute(_SUM_OF_ACCOUNT, {"key": account_id}).scalar_one()
-    return Account(
-        account_id, AccountKind(row["kind"]), row["currency"], int(posted), row["held_minor"], row["credit_limit_minor"]
-    )
+    return None if row is None else _account(row)
 
 
 def set_credit_limit(connection: Connection, ref: AccountRef, limit_minor: int) -> None:
@@ -125,24 +205,13 @@ def void(connection: Connection, hold_id: int, debit: AccountRef, now_ms: int) -
 
 def list_accounts(connection: Connection, after_id: str, at_most: int) -> list[Account]:
     """Accounts by id, those after the given one."""
-    query = select(accounts.c.account_id).where(accounts.c.account_id > after_id)
-    ids = connection.execute(query.order_by(accounts.c.account_id).limit(at_most)).scalars()
-    return [account for account_id in ids if (account := find_account(connection, account_id))]
+    return [_account(row) for row in connection.execute(_LIST_ACCOUNTS, {"after_id": after_id, "at_most": at_most})]
 
 
 def list_entries(connection: Connection, account_id: str, after_id: int, at_most: int) -> list[Entry]:
     """An account's statement, oldest first."""
-    query = (
-        select(transfers)
-        .where(
-            or_(transfers.c.debit_account_id == account_id, transfers.c.credit_account_id == account_id),
-            transfers.c.transfer_id > after_id,
-        )
-        .order_by(transfers.c.transfer_id)
-        .limit(at_most)
-    )
     entries = []
-    for row in connection.execute(query):
+    for row in connection.execute(_LIST_ENTRIES, {"key": account_id, "after_id": after_id, "at_most": at_most}):
         gains = row["credit_account_id"] == account_id
         entry = Entry(
             transfer_id=row["transfer_id"],
@@ -157,19 +226,57 @@ def list_entries(connection: Connection, account_id: str, after_id: int, at_most
     return entries
 
 
+def newest_transfer_id(connection: Connection) -> int:
+    """The largest id of a transfer so far; 0 before the first."""
+    return int(connection.execute(_NEWEST_TRANSFER).scalar_one())
+
+
+def list_summed_accounts(connection: Connection, after_id: str, at_most: int) -> list[str]:
+    """Ids of accounts whose balance is a sum, those after the given one."""
+    return list(connection.execute(_LIST_SUMMED, {"after_id": after_id, "at_most": at_most}).scalars())
+
+
+def roll_up(connection: Connection, account_id: str, *, up_to_id: int, at_least: int, at_most: int) -> int:
+    """Adds an account's next transfers, none after `up_to_id`, to its roll-up; returns how many.
+
+    Does nothing for fewer than `at_least`. CONCURRENT_CHANGE if somebody else brought the
+    roll-up forward meanwhile. Every transfer up to `up_to_id` must be committed, or it is never counted.
+    """
+    found = connection.execute(_FIND_ROLL_UP, {"key": account_id}).one_or_none()
+    read_id = found["through_transfer_id"] if found else 0
+    bounds = {"after_id": read_id, "up_to_id": up_to_id, "at_most": at_most}
+    following = connection.execute(_SUM_NEXT, {"key": account_id, **bounds}).one()
+    number = int(following["number"])
+    if number < at_least:
+        return 0
+    through_id, minor = following["through_id"], int(following["minor"])
+    if found:
+        change = {"key": account_id, "read_id": read_id, "through_id": through_id, "minor": minor}
+        require_one_row(connection.execute(_BRING_FORWARD, change))
+    else:
+        first = {"account_id": account_id, "through_transfer_id": through_id, "posted_minor": minor}
+        connection.execute(_INSERT_ROLL_UP, first)
+    return number
+
+
 def trial_balances(connection: Connection) -> list[TrialBalance]:
-    """Adds up every currency, and compares each kept balance with the sum of its transfers."""
-    debit, credit = transfers.c.debit_account_id, transfers.c.credit_account_id
-    posted_sums = _sums(connection, _effect(credit, 1, MOVING), _effect(debit, -1, MOVING))
-    held_sums = _sums(connection, _effect(debit, 1, [Phase.HOLD]), _effect(debit, -1, ENDING))
+    """Adds up every currency from the transfers, and compares each kept balance and roll-up with them."""
+    posted_sums = _sums(connection, _effect(_CREDIT, 1, MOVING), _effect(_DEBIT, -1, MOVING))
+    held_sums = _sums(connection, _effect(_DEBIT, 1, [Phase.HOLD]), _effect(_DEBIT, -1, ENDING))
+    rolled_up_sums = _sums(connection, _rolled_up(_CREDIT, 1), _rolled_up(_DEBIT, -1))
+    roll_ups = {row["account_id"]: row["posted_minor"] for row in connection.execute(select(account_sums))}
     balances: dict[str, TrialBalance] = {}
     for row in connection.execute(select(accounts).order_by(accounts.c.currency, accounts.c.account_id)):
-        posted, held = posted_sums.get(row["account_id"], 0), held_sums.get(row["account_id"], 0)
-        guarded = row["credit_limit_minor"] is not None
+        account_id, guarded = row["account_id"], row["credit_limit_minor"] is not None
+        posted, held = posted_sums.get(account_id, 0), held_sums.get(account_id, 0)
         balance = balances.setdefault(row["currency"], TrialBalance(row["currency"]))
         balance.add(AccountKind(row["kind"]), row["posted_minor"] if guarded else posted, row["held_minor"])
-        if guarded and (row["posted_minor"], row["held_minor"]) != (posted, held):
-            balance.differing_account_ids.append(row["account_id"])
+        if guarded:
+            agrees = (row["posted_minor"], row["held_minor"]) == (posted, held)
+        else:
+            agrees = roll_ups.get(account_id, 0) == rolled_up_sums.get(account_id, 0)
+        if not agrees:
+            balance.differing_account_ids.append(account_id)
     return list(balances.values())
 
 
@@ -179,11 +286,28 @@ def _effect(account: Column[str], sign: int, phases: Sequence[Phase]) -> Select[
     return select(account.label("account_id"), minor).where(transfers.c.phase.in_(phases))
 
 
+def _rolled_up(account: Column[str], sign: int) -> Select[str, int]:
+    """What each transfer that a roll-up claims to have added adds to it."""
+    claimed = and_(account_sums.c.account_id == account, account_sums.c.through_transfer_id >= transfers.c.transfer_id)
+    return _effect(account, sign, MOVING).join(account_sums, claimed)
+
+
 def _sums(connection: Connection, *effects: Select[str, int]) -> dict[str, int]:
     """Effects added up by account."""
     both = union_all(*effects).subquery()
     summed = select(both.c.account_id, func.sum(both.c.minor).label("minor")).group_by(both.c.account_id)
     return {row["account_id"]: int(row["minor"]) for row in connection.execute(summed)}
+
+
+def _account(row: Row) -> Account:
+    return Account(
+        account_id=row["account_id"],
+        kind=AccountKind(row["kind"]),
+        currency=row["currency"],
+        posted_minor=int(row["posted_minor"]),
+        held_minor=row["held_minor"],
+        credit_limit_minor=row["credit_limit_minor"],
+    )
 
 
 def _add(connection: Connection, ref: AccountRef, posted: int = 0, held: int = 0) -> None:

@@ -1,5 +1,6 @@
 """Wiring; `python -m thirdparty_server` starts it."""
 
+import asyncio
 import random
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from thirdparty_server.errors import DOMAIN
 from thirdparty_server.model import Timing
 from thirdparty_server.payer_servicer import PayerServicer, Sessions
 from thirdparty_server.resolver import Orders, PaymentResolver
+from thirdparty_server.roll_ups import RollUps
 from thirdparty_server.servicer import PaymentServicer, RefundServicer
 from thirdparty_server.tables import METADATA
 from thirdparty_server.vault import Vault
@@ -94,7 +96,7 @@ def assemble(
         },
         access=ACCESS,
         gate=settings.gate(),
-        loops=[lambda: driver.resume(resolver.due)],
+        loops=[lambda: driver.resume(resolver.due), RollUps(database, lambda: asyncio.get_running_loop().time()).run],
         on_stop=[driver.stop, orders_channel.close, database.close],
         sign_in=Sessions(database, clock).sign_in,
     )

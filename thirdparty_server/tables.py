@@ -43,6 +43,8 @@ accounts = Table(
         "credit_limit_minor IS NOT NULL OR (posted_minor = 0 AND held_minor = 0)", name="only_guarded_keep_balance"
     ),
 )
+_summed = accounts.c.credit_limit_minor.is_(None)
+Index("accounts_summed", accounts.c.account_id, sqlite_where=_summed, postgresql_where=_summed)
 
 # One debit, one credit, one currency, one amount above zero: an unbalanced
 # transfer can not be written down.
@@ -83,6 +85,16 @@ transfers = Table(
 Index("transfers_of_debit", transfers.c.debit_account_id, transfers.c.transfer_id)
 Index("transfers_of_credit", transfers.c.credit_account_id, transfers.c.transfer_id)
 append_only(transfers)
+
+# What the transfers of an account without a limit come to, up to and including one of them. It only saves
+# adding them up again: a row that is deleted is made anew.
+account_sums = Table(
+    "account_sums",
+    METADATA,
+    Column("account_id", String, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("through_transfer_id", BigInteger, ForeignKey("transfers.transfer_id"), nullable=False),
+    Column("posted_minor", BigInteger, nullable=False),
+)
 
 identities = Table(
     "identities",

@@ -72,6 +72,17 @@ def _books(payments: SimulatedDatabase) -> None:
     )
     _none(
         payments,
+        "invariant 4: a roll-up differs from its transfers",
+        """
+        SELECT account_id FROM account_sums a WHERE posted_minor <> (
+          SELECT coalesce(sum(CASE WHEN credit_account_id = a.account_id THEN amount_minor ELSE -amount_minor END), 0)
+          FROM transfers
+          WHERE phase IN ('SINGLE', 'POST') AND a.account_id IN (credit_account_id, debit_account_id)
+          AND transfer_id <= a.through_transfer_id)
+        """,
+    )
+    _none(
+        payments,
         "invariant 4: an unfinished payment and its hold differ",
         """
         SELECT payment_id FROM payments p WHERE (state = 'AUTHORIZED') <> (

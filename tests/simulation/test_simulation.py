@@ -20,7 +20,7 @@ from tests.sources import ROOT
 from thirdparty_server import operations as payment_operations
 
 SEEDS = range(60)
-SEEDS_A_MUTANT = 150
+SEEDS_A_MUTANT = 300
 DOCUMENT = ROOT / "docs/reliability.md"
 IN_ANOTHER_PROCESS = """
 import sys

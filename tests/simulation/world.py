@@ -26,6 +26,7 @@ from tests.simulation.network import ORDERS, PAST_ALL_MESSAGES_S, PAYMENTS, SERV
 from tests.simulation.node import Node, SimulatedDatabase
 from tests.simulation.process import owned_tasks
 from tests.simulation.trouble import CLOCK_SKEWS_MS, Trouble
+from thirdparty_server import roll_ups
 from thirdparty_server import server as payment_server
 from thirdparty_server import tables as payment_tables
 from tillmesh.runtime import driver
@@ -240,7 +241,7 @@ class World:
 
 @contextmanager
 def _aside(world: World) -> Iterator[None]:
-    """Errors that are logged are violations; fewer idle rounds, which cost real time; as before afterwards."""
+    """Errors that are logged are violations; few idle rounds, which cost real time; small roll-ups. As before after."""
     logs, disabled, state = structlog.get_config(), logging.root.manager.disable, random.getstate()
 
     def catch(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -252,7 +253,11 @@ def _aside(world: World) -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     random.seed(world.seed)  # tenacity's jitter comes from there
     try:
-        with patch.object(sweeper, "SWEEP_INTERVAL_S", ROUND_S), patch.object(driver, "RESUME_INTERVAL_S", ROUND_S):
+        with (
+            patch.object(sweeper, "SWEEP_INTERVAL_S", ROUND_S),
+            patch.object(driver, "RESUME_INTERVAL_S", ROUND_S),
+            patch.multiple(roll_ups, ROUND_S=ROUND_S, SAFE_AGE_S=4.0, TRANSFERS_MIN=2, TRANSFERS_A_TRANSACTION=3),
+        ):
             yield
     finally:
         structlog.configure(**logs)

@@ -214,8 +214,8 @@ class TrialBalance(_message.Message):
     """Sum of all holds."""
     @_builtins.property
     def differing_account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Accounts whose kept balance differs from the sum of their transfers;
-        empty, or the books are broken.
+        """Accounts whose kept balance, or part of it, differs from the sum of their
+        transfers; empty, or the books are broken.
         """
 
     def __init__(
