@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -26,8 +25,8 @@ SAFE_AGE_MS = int(SAFE_AGE_S * 1000)
 
 
 @pytest.fixture
-def books(tmp_path: Path) -> Iterator[Books]:
-    books = Books.open(tmp_path / "payments.db")
+def books(database_url: str) -> Iterator[Books]:
+    books = Books.open(database_url)
     yield books
     books.close()
 
