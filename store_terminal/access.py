@@ -18,6 +18,7 @@ ACCESS: dict[str, Access] = {
         "RemoveLine": _DEVICE,
         "SubmitCheckout": _DEVICE,
         "PayCheckout": _DEVICE,
+        "EnterPin": _DEVICE,
         "CancelCheckoutPayment": _DEVICE,
         "CancelCheckout": _DEVICE,
         "GetReceipt": _READERS,

@@ -38,6 +38,7 @@ from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.peers import Peer, Unanswered
+from tillmesh.runtime.secret import Secret
 from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
 
@@ -89,6 +90,8 @@ class Journal:
         self._clock = clock
         self._rng = rng
         self._driver = Driver(self._step, rng)
+        self._pay_codes: dict[str, Secret] = {}
+        """Of payments that the payment server has not answered yet; nowhere else, and gone with the process."""
 
     async def run(self) -> None:
         """For ever: takes up what is unanswered."""
@@ -110,6 +113,15 @@ class Journal:
         if refusal := Refusal.from_status(status_pb2.Status.FromString(entry.refusal)):
             raise refusal
         return entry.state, record
+
+    def keep_pay_code(self, payment_id: str, code: Secret) -> None:
+        """Adds what the payer showed to the payment's request, until that is answered."""
+        self._pay_codes[payment_id] = code
+
+    async def confirm_payment(self, request: payment_api.ConfirmPaymentRequest) -> None:
+        """Passes on the payer's yes; raises what it is refused with."""
+        set_deadline(_answer_within_s())
+        await self._peers.payment_server.call(self._peers.payments.ConfirmPayment, request)
 
     def poke(self, request_id: str) -> None:
         """Asks at once instead of after a pause."""
@@ -139,8 +151,12 @@ class Journal:
 
     async def _step(self, request_id: str) -> Progress:
         entry, checkout = await self._database.run(lambda connection: operations.get_asked(connection, request_id))
-        if entry.state is not EntryState.PENDING:
-            return Progress.DONE
+        progress = await self._ask(entry, checkout) if entry.state is EntryState.PENDING else Progress.DONE
+        if progress is Progress.DONE:
+            self._pay_codes.pop(request_id, None)
+        return progress
+
+    async def _ask(self, entry: JournalEntry, checkout: Checkout | None) -> Progress:
         trace_id.set(entry.trace_id)
         match entry.kind:
             case Kind.PAY:
@@ -194,8 +210,13 @@ class Journal:
         return await self._ask_payment_server(entry)
 
     async def _ask_payment_server(self, entry: JournalEntry) -> Progress:
-        """Sends the payment; sent again, the same bytes ask how it stands."""
+        """Sends the payment; sent again, the same request asks how it stands.
+
+        The pay code is no part of what makes it the same: it is sent until the first answer, by this process alone.
+        """
         request = payment_api.CreatePaymentRequest.FromString(entry.request)
+        if code := self._pay_codes.get(entry.request_id):
+            request.pay_code = code.value.decode()
         try:
             payment = await self._peers.payment_server.call(self._peers.payments.CreatePayment, request)
         except Refusal as refusal:  # no proof that the attempt is dead: only the order's word is
@@ -203,9 +224,11 @@ class Journal:
         except Unanswered as error:
             log.info("payment_unanswered", payment_id=entry.request_id, error=str(error))
             return await self._look_whether_paid(entry)
+        self._pay_codes.pop(entry.request_id, None)
+        name = payment.payer_display_name
         match payment.state:
             case Payment.STATE_CAPTURED:
-                await self._apply(outcomes.payment_paid, payment_id=entry.request_id)
+                await self._apply(outcomes.payment_paid, payment_id=entry.request_id, payer_display_name=name)
                 return Progress.DONE
             case Payment.STATE_VOIDED:
                 await self._end_payment(entry.checkout_id, entry.request_id, payment.reason)
@@ -213,7 +236,9 @@ class Journal:
             case Payment.STATE_AWAITING_PAYER:
                 deadline_ms = payment.confirm_deadline.ToMilliseconds()
                 until_ms = min(deadline_ms, self._clock.now_ms() + PAYER_WAIT_MS_MAX)
-                await self._apply(outcomes.awaiting_payer, payment_id=entry.request_id, until_ms=until_ms)
+                await self._apply(
+                    outcomes.awaiting_payer, payment_id=entry.request_id, payer_display_name=name, until_ms=until_ms
+                )
                 return Progress.DONE  # for now: `run`, or who reads the checkout, asks again
         return await self._look_whether_paid(entry)
 
@@ -223,7 +248,7 @@ class Journal:
         if not order.paid_by:
             return Progress.WAITING
         if order.paid_by == entry.request_id:
-            await self._apply(outcomes.payment_paid, payment_id=entry.request_id)
+            await self._apply(outcomes.payment_paid, payment_id=entry.request_id, payer_display_name=None)
         else:
             reason = ORDER_ALREADY_PAID
             await self._apply(outcomes.payment_ended, payment_id=entry.request_id, reason=reason, order=order)
@@ -246,7 +271,7 @@ class Journal:
             # The id belongs to a payment of another order, so it can never pay this one.
             verdict = Verdict(state=Verdict.STATE_REFUSED, reason=refusal.reason)
         if verdict.state == Verdict.STATE_PAID:
-            await self._apply(outcomes.payment_paid, payment_id=payment_id)
+            await self._apply(outcomes.payment_paid, payment_id=payment_id, payer_display_name=None)
         elif verdict.state in (Verdict.STATE_RELEASED, Verdict.STATE_REFUSED):
             given_up_for = attempt.reason if verdict.reason == PAYMENT_CANCELED else ""
             await self._end_payment(order_id, payment_id, given_up_for or verdict.reason)

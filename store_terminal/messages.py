@@ -1,5 +1,6 @@
 """What the servicers share: the till itself, its records on the wire, and lines off it."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from store_terminal.model import (
     verdict,
 )
 from store_terminal.outward import to_items
+from tillmesh import paycode
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as catalogue_api
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import terminal_service_pb2 as api
@@ -23,9 +25,11 @@ from tillmesh.api.type.v1 import line_item_pb2
 from tillmesh.runtime.convert import to_money, to_timestamp
 from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.money import Money
+from tillmesh.runtime.secret import Secret
 
 SKU_MAX = 64
 TITLE_MAX = 256
+_PIN = re.compile(r"[0-9]{4,12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ def checkout_message(checkout: Checkout, now_ms: int) -> checkout_pb2.Checkout:
         checkout_id=checkout.checkout_id,
         store_id=checkout.store_id,
         payer_id=checkout.payer_id,
+        payer_display_name=checkout.payer_display_name,
         lines=[
             checkout_pb2.CheckoutLine(line_number=line.number, item=item)
             for line, item in zip(checkout.lines, to_items([line.item for line in checkout.lines]), strict=True)
@@ -133,6 +138,19 @@ def returned_items(fields: Fields, messages: Sequence[line_item_pb2.LineItem], *
         _check_line(fields, f"lines[{index}]", line)
         fields.require(line.quantity > 0, f"lines[{index}].quantity", f"must be above 0, was {line.quantity}")
     return tuple(LineItem(line.sku, line.title, line.quantity, line.unit_price_minor) for line in messages)
+
+
+def pay_code(fields: Fields, text: str) -> Secret | None:
+    """A pay code, if one was scanned; no answer repeats anything of it."""
+    code = Secret(text.encode())
+    fields.require(not text or paycode.parse(code) is not None, "pay_code", "is none, or was misread; scan it again")
+    return code if text else None
+
+
+def pin(fields: Fields, text: str) -> Secret:
+    """A PIN, of which no answer repeats anything."""
+    fields.require(bool(_PIN.fullmatch(text)), "pin", "must be 4 to 12 digits")
+    return Secret(text.encode())
 
 
 def _check_line(fields: Fields, name: str, line: api.NewLine | line_item_pb2.LineItem) -> None:

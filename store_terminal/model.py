@@ -58,6 +58,9 @@ class Checkout:
     checkout_id: str
     store_id: str
     payer_id: str
+    """An identity, or a reference that this till made up for whoever shows a pay code."""
+    payer_display_name: str
+    """Of whoever showed a pay code for the payment that is under way or paid; else empty."""
     lines: Sequence[Line]
     last_line_number: int
     amount: Money

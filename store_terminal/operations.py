@@ -51,6 +51,7 @@ def create_checkout(
         checkout_id=checkout_id,
         store_id=store_id,
         payer_id=payer_id,
+        payer_display_name="",
         lines=numbered,
         last_line_number=len(numbered),
         amount=_amount(numbered, currency),
@@ -165,7 +166,7 @@ def pay_checkout(
         raise Reason.AMOUNT_MISMATCH(checkout_id=checkout_id, amount=checkout.amount, wanted=amount)
     _write(connection, checkout_id, Kind.PAY, payment_id, outward.create_payment(payment_id, checkout), now_ms)
     attempt = Attempt(payment_id, "", now_ms + wait_ms, canceling=False)
-    after = replace(checkout, unanswered=payment_id, attempt=attempt)
+    after = replace(checkout, unanswered=payment_id, attempt=attempt, payer_display_name="")
     return advance(connection, checkout, after, CheckoutEvent.PAYMENT_STARTED, now_ms, reference=payment_id)
 
 

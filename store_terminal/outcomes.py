@@ -94,6 +94,7 @@ def resume_checkout(connection: Connection, *, order: OrderCopy, store_id: str, 
         checkout_id=order.order_id,
         store_id=order.store_id,
         payer_id=order.payer_id,
+        payer_display_name="",
         lines=lines,
         last_line_number=len(lines),
         amount=order.amount,
@@ -112,7 +113,9 @@ def resume_checkout(connection: Connection, *, order: OrderCopy, store_id: str, 
     return begin(connection, checkout, "RESUMED")
 
 
-def awaiting_payer(connection: Connection, *, payment_id: str, until_ms: int, now_ms: int) -> None:
+def awaiting_payer(
+    connection: Connection, *, payment_id: str, payer_display_name: str, until_ms: int, now_ms: int
+) -> None:
     """The payer has to confirm: the till is patient for as long as that may take."""
     entry = _unanswered(connection, payment_id)
     if entry is None:
@@ -121,18 +124,21 @@ def awaiting_payer(connection: Connection, *, payment_id: str, until_ms: int, no
     attempt = _attempt(checkout)
     waiting = replace(attempt, reason=AWAITING_PAYER, deadline_at_ms=max(attempt.deadline_at_ms, until_ms))
     if not attempt.canceling and waiting != attempt:
-        store.change_checkout(connection, checkout, replace(checkout, attempt=waiting, updated_at_ms=now_ms))
+        after = replace(checkout, attempt=waiting, payer_display_name=payer_display_name, updated_at_ms=now_ms)
+        store.change_checkout(connection, checkout, after)
 
 
-def payment_paid(connection: Connection, *, payment_id: str, now_ms: int) -> None:
-    """The order is paid by this payment."""
+def payment_paid(connection: Connection, *, payment_id: str, payer_display_name: str | None, now_ms: int) -> None:
+    """The order is paid by this payment; who showed a pay code for it, the order service does not know."""
     entry = _unanswered(connection, payment_id)
     if entry is None:
         return
     store.end_entry(connection, payment_id, EntryState.DONE)
     checkout = get_checkout(connection, entry.checkout_id)
     attempt = replace(_attempt(checkout), reason="")
-    after = replace(checkout, unanswered="", attempt=attempt, paid_by=payment_id, paid_at_ms=now_ms)
+    name = checkout.payer_display_name if payer_display_name is None else payer_display_name
+    paid = replace(checkout, paid_by=payment_id, paid_at_ms=now_ms, payer_display_name=name)
+    after = replace(paid, unanswered="", attempt=attempt)
     advance(connection, checkout, after, E.PAID, now_ms, reference=payment_id)
 
 
@@ -143,7 +149,8 @@ def payment_ended(connection: Connection, *, payment_id: str, reason: str, order
         return
     store.end_entry(connection, payment_id, EntryState.DONE, reason)
     checkout = get_checkout(connection, entry.checkout_id)
-    after = replace(checkout, unanswered="", attempt=replace(_attempt(checkout), reason=reason))
+    attempt = replace(_attempt(checkout), reason=reason)
+    after = replace(checkout, unanswered="", attempt=attempt, payer_display_name="")
     pending = advance(connection, checkout, after, E.PAYMENT_ENDED, now_ms, reference=payment_id, reason=reason)
     refresh(connection, pending, order, now_ms)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from store_terminal.model import Checkout, LineItem, OrderCopy, items_of
+from store_terminal.model import Attempt, Checkout, LineItem, OrderCopy, items_of
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
@@ -10,6 +10,7 @@ from tillmesh.api.payment.v1 import refund_service_pb2 as refund_api
 from tillmesh.api.type.v1 import line_item_pb2
 from tillmesh.runtime.convert import to_money
 from tillmesh.runtime.money import Money
+from tillmesh.runtime.secret import Secret
 
 
 def create_order(request_id: str, checkout: Checkout) -> order_api.CreateOrderRequest:
@@ -39,13 +40,29 @@ def cancel_order(request_id: str, checkout: Checkout) -> order_api.CancelOrderRe
 
 
 def create_payment(request_id: str, checkout: Checkout) -> payment_api.CreatePaymentRequest:
-    """Identity, transaction number and amount due (CN109598490A), and the version consented to (rule 4)."""
+    """Identity, transaction number and amount due (CN109598490A), and the version consented to (rule 4).
+
+    As it is stored: the pay code that the payer showed is added when it is sent.
+    """
     return payment_api.CreatePaymentRequest(
         request_id=request_id,
         order_id=checkout.checkout_id,
         order_version=checkout.order_version,
         payer_id=checkout.payer_id,
         amount=to_money(checkout.amount),
+    )
+
+
+def confirm_payment(
+    request_id: str, checkout: Checkout, attempt: Attempt, amount: Money, pin: Secret
+) -> payment_api.ConfirmPaymentRequest:
+    """The payer's yes to this store and the amount that they were shown."""
+    return payment_api.ConfirmPaymentRequest(
+        request_id=request_id,
+        payment_id=attempt.payment_id,
+        store_id=checkout.store_id,
+        amount=to_money(amount),
+        pin=pin.value.decode(),
     )
 
 

@@ -21,7 +21,7 @@ def receipt(checkout: Checkout, refunds: Sequence[TillRefund], terminal_id: str)
         *(row for line in checkout.lines for row in _item(line.item, currency)),
         RULE,
         *_columns(f"TOTAL {currency}", checkout.amount.decimal()),
-        *_wrapped(f"Paid by {checkout.payer_id}"),
+        *_wrapped(f"Paid by {checkout.payer_display_name or checkout.payer_id}"),
         *_wrapped(f"Payment {checkout.paid_by}"),
     ]
     for refund in refunds:

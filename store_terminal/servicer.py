@@ -3,11 +3,11 @@
 import random
 from collections.abc import Callable, Sequence
 
-from store_terminal import operations, outcomes, store
+from store_terminal import operations, outcomes, outward, store
 from store_terminal.errors import Reason
 from store_terminal.journal import Journal
 from store_terminal.lifecycle import CheckoutState
-from store_terminal.messages import Till, checkout_message, event_message, new_lines
+from store_terminal.messages import Till, checkout_message, event_message, new_lines, pay_code, pin
 from store_terminal.model import Checkout, EntryState, HistoryEntry, JournalEntry, Kind, TillRefund
 from store_terminal.receipt import receipt
 from store_terminal.tables import REQUESTS
@@ -20,7 +20,7 @@ from tillmesh.runtime.convert import state_names, to_timestamp
 from tillmesh.runtime.database import Database
 from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.fields import Fields
-from tillmesh.runtime.ids import new_transaction_number
+from tillmesh.runtime.ids import new_request_id, new_transaction_number
 from tillmesh.runtime.paging import Page
 from tillmesh.runtime.requests import Request
 from tillmesh.runtime.statements import Connection
@@ -40,18 +40,19 @@ class TerminalServicer:
         """Opens a basket."""
         fields = Fields()
         fields.identifier("request_id", request.request_id)
-        fields.identifier("payer_id", request.payer_id)
+        fields.identifier("payer_id", request.payer_id, optional=True)
         currency = fields.currency("currency_code", request.currency_code or self._till.currency)
         lines = new_lines(fields, request.lines, least=0)
         fields.check()
         checkout_id = new_transaction_number(self._rng)
+        payer_id = request.payer_id or new_request_id(self._rng)  # a reference that says nothing about anybody
         return await self._change(
             request,
             lambda connection, now_ms: operations.create_checkout(
                 connection,
                 checkout_id=checkout_id,
                 store_id=self._till.store_id,
-                payer_id=request.payer_id,
+                payer_id=payer_id,
                 currency=currency,
                 lines=lines,
                 now_ms=now_ms,
@@ -189,10 +190,11 @@ class TerminalServicer:
         fields.identifier("request_id", request.request_id)
         fields.positive("order_version", request.order_version)
         amount = fields.money("amount", request.amount)
+        code = pay_code(fields, request.pay_code)
         fields.check()
-        return await self._change(
-            request,
-            lambda connection, now_ms: operations.pay_checkout(
+
+        def pay(connection: Connection, now_ms: int) -> Checkout:
+            checkout = operations.pay_checkout(
                 connection,
                 payment_id=request.request_id,
                 checkout_id=request.checkout_id,
@@ -200,8 +202,29 @@ class TerminalServicer:
                 amount=amount,
                 wait_ms=self._till.payment_wait_ms,
                 now_ms=now_ms,
-            ),
+            )
+            if code:  # before the row is there to be taken up
+                self._journal.keep_pay_code(request.request_id, code)
+            return checkout
+
+        return await self._change(request, pay)
+
+    async def EnterPin(self, request: api.EnterPinRequest) -> checkout_pb2.Checkout:
+        """Passes on the PIN that the shopper keyed in."""
+        fields = Fields()
+        fields.identifier("request_id", request.request_id)
+        amount = fields.money("amount", request.amount)
+        secret = pin(fields, request.pin)
+        fields.check()
+        checkout = await self._get(request.checkout_id)
+        if checkout.attempt is None:
+            raise Reason.NO_PAYMENT(checkout_id=request.checkout_id)
+        consent = outward.confirm_payment(request.request_id, checkout, checkout.attempt, amount, secret)
+        await self._journal.confirm_payment(consent)
+        _, checkout = await self._journal.settle(
+            consent.payment_id, lambda connection: operations.get_checkout(connection, request.checkout_id)
         )
+        return self._message(checkout)
 
     async def CancelCheckoutPayment(self, request: api.CancelCheckoutPaymentRequest) -> checkout_pb2.Checkout:
         """Cancels the payment under way."""

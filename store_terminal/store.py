@@ -253,6 +253,7 @@ def _changing_values(checkout: Checkout) -> dict[str, Any]:
     """What any change may change; lines are many and change seldom, the rest is in indexes and never does."""
     attempt = checkout.attempt or Attempt("", "", 0, canceling=False)
     return {
+        "payer_display_name": checkout.payer_display_name,
         "last_line_number": checkout.last_line_number,
         "amount_minor": checkout.amount.minor,
         "state": checkout.state,
@@ -281,6 +282,7 @@ def _checkout(row: Row) -> Checkout:
         checkout_id=row["checkout_id"],
         store_id=row["store_id"],
         payer_id=row["payer_id"],
+        payer_display_name=row["payer_display_name"],
         lines=tuple(Line(number, LineItem(*item)) for number, *item in json.loads(row["lines"])),
         last_line_number=row["last_line_number"],
         amount=Money(row["currency"], row["amount_minor"]),

@@ -31,6 +31,7 @@ checkouts = Table(
     Column("checkout_id", String, primary_key=True),
     Column("store_id", String, nullable=False),
     Column("payer_id", String, nullable=False),
+    Column("payer_display_name", String, nullable=False),
     Column("lines", Text, nullable=False),
     Column("last_line_number", Integer, nullable=False),
     Column("currency", String, nullable=False),

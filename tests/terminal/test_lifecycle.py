@@ -44,6 +44,7 @@ def in_state(state: CheckoutState, busy: bool = False) -> Checkout:
         checkout_id="c-1",
         store_id="store-1",
         payer_id="ada",
+        payer_display_name="",
         lines=(Line(1, TEA),),
         last_line_number=1,
         amount=Money("GBP", 250),
@@ -177,11 +178,13 @@ def test_an_answer_that_comes_twice_or_too_late_changes_nothing(connection: Conn
         wait_ms=1,
         now_ms=NOW_MS,
     )
-    outcomes.payment_paid(connection, payment_id="pay-2", now_ms=NOW_MS)
+    outcomes.payment_paid(connection, payment_id="pay-2", payer_display_name="", now_ms=NOW_MS)
     paid = operations.get_checkout(connection, "c-1")
-    outcomes.payment_paid(connection, payment_id="pay-2", now_ms=NOW_MS + 1)
+    outcomes.payment_paid(connection, payment_id="pay-2", payer_display_name="", now_ms=NOW_MS + 1)
     outcomes.payment_ended(connection, payment_id="pay-2", reason="LATE", order=order(), now_ms=NOW_MS + 1)
-    outcomes.awaiting_payer(connection, payment_id="pay-2", until_ms=NOW_MS + 9, now_ms=NOW_MS + 1)
+    outcomes.awaiting_payer(
+        connection, payment_id="pay-2", payer_display_name="", until_ms=NOW_MS + 9, now_ms=NOW_MS + 1
+    )
     assert operations.get_checkout(connection, "c-1") == paid
 
     operations.refund_checkout(

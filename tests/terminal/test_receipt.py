@@ -21,6 +21,7 @@ def checkout(*items: LineItem, currency: str = "GBP") -> Checkout:
         checkout_id="7K3M-9Q2X-VB4T",
         store_id="store-1",
         payer_id="ada",
+        payer_display_name="",
         lines=tuple(Line(number, item) for number, item in enumerate(items, 1)),
         last_line_number=len(items),
         amount=Money(currency, total_minor(items)),

@@ -142,12 +142,15 @@ class Checkout(_message.Message):
     REFUNDED_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    PAYER_DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     checkout_id: _builtins.str
     """Also the transaction number of its order."""
     store_id: _builtins.str
     """The store of this terminal."""
     payer_id: _builtins.str
-    """The online identity that is to pay."""
+    """The online identity that is to pay, or the reference that this till made
+    up for whoever shows a pay code.
+    """
     state: Global___Checkout.State.ValueType
     """Where it stands."""
     order_version: _builtins.int
@@ -163,6 +166,10 @@ class Checkout(_message.Message):
     verdict_reason: _builtins.str
     """Why, as UPPER_SNAKE_CASE: with SAFE_TO_RETRY the reason of the payment's
     end; with WAIT, AWAITING_PAYER when the shopper has to confirm.
+    """
+    payer_display_name: _builtins.str
+    """What to call whoever showed a pay code, as the payment server said of the
+    payment that is under way or paid; empty otherwise.
     """
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckoutLine]:
@@ -206,10 +213,11 @@ class Checkout(_message.Message):
         refunded: _money_pb2.Money | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        payer_display_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "refunded", b"refunded", "update_time", b"update_time", "verdict_deadline", b"verdict_deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "busy", b"busy", "checkout_id", b"checkout_id", "create_time", b"create_time", "lines", b"lines", "order_version", b"order_version", "payer_id", b"payer_id", "payment_id", b"payment_id", "refunded", b"refunded", "state", b"state", "store_id", b"store_id", "update_time", b"update_time", "verdict", b"verdict", "verdict_deadline", b"verdict_deadline", "verdict_reason", b"verdict_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "busy", b"busy", "checkout_id", b"checkout_id", "create_time", b"create_time", "lines", b"lines", "order_version", b"order_version", "payer_display_name", b"payer_display_name", "payer_id", b"payer_id", "payment_id", b"payment_id", "refunded", b"refunded", "state", b"state", "store_id", b"store_id", "update_time", b"update_time", "verdict", b"verdict", "verdict_deadline", b"verdict_deadline", "verdict_reason", b"verdict_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

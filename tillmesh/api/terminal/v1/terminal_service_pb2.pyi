@@ -79,7 +79,10 @@ class CreateCheckoutRequest(_message.Message):
     (AIP-155); what was refused is tried again under a new id.
     """
     payer_id: _builtins.str
-    """The online identity that is to pay."""
+    """The online identity that is to pay. Empty where the shopper pays by pay
+    code: the till makes up a reference of this checkout alone, so that
+    neither store nor order learn who pays.
+    """
     currency_code: _builtins.str
     """ISO 4217 code of all prices; empty takes the terminal's own currency."""
     @_builtins.property
@@ -415,12 +418,19 @@ class PayCheckoutRequest(_message.Message):
     CHECKOUT_ID_FIELD_NUMBER: _builtins.int
     ORDER_VERSION_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
+    PAY_CODE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """As in CreateCheckoutRequest; becomes the payment id."""
     checkout_id: _builtins.str
     """The checkout."""
     order_version: _builtins.int
     """The order's version that the shopper was shown."""
+    pay_code: _builtins.str
+    """The 20 digits of the pay code that the shopper showed, as scanned; empty
+    without one. It is stored nowhere and is no part of what is compared when
+    the request is repeated. A till that starts anew before the payment server
+    has answered asks without it.
+    """
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """The amount that the shopper was shown."""
@@ -432,14 +442,51 @@ class PayCheckoutRequest(_message.Message):
         checkout_id: _builtins.str = ...,
         order_version: _builtins.int = ...,
         amount: _money_pb2.Money | None = ...,
+        pay_code: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "checkout_id", b"checkout_id", "order_version", b"order_version", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "checkout_id", b"checkout_id", "order_version", b"order_version", "pay_code", b"pay_code", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PayCheckoutRequest: _TypeAlias = PayCheckoutRequest  # noqa: Y015
+
+@_typing.final
+class EnterPinRequest(_message.Message):
+    """Request of EnterPin."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CHECKOUT_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    PIN_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """As in CreateCheckoutRequest; the PIN is no part of what is compared."""
+    checkout_id: _builtins.str
+    """The checkout."""
+    pin: _builtins.str
+    """The PIN: 4 to 12 digits."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """The amount that the PIN pad showed."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        checkout_id: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        pin: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "checkout_id", b"checkout_id", "pin", b"pin", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnterPinRequest: _TypeAlias = EnterPinRequest  # noqa: Y015
 
 @_typing.final
 class CancelCheckoutPaymentRequest(_message.Message):

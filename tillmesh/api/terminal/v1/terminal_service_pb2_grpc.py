@@ -90,6 +90,11 @@ class TerminalServiceStub:
                 request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.PayCheckoutRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
                 _registered_method=True)
+        self.EnterPin = channel.unary_unary(
+                '/tillmesh.api.terminal.v1.TerminalService/EnterPin',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.EnterPinRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
+                _registered_method=True)
         self.CancelCheckoutPayment = channel.unary_unary(
                 '/tillmesh.api.terminal.v1.TerminalService/CancelCheckoutPayment',
                 request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.CancelCheckoutPaymentRequest.SerializeToString,
@@ -121,7 +126,8 @@ class TerminalServiceServicer:
     """
 
     def CreateCheckout(self, request, context):
-        """Opens a basket under a payer's identity.
+        """Opens a basket under a payer's identity, or for whoever will show a pay
+        code.
         Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH: the catalogue's price is
         in another currency); NOT_FOUND (ITEM_NOT_FOUND: a line has no price and
         the catalogue does not know it); ALREADY_EXISTS (REQUEST_ID_REUSED).
@@ -205,8 +211,27 @@ class TerminalServiceServicer:
     def PayCheckout(self, request, context):
         """Pays what the shopper was shown. Answers with the verdict; on WAIT ask
         GetCheckout until it is another. The request_id becomes the payment id.
-        Errors: ABORTED (VERSION_MISMATCH, AMOUNT_MISMATCH: not what the checkout
+        With a pay code the payment has the shopper's yes, within their limits.
+        Otherwise it waits for that (WAIT, AWAITING_PAYER), which comes from the
+        shopper's own terminal or by EnterPin. A pay code that does not count is
+        SAFE_TO_RETRY with the payment server's reason.
+        Errors: INVALID_ARGUMENT; ABORTED (VERSION_MISMATCH, AMOUNT_MISMATCH: not what the checkout
         says now); FAILED_PRECONDITION (CHECKOUT_NOT_SUBMITTED and as AddLines).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EnterPin(self, request, context):
+        """Passes on the PIN that the shopper keyed in: their yes to a payment of
+        this store and amount that waits for it. Answers as PayCheckout does.
+        Nothing of it is stored here: repeat it with the same request_id until it
+        is answered; another try after a wrong PIN is another request.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND);
+        FAILED_PRECONDITION (NO_PAYMENT) and those of
+        PaymentService.ConfirmPayment (PIN_WRONG, with how many tries are left;
+        PIN_LOCKED; PIN_NOT_SET; PAYMENT_NOT_WAITING; CONSENT_MISMATCH: another
+        amount).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -296,6 +321,11 @@ def add_TerminalServiceServicer_to_server(servicer, server):
             'PayCheckout': grpc.unary_unary_rpc_method_handler(
                     servicer.PayCheckout,
                     request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.PayCheckoutRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.SerializeToString,
+            ),
+            'EnterPin': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnterPin,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.EnterPinRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.SerializeToString,
             ),
             'CancelCheckoutPayment': grpc.unary_unary_rpc_method_handler(
@@ -593,6 +623,33 @@ class TerminalService:
             target,
             '/tillmesh.api.terminal.v1.TerminalService/PayCheckout',
             tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.PayCheckoutRequest.SerializeToString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnterPin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.api.terminal.v1.TerminalService/EnterPin',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.EnterPinRequest.SerializeToString,
             tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
             options,
             channel_credentials,

@@ -40,7 +40,8 @@ class TerminalServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TerminalServiceAsyncStub: ...
     CreateCheckout: _grpc.UnaryUnaryMultiCallable[_terminal_service_pb2.CreateCheckoutRequest, _checkout_pb2.Checkout]
-    """Opens a basket under a payer's identity.
+    """Opens a basket under a payer's identity, or for whoever will show a pay
+    code.
     Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH: the catalogue's price is
     in another currency); NOT_FOUND (ITEM_NOT_FOUND: a line has no price and
     the catalogue does not know it); ALREADY_EXISTS (REQUEST_ID_REUSED).
@@ -88,8 +89,23 @@ class TerminalServiceStub:
     PayCheckout: _grpc.UnaryUnaryMultiCallable[_terminal_service_pb2.PayCheckoutRequest, _checkout_pb2.Checkout]
     """Pays what the shopper was shown. Answers with the verdict; on WAIT ask
     GetCheckout until it is another. The request_id becomes the payment id.
-    Errors: ABORTED (VERSION_MISMATCH, AMOUNT_MISMATCH: not what the checkout
+    With a pay code the payment has the shopper's yes, within their limits.
+    Otherwise it waits for that (WAIT, AWAITING_PAYER), which comes from the
+    shopper's own terminal or by EnterPin. A pay code that does not count is
+    SAFE_TO_RETRY with the payment server's reason.
+    Errors: INVALID_ARGUMENT; ABORTED (VERSION_MISMATCH, AMOUNT_MISMATCH: not what the checkout
     says now); FAILED_PRECONDITION (CHECKOUT_NOT_SUBMITTED and as AddLines).
+    """
+    EnterPin: _grpc.UnaryUnaryMultiCallable[_terminal_service_pb2.EnterPinRequest, _checkout_pb2.Checkout]
+    """Passes on the PIN that the shopper keyed in: their yes to a payment of
+    this store and amount that waits for it. Answers as PayCheckout does.
+    Nothing of it is stored here: repeat it with the same request_id until it
+    is answered; another try after a wrong PIN is another request.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND);
+    FAILED_PRECONDITION (NO_PAYMENT) and those of
+    PaymentService.ConfirmPayment (PIN_WRONG, with how many tries are left;
+    PIN_LOCKED; PIN_NOT_SET; PAYMENT_NOT_WAITING; CONSENT_MISMATCH: another
+    amount).
     """
     CancelCheckoutPayment: _grpc.UnaryUnaryMultiCallable[_terminal_service_pb2.CancelCheckoutPaymentRequest, _checkout_pb2.Checkout]
     """Cancels the payment under way, also while the payment server is away. The
@@ -120,7 +136,8 @@ class TerminalServiceAsyncStub(TerminalServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateCheckout: _aio.UnaryUnaryMultiCallable[_terminal_service_pb2.CreateCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
-    """Opens a basket under a payer's identity.
+    """Opens a basket under a payer's identity, or for whoever will show a pay
+    code.
     Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH: the catalogue's price is
     in another currency); NOT_FOUND (ITEM_NOT_FOUND: a line has no price and
     the catalogue does not know it); ALREADY_EXISTS (REQUEST_ID_REUSED).
@@ -168,8 +185,23 @@ class TerminalServiceAsyncStub(TerminalServiceStub):
     PayCheckout: _aio.UnaryUnaryMultiCallable[_terminal_service_pb2.PayCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
     """Pays what the shopper was shown. Answers with the verdict; on WAIT ask
     GetCheckout until it is another. The request_id becomes the payment id.
-    Errors: ABORTED (VERSION_MISMATCH, AMOUNT_MISMATCH: not what the checkout
+    With a pay code the payment has the shopper's yes, within their limits.
+    Otherwise it waits for that (WAIT, AWAITING_PAYER), which comes from the
+    shopper's own terminal or by EnterPin. A pay code that does not count is
+    SAFE_TO_RETRY with the payment server's reason.
+    Errors: INVALID_ARGUMENT; ABORTED (VERSION_MISMATCH, AMOUNT_MISMATCH: not what the checkout
     says now); FAILED_PRECONDITION (CHECKOUT_NOT_SUBMITTED and as AddLines).
+    """
+    EnterPin: _aio.UnaryUnaryMultiCallable[_terminal_service_pb2.EnterPinRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
+    """Passes on the PIN that the shopper keyed in: their yes to a payment of
+    this store and amount that waits for it. Answers as PayCheckout does.
+    Nothing of it is stored here: repeat it with the same request_id until it
+    is answered; another try after a wrong PIN is another request.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND);
+    FAILED_PRECONDITION (NO_PAYMENT) and those of
+    PaymentService.ConfirmPayment (PIN_WRONG, with how many tries are left;
+    PIN_LOCKED; PIN_NOT_SET; PAYMENT_NOT_WAITING; CONSENT_MISMATCH: another
+    amount).
     """
     CancelCheckoutPayment: _aio.UnaryUnaryMultiCallable[_terminal_service_pb2.CancelCheckoutPaymentRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
     """Cancels the payment under way, also while the payment server is away. The
@@ -203,7 +235,8 @@ class TerminalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _terminal_service_pb2.CreateCheckoutRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_checkout_pb2.Checkout, _abc.Awaitable[_checkout_pb2.Checkout]]:
-        """Opens a basket under a payer's identity.
+        """Opens a basket under a payer's identity, or for whoever will show a pay
+        code.
         Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH: the catalogue's price is
         in another currency); NOT_FOUND (ITEM_NOT_FOUND: a line has no price and
         the catalogue does not know it); ALREADY_EXISTS (REQUEST_ID_REUSED).
@@ -305,8 +338,29 @@ class TerminalServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_checkout_pb2.Checkout, _abc.Awaitable[_checkout_pb2.Checkout]]:
         """Pays what the shopper was shown. Answers with the verdict; on WAIT ask
         GetCheckout until it is another. The request_id becomes the payment id.
-        Errors: ABORTED (VERSION_MISMATCH, AMOUNT_MISMATCH: not what the checkout
+        With a pay code the payment has the shopper's yes, within their limits.
+        Otherwise it waits for that (WAIT, AWAITING_PAYER), which comes from the
+        shopper's own terminal or by EnterPin. A pay code that does not count is
+        SAFE_TO_RETRY with the payment server's reason.
+        Errors: INVALID_ARGUMENT; ABORTED (VERSION_MISMATCH, AMOUNT_MISMATCH: not what the checkout
         says now); FAILED_PRECONDITION (CHECKOUT_NOT_SUBMITTED and as AddLines).
+        """
+
+    @_abc_1.abstractmethod
+    def EnterPin(
+        self,
+        request: _terminal_service_pb2.EnterPinRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_checkout_pb2.Checkout, _abc.Awaitable[_checkout_pb2.Checkout]]:
+        """Passes on the PIN that the shopper keyed in: their yes to a payment of
+        this store and amount that waits for it. Answers as PayCheckout does.
+        Nothing of it is stored here: repeat it with the same request_id until it
+        is answered; another try after a wrong PIN is another request.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND);
+        FAILED_PRECONDITION (NO_PAYMENT) and those of
+        PaymentService.ConfirmPayment (PIN_WRONG, with how many tries are left;
+        PIN_LOCKED; PIN_NOT_SET; PAYMENT_NOT_WAITING; CONSENT_MISMATCH: another
+        amount).
         """
 
     @_abc_1.abstractmethod
