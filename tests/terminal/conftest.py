@@ -2,10 +2,14 @@
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.processes import Server, running
+from tests.payments.side import secret_file
+from tests.processes import Server, running, start_server
+from tests.terminal.proxy import link
+from tests.terminal.shaky import Shaky
 from tests.terminal.till import Behind, Till, terminal_flags
 
 
@@ -17,7 +21,9 @@ def order_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def payment_server(tmp_path_factory: pytest.TempPathFactory, order_service: Server) -> Iterator[Server]:
-    with running("thirdparty_server", tmp_path_factory.mktemp("payments"), "--orders", order_service.address) as server:
+    folder = tmp_path_factory.mktemp("payments")
+    flags = "--orders", order_service.address, "--secret-file", str(secret_file(folder))
+    with running("thirdparty_server", folder, *flags) as server:
         yield server
 
 
@@ -49,3 +55,12 @@ def closed_port() -> Iterator[str]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.fixture
+def shaky(tmp_path: Path, order_service: Server, payment_server: Server) -> Iterator[Shaky]:
+    with link(order_service.address) as orders, link(payment_server.address) as payments:
+        flags = terminal_flags(orders.address, payments.address)
+        shaky = Shaky(tmp_path, flags, start_server("store_terminal", tmp_path, *flags), orders, payments)
+        yield shaky
+        shaky.server.kill()

@@ -1,18 +1,17 @@
 """Whatever crashes or is cut off, what was asked happens once, and nobody has to come and repair."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import grpc
-import pytest
 from grpc import StatusCode
 
-from tests.processes import Server, running, start_server, wait_until
-from tests.terminal.proxy import Link, link
+from tests.processes import Server, running, wait_until
+from tests.terminal.proxy import link
+from tests.terminal.shaky import Shaky
 from tests.terminal.till import (
     COFFEE,
     TEA_MINOR,
@@ -33,35 +32,6 @@ from tillmesh.api.terminal.v1 import till_refund_service_pb2 as refunds_api
 from tillmesh.runtime.ids import new_request_id
 
 SHORT_S = 1.5
-
-
-@dataclass
-class Shaky:
-    """A terminal that can be killed, at the end of links that can be broken."""
-
-    folder: Path
-    flags: list[str]
-    server: Server
-    orders: Link
-    payments: Link
-
-    @contextmanager
-    def till(self) -> Iterator[Till]:
-        with self.server.channel() as channel:
-            yield Till(channel)
-
-    def restart(self) -> None:
-        """The same database, the same address."""
-        self.server = start_server("store_terminal", self.folder, *self.flags, listen=self.server.address)
-
-
-@pytest.fixture
-def shaky(tmp_path: Path, order_service: Server, payment_server: Server) -> Iterator[Shaky]:
-    with link(order_service.address) as orders, link(payment_server.address) as payments:
-        flags = terminal_flags(orders.address, payments.address)
-        shaky = Shaky(tmp_path, flags, start_server("store_terminal", tmp_path, *flags), orders, payments)
-        yield shaky
-        shaky.server.kill()
 
 
 @dataclass

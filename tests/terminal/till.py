@@ -153,16 +153,35 @@ class Till:
         return self.submit(self.create(payer_id, lines))
 
     def pay(
-        self, checkout: checkout_pb2.Checkout, request_id: str = "", timeout: float = DEADLINE_S
+        self, checkout: checkout_pb2.Checkout, request_id: str = "", timeout: float = DEADLINE_S, code: str = ""
     ) -> checkout_pb2.Checkout:
-        """Pays what that copy of the checkout says."""
+        """Pays what that copy of the checkout says, with the pay code that was scanned if one was."""
         request = api.PayCheckoutRequest(
             request_id=request_id or new_request_id(),
             checkout_id=checkout.checkout_id,
             order_version=checkout.order_version,
             amount=checkout.amount,
+            pay_code=code,
         )
         return self.service.PayCheckout(request, timeout=timeout)
+
+    def enter_pin(
+        self,
+        checkout: checkout_pb2.Checkout,
+        pin: str,
+        *,
+        amount: Money | None = None,
+        request_id: str = "",
+        timeout: float = DEADLINE_S,
+    ) -> checkout_pb2.Checkout:
+        """The shopper keys in a PIN for what the PIN pad shows."""
+        request = api.EnterPinRequest(
+            request_id=request_id or new_request_id(),
+            checkout_id=checkout.checkout_id,
+            amount=amount or checkout.amount,
+            pin=pin,
+        )
+        return self.service.EnterPin(request, timeout=timeout)
 
     def cancel_payment(
         self, checkout: checkout_pb2.Checkout, request_id: str = "", timeout: float = DEADLINE_S
@@ -236,14 +255,14 @@ class Behind:
     def __init__(self, orders: grpc.Channel, payments: grpc.Channel) -> None:
         self.orders = OrderServiceStub(orders)
         self.payments = PaymentServiceStub(payments)
-        self._identities = IdentityServiceStub(payments)
+        self.identities = IdentityServiceStub(payments)
         self._accounts = AccountServiceStub(payments)
 
     def shopper(self, funds: int = 100_000, currency: str = "GBP", instant_limit: int | None = None) -> str:
         """A new identity with money in its wallet."""
         identity_id = new_request_id()
         limit = None if instant_limit is None else Money(currency_code=currency, minor_units=instant_limit)
-        self._identities.CreateIdentity(
+        self.identities.CreateIdentity(
             identities_api.CreateIdentityRequest(
                 request_id=new_request_id(),
                 identity_id=identity_id,

@@ -46,6 +46,7 @@ def test_the_tables_name_exactly_the_methods_of_the_contracts() -> None:
         ("payment.v1.IdentityService", "BindDevice", {Role.PLATFORM}),
         ("payment.v1.RefundService", "CreateRefund", {Role.TILL, Role.PLATFORM}),
         ("terminal.v1.TerminalService", "PayCheckout", {Role.DEVICE}),
+        ("terminal.v1.TerminalService", "EnterPin", {Role.DEVICE}),
     ],
 )
 def test_what_moves_money_is_for_nobody_else(service: str, method: str, roles: set[Role]) -> None:
