@@ -13,13 +13,16 @@ from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import terminal_service_pb2 as terminal_api
 from tillmesh.api.type.v1 import money_pb2
+from tillmesh.cli.at_till import pay_by_code
 from tillmesh.cli.client import Addresses, Client
 from tillmesh.cli.display import amount, out
-from tillmesh.cli.options import DEFAULT, CurrencyCode, Orders, Payments, Terminal, run_async
+from tillmesh.cli.options import DEFAULT, CurrencyCode, OrderId, Orders, Payments, Terminal, run_async
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.money import MINOR_DIGITS, minor_units
 
 _ITEM = re.compile(r"(?P<sku>[^=@]+)(=(?P<quantity>[0-9]{1,9}))?(@(?P<price>.+))?")
+
+ANYBODY = "-"
 
 PaymentId = Annotated[str, typer.Argument(help="The payment, in full: `tillmesh payments` lists them.")]
 
@@ -39,7 +42,7 @@ def identity(
         identity_id=identity_id,
         display_name=name or identity_id,
         currency_code=currency,
-        instant_limit=None if instant_limit is None else _money(instant_limit, currency),
+        instant_limit=None if instant_limit is None else money(instant_limit, currency),
     )
 
     async def act() -> identity_api.Identity:
@@ -58,7 +61,7 @@ def deposit(
 ) -> None:
     """Put money into a wallet."""
     request = account_api.CreateDepositRequest(
-        request_id=new_request_id(), identity_id=identity_id, amount=_money(how_much, currency)
+        request_id=new_request_id(), identity_id=identity_id, amount=money(how_much, currency)
     )
 
     async def act() -> account_api.Account:
@@ -70,7 +73,7 @@ def deposit(
 
 
 def sell(
-    payer: Annotated[str, typer.Argument(help="The identity that is to pay.")],
+    payer: Annotated[str, typer.Argument(help="The identity that is to pay; - for whoever will show a pay code.")],
     items: Annotated[list[str], typer.Argument(help="SKU, SKU=QUANTITY, or SKU=QUANTITY@PRICE.")],
     currency: CurrencyCode = "GBP",
     terminal: Terminal = DEFAULT.terminal,
@@ -78,7 +81,7 @@ def sell(
     """Raise a pending transaction at the till; without a price an item needs the catalogue."""
     create = terminal_api.CreateCheckoutRequest(
         request_id=new_request_id(),
-        payer_id=payer,
+        payer_id="" if payer == ANYBODY else payer,
         currency_code=currency,
         lines=[_new_line(item, currency) for item in items],
     )
@@ -90,22 +93,30 @@ def sell(
             return await client.call(client.till.SubmitCheckout, submit)
 
     checkout = run_async(act())
-    out.print(f"Order {checkout.checkout_id}: {payer} owes {amount(checkout.amount)}.")
+    who = "whoever shows a pay code" if payer == ANYBODY else payer
+    out.print(f"Order {checkout.checkout_id}: {who} owes {amount(checkout.amount)}.")
 
 
 def pay(
-    order: Annotated[str, typer.Argument(help="The transaction number.")],
+    order: OrderId,
+    pay_code: Annotated[
+        bool, typer.Option("--pay-code", help="Pay at the till: asks for the pay code, or reads it from stdin.")
+    ] = False,
     orders: Orders = DEFAULT.orders,
     payments: Payments = DEFAULT.payments,
+    terminal: Terminal = DEFAULT.terminal,
 ) -> None:
-    """Pay a pending order from the payer's own terminal: straight at the payment server."""
+    """Pay a pending order straight at the payment server, or at the till by pay code."""
+    if pay_code:
+        pay_by_code(order, terminal)
+        return
 
     async def act() -> payment_api.Payment:
         async with Client(Addresses(orders=orders, payments=payments)) as client:
             found = await client.call(client.orders.GetOrder, order_api.GetOrderRequest(order_id=order))
             return await client.call(client.payments.CreatePayment, payment_for(found), timeout_s=30)
 
-    _show(run_async(act()))
+    show_payment(run_async(act()))
 
 
 def payment_for(order: order_pb2.Order) -> payment_api.CreatePaymentRequest:
@@ -128,7 +139,7 @@ def confirm(payment: PaymentId, payments: Payments = DEFAULT.payments) -> None:
                 client.payments.ConfirmPayment, consent_to(await _payment(client, payment)), timeout_s=30
             )
 
-    _show(run_async(act()))
+    show_payment(run_async(act()))
 
 
 def consent_to(payment: payment_api.Payment) -> payment_api.ConfirmPaymentRequest:
@@ -146,14 +157,15 @@ def cancel(payment: PaymentId, payments: Payments = DEFAULT.payments) -> None:
         async with Client(Addresses(payments=payments)) as client:
             return await client.call(client.payments.CancelPayment, request)
 
-    _show(run_async(act()))
+    show_payment(run_async(act()))
 
 
 async def _payment(client: Client, payment_id: str) -> payment_api.Payment:
     return await client.call(client.payments.GetPayment, payment_api.GetPaymentRequest(payment_id=payment_id))
 
 
-def _show(payment: payment_api.Payment) -> None:
+def show_payment(payment: payment_api.Payment) -> None:
+    """Prints what became of a payment."""
     state = payment_api.Payment.State.Name(payment.state).removeprefix("STATE_")
     because = f" ({payment.reason})" if payment.reason else ""
     out.print(f"Payment {payment.payment_id} of {amount(payment.amount)} for {payment.order_id}: {state}{because}.")
@@ -167,11 +179,12 @@ def _new_line(item: str, currency: str) -> terminal_api.NewLine:
         raise typer.BadParameter(f"{item!r} is not SKU, SKU=QUANTITY or SKU=QUANTITY@PRICE", param_hint="ITEMS")
     line = terminal_api.NewLine(sku=match["sku"], quantity=int(match["quantity"] or 1))
     if match["price"] is not None:
-        line.unit_price_minor = _money(match["price"], currency).minor_units
+        line.unit_price_minor = money(match["price"], currency).minor_units
     return line
 
 
-def _money(text: str, currency: str) -> money_pb2.Money:
+def money(text: str, currency: str) -> money_pb2.Money:
+    """An amount that somebody typed in."""
     if currency not in MINOR_DIGITS:
         raise typer.BadParameter(f"{currency!r} is not an ISO 4217 currency code such as GBP", param_hint="--currency")
     try:

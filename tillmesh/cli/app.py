@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from tillmesh.cli import acting, looking
+from tillmesh.cli.at_till import enter_pin
 from tillmesh.cli.audit.command import audit
 from tillmesh.cli.catalogue import catalogue
 from tillmesh.cli.certificates import cert
@@ -19,6 +20,7 @@ from tillmesh.cli.demo import demo
 from tillmesh.cli.display import err
 from tillmesh.cli.explain import explain
 from tillmesh.cli.failures import CliError
+from tillmesh.cli.phone.commands import phone
 from tillmesh.cli.replay.command import replay
 from tillmesh.cli.running import up
 from tillmesh.runtime.errors import Refusal
@@ -52,8 +54,13 @@ _COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
     (explain, _LOOK, ["tillmesh explain 7K3M-9Q2X-VB4T"]),
     (acting.identity, _ACT, ["tillmesh identity ada --name 'Ada L.' --instant-limit 10.00"]),
     (acting.deposit, _ACT, ["tillmesh deposit ada 50.00"]),
-    (acting.sell, _ACT, ["tillmesh sell ada MUG=2@4.50 CARD@1.20"]),
-    (acting.pay, _ACT, ["tillmesh pay 7K3M-9Q2X-VB4T"]),
+    (acting.sell, _ACT, ["tillmesh sell ada MUG=2@4.50 CARD@1.20", "tillmesh sell - MUG"]),
+    (
+        acting.pay,
+        _ACT,
+        ["tillmesh pay 7K3M-9Q2X-VB4T", "tillmesh phone code | tillmesh pay 7K3M-9Q2X-VB4T --pay-code"],
+    ),
+    (enter_pin, _ACT, ["tillmesh enter-pin 7K3M-9Q2X-VB4T"]),
     (acting.confirm, _ACT, ["tillmesh confirm 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11"]),
     (acting.cancel, _ACT, ["tillmesh cancel 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11"]),
 ]
@@ -61,6 +68,7 @@ _COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
 for command, panel, examples in _COMMANDS:
     epilog = "\n\n".join(("**Examples**", *examples))
     app.command(rich_help_panel=panel, epilog=epilog)(command)
+app.add_typer(phone, name="phone", rich_help_panel=_ACT)
 app.add_typer(catalogue, name="catalogue", rich_help_panel=_ACT)
 app.add_typer(cert, name="cert", rich_help_panel=_RUN)
 app.add_typer(audit, name="audit", rich_help_panel=_RUN)

@@ -1,6 +1,6 @@
 """The three servers as a client sees them: stubs, and calls that end in an answer or one plain sentence."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from tillmesh.api.payment.v1.refund_service_pb2_grpc import RefundServiceStub
 from tillmesh.api.terminal.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from tillmesh.api.terminal.v1.terminal_service_pb2_grpc import TerminalServiceStub
 from tillmesh.api.terminal.v1.till_refund_service_pb2_grpc import TillRefundServiceStub
-from tillmesh.cli.failures import CliError, Unreachable
+from tillmesh.cli.failures import CliError, NotLetIn, Unreachable
 from tillmesh.runtime.callers import MESH, Role
 from tillmesh.runtime.peers import CALL_TIMEOUT_S, Peer, Unanswered, open_channel
 from tillmesh.runtime.tls import TlsFiles
@@ -76,14 +76,16 @@ PageReq = TypeVar("PageReq", bound=PageRequest)
 PageRes = TypeVar("PageRes", bound=PageAnswer)
 
 
-class _Server:
-    """One of the three."""
+class Server:
+    """One of the three; `metadata` goes with each call."""
 
-    def __init__(self, name: str, address: str, role: Role, tls: TlsFiles | None) -> None:
+    def __init__(
+        self, name: str, address: str, role: Role, tls: TlsFiles | None, metadata: Sequence[tuple[str, str]] = ()
+    ) -> None:
         self.name = name
         self.address = address
         self.channel = open_channel(address, role, tls)
-        self.peer = Peer()
+        self.peer = Peer(metadata)
 
     def failure(self, error: Unanswered) -> CliError:
         """The one sentence for a call that was not answered."""
@@ -94,6 +96,8 @@ class _Server:
             return Unreachable(
                 f"The {self.name} at {self.address} can not be reached. Is the mesh running? Start it with: tillmesh up"
             )
+        if cause.code() is StatusCode.UNAUTHENTICATED:
+            return NotLetIn(f"The {self.name} at {self.address} does not know the caller: {cause.details()}")
         return Unreachable(f"The {self.name} at {self.address} failed: {cause.code().name}: {cause.details()}")
 
 
@@ -101,27 +105,11 @@ def _was_said_by_server(error: aio.AioRpcError) -> bool:
     return any(key == GRPC_DETAILS_METADATA_KEY for key, _value in error.trailing_metadata() or ())
 
 
-class Client:
-    """Stubs of every service; use it as an asynchronous context manager."""
+class Connections:
+    """Connections to servers, by the package of what they are asked; use it as an asynchronous context manager."""
 
-    def __init__(self, addresses: Addresses) -> None:
-        platform, device = addresses.files(Role.PLATFORM), addresses.files(Role.DEVICE)
-        orders = _Server("order service", addresses.orders, Role.ORDERS, platform)
-        payments = _Server("payment server", addresses.payments, Role.PAYMENTS, platform)
-        terminal = _Server("store terminal", addresses.terminal, Role.TILL, device)
-        self._servers = {
-            "tillmesh.api.order.v1": orders,
-            "tillmesh.api.payment.v1": payments,
-            "tillmesh.api.terminal.v1": terminal,
-        }
-        self.orders = OrderServiceStub(orders.channel)
-        self.identities = IdentityServiceStub(payments.channel)
-        self.accounts = AccountServiceStub(payments.channel)
-        self.payments = PaymentServiceStub(payments.channel)
-        self.refunds = RefundServiceStub(payments.channel)
-        self.till = TerminalServiceStub(terminal.channel)
-        self.till_refunds = TillRefundServiceStub(terminal.channel)
-        self.catalogue = CatalogueServiceStub(terminal.channel)
+    def __init__(self, servers: Mapping[str, Server]) -> None:
+        self._servers = servers
 
     async def __aenter__(self) -> Self:
         return self
@@ -157,3 +145,28 @@ class Client:
             if not answer.next_page_token:
                 return
             request.page_token = answer.next_page_token
+
+
+class Client(Connections):
+    """Stubs of every service, for the platform and for the store's own devices."""
+
+    def __init__(self, addresses: Addresses) -> None:
+        platform, device = addresses.files(Role.PLATFORM), addresses.files(Role.DEVICE)
+        orders = Server("order service", addresses.orders, Role.ORDERS, platform)
+        payments = Server("payment server", addresses.payments, Role.PAYMENTS, platform)
+        terminal = Server("store terminal", addresses.terminal, Role.TILL, device)
+        super().__init__(
+            {
+                "tillmesh.api.order.v1": orders,
+                "tillmesh.api.payment.v1": payments,
+                "tillmesh.api.terminal.v1": terminal,
+            }
+        )
+        self.orders = OrderServiceStub(orders.channel)
+        self.identities = IdentityServiceStub(payments.channel)
+        self.accounts = AccountServiceStub(payments.channel)
+        self.payments = PaymentServiceStub(payments.channel)
+        self.refunds = RefundServiceStub(payments.channel)
+        self.till = TerminalServiceStub(terminal.channel)
+        self.till_refunds = TillRefundServiceStub(terminal.channel)
+        self.catalogue = CatalogueServiceStub(terminal.channel)

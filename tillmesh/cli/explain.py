@@ -94,7 +94,7 @@ def tell(story: Story) -> None:
 def timeline(story: Story) -> list[Moment]:
     """All that happened, by time."""
     moments = [Moment(event.event_time, "order service", _of_order(event)) for event in story.order_events]
-    payers = {payment.payment_id: payment.payer_id for payment in story.payments}
+    payers = {payment.payment_id: payment.identity_id or payment.payer_id for payment in story.payments}
     moments += [
         Moment(event.event_time, "payment server", _of_payment(event, payers[event.payment_id], story.refunds))
         for event in story.payment_events

@@ -11,6 +11,10 @@ class Unreachable(CliError):
     """A server did not answer, so what was asked of it is not known."""
 
 
+class NotLetIn(CliError):
+    """A server does not know who calls: a certificate that counts no more, or nobody is signed in."""
+
+
 class BadFile(CliError):
     """A file as a whole can not be used; nothing was started."""
 

@@ -1,7 +1,7 @@
 """Commands that look at a running mesh and change nothing."""
 
-from collections.abc import AsyncIterator, Iterable
-from typing import Annotated, TypeVar
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -10,11 +10,15 @@ from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.payment.v1 import account_service_pb2 as account_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.api.type.v1 import money_pb2
-from tillmesh.cli.client import Addresses, Client
+from tillmesh.cli.client import Addresses, Client, Connections
 from tillmesh.cli.display import amount, clock_time, date_time, out, seconds, show_table
 from tillmesh.cli.options import DEFAULT, Orders, Payments, run_async
 
 SHOWN = 50
+Statement = tuple[account_api.Account, list[account_api.AccountEntry]]
+
+if TYPE_CHECKING:  # the generated module has it in its types alone
+    from tillmesh.api.payment.v1.account_service_pb2_grpc import AccountServiceAsyncStub
 
 Item = TypeVar("Item")
 
@@ -50,7 +54,7 @@ def orders(
             str(len(order.lines)),
             amount(order.amount),
             str(order.version),
-            _order_state(order),
+            order_state(order),
         )
         for order in run_async(look())
     ]
@@ -76,6 +80,11 @@ def payments(
             listed = client.listed(client.payments.ListPayments, request, lambda page: page.payments)
             return await _first(listed, limit)
 
+    show_payments(run_async(look()))
+
+
+def show_payments(payments: Sequence[payment_api.Payment]) -> None:
+    """Prints payment attempts."""
     rows = [
         (
             payment.payment_id,
@@ -86,7 +95,7 @@ def payments(
             amount(payment.refunded) if payment.refunded.minor_units else "",
             " ".join((payment_api.Payment.State.Name(payment.state).removeprefix("STATE_"), payment.reason)),
         )
-        for payment in run_async(look())
+        for payment in payments
     ]
     columns = ["payment", "started", "order", "payer", "amount", "refunded", "state"]
     show_table("Payments", columns, rows, right=["amount", "refunded"])
@@ -99,18 +108,28 @@ def statement(
     """Show everything that moved on an account, oldest first, with the balance after each entry."""
     account_id = account if "/" in account else f"wallet/{account}"
 
-    async def look() -> tuple[account_api.Account, list[account_api.AccountEntry]]:
+    async def look() -> Statement:
         async with Client(Addresses(payments=payments)) as client:
-            request = account_api.GetAccountRequest(account_id=account_id)
-            found = await client.call(client.accounts.GetAccount, request)
-            entries = client.listed(
-                client.accounts.ListAccountEntries,
-                account_api.ListAccountEntriesRequest(account_id=account_id),
-                lambda page: page.entries,
-            )
-            return found, [entry async for entry in entries]
+            return await read_statement(client, client.accounts, account_id)
 
-    found, entries = run_async(look())
+    show_statement(run_async(look()))
+
+
+async def read_statement(connections: Connections, accounts: "AccountServiceAsyncStub", account_id: str) -> Statement:
+    """An account with all its entries, oldest first."""
+    request = account_api.GetAccountRequest(account_id=account_id)
+    found = await connections.call(accounts.GetAccount, request)
+    entries = connections.listed(
+        accounts.ListAccountEntries,
+        account_api.ListAccountEntriesRequest(account_id=account_id),
+        lambda page: page.entries,
+    )
+    return found, [entry async for entry in entries]
+
+
+def show_statement(statement: Statement) -> None:
+    """Prints the entries with the balance after each, and the account's own."""
+    found, entries = statement
     rows = []
     balance_minor = 0
     for entry in entries:
@@ -179,7 +198,8 @@ def _state_name(names: Iterable[str], wanted: str) -> str:
     return full
 
 
-def _order_state(order: order_pb2.Order) -> str:
+def order_state(order: order_pb2.Order) -> str:
+    """Its state in a word, and how long it stays locked."""
     state = order_pb2.Order.State.Name(order.state).removeprefix("STATE_")
     if order.state != order_pb2.Order.STATE_LOCKED:
         return state

@@ -29,6 +29,7 @@ Terminal = Annotated[
     ),
 ]
 DataDir = Annotated[Path, typer.Option("--data-dir", help="Directory of the three databases and logs.")]
+OrderId = Annotated[str, typer.Argument(help="The transaction number.")]
 CurrencyCode = Annotated[str, typer.Option("--currency", help="ISO 4217 code of all amounts.")]
 
 DEFAULT = Addresses()

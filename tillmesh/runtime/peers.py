@@ -57,10 +57,11 @@ class RetryBudget:
 
 
 class Peer:
-    """Makes the calls to one other server."""
+    """Makes the calls to one other server; `metadata` goes with each of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, metadata: Sequence[tuple[str, str]] = ()) -> None:
         self._budget = RetryBudget()
+        self._metadata = tuple(metadata)
 
     async def call(
         self, method: aio.UnaryUnaryMultiCallable[Req, Res], request: Req, *, timeout_s: float = CALL_TIMEOUT_S
@@ -83,7 +84,8 @@ class Peer:
             async for attempt in retrying:
                 with attempt:
                     left_s = end - asyncio.get_running_loop().time()
-                    return await method(request, timeout=max(left_s, 0.001), metadata=((TRACEPARENT, traceparent()),))
+                    metadata = ((TRACEPARENT, traceparent()), *self._metadata)
+                    return await method(request, timeout=max(left_s, 0.001), metadata=metadata)
         except aio.AioRpcError as error:
             raise _refusal(error) or Unanswered(f"{error.code().name}: {error.details()}") from error
         raise Unanswered("no attempt was made")

@@ -1,0 +1,95 @@
+"""What a phone does at the payment server, and what the platform does once to make it somebody's."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from google.protobuf.message import Message
+from grpc import aio
+
+from tillmesh.api.payment.v1 import identity_service_pb2 as identity_api
+from tillmesh.api.payment.v1 import payer_service_pb2 as payer_api
+from tillmesh.api.payment.v1.account_service_pb2_grpc import AccountServiceStub
+from tillmesh.api.payment.v1.identity_service_pb2_grpc import IdentityServiceStub
+from tillmesh.api.payment.v1.payer_service_pb2_grpc import PayerServiceStub
+from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
+from tillmesh.cli.authority import Authority
+from tillmesh.cli.client import Addresses, Client, Connections, Server
+from tillmesh.cli.failures import CliError, NotLetIn
+from tillmesh.cli.phone.device import Phone
+from tillmesh.runtime.callers import MESH, Role
+from tillmesh.runtime.ids import new_request_id
+from tillmesh.runtime.peers import CALL_TIMEOUT_S
+from tillmesh.runtime.secret import Secret
+from tillmesh.runtime.tls import TlsFiles
+
+CERTIFIED_FOR = timedelta(days=30)
+
+Req = TypeVar("Req", bound=Message)
+Res = TypeVar("Res", bound=Message)
+
+
+class Line(Connections):
+    """A phone's connection to the payment server, the only one it has."""
+
+    def __init__(self, addresses: Addresses, phone: Phone) -> None:
+        token = phone.token
+        metadata = [("authorization", f"Bearer {token.value.decode()}")] if token else []
+        tls = _certificate(addresses, phone.device_id)
+        server = Server("payment server", addresses.payments, Role.PAYMENTS, tls, metadata)
+        super().__init__({"tillmesh.api.payment.v1": server})
+        self.phone = phone
+        self.payers = PayerServiceStub(server.channel)
+        self.identities = IdentityServiceStub(server.channel)
+        self.accounts = AccountServiceStub(server.channel)
+        self.payments = PaymentServiceStub(server.channel)
+
+    async def call(
+        self, method: aio.UnaryUnaryMultiCallable[Req, Res], request: Req, *, timeout_s: float = CALL_TIMEOUT_S
+    ) -> Res:
+        """As for everybody; says how to sign in where that is what is missing."""
+        try:
+            return await super().call(method, request, timeout_s=timeout_s)
+        except NotLetIn as error:
+            raise CliError(f"{error} Do: tillmesh phone sign-in") from error
+
+    async def sign_in(self, pin: Secret) -> Phone:
+        """The phone with a session; the line itself goes on without."""
+        session = await self.call(self.payers.SignIn, payer_api.SignInRequest(pin=pin.value.decode()))
+        return replace(self.phone, token=Secret(session.access_token.encode()))
+
+    async def new_key(self) -> Phone:
+        """The phone with another key: codes of the one before count no more."""
+        request = payer_api.RenewPayCodeKeyRequest(request_id=new_request_id())
+        made = await self.call(self.payers.RenewPayCodeKey, request)
+        return replace(self.phone, handle=made.handle, key=Secret(made.key))
+
+
+async def enroll(client: Client, addresses: Addresses, identity_id: str, device_id: str) -> Phone:
+    """As the platform: binds a phone to an identity, and makes its certificate."""
+    folder = _ca_folder(addresses)
+    request = identity_api.BindDeviceRequest(request_id=new_request_id(), identity_id=identity_id, device_id=device_id)
+    bound = await client.call(client.identities.BindDevice, request)
+    Authority(folder).issue(Role.PAYER, device_id, lifetime=CERTIFIED_FOR)
+    return Phone(device_id, identity_id, bound.pay_code_key.handle, Secret(bound.pay_code_key.key))
+
+
+async def set_pin(client: Client, identity_id: str, pin: Secret) -> None:
+    """As the platform: sets somebody's PIN."""
+    request = identity_api.SetPinRequest(request_id=new_request_id(), identity_id=identity_id, pin=pin.value.decode())
+    await client.call(client.identities.SetPin, request)
+
+
+def _certificate(addresses: Addresses, device_id: str) -> TlsFiles:
+    authority = Authority(_ca_folder(addresses))
+    folder = authority.folder_of(Role.PAYER, device_id)
+    if not folder.is_dir():
+        raise CliError(f"Phone {device_id} has no certificate in {authority.folder}; enroll it again.")
+    return TlsFiles(folder, MESH)
+
+
+def _ca_folder(addresses: Addresses) -> Path:
+    if addresses.tls_dir is None:
+        raise CliError("A phone is known by its certificate: it can not go without TLS.")
+    return addresses.tls_dir
