@@ -17,14 +17,18 @@ from tillmesh.api.terminal.v1 import checkout_pb2 as checkout_types
 from tillmesh.api.terminal.v1 import terminal_service_pb2 as terminal
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as refunds
 from tillmesh.api.type.v1 import line_item_pb2
+from tillmesh.cli.at_till import payment_by_code
 from tillmesh.cli.client import Client
 from tillmesh.cli.failures import Unreachable
+from tillmesh.cli.phone.device import Phone
 from tillmesh.cli.replay.invoices import WALK_IN, Invoice, Line, Rejection
 from tillmesh.cli.replay.returns import Purchase, plan_return
+from tillmesh.runtime.clock import SystemClock
 from tillmesh.runtime.convert import to_money
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
+from tillmesh.runtime.secret import Secret
 from tillmesh.runtime.telemetry import adopt_trace
 
 ANSWER_WITHIN_S = 60.0
@@ -52,6 +56,14 @@ class RefundMade:
     refund_id: str
     checkout_id: str
     amount_minor: int
+
+
+@dataclass(frozen=True)
+class Shopper:
+    """Whoever bought the invoices of a lane, with a phone."""
+
+    device_id: str = field(default_factory=new_request_id)
+    purchases: list[Purchase] = field(default_factory=list)
 
 
 @dataclass
@@ -109,25 +121,25 @@ class Runner:
 
     async def _work(self, lanes: Iterator[Sequence[Invoice]]) -> None:
         for lane in lanes:
-            purchases: list[Purchase] = []
+            shopper = Shopper()
             for invoice in lane:
                 adopt_trace(())  # one trace an invoice, through all three servers
-                await self._replay(invoice, purchases)
+                await self._replay(invoice, shopper)
                 self._on_done(invoice)
 
-    async def _replay(self, invoice: Invoice, purchases: list[Purchase]) -> None:
+    async def _replay(self, invoice: Invoice, shopper: Shopper) -> None:
         try:
             if invoice.customer_id not in self._outcome.wallets:
                 await self._open_wallet(invoice.customer_id)
             if invoice.is_return:
-                await self._give_back(invoice, purchases)
+                await self._give_back(invoice, shopper.purchases)
             else:
-                purchases.append(await self._sell(invoice))
+                shopper.purchases.append(await self._sell(invoice, shopper))
         except (Refusal, NotPaid) as error:
             reason = f"{error.reason}: {error.text}" if isinstance(error, Refusal) else str(error)
             self._outcome.rejected.append(Rejection(invoice.number, invoice.line_number, reason))
 
-    async def _sell(self, invoice: Invoice) -> Purchase:
+    async def _sell(self, invoice: Invoice, shopper: Shopper) -> Purchase:
         started = time.monotonic()
         checkout = await self._call(
             self._client.till.CreateCheckout,
@@ -142,24 +154,33 @@ class Runner:
         try:
             submit = terminal.SubmitCheckoutRequest(request_id=new_request_id(), checkout_id=checkout.checkout_id)
             checkout = await self._call(self._client.till.SubmitCheckout, submit)
-            deposit_s = await self._deposit(invoice.customer_id, invoice.total_minor)
-            await self._pay(checkout)
+            paused = time.monotonic()
+            await self._deposit(invoice.customer_id, invoice.total_minor)
+            code = await self._pay_code(invoice.customer_id, shopper.device_id)
+            aside_s = time.monotonic() - paused  # what the shopper does by themselves is no part of a checkout
+            await self._pay(checkout, code)
         except (Refusal, NotPaid):
             await self._abandon(checkout.checkout_id)
             raise
-        checkout_s = time.monotonic() - started - deposit_s
+        checkout_s = time.monotonic() - started - aside_s
         self._outcome.unpaid_checkout_ids.remove(checkout.checkout_id)
         self._outcome.sales.append(Sale(invoice, checkout.checkout_id, checkout_s))
         return Purchase.of(checkout.checkout_id, invoice.total_minor, invoice.lines)
 
-    async def _pay(self, checkout: checkout_types.Checkout) -> None:
-        """Pays, says yes for the customer, and waits for the verdict; gives an undecided payment up at the deadline."""
-        request = terminal.PayCheckoutRequest(
-            request_id=new_request_id(),
-            checkout_id=checkout.checkout_id,
-            order_version=checkout.order_version,
-            amount=checkout.amount,
+    async def _pay_code(self, customer_id: str, device_id: str) -> Secret:
+        """What the customer's phone shows.
+
+        A key is good for one payment in half a minute, and here days pass in that: the phone gets another each time.
+        """
+        request = identities.BindDeviceRequest(
+            request_id=new_request_id(), identity_id=customer_id, device_id=device_id
         )
+        key = (await self._call(self._client.identities.BindDevice, request)).pay_code_key
+        return Phone(device_id, customer_id, key.handle, Secret(key.key)).code(SystemClock().now_ms())
+
+    async def _pay(self, checkout: checkout_types.Checkout, code: Secret) -> None:
+        """Pays by code and waits for the verdict; gives an undecided payment up at the deadline."""
+        request = payment_by_code(checkout, code)
         consent = payments.ConfirmPaymentRequest(
             request_id=new_request_id(),
             payment_id=request.request_id,
@@ -195,6 +216,7 @@ class Runner:
         return checkout
 
     async def _say_yes(self, consent: payments.ConfirmPaymentRequest) -> None:
+        """For the customer, as the platform: a till that was killed has lost the code, or there is a limit."""
         try:
             await self._call(self._client.payments.ConfirmPayment, consent)
         except Refusal as refusal:
@@ -295,14 +317,12 @@ class Runner:
             opening_minor = (await self._call(self._client.accounts.GetAccount, account)).posted.minor_units
         self._outcome.wallets[customer_id] = Wallet(identity.account_id, opening_minor)
 
-    async def _deposit(self, customer_id: str, amount_minor: int) -> float:
-        """Puts in what is due; returns how long that took, as it is no part of a checkout."""
-        started = time.monotonic()
+    async def _deposit(self, customer_id: str, amount_minor: int) -> None:
+        """Puts in what is due."""
         amount = to_money(Money(self._currency, amount_minor))
         request = accounts.CreateDepositRequest(request_id=new_request_id(), identity_id=customer_id, amount=amount)
         await self._call(self._client.accounts.CreateDeposit, request)
         self._outcome.wallets[customer_id].deposits_minor += amount_minor
-        return time.monotonic() - started
 
     async def _call(self, method: aio.UnaryUnaryMultiCallable[Req, Res], request: Req) -> Res:
         """Repeats a call that was not answered, for as long as a server takes to start again.
