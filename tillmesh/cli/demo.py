@@ -10,7 +10,8 @@ from tillmesh.cli.mesh import Mesh, Role, Store
 from tillmesh.cli.options import run_async
 from tillmesh.cli.replay.command import CONCURRENCY, own_mesh, replay_file
 from tillmesh.cli.replay.invoices import read_invoices
-from tillmesh.cli.story import PAYER_WINDOW_S, play, scene
+from tillmesh.cli.story.lock import PAYER_WINDOW_S, play
+from tillmesh.cli.story.stage import scene
 
 SAMPLE = Path(tillmesh.__file__).parent.parent / "examples" / "online-retail-sample.csv.gz"
 # The lock outlasts the payer's time to confirm by the margin; short, so that nobody waits long.

@@ -30,6 +30,10 @@ Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
 
 
+class SignedOut(CliError):
+    """Nobody is signed in on the phone, or no more."""
+
+
 class Line(Connections):
     """A phone's connection to the payment server, the only one it has."""
 
@@ -52,7 +56,7 @@ class Line(Connections):
         try:
             return await super().call(method, request, timeout_s=timeout_s)
         except NotLetIn as error:
-            raise CliError(f"{error} Do: tillmesh phone sign-in") from error
+            raise SignedOut(f"{error} Do: tillmesh phone sign-in") from error
 
     async def sign_in(self, pin: Secret) -> Phone:
         """The phone with a session; the line itself goes on without."""

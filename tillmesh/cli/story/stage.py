@@ -1,0 +1,128 @@
+"""What every scene has: the mesh, the people at it, and a check of each claim."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.markup import escape
+
+from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.order.v1 import order_service_pb2 as order_api
+from tillmesh.api.payment.v1 import account_service_pb2 as account_api
+from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
+from tillmesh.api.terminal.v1 import checkout_pb2
+from tillmesh.api.terminal.v1 import terminal_service_pb2 as terminal_api
+from tillmesh.api.type.v1 import money_pb2
+from tillmesh.cli.at_till import payment_by_code, read_checkout
+from tillmesh.cli.client import Client
+from tillmesh.cli.display import out
+from tillmesh.cli.failures import CliError
+from tillmesh.cli.mesh import Mesh
+from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.ids import new_request_id
+from tillmesh.runtime.secret import Secret
+
+PAYER, NAME = "ada", "Ada"
+WITHIN_S = 60.0
+CALL_S = 30.0
+POLL_INTERVAL_S = 0.1
+
+Seen = TypeVar("Seen")
+
+
+def scene(title: str) -> None:
+    """Begins a scene."""
+    out.print()
+    out.rule(f"[bold]{title}", align="left")
+
+
+def say(sentence: str) -> None:
+    """Tells what was done and checked."""
+    out.print(f"  {escape(sentence)}", soft_wrap=True)
+
+
+def quote(server: str, words: str) -> None:
+    """Gives a server's own words."""
+    out.print(f"  [yellow]{server}:[/] “{escape(words)}”", soft_wrap=True)
+
+
+def check(ok: bool, claim: str) -> None:
+    """Ends the demo unless what is told is so."""
+    if not ok:
+        raise CliError(f"This should be so, but is not: {claim}")
+
+
+@contextmanager
+def refused(reason: str, claim: str) -> Iterator[list[Refusal]]:
+    """Ends the demo unless the block is refused for that reason; the refusal is put into the list."""
+    seen: list[Refusal] = []
+    try:
+        yield seen
+    except Refusal as refusal:
+        check(refusal.reason == reason, f"{claim}, with {reason}: {refusal}")
+        seen.append(refusal)
+    else:
+        check(False, claim)
+
+
+class Stage:
+    """The mesh, as the platform and the store's own devices use it."""
+
+    def __init__(self, mesh: Mesh, client: Client) -> None:
+        self.mesh = mesh
+        self.client = client
+        self.currency = mesh.store.currency
+
+    def money(self, minor: int) -> money_pb2.Money:
+        """An amount of the store's currency."""
+        return money_pb2.Money(currency_code=self.currency, minor_units=minor)
+
+    async def sell(self, payer_id: str, **pieces: int) -> checkout_pb2.Checkout:
+        """The till raises a pending transaction: so many of each article."""
+        create = terminal_api.CreateCheckoutRequest(
+            request_id=new_request_id(),
+            payer_id=payer_id,
+            currency_code=self.currency,
+            lines=[terminal_api.NewLine(sku=sku, quantity=quantity) for sku, quantity in pieces.items()],
+        )
+        basket = await self.client.call(self.client.till.CreateCheckout, create)
+        submit = terminal_api.SubmitCheckoutRequest(request_id=new_request_id(), checkout_id=basket.checkout_id)
+        return await self.client.call(self.client.till.SubmitCheckout, submit)
+
+    async def pay(self, order_id: str, code: Secret | None = None) -> checkout_pb2.Checkout:
+        """The till asks for the money, with a pay code if one was shown; the answer is its verdict."""
+        request = payment_by_code(await self.checkout(order_id), code)
+        await self.client.call(self.client.till.PayCheckout, request, timeout_s=CALL_S)
+        return await self.until(
+            "the till knows what it waits for, or what came of the payment",
+            lambda: self.checkout(order_id),
+            lambda seen: seen.verdict != checkout_pb2.VERDICT_WAIT or bool(seen.verdict_reason),
+        )
+
+    async def order(self, order_id: str) -> order_pb2.Order:
+        """An order as it is now."""
+        return await self.client.call(self.client.orders.GetOrder, order_api.GetOrderRequest(order_id=order_id))
+
+    async def checkout(self, order_id: str) -> checkout_pb2.Checkout:
+        """The same as the till has it."""
+        return await read_checkout(self.client, order_id)
+
+    async def payment(self, payment_id: str) -> payment_api.Payment:
+        """A payment as it is now."""
+        request = payment_api.GetPaymentRequest(payment_id=payment_id)
+        return await self.client.call(self.client.payments.GetPayment, request)
+
+    async def wallet(self) -> account_api.Account:
+        """What she has."""
+        request = account_api.GetAccountRequest(account_id=f"wallet/{PAYER}")
+        return await self.client.call(self.client.accounts.GetAccount, request)
+
+    async def until(self, claim: str, look: Callable[[], Awaitable[Seen]], ok: Callable[[Seen], bool]) -> Seen:
+        """Looks again until it is so."""
+        end = time.monotonic() + WITHIN_S
+        while not ok(seen := await look()):
+            check(time.monotonic() < end, f"{claim}, within {WITHIN_S:.0f} s")
+            await asyncio.sleep(POLL_INTERVAL_S)
+        return seen
