@@ -12,6 +12,8 @@ import pytest
 
 from tests.sources import ROOT
 from tillmesh.cli.mesh import Mesh
+from tillmesh.paycode import STEP_MS, make
+from tillmesh.runtime.secret import Secret
 
 BUF = Path(sys.executable).parent / "buf"
 
@@ -49,10 +51,27 @@ def test_node_drives_a_whole_checkout_from_the_proto_files(mesh: Mesh, node_clie
     story = re.sub(r"shopper-\w+", "shopper", done.stdout)
     assert "shopper has GBP 50.00\n" in story
     assert "over GBP 30.60 is STATE_PENDING\n" in story
-    assert "verdict: VERDICT_HAND_OVER_GOODS" in story
+    assert "verdict: VERDICT_HAND_OVER_GOODS , paid by Ada\n" in story
     assert "refund of GBP 7.65: STATE_DONE" in story
     assert "White hanging heart" in story
+    assert "Paid by Ada\n" in story
     assert story.endswith("shopper has GBP 27.05\n")
+
+
+def test_a_phone_in_javascript_makes_the_pay_codes_that_the_payment_server_takes() -> None:
+    if shutil.which("node") is None:
+        pytest.skip("node is not installed")
+    script = (ROOT / "examples/node/checkout.js").read_text()
+    functions = re.findall(r"^function (?:payCode|luhn)\(.*?^}$", script, re.MULTILINE | re.DOTALL)
+    assert len(functions) == 2
+    handle, key = "01234567", Secret(bytes(range(32)))
+    steps = [1, 59_000_001, 2**33]
+    asks = [
+        f"console.log(payCode('{handle}', Buffer.from('{key.value.hex()}', 'hex'), {step * STEP_MS}))" for step in steps
+    ]
+    program = "\n".join(["const { createHmac } = require('node:crypto');", *functions, *asks])
+    done = subprocess.run(["node", "-e", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == [make(handle, key, step).value.decode() for step in steps], done.stderr
 
 
 def buf_curl(mesh: Mesh, package: str, *arguments: str) -> str:

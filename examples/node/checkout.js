@@ -1,8 +1,8 @@
-// A whole checkout from Node: identity and money at the payment server, then basket, order, payment, receipt and
-// refund at a till. Nothing is generated: the .proto files are read when it starts.
+// A whole checkout from Node: identity, money and phone at the payment server, then basket, order, payment by pay code,
+// receipt and refund at a till. Nothing is generated: the .proto files are read when it starts.
 'use strict';
 
-const { randomUUID } = require('node:crypto');
+const { createHmac, randomUUID } = require('node:crypto');
 const fs = require('node:fs');
 const path = require('node:path');
 const { setTimeout: pause } = require('node:timers/promises');
@@ -25,7 +25,6 @@ const api = grpc.loadPackageDefinition(
     [
       'tillmesh/api/payment/v1/account_service.proto',
       'tillmesh/api/payment/v1/identity_service.proto',
-      'tillmesh/api/payment/v1/payment_service.proto',
       'tillmesh/api/terminal/v1/terminal_service.proto',
       'tillmesh/api/terminal/v1/till_refund_service.proto',
     ],
@@ -45,7 +44,6 @@ function connect(Service, address, own, server) {
 
 const identities = connect(api.payment.v1.IdentityService, flags.payments, 'platform-cli', 'payments.tillmesh');
 const accounts = connect(api.payment.v1.AccountService, flags.payments, 'platform-cli', 'payments.tillmesh');
-const payments = connect(api.payment.v1.PaymentService, flags.payments, 'platform-cli', 'payments.tillmesh');
 const till = connect(api.terminal.v1.TerminalService, flags.terminal, 'device-store-1+cli', 'till.tillmesh');
 const refunds = connect(api.terminal.v1.TillRefundService, flags.terminal, 'device-store-1+cli', 'till.tillmesh');
 
@@ -88,6 +86,24 @@ function pounds(money) {
   return `${money.currency_code} ${pence / 100n}.${String(pence % 100n).padStart(2, '0')}`;
 }
 
+// The phone: 20 digits out of its handle, its key and the half minute, made offline (docs/security.md).
+function payCode(handle, key, now = Date.now()) {
+  const step = Buffer.alloc(8);
+  step.writeBigUInt64BE(BigInt(Math.floor(now / 30_000)));
+  const mac = createHmac('sha256', key).update(handle).update(step).digest().readBigUInt64BE() % 1_000_000_000n;
+  const digits = `27${handle}${String(mac).padStart(9, '0')}`;
+  return digits + luhn(digits);
+}
+
+// The check digit: every other digit counts twice, from the right.
+function luhn(digits) {
+  const sum = [...digits].reverse().reduce((total, digit, place) => {
+    const value = place % 2 ? Number(digit) : Number(digit) * 2;
+    return total + (value > 9 ? value - 9 : value);
+  }, 0);
+  return (10 - (sum % 10)) % 10;
+}
+
 async function main() {
   const payer = `shopper-${randomUUID().slice(0, 8)}`;
   await call(identities, 'CreateIdentity', { identity_id: payer, display_name: 'Ada', currency_code: 'GBP' });
@@ -96,9 +112,10 @@ async function main() {
     amount: { currency_code: 'GBP', minor_units: 5000 },
   });
   console.log(`${payer} has ${pounds(wallet.posted)}`);
+  const phone = await call(identities, 'BindDevice', { identity_id: payer, device_id: `phone-of-${payer}` });
 
+  // Without a payer_id: who pays is known to whoever the pay code is from, and to no store.
   const basket = await call(till, 'CreateCheckout', {
-    payer_id: payer,
     currency_code: 'GBP',
     lines: [
       { sku: '85123A', title: 'White hanging heart', quantity: 6, unit_price_minor: 255 },
@@ -109,26 +126,17 @@ async function main() {
   console.log(`order ${pending.checkout_id} over ${pounds(pending.amount)} is ${pending.state}`);
 
   // Consent is to a version and an amount: what the shopper was shown.
-  const payment = randomUUID();
-  const paying = await call(till, 'PayCheckout', {
-    request_id: payment,
+  await call(till, 'PayCheckout', {
     checkout_id: pending.checkout_id,
     order_version: pending.order_version,
     amount: pending.amount,
+    pay_code: payCode(phone.pay_code_key.handle, phone.pay_code_key.key),
   });
-  // To know somebody's id is no consent: the platform passes on the shopper's yes to this shop and amount.
-  if (paying.verdict_reason === 'AWAITING_PAYER') {
-    await call(payments, 'ConfirmPayment', {
-      payment_id: payment,
-      store_id: pending.store_id,
-      amount: pending.amount,
-    });
-  }
   const paid = await settled(
     () => once(till, 'GetCheckout', { checkout_id: pending.checkout_id }),
     (checkout) => checkout.verdict === 'VERDICT_WAIT',
   );
-  console.log(`verdict: ${paid.verdict} ${paid.verdict_reason}`);
+  console.log(`verdict: ${paid.verdict} ${paid.verdict_reason}, paid by ${paid.payer_display_name}`);
   if (paid.verdict !== 'VERDICT_HAND_OVER_GOODS') throw new Error(`the checkout was not paid: ${paid.verdict_reason}`);
 
   const returned = await call(refunds, 'RefundCheckout', {
