@@ -1,21 +1,30 @@
 """Runs `tillmesh` the way a person does: as a process, with what it prints and its exit status."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 from tillmesh.cli.client import Addresses
+from tillmesh.cli.mesh import Mesh
 
 TILLMESH = Path(sys.executable).with_name("tillmesh")
 ENDS_WITHIN_S = 120
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
 
 
-def tillmesh(*arguments: str | Path, mesh: Addresses | None = None) -> subprocess.CompletedProcess[str]:
+def tillmesh(
+    *arguments: str | Path, mesh: Addresses | None = None, types: str = ""
+) -> subprocess.CompletedProcess[str]:
     """One command, ended; `mesh` is where it looks for the servers."""
     done = subprocess.run(
-        [TILLMESH, *arguments], env=environment(mesh), capture_output=True, text=True, timeout=ENDS_WITHIN_S
+        [TILLMESH, *arguments],
+        env=environment(mesh),
+        input=types,
+        capture_output=True,
+        text=True,
+        timeout=ENDS_WITHIN_S,
     )
     assert "Traceback" not in done.stderr
     return done
@@ -53,3 +62,30 @@ def write_invoices(folder: Path, *rows: str) -> Path:
     path = folder / "invoices.csv"
     path.write_text("\n".join((HEADER, *rows)) + "\n")
     return path
+
+
+class Person:
+    """Somebody at a shell, with the mesh's addresses in the environment."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+
+    def does(self, *arguments: str | Path, types: str = "") -> str:
+        """What a command says; `types` is what it reads from its standard input."""
+        done = tillmesh(*arguments, mesh=self.mesh.addresses, types=types)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def fails(self, *arguments: str | Path, types: str = "") -> str:
+        """The one line that a command fails with."""
+        done = tillmesh(*arguments, mesh=self.mesh.addresses, types=types)
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        return line
+
+
+def found(pattern: str, text: str) -> str:
+    """What the one group of a pattern matches, which must be there."""
+    match = re.search(pattern, text)
+    assert match, f"{pattern} is not in:\n{text}"
+    return match[1]

@@ -5,41 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command_line import tillmesh
-from tillmesh.cli.mesh import Mesh
+from tests.cli.command_line import Person, found, tillmesh
 
 NOWHERE = "127.0.0.1:1"
-
-
-class Person:
-    """Somebody at a shell, with the mesh's addresses in the environment."""
-
-    def __init__(self, mesh: Mesh) -> None:
-        self._mesh = mesh
-
-    def does(self, *arguments: str | Path) -> str:
-        """What a command says."""
-        done = tillmesh(*arguments, mesh=self._mesh.addresses)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def fails(self, *arguments: str | Path) -> str:
-        """The one line that a command fails with."""
-        done = tillmesh(*arguments, mesh=self._mesh.addresses)
-        assert done.returncode == 1
-        (line,) = done.stderr.splitlines()
-        return line
-
-
-@pytest.fixture
-def person(mesh: Mesh) -> Person:
-    return Person(mesh)
-
-
-def found(pattern: str, text: str) -> str:
-    match = re.search(pattern, text)
-    assert match, f"{pattern} is not in:\n{text}"
-    return match[1]
 
 
 def test_an_order_is_paid_by_hand_and_explained(person: Person, tmp_path: Path) -> None:
@@ -108,7 +76,7 @@ def test_failures_are_one_plain_line(person: Person) -> None:
     assert person.fails("explain", "NO-SUCH-ORDER").endswith("knows an order NO-SUCH-ORDER.")
     assert "The catalogue has no article UNHEARD-OF" in person.fails("sell", "grace", "UNHEARD-OF")
     # The payment server shows its own certificate, so it is not taken for the order service.
-    assert "can not be reached" in person.fails("orders", "--orders", person._mesh.addresses.payments)
+    assert "can not be reached" in person.fails("orders", "--orders", person.mesh.addresses.payments)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +100,6 @@ def test_a_bad_catalogue_is_refused_with_the_line(tmp_path: Path, rows: str, say
 
 def test_every_command_explains_itself_with_an_example() -> None:
     commands = re.findall(r"^│ ([a-z]+) ", tillmesh("--help").stdout, re.MULTILINE)
-    assert {"demo", "up", "replay", "orders", "explain", "catalogue"} <= set(commands)
+    assert {"demo", "up", "replay", "orders", "explain", "catalogue", "phone"} <= set(commands)
     for command in ("replay", "explain", "sell"):
         assert f"tillmesh {command} " in tillmesh(command, "--help").stdout.partition("Examples")[2]

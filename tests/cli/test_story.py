@@ -24,7 +24,7 @@ def test_the_story_is_true(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         "The PIN is wrong; tries left: 4",
         "HAND OVER GOODS",
         "waits for nobody's confirmation",
-        "Three payments, one charge",
+        "Three payments of it, one charge",
         "balanced",
     ):
         assert turn in told

@@ -177,7 +177,7 @@ class Story:
         left_minor = DEPOSIT - CARD - order.amount.minor_units
         paid_once = wallet.posted.minor_units == left_minor and not wallet.held.minor_units
         check(paid_once, f"{PAYER} paid exactly once, she has {amount(wallet.posted)}")
-        say(f"Three payments, one charge: {PAYER} has {amount(wallet.posted)} left, and nothing is on hold.")
+        say(f"Three payments of it, one charge: {PAYER} has {amount(wallet.posted)} left, and nothing is on hold.")
 
     async def _told_by_the_servers(self) -> None:
         scene(f"The same, told by the servers: tillmesh explain {self._order_id}")
