@@ -22,7 +22,7 @@ from tillmesh.runtime.database import append_only, one_of
 from tillmesh.runtime.requests import RequestLog
 from tillmesh.runtime.schema import versioned
 
-METADATA = versioned("0002")
+METADATA = versioned("0003")
 REQUESTS = RequestLog(METADATA)
 
 checkouts = Table(
