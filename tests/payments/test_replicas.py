@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.clocks import ManualClock
+from tests.payments.phones import TILL, acting, order_under_reference, pay_at_till, payer, scan
 from tests.payments.side import STORE, Side, asked, payment_side, state_and_reason
 from tests.postgres import Cluster
 from tests.processes import Server
+from tests.trust.secrets import PIN
 from thirdparty_server.errors import Reason
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
@@ -149,6 +151,30 @@ async def test_a_late_yes_and_the_next_attempt_take_the_money_once(sides: tuple[
         assert state_and_reason(paid) == ("CAPTURED", "")
         assert (await first.finish(early.payment_id))[0] == "VOIDED"
     assert await first.wallet(payer_id) == (0, 0)
+
+
+async def test_a_pin_that_is_keyed_in_twice_is_one_yes(sides: tuple[Side, Side]) -> None:
+    first, _ = sides
+    phone = await payer(first, funds=1000 * ROUNDS)
+    for _ in range(ROUNDS):
+        payment = await pay_at_till(first, await first.order(phone.identity_id))
+        request = confirmation(payment.payment_id)
+        request.pin = PIN
+        with acting(TILL):
+            paid = await asyncio.gather(*(side.payments.ConfirmPayment(request) for side in sides * 2))
+        assert {state_and_reason(payment) for payment in paid} == {("CAPTURED", "")}
+    assert await first.wallet(phone.identity_id) == (0, 0)
+
+
+async def test_a_pay_code_that_is_scanned_at_both_pays_one_order(sides: tuple[Side, Side], clock: ManualClock) -> None:
+    phone = await payer(sides[0], funds=1000 * ROUNDS)
+    for _ in range(ROUNDS):
+        clock.advance(60_000)
+        code = phone.code()
+        orders = [await order_under_reference(side) for side in sides]
+        payments = await asyncio.gather(*(scan(side, order, code) for side, order in zip(sides, orders, strict=True)))
+        assert sorted(map(state_and_reason, payments)) == [("CAPTURED", ""), ("VOIDED", "PAY_CODE_USED")]
+    assert await sides[0].wallet(phone.identity_id) == (0, 0)
 
 
 async def test_servers_share_what_is_due_and_one_that_dies_is_taken_over(
