@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 SEEDS ?= 1000
 
-.PHONY: help demo up test simulate mutants chaos check proto docs format pins clean
+.PHONY: help demo up test simulate mutants chaos bench check proto docs format pins clean
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ mutants: $(READY) ## Break the protocol in every way we know, and check that the
 
 chaos: $(READY) ## Kill servers, break links, fill disks and damage logs under load, and count what was lost
 	@$(BIN)/python -m tests.chaos $(CHAOS)
+
+bench: $(READY) ## Measure speed as ratios to a server that does nothing, ten minutes; BENCH=--help
+	@$(BIN)/python -m bench $(BENCH)
 
 check: $(READY) ## Format, lint, types, contracts; generated code and diagrams must be up to date
 	$(BIN)/ruff format --check .

@@ -1,0 +1,1 @@
+"""How fast tillmesh is, as ratios that are measured in one run."""

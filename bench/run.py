@@ -1,0 +1,103 @@
+"""What all parts of the benchmark share: how much is done, who makes the load, and what was measured."""
+
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.progress import Progress, TaskID
+
+from bench.checkouts import buy, keep_busy
+from bench.databases import Databases
+from bench.load import Generator, Sample
+from bench.machine import Processes
+from bench.servers import PAYMENTS, Stack
+from bench.shoppers import Phone, give_phones, open_wallets
+from tillmesh.runtime.callers import Role
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is done."""
+
+    repeat: int
+    """How often everything is measured; what is reported is the median."""
+    calls: int
+    """Of one method, in one go."""
+    checkouts: int
+    """In one go at 8 or 32 at a time."""
+    stored: tuple[int, ...]
+    """Orders that are there already."""
+    soak: int
+    """Checkouts while memory is watched."""
+    pgbench: int
+    """Scale of its tables, at least as many as its clients for a figure that means something."""
+
+
+FULL = Scale(repeat=3, calls=2_000, checkouts=600, stored=(0, 100_000, 1_000_000), soak=100_000, pgbench=32)
+QUICK = Scale(repeat=1, calls=200, checkouts=60, stored=(0, 2_000), soak=1_000, pgbench=1)
+WARM_UP_AT_A_TIME = 16
+
+
+@dataclass
+class Run:
+    """One run of the benchmark."""
+
+    folder: Path
+    generator: Generator
+    scale: Scale
+    databases: Databases
+    progress: Progress
+    samples: list[Mapping[str, Any]] = field(default_factory=list)
+    _task: TaskID | None = None
+
+    def expect(self, part: str, steps: int) -> Callable[[], None]:
+        """Shows a progress bar for so many steps; what is returned takes one."""
+        task = self._task = self.progress.add_task(part, total=steps)
+        return lambda: self.progress.advance(task)
+
+    @contextmanager
+    def stack(self, name: str, **options: Any) -> Iterator[Stack]:
+        """Servers that run on databases of that name, with shoppers who have money."""
+        with Stack(self.folder / name, self.databases.of(name), **options) as stack:
+            if stack.is_new:
+                self.generator.run(open_wallets, stack.target(PAYMENTS, Role.PLATFORM, "bench"))
+            yield stack
+
+    @contextmanager
+    def warm_stack(self, name: str, **options: Any) -> Iterator[Stack]:
+        """The same once they have done everything often enough to do it as fast as they can."""
+        with self.stack(name, **options) as stack:
+            phones = self.phones(stack, self.scale.checkouts // 2)
+            self.generator.run(keep_busy, stack.tills(), buy, phones, WARM_UP_AT_A_TIME, {})
+            yield stack
+
+    def phones(self, stack: Stack, count: int) -> list[Phone]:
+        """Phones that have paid nothing yet."""
+        phones: list[Phone] = self.generator.run(give_phones, stack.target(PAYMENTS, Role.PLATFORM, "bench"), count)
+        return phones
+
+    def processes(self, stack: Stack) -> Processes:
+        """Whose CPU is measured: the servers', and the database's where it is none of their own."""
+        return {**stack.processes, **self.databases.processes()}
+
+    def measure(
+        self, what: str, repeat: int, work: Callable[..., Coroutine[Any, Any, Sample]], *arguments: Any
+    ) -> Sample:
+        """Has the generator make a load; keeps what it came to."""
+        sample = self.generator.run(work, *arguments)
+        cpu_ms = {name: sample.cpu_ms(name) for name in sample.cpu_s}
+        kept = {"p50_ms": sample.latency_ms(50), "p99_ms": sample.latency_ms(99), "cpu_ms": cpu_ms}
+        about = {"what": what, "repeat": repeat, "calls": sample.calls, "elapsed_s": sample.elapsed_s}
+        self.samples.append({**about, **kept, "others_cores": sample.others_cores})
+        if self._task is not None:
+            self.progress.advance(self._task)
+        return sample
+
+    @property
+    def others_cores(self) -> float:
+        """Cores that were busy with something else while it was measured, on average."""
+        elapsed_s: float = sum(sample["elapsed_s"] for sample in self.samples)
+        others_s: float = sum(sample["others_cores"] * sample["elapsed_s"] for sample in self.samples)
+        return others_s / elapsed_s if elapsed_s else 0.0

@@ -1,0 +1,184 @@
+"""The servers as they run in production: mutual TLS, log level WARNING, every commit on disk."""
+
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bench.machine import Processes
+from tillmesh.cli.authority import Authority
+from tillmesh.cli.failures import CliError
+from tillmesh.runtime.callers import Role
+from tillmesh.runtime.tls import TlsFiles
+
+START_WITHIN_S = 120.0  # a database of a million orders is checked at the start
+STOP_WITHIN_S = 20.0
+LAST_LINES = 5
+STORE = "store-1"
+TILL = "till-1"
+
+FLOOR, ORDERS, PAYMENTS, TERMINAL = "floor", "order_service", "thirdparty_server", "store_terminal"
+SERVERS = (ORDERS, PAYMENTS, TERMINAL)
+POSTGRES = "postgres"
+MODULES = {FLOOR: "bench.floor"}
+ROLES = {FLOOR: Role.ORDERS, ORDERS: Role.ORDERS, PAYMENTS: Role.PAYMENTS, TERMINAL: Role.TILL}
+
+DatabaseUrl = Callable[[str], str]
+"""The database of a server, by the server's name."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server, and the certificate to call it with."""
+
+    address: str
+    role: Role
+    caller: TlsFiles
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server process."""
+
+    name: str
+    process: subprocess.Popen[str]
+    address: str
+    log: Path
+
+
+class Stack:
+    """The floor, one or more replicas of the two central servers, and a till in front of each.
+
+    Every replica is a pair that shares the databases with the other pairs; a till in a store has one
+    of its own. Use it as a context manager: it runs within. `profile_to` is a folder where the servers
+    leave a profile when they stop.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        database_url: DatabaseUrl,
+        *,
+        replicas: int = 1,
+        log_level: str = "WARNING",
+        profiled: Collection[str] = (),
+    ) -> None:
+        self.folder = folder
+        self.authority = Authority(folder / "tls")
+        self.servers: list[Server] = []
+        self.is_new = not folder.exists()
+        self._database_url = database_url
+        self._replicas = replicas
+        self._log_level = log_level
+        self._profiled = profiled
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.authority.create()
+        try:
+            self._start(FLOOR, "floor", [])
+            for replica in range(self._replicas):
+                orders = self._start(ORDERS, f"orders-{replica}", ["--database-url", self._database_url(ORDERS)])
+                payments_flags = ["--database-url", self._database_url(PAYMENTS), "--orders", orders.address]
+                payments_flags += ["--secret-file", str(self.authority.secret)]
+                payments = self._start(PAYMENTS, f"payments-{replica}", payments_flags)
+                self._start_till(replica, orders, payments)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        failure = next((_last_words(server) for server in self.servers if server.process.poll() is not None), None)
+        self._stop()
+        if failure:
+            raise CliError(failure) from error
+
+    @property
+    def processes(self) -> Processes:
+        """Their process ids by name."""
+        return {name: [one.process.pid for one in self.servers if one.name == name] for name in (FLOOR, *SERVERS)}
+
+    def targets(self, name: str, role: Role, *names: str) -> list[Target]:
+        """Every replica of a server, as the owner of that certificate calls it."""
+        files = self.certificate(role, *names)
+        return [Target(server.address, ROLES[name], files) for server in self.servers if server.name == name]
+
+    def target(self, name: str, role: Role, *names: str) -> Target:
+        """The first of them."""
+        return self.targets(name, role, *names)[0]
+
+    def tills(self) -> list[Target]:
+        """The store terminals, as the software of their store calls them."""
+        return self.targets(TERMINAL, Role.DEVICE, STORE, "bench")
+
+    def certificate(self, role: Role, *names: str) -> TlsFiles:
+        """That certificate, made at its first use."""
+        folder = self.authority.folder_of(role, *names)
+        if not folder.exists():
+            self.authority.issue(role, *names)
+        return TlsFiles(folder, self.authority.mesh)
+
+    def profile(self, name: str) -> Path:
+        """Where a profiled server leaves its profile."""
+        return self.folder / f"{name}.profile"
+
+    def log(self, name: str) -> Path:
+        """Where a server logs."""
+        return next(server.log for server in self.servers if server.name == name)
+
+    def _start_till(self, replica: int, orders: Server, payments: Server) -> None:
+        database_url = self._database_url(f"{TERMINAL}-{replica}")
+        flags = ["--database-url", database_url, "--store-id", STORE, "--terminal-id", TILL]
+        self._start(TERMINAL, TILL, [*flags, "--orders", orders.address, "--payments", payments.address])
+
+    def _start(self, name: str, owner: str, flags: Sequence[str]) -> Server:
+        names = (STORE, owner) if name == TERMINAL else (owner,)
+        tls = ["--tls-dir", str(self.certificate(ROLES[name], *names).folder), "--denied", str(self.authority.denied)]
+        profiler = ["-m", "cProfile", "-o", str(self.profile(name))] if name in self._profiled else []
+        command = [sys.executable, *profiler, "-m", MODULES.get(name, name), "--listen", "127.0.0.1:0", *tls, *flags]
+        log = self.folder / f"{name}.log"
+        with log.open("a") as errors:
+            process = subprocess.Popen(
+                [*command, "--log-level", self._log_level],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,  # Ctrl-C is for the benchmark, which stops them
+            )
+        assert process.stdout is not None
+        ready, _, _ = select.select([process.stdout], [], [], START_WITHIN_S)
+        said = process.stdout.readline() if ready else ""
+        server = Server(name, process, said.split()[-1] if said else "", log)
+        self.servers.append(server)
+        if " is serving on " not in said:
+            raise CliError(_last_words(server))
+        return server
+
+    def _stop(self) -> None:
+        """Those who call first, so that nobody is left waiting."""
+        end = time.monotonic() + STOP_WITHIN_S
+        for server in reversed(self.servers):
+            server.process.terminate()
+        for server in reversed(self.servers):
+            try:
+                server.process.wait(max(0.0, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                server.process.kill()
+                server.process.wait()
+            assert server.process.stdout is not None
+            server.process.stdout.close()
+        self.servers.clear()
+
+
+def _last_words(server: Server) -> str:
+    lines = server.log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+    said = "".join(f"\n  {line}" for line in lines) or " nothing"
+    return f"{server.name} ended with exit status {server.process.poll()}; the end of its log says:{said}"

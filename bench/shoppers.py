@@ -1,0 +1,85 @@
+"""Who pays, and with what: shoppers with money, and phones that show pay codes."""
+
+from dataclasses import dataclass
+
+from bench.load import closed_loop, connect
+from bench.servers import Target
+from tillmesh import paycode
+from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
+from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
+from tillmesh.api.payment.v1.account_service_pb2_grpc import AccountServiceStub
+from tillmesh.api.payment.v1.identity_service_pb2_grpc import IdentityServiceStub
+from tillmesh.api.type.v1.line_item_pb2 import LineItem
+from tillmesh.api.type.v1.money_pb2 import Money
+from tillmesh.runtime.clock import SystemClock
+from tillmesh.runtime.ids import new_request_id
+from tillmesh.runtime.secret import Secret
+
+SHOPPERS = 64
+"""More than calls at a time, so that no two of them are about the same wallet."""
+AT_A_TIME = 16
+CURRENCY = "GBP"
+DEPOSIT = Money(currency_code=CURRENCY, minor_units=10_000_000_000)
+
+LINES = (
+    LineItem(sku="22423", title="REGENCY CAKESTAND 3 TIER", quantity=2, unit_price_minor=1275),
+    LineItem(sku="85123A", title="WHITE HANGING HEART T-LIGHT HOLDER", quantity=6, unit_price_minor=255),
+    LineItem(sku="47566", title="PARTY BUNTING", quantity=1, unit_price_minor=495),
+)
+AMOUNT = Money(currency_code=CURRENCY, minor_units=sum(line.quantity * line.unit_price_minor for line in LINES))
+
+
+@dataclass(frozen=True)
+class Phone:
+    """What a shopper pays with, once: its key is good for one payment in half a minute."""
+
+    identity_id: str
+    handle: str
+    key: Secret
+
+    def code(self) -> str:
+        """The pay code of the moment: with it a till's payment has the shopper's yes."""
+        return paycode.make(self.handle, self.key, paycode.step_at(SystemClock().now_ms())).value.decode()
+
+
+async def open_wallets(payments: Target) -> None:
+    """Registers all shoppers, each with more money than a run can spend; `payments` is called as the platform."""
+    channel = await connect(payments)
+    identities, accounts = IdentityServiceStub(channel), AccountServiceStub(channel)
+
+    async def open_wallet(number: int) -> None:
+        identity_id = shopper(number)
+        create = identities_api.CreateIdentityRequest(
+            request_id=new_request_id(), identity_id=identity_id, display_name=identity_id, currency_code=CURRENCY
+        )
+        await identities.CreateIdentity(create)
+        deposit = accounts_api.CreateDepositRequest(
+            request_id=new_request_id(), identity_id=identity_id, amount=DEPOSIT
+        )
+        await accounts.CreateDeposit(deposit)
+
+    await closed_loop(open_wallet, range(SHOPPERS), AT_A_TIME)
+    await channel.close()
+
+
+async def give_phones(payments: Target, count: int) -> list[Phone]:
+    """New phones, in turn to all shoppers; `payments` is called as the platform, which binds them."""
+    channel = await connect(payments)
+    identities, phones = IdentityServiceStub(channel), []
+
+    async def give(number: int) -> None:
+        device_id, identity_id = new_request_id(), shopper(number)
+        bind = identities_api.BindDeviceRequest(
+            request_id=new_request_id(), identity_id=identity_id, device_id=device_id
+        )
+        key = (await identities.BindDevice(bind)).pay_code_key
+        phones.append(Phone(identity_id, key.handle, Secret(key.key)))
+
+    await closed_loop(give, range(count), AT_A_TIME)
+    await channel.close()
+    return phones
+
+
+def shopper(number: int) -> str:
+    """The identity of a shopper."""
+    return f"shopper-{number % SHOPPERS}"
