@@ -226,8 +226,8 @@ class OrderServicer:
 
 def _lines(fields: Fields, messages: Sequence[line_item_pb2.LineItem]) -> tuple[LineItem, ...]:
     fields.require(1 <= len(messages) <= LINES_MAX, "lines", f"must be 1 to {LINES_MAX}, were {len(messages)}")
-    lines = tuple(LineItem(line.sku, line.title, line.quantity, line.unit_price_minor) for line in messages)
-    for index, line in enumerate(lines[:LINES_MAX]):
+    lines = tuple(LineItem(line.sku, line.title, line.quantity, line.unit_price_minor) for line in messages[:LINES_MAX])
+    for index, line in enumerate(lines):
         name = f"lines[{index}]"
         fields.text(f"{name}.sku", line.sku, length_min=1, length_max=64)
         fields.text(f"{name}.title", line.title, length_max=256)

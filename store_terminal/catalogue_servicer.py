@@ -9,7 +9,7 @@ from store_terminal.model import CatalogueItem
 from store_terminal.tables import REQUESTS
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as api
 from tillmesh.runtime.database import Database
-from tillmesh.runtime.fields import Fields
+from tillmesh.runtime.fields import Fields, shown
 from tillmesh.runtime.money import MINOR_UNITS_MAX
 from tillmesh.runtime.paging import Page
 from tillmesh.runtime.statements import Connection
@@ -62,7 +62,7 @@ def _items(fields: Fields, messages: Sequence[api.CatalogueItem]) -> list[Catalo
     for index, message in enumerate(messages[:ITEMS_MAX]):
         name = f"items[{index}]"
         fields.text(f"{name}.sku", message.sku, length_min=1, length_max=SKU_MAX)
-        fields.require(message.sku not in items, f"{name}.sku", f"must be there once, {message.sku!r} came before")
+        fields.require(message.sku not in items, f"{name}.sku", f"must be there once, {shown(message.sku)} came before")
         fields.text(f"{name}.title", message.title, length_max=TITLE_MAX)
         price = fields.money(f"{name}.unit_price", message.unit_price, minimum=-MINOR_UNITS_MAX)
         items[message.sku] = CatalogueItem(message.sku, message.title, price)

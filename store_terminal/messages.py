@@ -125,7 +125,7 @@ def new_lines(fields: Fields, messages: Sequence[api.NewLine], *, least: int) ->
             line.unit_price_minor if line.HasField("unit_price_minor") else None,
             line.title if line.HasField("title") else None,
         )
-        for line in messages
+        for line in messages[:LINES_MAX]
     )
 
 
@@ -137,7 +137,7 @@ def returned_items(fields: Fields, messages: Sequence[line_item_pb2.LineItem], *
     for index, line in enumerate(messages[:LINES_MAX]):
         _check_line(fields, f"lines[{index}]", line)
         fields.require(line.quantity > 0, f"lines[{index}].quantity", f"must be above 0, was {line.quantity}")
-    return tuple(LineItem(line.sku, line.title, line.quantity, line.unit_price_minor) for line in messages)
+    return tuple(LineItem(line.sku, line.title, line.quantity, line.unit_price_minor) for line in messages[:LINES_MAX])
 
 
 def pay_code(fields: Fields, text: str) -> Secret | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 from google.rpc import status_pb2
@@ -19,6 +20,19 @@ from tillmesh.runtime.errors import Refusal
 
 START_WITHIN_S = 60
 STOP_WITHIN_S = 30
+DEADLINE_S = 60.0
+
+
+class _Patience(grpc.UnaryUnaryClientInterceptor):
+    def intercept_unary_unary(self, continuation: Any, details: grpc.ClientCallDetails, request: Any) -> Any:
+        if details.timeout is None:
+            details = details._replace(timeout=DEADLINE_S)  # type: ignore[attr-defined]
+        return continuation(details, request)
+
+
+def patient(channel: grpc.Channel) -> grpc.Channel:
+    """The channel, with a deadline for calls that are made without one."""
+    return grpc.intercept_channel(channel, _Patience())
 
 
 @dataclass
@@ -43,7 +57,7 @@ class Server:
     def channel(self) -> Iterator[grpc.Channel]:
         """A connection to it."""
         with grpc.insecure_channel(self.address) as channel:
-            yield channel
+            yield patient(channel)
 
 
 def start_server(module: str, folder: Path, *flags: str, listen: str = "127.0.0.1:0") -> Server:
@@ -52,6 +66,8 @@ def start_server(module: str, folder: Path, *flags: str, listen: str = "127.0.0.
     Started again with the same folder it has the same database; its log goes on in MODULE.log.
     """
     log = folder / f"{module}.log"
+    if "--tls-dir" not in flags:
+        flags = ("--insecure", *flags)
     command = [sys.executable, "-m", module, "--listen", listen, "--database-url", f"sqlite:///{folder / module}.db"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TILLMESH_")}
     with log.open("a") as errors:

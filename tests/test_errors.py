@@ -1,11 +1,13 @@
 """Every reason of every server is mapped, told with all its facts, and used."""
 
 import ast
+import base64
 import importlib
 import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from google.rpc import error_details_pb2
@@ -13,6 +15,7 @@ from grpc import StatusCode
 
 from tests.sources import ROOT, RUNTIME, SERVICES, files, tree
 from tillmesh.runtime.errors import CommonReason, ErrorReason, FieldViolation, Refusal, invalid
+from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.peers import UNDECIDED
 
 TESTS = {"order_service": "tests/orders", "thirdparty_server": "tests/payments", "store_terminal": "tests/terminal"}
@@ -27,6 +30,11 @@ KINDS = {
     "AMOUNT_MISMATCH": {StatusCode.ABORTED},
     "CURRENCY_MISMATCH": {StatusCode.INVALID_ARGUMENT},
     "INVALID_FIELD": {StatusCode.INVALID_ARGUMENT},
+    "_MALFORMED": {StatusCode.INVALID_ARGUMENT},
+    "_REQUIRED": {StatusCode.INVALID_ARGUMENT},
+    "_CAPPED": {StatusCode.DEADLINE_EXCEEDED},
+    "_LIMITED": {StatusCode.RESOURCE_EXHAUSTED},
+    "OVERLOADED": {StatusCode.RESOURCE_EXHAUSTED},
     "UNAUTHENTICATED": {StatusCode.UNAUTHENTICATED},
     "SIGN_IN_REQUIRED": {StatusCode.UNAUTHENTICATED},
     "_DENIED": {StatusCode.PERMISSION_DENIED},
@@ -168,6 +176,25 @@ def test_a_refusal_repeats_no_more_of_an_overlong_request_than_gets_through() ->
     assert many.text.endswith("lines[9] is wrong; and 990 more.")
     long = CommonReason.REQUEST_ID_REUSED(request_id="\N{GRINNING FACE}" * 100_000)
     assert len(long.to_status("order.tillmesh").SerializeToString()) < 2_000
+
+
+@pytest.mark.parametrize("value", ["x", "é", "\N{GRINNING FACE}", "\U000e0001", "%", "\0"], ids=ascii)
+def test_ten_wrong_ids_of_whatever_characters_get_through(value: str) -> None:
+    fields = Fields()
+    for number in range(10):
+        fields.identifier(f"identifier_{number}", value * 1_000)
+    with pytest.raises(Refusal) as raised:
+        fields.check()
+    status = raised.value.to_status("order.tillmesh")
+    text, details = (
+        quote(status.message, safe=string.printable.replace("%", "")),
+        base64.b64encode(status.SerializeToString()),
+    )
+    assert len(text) + len(details) < 7_500  # of 8 KiB for all trailers
+    assert "identifier_0" in text
+    assert raised.value.violations
+    shown = len(raised.value.violations)
+    assert shown == 10 or f"and {10 - shown} more" in status.message
 
 
 def test_a_status_without_an_error_info_is_no_refusal() -> None:

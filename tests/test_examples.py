@@ -82,7 +82,8 @@ def buf_curl(mesh: Mesh, package: str, *arguments: str) -> str:
         "terminal": ("device-store-1+cli", "till.tillmesh"),
     }[package]
     folder = mesh.authority.folder / own
-    command = [str(BUF), "curl", "--protocol", "grpc", "--servername", server, "--cacert", str(folder / "ca.pem")]
+    command = [str(BUF), "curl", "--protocol", "grpc", "--timeout", "30s", "--servername", server]
+    command += ["--cacert", str(folder / "ca.pem")]
     command += ["--cert", str(folder / "cert.pem"), "--key", str(folder / "key.pem")]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

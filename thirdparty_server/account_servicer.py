@@ -11,7 +11,7 @@ from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
 from tillmesh.runtime.callers import Role
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.database import Database
-from tillmesh.runtime.fields import Fields
+from tillmesh.runtime.fields import Fields, shown
 from tillmesh.runtime.paging import Page
 from tillmesh.runtime.statements import Connection
 
@@ -38,7 +38,7 @@ class IdentityServicer:
         count_max = messages.instant_count_max(fields, request)
         if limit:
             same = limit.currency == request.currency_code
-            fields.require(same, "instant_limit.currency_code", f"must be {request.currency_code[:16]!r} as well")
+            fields.require(same, "instant_limit.currency_code", f"must be {shown(request.currency_code)} as well")
         fields.check()
         identity = Identity(
             identity_id=request.identity_id,

@@ -65,8 +65,9 @@ async function call(client, method, fields) {
     try {
       return await once(client, method, request);
     } catch (error) {
-      const unknown = [grpc.status.UNAVAILABLE, grpc.status.DEADLINE_EXCEEDED].includes(error.code);
-      if (!unknown || tries === TRIES_MAX) throw new Error(`${method}: ${error.message}`);
+      const { UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED } = grpc.status;
+      const again = [UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED].includes(error.code);
+      if (!again || tries === TRIES_MAX) throw new Error(`${method}: ${error.message}`);
       await pause(100 * tries);
     }
   }

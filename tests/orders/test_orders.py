@@ -258,6 +258,11 @@ async def test_a_filter_by_a_state_that_is_none_is_refused(shop: Shop, unknown: 
     assert field.startswith("states")
 
 
+async def test_a_filter_with_more_states_than_there_are_is_refused(shop: Shop) -> None:
+    many = api.ListOrdersRequest(states=[Order.STATE_OPEN] * 200_000)
+    assert await refused_fields(shop.service.ListOrders(many)) == ["states"]
+
+
 # History.
 
 

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from google.protobuf.message import Message
+from grpc import aio
 
 from tests.clocks import ManualClock
 from tests.trust.secrets import keep_bytes
@@ -75,6 +77,22 @@ def refused(reason: ErrorReason) -> Iterator[list[Refusal]]:
     seen.append(raised.value)
     assert raised.value.reason == reason.name
     assert raised.value.code == reason.code
+
+
+class Patient:
+    """A channel on which a call has a deadline also where a test does not care for one."""
+
+    def __init__(self, channel: aio.Channel) -> None:
+        self._channel = channel
+
+    def unary_unary(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        """A callable that makes calls of a method."""
+        method: Any = self._channel.unary_unary(*arguments, **options)
+
+        def call(request: Message, timeout: float = DEADLINE_S, **details: Any) -> Any:
+            return method(request, timeout=timeout, **details)
+
+        return call
 
 
 @dataclass
@@ -241,13 +259,13 @@ async def payment_side(
     database_url: str, folder: Path, orders_address: str, clock: ManualClock, *, secret: bool = True
 ) -> AsyncIterator[Side]:
     """The payment server without its own port; its background loop does not run, so nothing moves by itself."""
-    flags = ["--database-url", database_url, "--orders", orders_address]
+    flags = ["--insecure", "--database-url", database_url, "--orders", orders_address]
     if secret:
         flags += ["--secret-file", str(secret_file(folder))]
     settings = load_settings(PaymentSettings, flags)
     database = open_database(settings.database_url, METADATA)
     channel = open_channel(orders_address, Role.ORDERS, None)
-    stub = OrderServiceStub(channel)
+    stub = OrderServiceStub(cast(aio.Channel, Patient(channel)))
     wiring = assemble(settings, database, channel, clock, random.Random(20261121))
     payments, refunds, identities, accounts, payers_ = wiring.servicers.values()
     assert isinstance(payments, PaymentServicer)

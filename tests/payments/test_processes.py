@@ -14,7 +14,7 @@ import pytest
 
 from tests.payments.proxy import Proxy, Way
 from tests.payments.side import DEADLINE_S, STORE, asked, gbp, line, state_and_reason
-from tests.processes import Server, running, start_server
+from tests.processes import Server, patient, running, start_server
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
@@ -38,12 +38,12 @@ class Mesh:
         self._folder = folder
         self.proxy = Proxy(orders.address)
         self.orders_server = orders
-        self.orders = OrderServiceStub(grpc.insecure_channel(orders.address))
+        self.orders = OrderServiceStub(patient(grpc.insecure_channel(orders.address)))
         self.start()
 
     def start(self) -> None:
         self.server = start_server("thirdparty_server", self._folder, "--orders", self.proxy.address, *FLAGS)
-        self._channel = grpc.insecure_channel(self.server.address)
+        self._channel = patient(grpc.insecure_channel(self.server.address))
         self.payments = PaymentServiceStub(self._channel)
         self.identities = IdentityServiceStub(self._channel)
         self.accounts = AccountServiceStub(self._channel)

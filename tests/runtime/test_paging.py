@@ -50,6 +50,14 @@ def test_the_first_page_needs_no_token() -> None:
         base64.urlsafe_b64encode(b"17").decode(),
         "not base 64 \N{POUND SIGN}",
         "=",
+        # Tokens are not secret: who makes one gets no further than who has got one.
+        page_token([2**63, "order-9"], FILTERS),
+        page_token([-(2**63) - 1, "order-9"], FILTERS),
+        page_token([10**400, "order-9"], FILTERS),
+        page_token([17, "order\0"], FILTERS),
+        page_token([17, "\ud800"], FILTERS),
+        base64.urlsafe_b64encode(b"[" * 1_400).decode(),
+        base64.urlsafe_b64encode(b"[" * 100_000).decode(),
     ],
 )
 def test_a_token_of_other_filters_or_none_at_all_is_refused(token: str) -> None:

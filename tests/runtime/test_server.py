@@ -87,7 +87,11 @@ def test_a_server_comes_back_on_the_port_it_had(tmp_path: Path) -> None:
 def complaint(*flags: str) -> str:
     """What a server that can not start says on standard error."""
     done = subprocess.run(
-        [sys.executable, "-m", "order_service", *flags], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "order_service", "--insecure", *flags],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 1
     assert done.stdout == ""
@@ -113,6 +117,11 @@ def test_a_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
 )
 def test_a_database_that_can_not_be_opened_is_named_in_one_line(url: str, said: str) -> None:
     assert said in complaint("--listen", "127.0.0.1:0", "--database-url", url)
+
+
+def test_more_connections_than_the_system_lets_it_have_are_said_in_one_line(tmp_path: Path) -> None:
+    said = complaint("--connections-max", "1000000000", "--database-url", f"sqlite:///{tmp_path}/orders.db")
+    assert "--connections-max 1000000000 needs 1000000100 open files, the system allows " in said
 
 
 def test_an_address_that_is_none_is_named_in_one_line(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ class TillSettings(ServerSettings, cli_prog_name="till", env_prefix="TILLMESH_TI
     lease_s: int = Field(60, gt=0, description="seconds")
 
 
-GOOD = ["--store-id", "s-1", "--database-url", "sqlite:///till.db"]
+GOOD = ["--insecure", "--store-id", "s-1", "--database-url", "sqlite:///till.db"]
 
 
 def load(argv: list[str]) -> TillSettings:
@@ -44,7 +44,7 @@ def test_each_wrong_setting_is_named_on_a_line_of_its_own(
 
 def test_a_missing_setting_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        load(["--store-id", "s-1"])
+        load(["--insecure", "--store-id", "s-1"])
     assert ended.value.code == 2
     err = capsys.readouterr().err
     assert "--database-url: Field required" in err

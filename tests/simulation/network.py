@@ -58,9 +58,14 @@ class Aborted(Exception):
 class Context:
     """What a handler sees of its call."""
 
-    def __init__(self, metadata: Any, deadline_s: float) -> None:
+    def __init__(self, payload: bytes, metadata: Any, deadline_s: float) -> None:
+        self._payload = payload
         self._metadata = metadata
         self._deadline_s = deadline_s
+
+    async def read(self) -> bytes:
+        """The request."""
+        return self._payload
 
     def invocation_metadata(self) -> Any:
         """The caller's metadata."""

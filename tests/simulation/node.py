@@ -3,18 +3,20 @@
 import asyncio
 import random
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 from grpc import StatusCode
 from sqlalchemy import MetaData, make_url
 from sqlalchemy.exc import DBAPIError
 
 from tests.simulation.network import Aborted, Context, Network, Reply
 from tests.simulation.process import Process, is_dead, nothing_more, running
-from tillmesh.runtime.handlers import generic_handler
+from tillmesh.runtime.handlers import method_handlers
 from tillmesh.runtime.history import HistoryTable, read_chains
+from tillmesh.runtime.limits import Limits
 from tillmesh.runtime.server import Wiring
 from tillmesh.runtime.sqlite import SqliteDatabase
 from tillmesh.runtime.statements import Connection
@@ -127,10 +129,14 @@ class Node:
         for run in wiring.loops:
             asyncio.get_running_loop().create_task(run())
         running.reset(token)
-        handlers = [
-            generic_handler(service, servicer, wiring.domain, wiring.access[service], wiring.gate)
+        limits = Limits()
+        handlers = {
+            f"/{service}/{name}": handler
             for service, servicer in wiring.servicers.items()
-        ]
+            for name, handler in method_handlers(
+                service, servicer, wiring.domain, wiring.access[service], wiring.gate, limits
+            ).items()
+        }
 
         async def handle(method: str, payload: bytes, metadata: Any, deadline_s: float) -> Reply:
             return await self._handle(process, handlers, method, payload, metadata, deadline_s)
@@ -150,18 +156,17 @@ class Node:
     async def _handle(
         self,
         process: Process,
-        handlers: list[grpc.GenericRpcHandler],
+        handlers: Mapping[str, "grpc.RpcMethodHandler[bytes, Message]"],
         method: str,
         payload: bytes,
         metadata: Any,
         deadline_s: float,
     ) -> Reply:
-        details = _CallDetails(method, metadata)
-        handler: Any = next(found for generic in handlers if (found := generic.service(details)))
+        handler: Any = handlers[method]
         token = running.set(process)
         loop = asyncio.get_running_loop()
-        context = Context(metadata, deadline_s)
-        task = loop.create_task(handler.unary_unary(handler.request_deserializer(payload), context))
+        context = Context(payload, metadata, deadline_s)
+        task = loop.create_task(handler.stream_unary(None, context))
         running.reset(token)
         if self._rng.random() < 0.5:  # a server learns of a caller's end of patience, or not
             loop.call_at(deadline_s, task.cancel)
@@ -181,9 +186,3 @@ class Node:
             return False
         self.crash(f"{when} a commit")
         return True
-
-
-class _CallDetails:
-    def __init__(self, method: str, metadata: Any) -> None:
-        self.method = method
-        self.invocation_metadata = metadata

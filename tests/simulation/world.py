@@ -52,9 +52,10 @@ class Parts:
             PAYMENTS: SimulatedDatabase(payment_tables.METADATA),
             TERMINAL: SimulatedDatabase(terminal_tables.METADATA),
         }
-        self.order_settings = order_server.OrderSettings.model_validate({"lease_max_s": LEASE_MAX_S})
+        self.order_settings = order_server.OrderSettings.model_validate({"insecure": True, "lease_max_s": LEASE_MAX_S})
         self.payment_settings = payment_server.PaymentSettings.model_validate(
             {
+                "insecure": True,
                 "payer_window_s": 8,
                 "lease_margin_s": 2,
                 "instant_lease_s": 8,
@@ -63,7 +64,7 @@ class Parts:
             }
         )
         self.terminal_settings = terminal_server.TerminalSettings.model_validate(
-            {"store_id": STORE, "payment_wait_s": 10}
+            {"insecure": True, "store_id": STORE, "payment_wait_s": 10}
         )
 
 

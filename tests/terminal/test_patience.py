@@ -71,7 +71,7 @@ class Inside:
 
 @asynccontextmanager
 async def terminal(database_url: str, orders: str, payments: str, clock: ManualClock) -> AsyncIterator[Inside]:
-    flags = terminal_flags(orders, payments, "--database-url", database_url)
+    flags = terminal_flags(orders, payments, "--insecure", "--database-url", database_url)
     settings = load_settings(TerminalSettings, [*flags, "--payment-wait-s", str(WAIT_MS / 1000)])
     database = open_database(settings.database_url, METADATA)
     channels = open_channel(orders, Role.ORDERS, None), open_channel(payments, Role.PAYMENTS, None)

@@ -19,7 +19,7 @@ from google.protobuf.message import Message
 import order_service.access
 import store_terminal.access
 import thirdparty_server.access
-from tests.processes import Server, refusal_of, running
+from tests.processes import Server, patient, refusal_of, running
 from tests.terminal.till import DEADLINE_S, Behind, Till
 from tests.trust.secrets import keep_bytes
 from tillmesh.cli.authority import Authority
@@ -73,7 +73,7 @@ class Shops:
         key = address, folder
         if key not in self.channels:
             opened = TlsFiles(folder, self.authority.mesh).open_blocking_channel(address, role)
-            self.channels[key] = self.closing.enter_context(opened)
+            self.channels[key] = patient(self.closing.enter_context(opened))
         return self.channels[key]
 
     def till(self, store: str) -> Till:

@@ -70,13 +70,26 @@ def test_certificates_of_no_use_end_a_start_in_one_line(
 @pytest.mark.parametrize(
     ("module", "arguments", "said"),
     [
-        ("order_service", ["--listen", "0.0.0.0:0"], "0.0.0.0:0"),
-        ("order_service", ["--listen", "[::]:0"], "[::]:0"),
-        ("thirdparty_server", ["--orders", "10.1.2.3:7001"], "10.1.2.3:7001"),
-        ("store_terminal", ["--store-id", "store-1", "--payments", "pay.example.com:7002"], "pay.example.com:7002"),
+        ("order_service", ["--insecure", "--listen", "0.0.0.0:0"], "not 0.0.0.0:0"),
+        ("order_service", ["--insecure", "--listen", "[::]:0"], "not [::]:0"),
+        ("thirdparty_server", ["--insecure", "--orders", "10.1.2.3:7001"], "not 10.1.2.3:7001"),
+        (
+            "store_terminal",
+            ["--insecure", "--store-id", "store-1", "--payments", "pay.example.com:7002"],
+            "not pay.example.com:7002",
+        ),
+        ("order_service", [], "or --insecure"),
+        ("store_terminal", ["--store-id", "store-1"], "or --insecure"),
+        (
+            "order_service",
+            ["--insecure", "--tls-dir", "."],
+            "or --insecure to go without certificates on this machine, not both",
+        ),
     ],
 )
-def test_nothing_leaves_this_machine_without_tls(tmp_path: Path, module: str, arguments: list[str], said: str) -> None:
+def test_only_this_machine_is_served_without_tls_and_only_if_asked_for(
+    tmp_path: Path, module: str, arguments: list[str], said: str
+) -> None:
     line = complaint(2, module, "--database-url", f"sqlite:///{tmp_path}/x.db", *arguments)
     assert said in line
     assert "--tls-dir" in line

@@ -1,6 +1,6 @@
 """Small conversions between protobuf and Python that all servicers share."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf import duration_pb2, timestamp_pb2
@@ -30,12 +30,12 @@ def to_money(money: Money) -> money_pb2.Money:
     return money_pb2.Money(currency_code=money.currency, minor_units=money.minor)
 
 
-def state_names(enum: Any, numbers: Iterable[int]) -> list[str]:
+def state_names(enum: Any, numbers: Sequence[int]) -> list[str]:
     """Names without "STATE_" of the states in a list filter; INVALID_ARGUMENT for what is none."""
     fields = Fields()
     names = {number: name.removeprefix("STATE_") for name, number in enum.items() if number}
-    numbers = list(numbers)
-    for index, number in enumerate(numbers):
+    fields.require(len(numbers) <= len(names), "states", f"must be at most {len(names)}, were {len(numbers)}")
+    for index, number in enumerate(numbers[: len(names)]):
         fields.require(number in names, f"states[{index}]", f"must be one of {', '.join(names.values())}, was {number}")
     fields.check()
     return [names[number] for number in numbers]

@@ -8,6 +8,7 @@ that passing a peer's refusal on is simply not catching it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from urllib.parse import quote
 
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
@@ -17,6 +18,8 @@ from grpc import StatusCode
 # nobody. So it repeats no more of an overlong request than this.
 FACT_LENGTH_MAX = 100
 VIOLATIONS_MAX = 10
+VIOLATIONS_BYTES_MAX = 6_000
+UNQUOTED = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 STATUS_BY_NUMBER: dict[int, StatusCode] = {code.value[0]: code for code in StatusCode}
 
@@ -119,6 +122,23 @@ class CommonReason(ErrorReason):
     """What any server may answer."""
 
     INVALID_FIELD = (StatusCode.INVALID_ARGUMENT, "The request has an invalid field: {problems}.")
+    MESSAGE_MALFORMED = (StatusCode.INVALID_ARGUMENT, "What was sent is not one message of type {message}.")
+    DEADLINE_REQUIRED = (
+        StatusCode.INVALID_ARGUMENT,
+        "The call has no deadline; set one, of which at most {seconds} seconds count.",
+    )
+    DEADLINE_CAPPED = (
+        StatusCode.DEADLINE_EXCEEDED,
+        "The server ends a call after {seconds} seconds; repeat it with the same request id.",
+    )
+    RATE_LIMITED = (
+        StatusCode.RESOURCE_EXHAUSTED,
+        "This caller makes more than {calls_per_s} calls a second; repeat the call later.",
+    )
+    OVERLOADED = (
+        StatusCode.RESOURCE_EXHAUSTED,
+        "The server has {total} calls in progress, or {share} of this caller; repeat the call later.",
+    )
     REQUEST_ID_REUSED = (
         StatusCode.ALREADY_EXISTS,
         "The request id {request_id} was already used with other content; send a new request under a new id.",
@@ -157,10 +177,26 @@ class CommonReason(ErrorReason):
 
 def invalid(violations: Sequence[FieldViolation]) -> Refusal:
     """INVALID_ARGUMENT with the violations, named in the text and in BadRequest."""
-    shown, more = violations[:VIOLATIONS_MAX], len(violations) - VIOLATIONS_MAX
+    shown = _fitting(violations)
+    more = len(violations) - len(shown)
     problems = "; ".join(f"{v.field} {v.description}" for v in shown) + (f"; and {more} more" if more > 0 else "")
     reason = CommonReason.INVALID_FIELD
     return Refusal(reason.code, reason.name, reason.text.format(problems=problems), violations=shown)
+
+
+def _fitting(violations: Sequence[FieldViolation]) -> Sequence[FieldViolation]:
+    """The first ones, as many as get through.
+
+    Each is in the text, which gRPC sends with %XX for all but printable ASCII, and in the details, which have it
+    twice, in base64.
+    """
+    left = VIOLATIONS_BYTES_MAX
+    for count, violation in enumerate(violations[:VIOLATIONS_MAX]):
+        told = f"{violation.field} {violation.description}"
+        left -= len(quote(told, safe=UNQUOTED)) + 2 * len(told.encode()) * 4 // 3
+        if left < 0 and count:
+            return violations[:count]
+    return violations[:VIOLATIONS_MAX]
 
 
 def _shortened(text: str) -> str:

@@ -1,18 +1,23 @@
 """Checks of request fields that tell the caller everything that is wrong at once."""
 
 import re
-from functools import cache
+from collections.abc import Callable
+from typing import Any
 
+from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from tillmesh.api.type.v1 import money_pb2
-from tillmesh.runtime.errors import FieldViolation, invalid
+from tillmesh.runtime.errors import CommonReason, FieldViolation, invalid
 from tillmesh.runtime.money import MINOR_DIGITS, MINOR_UNITS_MAX, Money
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 IDENTIFIER_RULE = "must be 1 to 64 characters of A-Z a-z 0-9 . _ and -"
-NUL, NUL_RULE = "\0", "must not contain a NUL character"
+# What moves a printer's head or a terminal's cursor, ends a line, or can not be stored everywhere.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+CONTROL_RULE = "must have no control characters"
+SHOWN_LENGTH_MAX = 64
 
 
 class Fields:
@@ -29,14 +34,14 @@ class Fields:
     def identifier(self, field: str, value: str, *, optional: bool = False) -> str:
         """An id of any kind."""
         if not (optional and not value):
-            self.require(bool(IDENTIFIER.fullmatch(value)), field, f"{IDENTIFIER_RULE}, was {value[:80]!r}")
+            self.require(bool(IDENTIFIER.fullmatch(value)), field, f"{IDENTIFIER_RULE}, was {shown(value)}")
         return value
 
     def text(self, field: str, value: str, *, length_min: int = 0, length_max: int) -> str:
         """A text for people."""
         ok = length_min <= len(value) <= length_max
         self.require(ok, field, f"must have {length_min} to {length_max} characters, had {len(value)}")
-        self.require(NUL not in value, field, NUL_RULE)
+        self.require(not CONTROL.search(value), field, CONTROL_RULE)
         return value
 
     def positive(self, field: str, value: int) -> int:
@@ -52,7 +57,7 @@ class Fields:
     def currency(self, field: str, code: str) -> str:
         """An ISO 4217 code that has minor units."""
         known = code in MINOR_DIGITS
-        self.require(known, field, f"must be an ISO 4217 currency code such as GBP, was {code[:16]!r}")
+        self.require(known, field, f"must be an ISO 4217 currency code such as GBP, was {shown(code)}")
         return code
 
     def money(self, field: str, message: money_pb2.Money, *, minimum: int = 1) -> Money:
@@ -68,15 +73,30 @@ class Fields:
             raise invalid(self._violations)
 
 
-def refuse_nul(request: Message) -> None:
-    """Refuses what PostgreSQL can not even look for: a NUL character in an id, a filter or a page token."""
-    found = [name for name in _texts(request.DESCRIPTOR) if NUL in getattr(request, name)]
-    if found:
-        raise invalid([FieldViolation(name, NUL_RULE) for name in found])
+def shown(value: str) -> str:
+    """A value as a refusal repeats it: short, and on one line."""
+    said = repr(value[: SHOWN_LENGTH_MAX + 1])
+    return said if len(said) <= SHOWN_LENGTH_MAX + 2 else f"{said[:SHOWN_LENGTH_MAX]}…"
 
 
-@cache
-def _texts(message: Descriptor) -> list[str]:
-    return [
-        field.name for field in message.fields if field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated
-    ]
+def parser(descriptor: Descriptor) -> Callable[[Any], Message]:
+    """Makes messages of a type from what a caller sent.
+
+    MESSAGE_MALFORMED for what is none, INVALID_FIELD for texts of the message itself with control characters:
+    also what is only looked for in a database must be something that can be stored in it.
+    """
+    from_string = message_factory.GetMessageClass(descriptor).FromString
+    texts = [field.name for field in descriptor.fields if field.type == FieldDescriptor.TYPE_STRING]
+    single = [name for name in texts if not descriptor.fields_by_name[name].is_repeated]
+
+    def parse(raw: Any) -> Message:
+        try:
+            message: Message = from_string(raw)
+        except (DecodeError, TypeError):  # not bytes: the stream ended before there was a message
+            raise CommonReason.MESSAGE_MALFORMED(message=descriptor.full_name) from None
+        wrong = [name for name in single if CONTROL.search(getattr(message, name))]
+        if wrong:
+            raise invalid([FieldViolation(name, CONTROL_RULE) for name in wrong])
+        return message
+
+    return parse

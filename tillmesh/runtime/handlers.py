@@ -8,24 +8,29 @@ from typing import Any
 import grpc
 import structlog
 from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
-from grpc import aio
+from grpc import StatusCode, aio
 from grpc_status import rpc_status
 
 from tillmesh.runtime.callers import Caller, Gate, Role, caller
 from tillmesh.runtime.deadlines import set_deadline
 from tillmesh.runtime.errors import CommonReason, Refusal
-from tillmesh.runtime.fields import refuse_nul
+from tillmesh.runtime.fields import parser
+from tillmesh.runtime.limits import Limits
 from tillmesh.runtime.peers import Unanswered
 from tillmesh.runtime.secret import Secret
 from tillmesh.runtime.telemetry import adopt_trace, trace_id
 
 Behavior = Callable[[Any], Awaitable[Message]]
+Context = aio.ServicerContext[Any, Any]
 Access = Mapping[str, frozenset[Role]]
 """The roles that may call a method, by its name."""
 SignIn = Callable[[Caller, str, Secret], Awaitable[Caller]]
 """Finds out whose a payer's terminal is: from caller, method and bearer token to the caller with its payer_id."""
 _BEARER = "Bearer "
+FLOODING = (StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAUTHENTICATED)
+"""What a caller may be told thousands of times a second, so that not each time is worth a line in the log."""
 log = structlog.get_logger()
 
 
@@ -34,48 +39,71 @@ async def no_payers(_caller: Caller, _method: str, _token: Secret) -> Caller:
     raise CommonReason.SIGN_IN_REQUIRED()
 
 
-def generic_handler(
-    service: str, servicer: object, domain: str, access: Access, gate: Gate | None, sign_in: SignIn = no_payers
-) -> grpc.GenericRpcHandler:
-    """A handler for every method of the proto service with that full name.
+def method_handlers(
+    service: str,
+    servicer: object,
+    domain: str,
+    access: Access,
+    gate: Gate | None,
+    limits: Limits,
+    sign_in: SignIn = no_payers,
+) -> dict[str, "grpc.RpcMethodHandler[bytes, Message]"]:
+    """A handler for every method of the proto service with that full name, by the method's name.
 
     The servicer has one coroutine a method, of the method's name, from request to answer. `access` has the
     roles that may call each method; a method that it does not name is an error here, not open to all. Without
     a gate everybody may call everything. `sign_in` refuses a payer's terminal on which nobody is signed in.
+
+    Every method is unary, and yet its handler takes a stream: so it runs before the message is there, and a
+    caller is refused, counted and given a deadline also if it sends none, half of one, or one that is none.
     """
     descriptor = descriptor_pool.Default().FindServiceByName(service)
-    handlers = {
-        method.name: grpc.unary_unary_rpc_method_handler(
-            _served(getattr(servicer, method.name), method.name, domain, access[method.name], gate, sign_in),
-            request_deserializer=message_factory.GetMessageClass(method.input_type).FromString,
+    return {
+        method.name: grpc.stream_unary_rpc_method_handler(
+            _served(getattr(servicer, method.name), method, domain, access[method.name], gate, limits, sign_in),
             response_serializer=message_factory.GetMessageClass(method.output_type).SerializeToString,
         )
         for method in descriptor.methods
     }
-    return grpc.method_handlers_generic_handler(service, handlers)
 
 
 def _served(
-    behavior: Behavior, method: str, domain: str, allowed: frozenset[Role], gate: Gate | None, sign_in: SignIn
-) -> Callable[[Any, aio.ServicerContext[Any, Any]], Any]:
-    async def handle(request: Any, context: aio.ServicerContext[Any, Any]) -> Message:
+    behavior: Behavior,
+    descriptor: MethodDescriptor,
+    domain: str,
+    allowed: frozenset[Role],
+    gate: Gate | None,
+    limits: Limits,
+    sign_in: SignIn,
+) -> Callable[[object, Context], Awaitable[Message]]:
+    method, parse = descriptor.name, parser(descriptor.input_type)
+
+    async def answer_to(context: Context) -> Message:
+        known = caller.get()
+        if known and known.role is Role.PAYER:
+            caller.set(await sign_in(known, method, _bearer_token(context.invocation_metadata() or ())))
+        return await behavior(parse(await context.read()))
+
+    async def handle(_requests: object, context: Context) -> Message:
         adopt_trace(context.invocation_metadata() or ())
-        set_deadline(context.time_remaining())
         started = time.monotonic()
         try:
             if gate is not None:
-                admitted = gate.admit(context.auth_context(), method, allowed)
-                if admitted.role is Role.PAYER:
-                    admitted = await sign_in(admitted, method, _bearer_token(context.invocation_metadata() or ()))
-                caller.set(admitted)
-            refuse_nul(request)
-            answer = await behavior(request)
+                caller.set(gate.admit(context.auth_context(), method, allowed))
+            limits.enter(caller.get())
+            left_s = limits.time_left_s(context.time_remaining())
+            set_deadline(left_s)
+            answering = answer_to(context)
+            answer = await (answering if left_s < limits.call_s_max else limits.capped(answering))
         except asyncio.CancelledError:
             raise  # the caller went away; what was recorded is driven on
         except Exception as error:
             refusal = as_refusal(error, method)
-            log.info("rpc", method=method, code=refusal.code.name, reason=refusal.reason, ms=_ms(started))
-            await context.abort_with_status(rpc_status.to_status(refusal.to_status(domain)))
+            if refusal.code in FLOODING:
+                limits.report(refusal, caller.get())
+            else:
+                log.info("rpc", method=method, code=refusal.code.name, reason=refusal.reason, ms=_ms(started))
+            await refuse(context, refusal, domain)
             raise  # not reached: abort raises
         log.info("rpc", method=method, code="OK", ms=_ms(started))
         return answer
@@ -89,6 +117,11 @@ def _bearer_token(metadata: Iterable[tuple[str, str | bytes]]) -> Secret:
         if key == "authorization" and isinstance(value, str) and value.startswith(_BEARER):
             return Secret(value.removeprefix(_BEARER).encode())
     return Secret(b"")
+
+
+async def refuse(context: Context, refusal: Refusal, domain: str) -> None:
+    """Ends a call with a refusal."""
+    await context.abort_with_status(rpc_status.to_status(refusal.to_status(domain)))
 
 
 def as_refusal(error: Exception, method: str) -> Refusal:

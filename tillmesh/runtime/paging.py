@@ -9,12 +9,13 @@ from itertools import accumulate
 from typing import Any, Generic, TypeVar
 
 from tillmesh.runtime.errors import FieldViolation, invalid
-from tillmesh.runtime.fields import NUL
+from tillmesh.runtime.fields import CONTROL
 
 Row = TypeVar("Row")
 
 PAGE_SIZE_DEFAULT = 50
 PAGE_SIZE_MAX = 200
+TOKEN_LENGTH_MAX = 2_000  # ours are shorter
 LINES_A_PAGE_MAX = 3_000  # of 1.2 KB at the most: below the 4 MiB that gRPC clients accept
 
 
@@ -35,10 +36,10 @@ def page_key(token: str, filters: list[Any], types: list[type]) -> list[Any] | N
     if not token:
         return None
     try:
-        key, digest = json.loads(base64.urlsafe_b64decode(token.encode()))
-        if digest == _digest(filters) and [type(part) for part in key] == types and NUL not in str(key[-1]):
+        key, digest = json.loads(base64.urlsafe_b64decode(token[:TOKEN_LENGTH_MAX].encode()))
+        if digest == _digest(filters) and [type(part) for part in key] == types and all(map(_is_storable, key)):
             return list(key)
-    except (ValueError, TypeError, binascii.Error):
+    except (ValueError, TypeError, RecursionError, binascii.Error):
         key = None
     description = "must be the next_page_token of an answer to the same request with the same filters"
     raise invalid([FieldViolation("page_token", description)])
@@ -70,6 +71,11 @@ class Page(Generic[Row]):
         if fitting >= len(rows):
             return rows, ""
         return rows[:fitting], page_token(key_of(rows[fitting - 1]), self._filters)
+
+
+def _is_storable(part: Any) -> bool:
+    """False for what no record has, and a database may not even be asked for."""
+    return -(2**63) <= part < 2**63 if isinstance(part, int) else not CONTROL.search(part)
 
 
 def _digest(filters: list[Any]) -> str:

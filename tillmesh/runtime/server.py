@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -13,21 +14,19 @@ from typing import Any
 import structlog
 import uvloop
 from grpc import aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health, health_pb2
 
 from tillmesh.runtime.callers import Gate
-from tillmesh.runtime.handlers import Access, SignIn, generic_handler, no_payers
+from tillmesh.runtime.handlers import Access, SignIn, method_handlers, no_payers
+from tillmesh.runtime.open_services import open_handlers
 from tillmesh.runtime.settings import ServerSettings
 from tillmesh.runtime.telemetry import configure_logs
+from tillmesh.runtime.transport import open_server
 
 MESSAGE_BYTES_MAX = 256 * 1024  # an order of 2,000 lines passes, with titles of usual length
-SERVER_OPTIONS: list[tuple[str, int]] = [
-    ("grpc.so_reuseport", 0),  # or a process that has not quite died shares the port
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.max_connection_age_ms", 600_000),  # whose certificate has ended comes back with a new one, or not
-    ("grpc.max_connection_age_grace_ms", 60_000),
-]
+FILES_BESIDE_CONNECTIONS = 100
+PROVOKED = ("Invalid encoding", "ExecuteBatchError")
+"""What gRPC would log as often as a caller likes: metadata that is not UTF-8, and going away before the answer."""
 log = structlog.get_logger()
 
 
@@ -55,6 +54,7 @@ def run(name: str, settings: ServerSettings, wire: Callable[[], Awaitable[Wiring
     """Serves until SIGTERM or SIGINT. One line on standard output says where."""
     configure_logs(name, settings.log_level)
     logging.getLogger("grpc").setLevel(logging.ERROR)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(lambda line: not line.getMessage().startswith(PROVOKED))
     try:
         uvloop.run(_serve(name, settings, wire))
     except (OSError, RuntimeError, ValueError) as error:
@@ -70,7 +70,7 @@ async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitab
         wiring = await wire()
         for close in reversed(wiring.on_stop):
             stack.push_async_callback(close)
-        server, healthy = _build(wiring)
+        server, healthy = _build(wiring, settings)
         tls = settings.tls()
         port = (
             server.add_secure_port(settings.listen, tls.server_credentials())
@@ -88,24 +88,35 @@ async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitab
             await healthy.set(service, health_pb2.HealthCheckResponse.SERVING)
         print(f"{name} is serving on {host}:{port}", flush=True)
         log.info("serving", address=f"{host}:{port}")
-        await _until_stopped(stop, tasks)
+        serving = asyncio.create_task(server.wait_for_termination())  # not to be cancelled: that would undo a stop
+        await _until_stopped(stop, [*tasks, serving])
         log.info("stopping")
 
 
-def _build(wiring: Wiring) -> tuple[aio.Server, Any]:
-    server = aio.server(options=SERVER_OPTIONS)
+def _build(wiring: Wiring, settings: ServerSettings) -> tuple[aio.Server, health.aio.HealthServicer]:
+    _make_room_for(settings.connections_max)
+    server, limits = open_server(MESSAGE_BYTES_MAX, settings.connections_max), settings.limits()
     for service, servicer in wiring.servicers.items():
         access = wiring.access[service]
-        handler = generic_handler(service, servicer, wiring.domain, access, wiring.gate, wiring.sign_in)
-        server.add_generic_rpc_handlers((handler,))
+        handlers = method_handlers(service, servicer, wiring.domain, access, wiring.gate, limits, wiring.sign_in)
+        server.add_registered_method_handlers(service, handlers)
     healthy = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    names = [*wiring.servicers, health.SERVICE_NAME, reflection.SERVICE_NAME]
-    reflection.enable_server_reflection(names, server)
+    for service, handlers in open_handlers(healthy, list(wiring.servicers), wiring.domain, limits).items():
+        server.add_registered_method_handlers(service, handlers)
     return server, healthy
 
 
-async def _until_stopped(stop: asyncio.Event, loops: list["asyncio.Task[None]"]) -> None:
+def _make_room_for(connections: int) -> None:
+    """Lets the process open as many files; ValueError where the system does not."""
+    wanted = connections + FILES_BESIDE_CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise ValueError(f"--connections-max {connections} needs {wanted} open files, the system allows {hard}")
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+async def _until_stopped(stop: asyncio.Event, loops: list["asyncio.Task[Any]"]) -> None:
     """Waits to be stopped; a loop that ends by itself ends the process, or orders would stay locked unseen."""
     stopped = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait([stopped, *loops], return_when=asyncio.FIRST_COMPLETED)

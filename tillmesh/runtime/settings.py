@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, Settings
 
 from tillmesh.runtime.callers import MESH, DenyList, Gate
 from tillmesh.runtime.fields import IDENTIFIER
+from tillmesh.runtime.limits import CALL_S_MAX, CALLS_MAX, CALLS_PER_S, SHARES, Limits
 from tillmesh.runtime.tls import TlsFiles
 
 
@@ -29,18 +30,25 @@ class ServerSettings(BaseSettings):
     listen: str = Field("127.0.0.1:0", description="address to serve on; port 0 takes a free one")
     database_url: str = Field(description="this server's own database, as sqlite:///FILE")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="what goes to standard error")
-    tls_dir: Path | None = Field(
-        None, description="folder with ca.pem, cert.pem and key.pem; without it this machine only"
-    )
+    tls_dir: Path | None = Field(None, description="folder with ca.pem, cert.pem and key.pem")
+    insecure: bool = Field(False, description="go without certificates, on this machine only")
     mesh: str = Field(MESH, pattern=IDENTIFIER.pattern, description="name of the mesh, as its certificates say")
     denied: Path | None = Field(None, description="file of revoked certificate URIs, one a line, re-read as it changes")
     grace_s: float = Field(5.0, gt=0, description="how long a stop waits for calls under way")
+    calls_max: int = Field(CALLS_MAX, ge=SHARES, description="calls in progress at a time; of one caller a quarter")
+    calls_per_s: int = Field(CALLS_PER_S, ge=1, description="calls a second that a till, device or payer may make")
+    call_s_max: float = Field(CALL_S_MAX, gt=0, description="how long a call may take, whatever its deadline")
+    connections_max: int = Field(1_000, ge=1, description="connections open at a time")
 
     @model_validator(mode="after")
     def _is_secure(self) -> Self:
+        if self.insecure == (self.tls_dir is not None):
+            either = "give --tls-dir FOLDER, or --insecure to go without certificates on this machine"
+            raise ValueError(f"{either}, not both" if self.insecure else either)
         far = [address for address in self.addresses() if not _is_loopback(address)]
-        if self.tls_dir is None and far:
-            raise ValueError(f"without --tls-dir only 127.0.0.1, [::1] and localhost will do, not {', '.join(far)}")
+        if self.insecure and far:
+            here = "127.0.0.1, [::1] and localhost"
+            raise ValueError(f"--insecure is for {here} only, not {', '.join(far)}; give --tls-dir FOLDER instead")
         return self
 
     def addresses(self) -> list[str]:
@@ -54,6 +62,10 @@ class ServerSettings(BaseSettings):
     def gate(self) -> Gate | None:
         """Who gets in; None without TLS: everybody."""
         return Gate(self.mesh, DenyList(self.denied)) if self.tls_dir else None
+
+    def limits(self) -> Limits:
+        """What callers may ask of the process at a time."""
+        return Limits(self.calls_max, self.calls_per_s, self.call_s_max)
 
 
 def _is_loopback(address: str) -> bool:

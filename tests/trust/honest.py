@@ -1,0 +1,56 @@
+"""One client that does its work: `python -m tests.trust.honest FOLDER ADDRESS`.
+
+It says a line once it is connected, begins with a line on standard input, makes one order after the other until
+that ends, and says as one JSON object how long each took, in seconds, and what was refused.
+"""
+
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+
+import grpc
+
+from tillmesh.api.order.v1 import order_service_pb2 as api
+from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
+from tillmesh.api.type.v1.line_item_pb2 import LineItem
+from tillmesh.runtime.callers import MESH, Role
+from tillmesh.runtime.ids import new_request_id
+from tillmesh.runtime.tls import TlsFiles
+
+TEA = LineItem(sku="TEA", title="Tea", quantity=2, unit_price_minor=125)
+PAUSE_S = 0.02
+DEADLINE_S = 30.0
+
+
+def end_of_input(stopped: threading.Event) -> None:
+    """Waits for it."""
+    sys.stdin.read()
+    stopped.set()
+
+
+def main(folder: Path, address: str) -> None:
+    """Makes orders."""
+    stopped, took_s, refused = threading.Event(), list[float](), list[str]()
+    with TlsFiles(folder, MESH).open_blocking_channel(address, Role.ORDERS) as channel:
+        stub = OrderServiceStub(channel)
+        grpc.channel_ready_future(channel).result(DEADLINE_S)
+        print("ready", flush=True)
+        sys.stdin.readline()
+        threading.Thread(target=end_of_input, args=(stopped,), daemon=True).start()
+        while not stopped.wait(PAUSE_S):
+            order = api.CreateOrderRequest(
+                request_id=new_request_id(), store_id="store-a", payer_id="ada", currency_code="GBP", lines=[TEA]
+            )
+            started = time.perf_counter()
+            try:
+                stub.CreateOrder(order, timeout=DEADLINE_S)
+            except grpc.RpcError as error:
+                refused.append(str(error))
+            took_s.append(time.perf_counter() - started)
+    print(json.dumps({"took_s": took_s, "refused": refused}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

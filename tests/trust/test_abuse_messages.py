@@ -1,0 +1,176 @@
+"""100,000 messages that no honest client sends, to every method of the three servers."""
+
+import asyncio
+import os
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+from grpc import StatusCode, aio
+from grpc_status.rpc_status import GRPC_DETAILS_METADATA_KEY
+
+from tests.terminal.till import TEA, goods
+from tests.trust.certified import ACCESS, ALL, HERE, Shops, methods_of, names_of, running_shops
+from tests.trust.fort import memory_kb
+from tests.trust.malformed import Known, Malformer
+from tillmesh.api.order.v1 import order_service_pb2 as orders_api
+from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
+from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
+from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
+from tillmesh.api.payment.v1.account_service_pb2_grpc import AccountServiceStub
+from tillmesh.api.payment.v1.identity_service_pb2_grpc import IdentityServiceStub
+from tillmesh.runtime.callers import Role
+from tillmesh.runtime.tls import TlsFiles
+
+MESSAGES = int(os.environ.get("ABUSE_MESSAGES", "100000"))
+WARM = MESSAGES // 5
+AT_A_TIME = 48
+PATIENCE_S = 30.0
+GROWTH_KB_MAX = 24 * 1024
+ORDERS = [f"order-{number}" for number in range(8)]
+TRUSTED = "wallet-with-money"
+NEVER = {
+    StatusCode.INTERNAL,
+    StatusCode.UNKNOWN,
+    StatusCode.UNIMPLEMENTED,
+    StatusCode.UNAUTHENTICATED,
+    StatusCode.DEADLINE_EXCEEDED,
+    StatusCode.DATA_LOSS,
+    StatusCode.CANCELLED,
+}
+KNOWN: Known = {
+    "order_id": ORDERS,
+    "store_id": [HERE],
+    "payer_id": ["bob"],
+    "identity_id": ["bob"],
+    "account_id": ["wallet/bob", f"wallet/{TRUSTED}", "external/GBP"],
+    "currency_code": ["GBP"],
+    "sku": ["TEA"],
+}
+# Nobody gives money to who can not take it: bob's wallet is empty, ada's is in yen.
+ADA: Known = {"identity_id": ["ada"], "payer_id": ["ada"]}
+KNOWN_TO = {"CreateDeposit": ADA, "CreateRefund": ADA, "ReturnGoods": ADA}
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shops]:
+    """Servers for this test alone, which no limit of calls a second slows down."""
+    with running_shops(
+        tmp_path_factory.mktemp("market"), "--calls-per-s", "1000000", "--log-level", "WARNING"
+    ) as shops:
+        yield shops
+
+
+def furnish(shops: Shops) -> Known:
+    """Orders, checkouts, payments and wallets that messages can name."""
+    platform, till = shops.platform, shops.till(HERE)
+    payments = shops.channel(Role.PAYMENTS, shops.authority.folder_of(Role.PLATFORM, ALL))
+    identities, accounts = IdentityServiceStub(payments), AccountServiceStub(payments)
+    for name, currency in (("ada", "JPY"), ("bob", "GBP"), (TRUSTED, "GBP")):
+        identities.CreateIdentity(
+            identities_api.CreateIdentityRequest(request_id=f"i-{name}", identity_id=name, currency_code=currency)
+        )
+    deposit = accounts_api.CreateDepositRequest(request_id="d-1", identity_id=TRUSTED)
+    deposit.amount.currency_code, deposit.amount.minor_units = "GBP", 12_345
+    accounts.CreateDeposit(deposit)
+    for order_id in ORDERS:
+        create = orders_api.CreateOrderRequest(
+            request_id=f"c-{order_id}", order_id=order_id, store_id=HERE, payer_id="bob", currency_code="GBP"
+        )
+        create.lines.append(goods(700))
+        platform.orders.CreateOrder(create)
+    checkouts = [till.create("bob", [TEA]), till.pending("bob"), till.pay(till.pending("bob"))]
+    return KNOWN | {
+        "checkout_id": [checkout.checkout_id for checkout in checkouts],
+        "payment_id": [checkouts[-1].payment_id],
+    }
+
+
+def money(shops: Shops) -> dict[str, tuple[int, ...]]:
+    """All balances that are not zero, by currency."""
+    payments = shops.channel(Role.PAYMENTS, shops.authority.folder_of(Role.PLATFORM, ALL))
+    listed = AccountServiceStub(payments).ListTrialBalances(accounts_api.ListTrialBalancesRequest())
+    for balance in listed.trial_balances:
+        assert (balance.sum_minor, list(balance.differing_account_ids)) == (0, [])
+    sums = {
+        row.currency_code: (row.wallets_minor, row.stores_minor, row.external_minor, row.held_minor)
+        for row in listed.trial_balances
+    }
+    return {currency: minor for currency, minor in sums.items() if any(minor)}
+
+
+class Sender:
+    """Sends bytes as they are, with a certificate that may call the method."""
+
+    def __init__(self, shops: Shops, stack: AsyncExitStack) -> None:
+        self._shops = shops
+        self._stack = stack
+        self._channels: dict[tuple[Role, Role], aio.Channel] = {}
+        self.statuses: Counter[tuple[str, str]] = Counter()
+        self.wrong: list[str] = []
+
+    async def send(self, server: Role, method: MethodDescriptor, payload: bytes) -> None:
+        """Sends one message, and notes what became of it."""
+        channel = await self._channel(server, method)
+        call: Any = channel.unary_unary(f"/{method.containing_service.full_name}/{method.name}")
+        try:
+            await call(payload, timeout=PATIENCE_S)
+        except aio.AioRpcError as error:
+            self.statuses[method.name, error.code().name] += 1
+            told = dict(error.trailing_metadata() or ())
+            untold = GRPC_DETAILS_METADATA_KEY not in told  # no refusal of ours, or one that did not get through
+            if untold or error.code() in NEVER or f"{error.details()}".startswith("The role "):
+                self.wrong.append(
+                    f"{method.name} {payload[:200]!r} of {len(payload)} bytes: {error.code()} {error.details()}"
+                )
+        else:
+            self.statuses[method.name, "OK"] += 1
+
+    async def _channel(self, server: Role, method: MethodDescriptor) -> aio.Channel:
+        allowed = ACCESS[server][method.containing_service.full_name][method.name]
+        role = next(role for role in (Role.TILL, Role.DEVICE, Role.PLATFORM, Role.PAYMENTS) if role in allowed)
+        if (server, role) not in self._channels:
+            files = TlsFiles(self._shops.authority.folder_of(role, *names_of(role)), self._shops.authority.mesh)
+            opened = files.open_channel(self._shops.servers[server].address, server, ())
+            self._channels[server, role] = await self._stack.enter_async_context(opened)
+        return self._channels[server, role]
+
+
+async def flood(sender: Sender, messages: Iterable[tuple[Role, MethodDescriptor, bytes]]) -> None:
+    """Sends all of them, so many at a time."""
+    waiting = iter(messages)
+
+    async def work() -> None:
+        for message in waiting:
+            await sender.send(*message)
+
+    await asyncio.gather(*(work() for _ in range(AT_A_TIME)))
+
+
+async def test_messages_that_nobody_means_well_with_break_nothing_and_move_no_money(market: Shops) -> None:
+    known = furnish(market)
+    before = money(market)
+    servers = {method.full_name: server for server in ACCESS for method in methods_of(server)}
+    methods = [method for server in ACCESS for method in methods_of(server)]
+    made = Malformer(random.Random(20261121), known, KNOWN_TO).messages(methods, MESSAGES)
+    messages = ((servers[method.full_name], method, payload) for method, payload in made)
+    async with AsyncExitStack() as stack:
+        sender = Sender(market, stack)
+        await flood(sender, (message for _, message in zip(range(WARM), messages, strict=False)))
+        warm = {role: memory_kb(server) for role, server in market.servers.items()}
+        await flood(sender, messages)
+    grown = {role: memory_kb(server) - warm[role] for role, server in market.servers.items()}
+    assert sender.wrong[:10] == []
+    assert sum(sender.statuses.values()) == MESSAGES
+    assert {name for name, _ in sender.statuses} == {method.name for method in methods}
+    assert max(grown.values()) < GROWTH_KB_MAX, grown
+    assert money(market) == before == {"GBP": (12_345, 0, -12_345, 0)}
+    captured = payments_api.ListPaymentsRequest(states=[payments_api.Payment.STATE_CAPTURED])
+    assert not market.platform.payments.ListPayments(captured).payments
+    for server in market.servers.values():
+        assert server.process.poll() is None
+        assert "rpc_failed" not in server.log.read_text()

@@ -1,0 +1,163 @@
+"""What one caller, and all of them together, may ask of a process at a time.
+
+All of it runs on every call and in the event loop's one thread: dictionaries and integers, no locks.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from tillmesh.runtime.callers import Caller, Role
+from tillmesh.runtime.errors import CommonReason, Refusal
+
+Result = TypeVar("Result")
+
+CALLS_MAX = 512
+CALLS_PER_S = 500
+CALL_S_MAX = 60.0
+SHARES = 4
+"""One caller has at most one of so many equal shares of the places, and one is kept for our own servers."""
+BURST_S = 2
+"""So many seconds' worth of calls a caller may make at once."""
+OPEN_MAX = 64
+OPEN_A_CALLER = 8
+"""Of the streams of health and reflection, and of health checks, likewise."""
+OVERLOAD_MS = 1_000
+"""After so long it makes sense to try again."""
+OWN = frozenset({Role.ORDERS, Role.PAYMENTS, Role.PLATFORM})
+"""Our own servers and services: only the number of places bounds them."""
+
+_NS = 1_000_000_000
+_BUCKETS_MIN = 1_024
+_REPORT_EVERY_NS = _NS
+log = structlog.get_logger()
+
+
+class Places:
+    """Room for so many at a time. A guest has a share at most, and guests leave some room for our own."""
+
+    def __init__(self, total: int, *, for_guests: int, a_guest: int) -> None:
+        self.total = total
+        self.a_guest = a_guest
+        self._for_guests = for_guests
+        self._taken = 0
+        self._by_holder: dict[str, int] = {}
+
+    def take(self, holder: str, *, own: bool = False) -> bool:
+        """Takes a place, if there is one for that holder."""
+        mine = self._by_holder.get(holder, 0)
+        if self._taken >= self.total or (not own and (mine >= self.a_guest or self._taken >= self._for_guests)):
+            return False
+        self._by_holder[holder] = mine + 1
+        self._taken += 1
+        return True
+
+    def leave(self, holder: str) -> None:
+        """Gives a place back."""
+        self._taken -= 1
+        mine = self._by_holder.pop(holder) - 1
+        if mine:
+            self._by_holder[holder] = mine
+
+
+class Rate:
+    """A token bucket for each caller, kept as the one moment at which it will be full again."""
+
+    def __init__(self, per_s: int, clock_ns: Callable[[], int]) -> None:
+        self._token_ns = _NS // per_s
+        self._bucket_ns = BURST_S * _NS
+        self._clock_ns = clock_ns
+        self._full_at_ns: dict[str, int] = {}
+        self._forget_beyond = _BUCKETS_MIN
+
+    def __len__(self) -> int:
+        """How many buckets are remembered."""
+        return len(self._full_at_ns)
+
+    def wait_ns(self, caller: str) -> int:
+        """Takes a token and returns 0, or takes none and returns for how long there is none."""
+        now_ns = self._clock_ns()
+        full_at_ns = max(self._full_at_ns.get(caller, 0), now_ns) + self._token_ns
+        wait_ns = full_at_ns - now_ns - self._bucket_ns
+        if wait_ns > 0:
+            return wait_ns
+        self._full_at_ns[caller] = full_at_ns
+        if len(self._full_at_ns) > self._forget_beyond:
+            self._forget(now_ns)
+        return 0
+
+    def _forget(self, now_ns: int) -> None:
+        """A full bucket is as good as none; looks again once there are twice as many as are left."""
+        self._full_at_ns = {caller: at_ns for caller, at_ns in self._full_at_ns.items() if at_ns > now_ns}
+        self._forget_beyond = max(_BUCKETS_MIN, 2 * len(self._full_at_ns))
+
+
+class Limits:
+    """The limits of one process."""
+
+    def __init__(
+        self,
+        calls_max: int = CALLS_MAX,
+        calls_per_s: int = CALLS_PER_S,
+        call_s_max: float = CALL_S_MAX,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        share = calls_max // SHARES
+        self.call_s_max = call_s_max
+        self.calls = Places(calls_max, for_guests=calls_max - share, a_guest=share)
+        self.streams = Places(OPEN_MAX, for_guests=OPEN_MAX, a_guest=OPEN_A_CALLER)
+        self.checks = Places(OPEN_MAX, for_guests=OPEN_MAX, a_guest=OPEN_A_CALLER)
+        self.rate = Rate(calls_per_s, clock_ns)
+        self._per_s = calls_per_s
+        self._clock_ns = clock_ns
+        self._refused, self._report_at_ns = 0, 0
+
+    def enter(self, who: Caller | None) -> None:
+        """Begins a call, which ends with the task that serves it; RATE_LIMITED or OVERLOADED if it may not.
+
+        None is anybody in a server without certificates, where nobody can be told from another.
+        """
+        own = who is None or who.role in OWN
+        holder = who.uri if who else ""
+        if not own:
+            self.spend(holder)
+        self.occupy(self.calls, holder, own=own)
+
+    def spend(self, holder: str) -> None:
+        """Takes one of a caller's tokens; RATE_LIMITED without one."""
+        if wait_ns := self.rate.wait_ns(holder):
+            raise CommonReason.RATE_LIMITED(calls_per_s=self._per_s, retry_after_ms=-(-wait_ns // 1_000_000))
+
+    def occupy(self, places: Places, holder: str, *, own: bool = False) -> None:
+        """Takes a place until the running task, which also sends the answer, has ended; OVERLOADED without one."""
+        if not places.take(holder, own=own):
+            raise CommonReason.OVERLOADED(total=places.total, share=places.a_guest, retry_after_ms=OVERLOAD_MS)
+        task = asyncio.current_task()
+        assert task is not None
+        task.add_done_callback(lambda _task: places.leave(holder))
+
+    def time_left_s(self, remaining_s: float | None) -> float:
+        """For how long a call may go on; DEADLINE_REQUIRED where its caller does not say."""
+        if remaining_s is None:
+            raise CommonReason.DEADLINE_REQUIRED(seconds=f"{self.call_s_max:g}")
+        return min(remaining_s, self.call_s_max)
+
+    async def capped(self, work: Awaitable[Result]) -> Result:
+        """The outcome of work that is given up once it has taken as long as any call may."""
+        try:
+            async with asyncio.timeout(self.call_s_max) as limit:
+                return await work
+        except TimeoutError:
+            if limit.expired():
+                raise CommonReason.DEADLINE_CAPPED(seconds=f"{self.call_s_max:g}") from None
+            raise
+
+    def report(self, refusal: Refusal, who: Caller | None) -> None:
+        """Logs that calls are refused, at most once a second, with how many there were since."""
+        self._refused += 1
+        if (now_ns := self._clock_ns()) >= self._report_at_ns:
+            log.warning("calls_refused", caller=who and who.uri, why=str(refusal), calls=self._refused)
+            self._refused, self._report_at_ns = 0, now_ns + _REPORT_EVERY_NS

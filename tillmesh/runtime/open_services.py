@@ -1,0 +1,67 @@
+"""Health and reflection: for everybody who gets a connection, a few at a time and none for long."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.fields import parser
+from tillmesh.runtime.handlers import Context, refuse
+from tillmesh.runtime.limits import Limits, Places
+
+Handlers = dict[str, "grpc.RpcMethodHandler[Any, Any]"]
+Serve = Callable[[Context, str], Awaitable[Any]]
+_CHECK = parser(health_pb2.HealthCheckRequest.DESCRIPTOR)
+_REFLECT = parser(reflection_pb2.ServerReflectionRequest.DESCRIPTOR)
+
+
+def open_handlers(
+    healthy: health.aio.HealthServicer, services: Sequence[str], domain: str, limits: Limits
+) -> dict[str, Handlers]:
+    """The handlers of both services by name. As those of all others they take streams, and read for themselves."""
+    names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
+    reflecting = reflection.aio.ReflectionServicer(names)
+
+    async def check(context: Context, _caller: str) -> Any:
+        return await healthy.Check(_CHECK(await context.read()), context)
+
+    async def watch(context: Context, _caller: str) -> None:
+        await healthy.Watch(_CHECK(await context.read()), context)
+
+    async def reflect(context: Context, caller: str) -> None:
+        async def requests() -> Any:
+            while (sent := await context.read()) is not grpc.aio.EOF:
+                limits.spend(caller)
+                yield _REFLECT(sent)
+
+        async for answer in reflecting.ServerReflectionInfo(requests(), context):
+            await context.write(answer)
+
+    def limited(serve: Serve, places: Places) -> Callable[[object, Context], Awaitable[Any]]:
+        async def handle(_requests: object, context: Context) -> Any:
+            caller = b",".join(context.auth_context().get("peer_uri", ())).decode(errors="replace")
+            try:
+                limits.spend(caller)
+                limits.occupy(places, caller)
+                return await limits.capped(serve(context, caller))
+            except Refusal as refusal:
+                await refuse(context, refusal, domain)
+
+        return handle
+
+    serialize = health_pb2.HealthCheckResponse.SerializeToString
+    answers = reflection_pb2.ServerReflectionResponse.SerializeToString
+    return {
+        health.SERVICE_NAME: {
+            "Check": grpc.stream_unary_rpc_method_handler(limited(check, limits.checks), None, serialize),
+            "Watch": grpc.stream_stream_rpc_method_handler(limited(watch, limits.streams), None, serialize),
+        },
+        reflection.SERVICE_NAME: {
+            "ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(
+                limited(reflect, limits.streams), None, answers
+            )
+        },
+    }
