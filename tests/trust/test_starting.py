@@ -107,7 +107,7 @@ def test_a_secret_that_is_none_ends_a_start_in_one_line(
         secret.write_bytes(content)
         secret.chmod(mode)
     database = f"sqlite:///{tmp_path}/x.db"
-    line = complaint(1, "thirdparty_server", "--secret-file", secret, "--database-url", database)
+    line = complaint(1, "thirdparty_server", "--insecure", "--secret-file", secret, "--database-url", database)
     assert str(secret) in line
     assert said in line
 
