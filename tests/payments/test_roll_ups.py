@@ -123,9 +123,9 @@ def process(books: Books, clock: ManualClock) -> RollUps:
     return RollUps(books.database, lambda: clock.now_ms() / 1000)
 
 
-def roll_all_up(books: Books, clock: ManualClock, processes: int = 1) -> int:
+def roll_all_up(books: Books, clock: ManualClock, *others: Books) -> int:
     """Some processes see what there is, and a safe time later roll it up at once; returns how many transfers."""
-    rolls = [process(books, clock) for _ in range(processes)]
+    rolls = [process(each, clock) for each in (books, *others)]
 
     async def everywhere() -> int:
         return sum(await asyncio.gather(*(each.round() for each in rolls)))
@@ -214,10 +214,13 @@ def test_after_a_restart_what_is_there_is_young_again(books: Books, clock: Manua
 
 
 def test_several_processes_roll_up_at_once_and_count_nothing_twice(
-    books: Books, clock: ManualClock, payer_id: str
+    books: Books, database_url: str, clock: ManualClock, payer_id: str
 ) -> None:
     trade(books, random.Random(4), payer_id, 100)
-    count = roll_all_up(books, clock, processes=3)
+    others = [Books.open(database_url) for _ in range(2)]
+    count = roll_all_up(books, clock, *others)
+    for other in others:
+        other.close()
     behind = {account_id: through for account_id, (through, _) in rolled_up(books).items()}
     assert behind.keys() == set(SUMMED)
     assert count == sum(
