@@ -21,7 +21,10 @@ class OrderSettings(ServerSettings, cli_prog_name="order_service", env_prefix="T
     """Orders, their payment lock and their state. Each flag may also be set as TILLMESH_ORDER_NAME."""
 
     listen: str = Field("127.0.0.1:7001", description="address to serve on; port 0 takes a free one")
-    database_url: str = Field("sqlite:///order_service.db", description="this server's own database")
+    database_url: str = Field(
+        "sqlite:///order_service.db",
+        description="this server's own database: sqlite:///FILE or postgresql://USER@HOST/NAME",
+    )
     lease_max_s: float = Field(600, gt=0, description="longest lock that a payment may ask for, in seconds")
 
 

@@ -31,7 +31,10 @@ class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefi
     """The till of a store. Each flag may also be set as TILLMESH_TERMINAL_NAME."""
 
     listen: str = Field("127.0.0.1:7003", description="address to serve on; port 0 takes a free one")
-    database_url: str = Field("sqlite:///store_terminal.db", description="this server's own database")
+    database_url: str = Field(
+        "sqlite:///store_terminal.db",
+        description="this server's own database: sqlite:///FILE or postgresql://USER@HOST/NAME",
+    )
     store_id: str = Field(pattern=IDENTIFIER, description="the store that it stands in")
     terminal_id: str = Field("till-1", pattern=IDENTIFIER, description="what its receipts call it")
     currency: str = Field("GBP", description="ISO 4217 code of checkouts that do not name another")

@@ -34,7 +34,10 @@ class PaymentSettings(ServerSettings, cli_prog_name="thirdparty_server", env_pre
     """Identities, accounts and payments. Each flag may also be set as TILLMESH_PAYMENT_NAME."""
 
     listen: str = Field("127.0.0.1:7002", description="address to serve on; port 0 takes a free one")
-    database_url: str = Field("sqlite:///thirdparty_server.db", description="this server's own database")
+    database_url: str = Field(
+        "sqlite:///thirdparty_server.db",
+        description="this server's own database: sqlite:///FILE or postgresql://USER@HOST/NAME",
+    )
     orders: str = Field("127.0.0.1:7001", description="address of the order service")
     payer_window_s: float = Field(90, gt=0, description="how long a payer may take to confirm, in seconds")
     lease_margin_s: float = Field(10, gt=0, description="by how much the order's lock outlasts that, in seconds")

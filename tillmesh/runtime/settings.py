@@ -28,7 +28,7 @@ class ServerSettings(BaseSettings):
     )
 
     listen: str = Field("127.0.0.1:0", description="address to serve on; port 0 takes a free one")
-    database_url: str = Field(description="this server's own database, as sqlite:///FILE")
+    database_url: str = Field(description="this server's own database: sqlite:///FILE or postgresql://USER@HOST/NAME")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="what goes to standard error")
     tls_dir: Path | None = Field(None, description="folder with ca.pem, cert.pem and key.pem")
     insecure: bool = Field(False, description="go without certificates, on this machine only")
