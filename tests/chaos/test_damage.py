@@ -24,7 +24,7 @@ async def database(tmp_path: Path) -> Path:
 
 def said_by_server(database: Path) -> str:
     """What the server says of it, which must be one line."""
-    flags = ["--listen", "127.0.0.1:0", "--database-url", f"sqlite:///{database}"]
+    flags = ["--insecure", "--listen", "127.0.0.1:0", "--database-url", f"sqlite:///{database}"]
     done = subprocess.run(
         [sys.executable, "-m", "order_service", *flags], capture_output=True, text=True, timeout=60, check=False
     )

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from tests.terminal.till import TEA, goods
 from tests.trust.certified import ACCESS, ALL, HERE, Shops, methods_of, names_of, running_shops
 from tests.trust.fort import memory_kb
 from tests.trust.malformed import Known, Malformer
+from tests.trust.test_payers import Metadata, new_phone
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
 from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
@@ -33,6 +35,9 @@ PATIENCE_S = 30.0
 GROWTH_KB_MAX = 24 * 1024
 ORDERS = [f"order-{number}" for number in range(8)]
 TRUSTED = "wallet-with-money"
+CAROL, PHONE, OTHER_PHONE = "carol", "phone-1", "phone-2"
+SIGNING = ("SignIn", "SignOut")
+SENDERS = (Role.TILL, Role.DEVICE, Role.PLATFORM, Role.PAYMENTS, Role.PAYER)
 NEVER = {
     StatusCode.INTERNAL,
     StatusCode.UNKNOWN,
@@ -50,6 +55,9 @@ KNOWN: Known = {
     "account_id": ["wallet/bob", f"wallet/{TRUSTED}", "external/GBP"],
     "currency_code": ["GBP"],
     "sku": ["TEA"],
+    "device_id": ["tablet"],
+    "pay_code": ["", "27123456789465650089"],
+    "pin": ["12 34"] * 40 + ["1234"],  # each that could be one takes 40 ms
 }
 # Nobody gives money to who can not take it: bob's wallet is empty, ada's is in yen.
 ADA: Known = {"identity_id": ["ada"], "payer_id": ["ada"]}
@@ -66,11 +74,11 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shops]:
 
 
 def furnish(shops: Shops) -> Known:
-    """Orders, checkouts, payments and wallets that messages can name."""
+    """Orders, checkouts, payments, wallets and phones; those that messages can name."""
     platform, till = shops.platform, shops.till(HERE)
     payments = shops.channel(Role.PAYMENTS, shops.authority.folder_of(Role.PLATFORM, ALL))
     identities, accounts = IdentityServiceStub(payments), AccountServiceStub(payments)
-    for name, currency in (("ada", "JPY"), ("bob", "GBP"), (TRUSTED, "GBP")):
+    for name, currency in (("ada", "JPY"), ("bob", "GBP"), (CAROL, "GBP"), ("dave", "GBP"), (TRUSTED, "GBP")):
         identities.CreateIdentity(
             identities_api.CreateIdentityRequest(request_id=f"i-{name}", identity_id=name, currency_code=currency)
         )
@@ -104,40 +112,54 @@ def money(shops: Shops) -> dict[str, tuple[int, ...]]:
 
 
 class Sender:
-    """Sends bytes as they are, with a certificate that may call the method."""
+    """Sends bytes as they are, with a certificate that may call the method, and a session where it needs one."""
 
     def __init__(self, shops: Shops, stack: AsyncExitStack) -> None:
         self._shops = shops
         self._stack = stack
-        self._channels: dict[tuple[Role, Role], aio.Channel] = {}
+        self._channels: dict[tuple[Role, Path], aio.Channel] = {}
+        self._sessions: dict[Path, Metadata] = {}
+        for payer, device in ((CAROL, PHONE), ("dave", OTHER_PHONE)):
+            phone = new_phone(shops, payer, device)
+            phone.sign_in()
+            self._sessions[shops.authority.folder_of(Role.PAYER, device)] = phone.bearer
         self.statuses: Counter[tuple[str, str]] = Counter()
         self.wrong: list[str] = []
 
     async def send(self, server: Role, method: MethodDescriptor, payload: bytes) -> None:
         """Sends one message, and notes what became of it."""
-        channel = await self._channel(server, method)
+        folder = self._certificate(server, method)
+        channel = await self._channel(server, folder)
         call: Any = channel.unary_unary(f"/{method.containing_service.full_name}/{method.name}")
         try:
-            await call(payload, timeout=PATIENCE_S)
+            await call(payload, timeout=PATIENCE_S, metadata=self._sessions.get(folder, ()))
         except aio.AioRpcError as error:
             self.statuses[method.name, error.code().name] += 1
             told = dict(error.trailing_metadata() or ())
             untold = GRPC_DETAILS_METADATA_KEY not in told  # no refusal of ours, or one that did not get through
-            if untold or error.code() in NEVER or f"{error.details()}".startswith("The role "):
+            signed_out = method.name in SIGNING and error.code() is StatusCode.UNAUTHENTICATED
+            wrong = error.code() in NEVER and not signed_out
+            if untold or wrong or f"{error.details()}".startswith("The role "):
                 self.wrong.append(
                     f"{method.name} {payload[:200]!r} of {len(payload)} bytes: {error.code()} {error.details()}"
                 )
         else:
             self.statuses[method.name, "OK"] += 1
 
-    async def _channel(self, server: Role, method: MethodDescriptor) -> aio.Channel:
+    def _certificate(self, server: Role, method: MethodDescriptor) -> Path:
         allowed = ACCESS[server][method.containing_service.full_name][method.name]
-        role = next(role for role in (Role.TILL, Role.DEVICE, Role.PLATFORM, Role.PAYMENTS) if role in allowed)
-        if (server, role) not in self._channels:
-            files = TlsFiles(self._shops.authority.folder_of(role, *names_of(role)), self._shops.authority.mesh)
-            opened = files.open_channel(self._shops.servers[server].address, server, ())
-            self._channels[server, role] = await self._stack.enter_async_context(opened)
-        return self._channels[server, role]
+        role = next(role for role in SENDERS if role in allowed)
+        # Who signs in or out has no session afterwards.
+        device = OTHER_PHONE if method.name in SIGNING else PHONE
+        return self._shops.authority.folder_of(role, *((device,) if role is Role.PAYER else names_of(role)))
+
+    async def _channel(self, server: Role, folder: Path) -> aio.Channel:
+        if (server, folder) not in self._channels:
+            opened = TlsFiles(folder, self._shops.authority.mesh).open_channel(
+                self._shops.servers[server].address, server, ()
+            )
+            self._channels[server, folder] = await self._stack.enter_async_context(opened)
+        return self._channels[server, folder]
 
 
 async def flood(sender: Sender, messages: Iterable[tuple[Role, MethodDescriptor, bytes]]) -> None:
