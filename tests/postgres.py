@@ -74,7 +74,8 @@ class Cluster:
         subprocess.run(command, cwd=self.folder, check=True, stdout=subprocess.DEVNULL)
         (self._data / "pg_hba.conf").write_text(LOGINS)
         server = [str(self.binaries / "postgres"), "-D", str(self._data), "-k", str(self.folder)]
-        settings = ["--listen_addresses=", "--max_connections=200", "--timezone=UTC"]
+        # Who waits in a circle is found before a server gives up waiting for a lock.
+        settings = ["--listen_addresses=", "--max_connections=200", "--timezone=UTC", "--deadlock_timeout=10ms"]
         command = [*self.prefix, "/bin/sh", "-c", WATCHDOG, "watchdog", str(self.folder), *server, *settings]
         # A session of its own: Ctrl-C is for the tests, which end the server in time.
         self.watchdog = subprocess.Popen(

@@ -35,8 +35,11 @@ BATCH_MAX = 32
 ATTEMPTS_MAX = 10
 PAUSE_MAX_S = 0.2
 CONNECT_TIMEOUT_S = 2
-# A transaction that hangs would keep its rows locked, and with them an order.
-SESSION_LIMITS = "SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '10s'"
+# A transaction that hangs would keep its rows locked, and with them an order. Operations that share a transaction
+# lock rows in any order, so two transactions may wait for each other: it is better to give up soon and run them alone.
+SESSION_LIMITS = """
+    SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '100ms'
+"""
 REQUIRED_SETTINGS = {
     "fsync": ("on",),
     "synchronous_commit": ("local", "on", "remote_write", "remote_apply"),
