@@ -7,7 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 
 from bench import floor
-from bench.load import Sample, closed_loop, connect, timed
+from bench.load import TIMEOUT_S, Sample, closed_loop, connect, timed
 from bench.machine import Processes
 from bench.servers import STORE, Target
 from bench.shoppers import AMOUNT, CURRENCY, LINES, Phone
@@ -139,7 +139,7 @@ async def _answers(
     answers = [b""] * len(requests)
 
     async def answer(number: int) -> None:
-        answers[number] = await call(requests[number])
+        answers[number] = await call(requests[number], timeout=TIMEOUT_S)
 
     try:
         await closed_loop(answer, range(warm), at_a_time)

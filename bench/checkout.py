@@ -13,7 +13,6 @@ from bench.report import Cell, Figure, Findings, Panel, Ratio, Section, middle
 from bench.run import Run
 from bench.servers import FLOOR, SERVERS, Stack
 from bench.summary import cells, columns
-from tillmesh.runtime.callers import Role
 
 PART = "checkout"
 AT_A_TIME = (1, 8, 32)
@@ -98,9 +97,8 @@ def _measured(run: Run, stack: Stack, repeat: int, job: Job, at_a_time: int) -> 
 
 
 def _floor(run: Run, stack: Stack, repeat: int, at_a_time: int) -> Sample:
-    target, requests = stack.target(FLOOR, Role.PAYMENTS, "bench"), calls.empty(_fewer(run.scale.calls, at_a_time))
-    what = f"{PART}: floor at {at_a_time}"
-    return run.measure(what, repeat, make_calls, target, EMPTY, requests, at_a_time, run.processes(stack))
+    what, requests = f"{PART}: floor at {at_a_time}", calls.empty(_fewer(run.scale.calls, at_a_time))
+    return run.measure(what, repeat, make_calls, stack.floor(), EMPTY, requests, at_a_time, run.processes(stack))
 
 
 def _fewer(count: int, at_a_time: int) -> int:

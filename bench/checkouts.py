@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from bench.load import Call, Sample, closed_loop, connect, open_loop, timed
+from bench.load import TIMEOUT_S, Call, Sample, closed_loop, connect, open_loop, timed
 from bench.machine import Processes
 from bench.servers import Target
 from bench.shoppers import CURRENCY, LINES, Phone
@@ -43,9 +43,9 @@ class Till:
         create = api.CreateCheckoutRequest(
             request_id=new_request_id(), payer_id=payer_id, currency_code=CURRENCY, lines=lines
         )
-        checkout: Checkout = await self._stub.CreateCheckout(create)
+        checkout: Checkout = await self._stub.CreateCheckout(create, timeout=TIMEOUT_S)
         submit = api.SubmitCheckoutRequest(request_id=new_request_id(), checkout_id=checkout.checkout_id)
-        return await self._stub.SubmitCheckout(submit)
+        return await self._stub.SubmitCheckout(submit, timeout=TIMEOUT_S)
 
     async def pay(self, checkout: Checkout, pay_code: str = "") -> Checkout:
         """Asks for the payment and returns what came of it so far; without a pay code it waits for the shopper."""
@@ -56,12 +56,12 @@ class Till:
             amount=checkout.amount,
             pay_code=pay_code,
         )
-        return await self._stub.PayCheckout(request)
+        return await self._stub.PayCheckout(request, timeout=TIMEOUT_S)
 
     async def cancel_payment(self, checkout: Checkout) -> Checkout:
         """Ends the payment under way."""
         request = api.CancelCheckoutPaymentRequest(request_id=new_request_id(), checkout_id=checkout.checkout_id)
-        return await self._stub.CancelCheckoutPayment(request)
+        return await self._stub.CancelCheckoutPayment(request, timeout=TIMEOUT_S)
 
     async def change_line(self, checkout: Checkout) -> Checkout:
         """One piece less of the first line."""
@@ -72,7 +72,7 @@ class Till:
             line_number=line.line_number,
             quantity=line.item.quantity - 1,
         )
-        return await self._stub.UpdateLine(request)
+        return await self._stub.UpdateLine(request, timeout=TIMEOUT_S)
 
     async def wait_until_paid(self, checkout: Checkout) -> None:
         """Returns once the order is paid, which PayCheckout's own answer says unless something took long."""
@@ -81,7 +81,8 @@ class Till:
             if checkout.verdict != checkout_pb2.VERDICT_WAIT or time.monotonic() > end:
                 raise CliError(f"Checkout {checkout.checkout_id} was not paid: {checkout.verdict_reason}")
             await asyncio.sleep(POLL_INTERVAL_S)
-            checkout = await self._stub.GetCheckout(api.GetCheckoutRequest(checkout_id=checkout.checkout_id))
+            request = api.GetCheckoutRequest(checkout_id=checkout.checkout_id)
+            checkout = await self._stub.GetCheckout(request, timeout=TIMEOUT_S)
 
 
 async def buy(till: Till, phone: Phone) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from bench.load import Sample, closed_loop, connect, timed
+from bench.load import TIMEOUT_S, Sample, closed_loop, connect, timed
 from bench.machine import Processes
 from bench.report import Cell, Findings, Ratio, Section, shown
 from bench.run import Run
@@ -83,7 +83,7 @@ async def pay_orders(tills: Sequence[Till], phones: Sequence[Phone], processes: 
                 currency_code=CURRENCY,
                 lines=LINES,
             )
-            order = await orders.CreateOrder(create)
+            order = await orders.CreateOrder(create, timeout=TIMEOUT_S)
             request = payments_api.CreatePaymentRequest(
                 request_id=new_request_id(),
                 order_id=order.order_id,
@@ -92,7 +92,7 @@ async def pay_orders(tills: Sequence[Till], phones: Sequence[Phone], processes: 
                 amount=AMOUNT,
                 pay_code=phone.code(),
             )
-            payment = await payments.CreatePayment(request)
+            payment = await payments.CreatePayment(request, timeout=TIMEOUT_S)
             if payment.state != payments_api.Payment.STATE_CAPTURED:
                 raise CliError(f"Payment {payment.payment_id} was not captured: {payment.reason}")
             free.append(till)

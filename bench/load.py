@@ -22,6 +22,8 @@ from tillmesh.cli.failures import CliError
 
 CONNECT_WITHIN_S = 30.0
 OPTIONS = (("grpc.enable_retries", 0),)
+TIMEOUT_S = 60.0
+"""Of every call, as every client should have one."""
 CLIENT = "client"
 """The load generator itself, among the processes of a sample."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.calls import CREATE_ORDER, LOCK_ORDER, create_orders, lock_orders, send
 from bench.checkouts import buy, keep_busy
 from bench.run import Run
-from bench.servers import ORDERS, SERVERS, STORE, TILL
+from bench.servers import ORDERS, SERVERS
 from bench.shoppers import shopper
 from tillmesh.runtime.callers import Role
 
@@ -36,8 +36,8 @@ def write_profiles(run: Run, results: Path) -> list[Path]:
 def _profile_locks(run: Run, results: Path) -> Path:
     name = "profiled-locks"
     with run.stack(name) as stack:  # raises the orders, so that the profile is of their locks alone
-        till = stack.target(ORDERS, Role.TILL, STORE, TILL)
-        orders = run.generator.run(send, till, CREATE_ORDER, create_orders(map(shopper, range(LOCKS))), AT_A_TIME)
+        platform = stack.target(ORDERS, Role.PLATFORM, "bench")
+        orders = run.generator.run(send, platform, CREATE_ORDER, create_orders(map(shopper, range(LOCKS))), AT_A_TIME)
     with run.stack(name, profiled=[ORDERS]) as stack:
         payments = stack.target(ORDERS, Role.PAYMENTS, "bench")
         run.generator.run(send, payments, LOCK_ORDER, lock_orders(orders), AT_A_TIME)

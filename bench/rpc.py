@@ -74,9 +74,8 @@ def measure(run: Run) -> Findings:
 
 def _subjects(stack: Stack) -> list[Subject]:
     by_payments = stack.target(ORDERS, Role.PAYMENTS, "bench")
-    by_till = stack.target(ORDERS, Role.TILL, STORE, TILL)
     return [
-        Subject(CREATE_ORDER, by_till, ORDERS),
+        Subject(CREATE_ORDER, stack.target(ORDERS, Role.PLATFORM, "bench"), ORDERS),
         Subject(LOCK_ORDER, by_payments, ORDERS),
         Subject(COMPLETE, by_payments, ORDERS),
         Subject(CREATE_PAYMENT, stack.target(PAYMENTS, Role.TILL, STORE, TILL), PAYMENTS),
@@ -105,9 +104,8 @@ def _prepare(run: Run, stack: Stack, subjects: Sequence[Subject]) -> dict[str, C
 
 
 def _floor(run: Run, stack: Stack, repeat: int) -> Sample:
-    target = stack.target(FLOOR, Role.PAYMENTS, "bench")
-    requests = calls.empty(run.scale.calls)
-    return run.measure(f"{PART}: floor", repeat, make_calls, target, EMPTY, requests, AT_A_TIME, run.processes(stack))
+    what, requests = f"{PART}: floor", calls.empty(run.scale.calls)
+    return run.measure(what, repeat, make_calls, stack.floor(), EMPTY, requests, AT_A_TIME, run.processes(stack))
 
 
 def _section(measured: dict[str, list[Measured]], costs: dict[str, Ratio]) -> Section:

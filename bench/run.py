@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.progress import Progress, TaskID
 
+from bench.calls import EMPTY, empty, send
 from bench.checkouts import buy, keep_busy
 from bench.databases import Databases
 from bench.load import Generator, Sample
@@ -71,6 +72,7 @@ class Run:
         with self.stack(name, **options) as stack:
             phones = self.phones(stack, self.scale.checkouts // 2)
             self.generator.run(keep_busy, stack.tills(), buy, phones, WARM_UP_AT_A_TIME, {})
+            self.generator.run(send, stack.floor(), EMPTY, empty(self.scale.calls), WARM_UP_AT_A_TIME)
             yield stack
 
     def phones(self, stack: Stack, count: int) -> list[Phone]:

@@ -115,6 +115,10 @@ class Stack:
         """The first of them."""
         return self.targets(name, role, *names)[0]
 
+    def floor(self) -> Target:
+        """The floor, as a server calls another."""
+        return self.target(FLOOR, Role.PAYMENTS, "bench")
+
     def tills(self) -> list[Target]:
         """The store terminals, as the software of their store calls them."""
         return self.targets(TERMINAL, Role.DEVICE, STORE, "bench")

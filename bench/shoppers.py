@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bench.load import closed_loop, connect
+from bench.load import TIMEOUT_S, closed_loop, connect
 from bench.servers import Target
 from tillmesh import paycode
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
@@ -52,11 +52,11 @@ async def open_wallets(payments: Target) -> None:
         create = identities_api.CreateIdentityRequest(
             request_id=new_request_id(), identity_id=identity_id, display_name=identity_id, currency_code=CURRENCY
         )
-        await identities.CreateIdentity(create)
+        await identities.CreateIdentity(create, timeout=TIMEOUT_S)
         deposit = accounts_api.CreateDepositRequest(
             request_id=new_request_id(), identity_id=identity_id, amount=DEPOSIT
         )
-        await accounts.CreateDeposit(deposit)
+        await accounts.CreateDeposit(deposit, timeout=TIMEOUT_S)
 
     await closed_loop(open_wallet, range(SHOPPERS), AT_A_TIME)
     await channel.close()
@@ -72,7 +72,7 @@ async def give_phones(payments: Target, count: int) -> list[Phone]:
         bind = identities_api.BindDeviceRequest(
             request_id=new_request_id(), identity_id=identity_id, device_id=device_id
         )
-        key = (await identities.BindDevice(bind)).pay_code_key
+        key = (await identities.BindDevice(bind, timeout=TIMEOUT_S)).pay_code_key
         phones.append(Phone(identity_id, key.handle, Secret(key.key)))
 
     await closed_loop(give, range(count), AT_A_TIME)
