@@ -11,7 +11,7 @@ PIN_TRIES = 5
 CODE_TRIES = 5
 """Wrong pay codes in a row after which a device's codes are locked for a while."""
 REFERENCE_MS = 3_600_000
-"""For how long after a pay code its order may be paid once more without another one."""
+"""For how long after a pay code its order may be paid without another one, if the payer says yes."""
 DAY_MS = 86_400_000
 
 

@@ -47,6 +47,7 @@ def create_payment(
 ) -> Payment:
     """Step A: records the attempt before anything is asked of the order; `payer_id` is what the order says."""
     identity, reason = payer.identity, payer.reason
+    known_to_store = identity is not None and (payer.by_code or identity.identity_id != payer_id)
     if identity and identity.currency != amount.currency:
         reason = Reason.CURRENCY_MISMATCH.name
     payment = Payment(
@@ -55,7 +56,7 @@ def create_payment(
         order_version=order_version,
         payer_id=payer_id,
         identity_id=identity.identity_id if identity else None,
-        payer_display_name=identity.display_name if identity and payer.by_code else "",
+        payer_display_name=identity.display_name if identity and known_to_store else "",
         store_id=acting_store() or "",
         amount=amount,
         confirm=not reason and _needs_yes(connection, payer, amount, now_ms),

@@ -39,7 +39,7 @@ def find_payer(connection: Connection, *, payer_id: str, order_id: str, shown: S
         return Payer(named)
     known = payer_store.find_reference(connection, payer_id)
     if known and known.is_for(acting_store() or "", order_id) and now_ms - known.created_at_ms < REFERENCE_MS:
-        return Payer(get_identity(connection, known.identity_id), by_code=True)
+        return Payer(get_identity(connection, known.identity_id))  # a code is a yes to one payment only
     return Payer(None, reason=Reason.IDENTITY_NOT_FOUND.name)
 
 

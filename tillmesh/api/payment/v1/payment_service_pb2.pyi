@@ -260,7 +260,8 @@ class CreatePaymentRequest(_message.Message):
     """The code of 20 digits that the payer shows; from store terminals alone. It
     is checked once and kept nowhere, and is no part of what is compared when
     the request is repeated. Without it a payment under a reference needs an
-    earlier one of the same order whose code was good, within the last hour.
+    earlier one of the same order whose code was good, within the last hour,
+    and waits for the payer: a code is a yes to one payment.
     """
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
