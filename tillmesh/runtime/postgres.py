@@ -38,7 +38,8 @@ CONNECT_TIMEOUT_S = 2
 # A transaction that hangs would keep its rows locked, and with them an order. Operations that share a transaction
 # lock rows in any order, so two transactions may wait for each other: it is better to give up soon and run them alone.
 SESSION_LIMITS = """
-    SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '100ms'
+    SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '100ms';
+    SELECT set_config('transaction_timeout', '60s', false) WHERE current_setting('server_version_num')::int >= 170000
 """
 REQUIRED_SETTINGS = {
     "fsync": ("on",),
