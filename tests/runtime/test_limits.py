@@ -17,6 +17,7 @@ GUESTS = [
     for uri in ("spiffe://tillmesh/till/s-1/t-1", "spiffe://tillmesh/till/s-1/t-2", "spiffe://tillmesh/device/s-1/d-1")
 ]
 TILL, OTHER_TILL, DEVICE = GUESTS
+PHONE = parse_uri("spiffe://tillmesh/payer/phone-1", "tillmesh")
 OURS = [parse_uri(f"spiffe://tillmesh/{role}/all", "tillmesh") for role in sorted(OWN)]
 
 
@@ -118,6 +119,22 @@ async def test_a_guest_has_a_quarter_of_the_places_and_one_quarter_is_not_for_gu
     last = parse_uri("spiffe://tillmesh/device/s-1/d-2", "tillmesh")
     assert (await in_progress(limits, last, 6))[0] == 0
     assert (await in_progress(limits, OURS[0], 6))[0] == 4
+
+
+async def test_a_payer_s_phone_has_a_tenth_of_what_a_till_has() -> None:
+    limits = Limits(calls_max=400, calls_per_s=500, clock_ns=Nanoseconds())
+    entered, finish = await in_progress(limits, PHONE, 50)
+    assert entered == 10
+    await finish()
+    await asyncio.sleep(0)
+
+    async def call() -> Refusal | None:
+        return refused(lambda: limits.enter(PHONE))
+
+    refusals = [await asyncio.create_task(call()) for _ in range(51)]
+    assert refusals[:50] == [None] * 50
+    assert refusals[50] is not None
+    assert (refusals[50].reason, refusals[50].retry_after_ms) == ("RATE_LIMITED", 20)
 
 
 @pytest.mark.parametrize("who", [*OURS, None], ids=lambda who: who and who.role)

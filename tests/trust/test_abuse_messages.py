@@ -26,6 +26,7 @@ from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1.account_service_pb2_grpc import AccountServiceStub
 from tillmesh.api.payment.v1.identity_service_pb2_grpc import IdentityServiceStub
 from tillmesh.runtime.callers import Role
+from tillmesh.runtime.server import MESSAGE_BYTES_MAX
 from tillmesh.runtime.tls import TlsFiles
 
 MESSAGES = int(os.environ.get("ABUSE_MESSAGES", "100000"))
@@ -136,7 +137,8 @@ class Sender:
         except aio.AioRpcError as error:
             self.statuses[method.name, error.code().name] += 1
             told = dict(error.trailing_metadata() or ())
-            untold = GRPC_DETAILS_METADATA_KEY not in told  # no refusal of ours, or one that did not get through
+            # Without them it is no refusal of ours, or one that did not get through; gRPC says what is too large.
+            untold = GRPC_DETAILS_METADATA_KEY not in told and len(payload) <= MESSAGE_BYTES_MAX
             signed_out = method.name in SIGNING and error.code() is StatusCode.UNAUTHENTICATED
             wrong = error.code() in NEVER and not signed_out
             if untold or wrong or f"{error.details()}".startswith("The role "):

@@ -137,7 +137,7 @@ class CommonReason(ErrorReason):
     )
     OVERLOADED = (
         StatusCode.RESOURCE_EXHAUSTED,
-        "The server has {total} calls in progress, or {share} of this caller; repeat the call later.",
+        "There are {of_all} calls in progress, or {of_holder} of this caller, the most there may be; repeat it later.",
     )
     REQUEST_ID_REUSED = (
         StatusCode.ALREADY_EXISTS,

@@ -6,6 +6,7 @@ All of it runs on every call and in the event loop's one thread: dictionaries an
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
@@ -19,7 +20,9 @@ CALLS_MAX = 512
 CALLS_PER_S = 500
 CALL_S_MAX = 60.0
 SHARES = 4
-"""One caller has at most one of so many equal shares of the places, and one is kept for our own servers."""
+"""A till or device has at most one of so many equal shares of the places, and one is kept for our own servers."""
+PAYER_PART = 10
+"""A payer's terminal serves one person: it has this part of the share and the calls a second of a till."""
 BURST_S = 2
 """So many seconds' worth of calls a caller may make at once."""
 OPEN_MAX = 64
@@ -37,19 +40,16 @@ log = structlog.get_logger()
 
 
 class Places:
-    """Room for so many at a time. A guest has a share at most, and guests leave some room for our own."""
+    """How many calls are in progress, in all and of each caller."""
 
-    def __init__(self, total: int, *, for_guests: int, a_guest: int) -> None:
-        self.total = total
-        self.a_guest = a_guest
-        self._for_guests = for_guests
+    def __init__(self) -> None:
         self._taken = 0
         self._by_holder: dict[str, int] = {}
 
-    def take(self, holder: str, *, own: bool = False) -> bool:
-        """Takes a place, if there is one for that holder."""
+    def take(self, holder: str, *, of_holder: int, of_all: int) -> bool:
+        """Takes a place unless there are so many taken already."""
         mine = self._by_holder.get(holder, 0)
-        if self._taken >= self.total or (not own and (mine >= self.a_guest or self._taken >= self._for_guests)):
+        if mine >= of_holder or self._taken >= of_all:
             return False
         self._by_holder[holder] = mine + 1
         self._taken += 1
@@ -67,6 +67,7 @@ class Rate:
     """A token bucket for each caller, kept as the one moment at which it will be full again."""
 
     def __init__(self, per_s: int, clock_ns: Callable[[], int]) -> None:
+        self.per_s = per_s
         self._token_ns = _NS // per_s
         self._bucket_ns = BURST_S * _NS
         self._clock_ns = clock_ns
@@ -95,6 +96,18 @@ class Rate:
         self._forget_beyond = max(_BUCKETS_MIN, 2 * len(self._full_at_ns))
 
 
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What one caller may have."""
+
+    of_holder: int
+    """Calls in progress."""
+    of_all: int
+    """Calls in progress in all, beyond which it gets no more."""
+    rate: Rate | None
+    """Calls a second; None for as many as it likes."""
+
+
 class Limits:
     """The limits of one process."""
 
@@ -106,12 +119,15 @@ class Limits:
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         share = calls_max // SHARES
+        for_guests = calls_max - share
+        shop = Allowance(share, for_guests, Rate(calls_per_s, clock_ns))
+        payer = Allowance(max(1, share // PAYER_PART), for_guests, Rate(max(1, calls_per_s // PAYER_PART), clock_ns))
+        self._own = Allowance(calls_max, calls_max, None)
+        self._guests = {role: payer if role is Role.PAYER else shop for role in Role if role not in OWN}
         self.call_s_max = call_s_max
-        self.calls = Places(calls_max, for_guests=calls_max - share, a_guest=share)
-        self.streams = Places(OPEN_MAX, for_guests=OPEN_MAX, a_guest=OPEN_A_CALLER)
-        self.checks = Places(OPEN_MAX, for_guests=OPEN_MAX, a_guest=OPEN_A_CALLER)
-        self.rate = Rate(calls_per_s, clock_ns)
-        self._per_s = calls_per_s
+        self.open = Allowance(OPEN_A_CALLER, OPEN_MAX, Rate(calls_per_s, clock_ns))
+        """Of what is open to everybody with a certificate."""
+        self.calls, self.streams, self.checks = Places(), Places(), Places()
         self._clock_ns = clock_ns
         self._refused, self._report_at_ns = 0, 0
 
@@ -120,21 +136,25 @@ class Limits:
 
         None is anybody in a server without certificates, where nobody can be told from another.
         """
-        own = who is None or who.role in OWN
-        holder = who.uri if who else ""
-        if not own:
-            self.spend(holder)
-        self.occupy(self.calls, holder, own=own)
+        if who is None:
+            self.occupy(self.calls, "", self._own)
+        else:
+            allowed = self._guests.get(who.role, self._own)
+            self.spend(who.uri, allowed)
+            self.occupy(self.calls, who.uri, allowed)
 
-    def spend(self, holder: str) -> None:
+    def spend(self, holder: str, allowed: Allowance) -> None:
         """Takes one of a caller's tokens; RATE_LIMITED without one."""
-        if wait_ns := self.rate.wait_ns(holder):
-            raise CommonReason.RATE_LIMITED(calls_per_s=self._per_s, retry_after_ms=-(-wait_ns // 1_000_000))
+        rate = allowed.rate
+        if rate is not None and (wait_ns := rate.wait_ns(holder)):
+            raise CommonReason.RATE_LIMITED(calls_per_s=rate.per_s, retry_after_ms=-(-wait_ns // 1_000_000))
 
-    def occupy(self, places: Places, holder: str, *, own: bool = False) -> None:
+    def occupy(self, places: Places, holder: str, allowed: Allowance) -> None:
         """Takes a place until the running task, which also sends the answer, has ended; OVERLOADED without one."""
-        if not places.take(holder, own=own):
-            raise CommonReason.OVERLOADED(total=places.total, share=places.a_guest, retry_after_ms=OVERLOAD_MS)
+        if not places.take(holder, of_holder=allowed.of_holder, of_all=allowed.of_all):
+            raise CommonReason.OVERLOADED(
+                of_all=allowed.of_all, of_holder=allowed.of_holder, retry_after_ms=OVERLOAD_MS
+            )
         task = asyncio.current_task()
         assert task is not None
         task.add_done_callback(lambda _task: places.leave(holder))

@@ -34,7 +34,7 @@ def open_handlers(
     async def reflect(context: Context, caller: str) -> None:
         async def requests() -> Any:
             while (sent := await context.read()) is not grpc.aio.EOF:
-                limits.spend(caller)
+                limits.spend(caller, limits.open)
                 yield _REFLECT(sent)
 
         async for answer in reflecting.ServerReflectionInfo(requests(), context):
@@ -44,8 +44,8 @@ def open_handlers(
         async def handle(_requests: object, context: Context) -> Any:
             caller = b",".join(context.auth_context().get("peer_uri", ())).decode(errors="replace")
             try:
-                limits.spend(caller)
-                limits.occupy(places, caller)
+                limits.spend(caller, limits.open)
+                limits.occupy(places, caller, limits.open)
                 return await limits.capped(serve(context, caller))
             except Refusal as refusal:
                 await refuse(context, refusal, domain)

@@ -35,8 +35,8 @@ class ServerSettings(BaseSettings):
     mesh: str = Field(MESH, pattern=IDENTIFIER.pattern, description="name of the mesh, as its certificates say")
     denied: Path | None = Field(None, description="file of revoked certificate URIs, one a line, re-read as it changes")
     grace_s: float = Field(5.0, gt=0, description="how long a stop waits for calls under way")
-    calls_max: int = Field(CALLS_MAX, ge=SHARES, description="calls in progress at a time; of one caller a quarter")
-    calls_per_s: int = Field(CALLS_PER_S, ge=1, description="calls a second that a till, device or payer may make")
+    calls_max: int = Field(CALLS_MAX, ge=SHARES, description="calls in progress at a time; of one till a quarter")
+    calls_per_s: int = Field(CALLS_PER_S, ge=1, description="calls a second that a till or device may make")
     call_s_max: float = Field(CALL_S_MAX, gt=0, description="how long a call may take, whatever its deadline")
     connections_max: int = Field(1_000, ge=1, description="connections open at a time")
 
