@@ -3,8 +3,12 @@
 import asyncio
 import hashlib
 import hmac
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
@@ -13,9 +17,12 @@ from thirdparty_server.errors import Reason
 from thirdparty_server.model import PinTry
 from tillmesh.runtime.secret import Secret
 
+Result = TypeVar("Result")
 MASTER_BYTES_MIN = 32
 # What OWASP asks of argon2id at the least, about 40 ms; the library's default takes seven times as long.
 _ARGON2 = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+# However many PINs come at once, a core is left for everything else.
+_THREADS = ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 1) - 1), thread_name_prefix="pin")
 
 
 @dataclass(frozen=True)
@@ -43,11 +50,11 @@ class Vault:
 
     async def hash_pin(self, identity_id: str, pin: Secret) -> str:
         """What is kept of a PIN."""
-        return await asyncio.to_thread(_ARGON2.hash, self._peppered(identity_id, pin))
+        return await _hashing(_ARGON2.hash, self._peppered(identity_id, pin))
 
     async def checked(self, pin_try: PinTry, pin: Secret) -> PinTry:
         """The try with its outcome. Takes its time, in a thread: never within a transaction."""
-        right = await asyncio.to_thread(_is_right, pin_try.pin_hash, self._peppered(pin_try.identity_id, pin))
+        right = await _hashing(_is_right, pin_try.pin_hash, self._peppered(pin_try.identity_id, pin))
         return replace(pin_try, right=right)
 
     def pay_code_key(self, handle: str, key_id: str) -> Secret:
@@ -59,6 +66,10 @@ class Vault:
 
     def _derived(self, *parts: str) -> Secret:
         return Secret(hmac.digest(self.require().value, "\0".join(parts).encode(), "sha256"))
+
+
+async def _hashing(work: Callable[..., Result], *arguments: object) -> Result:
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, work, *arguments)
 
 
 def token_hash(token: Secret) -> bytes:

@@ -1,6 +1,8 @@
 """PINs: five tries however fast one guesses, for exactly one shop and amount, and nothing that tells them."""
 
 import asyncio
+import os
+import threading
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -263,3 +265,11 @@ async def nothing_secret_is_done(side: Side, phone: Phone, payment: payments_api
     ):
         with refused(Reason.SECRET_MISSING):
             await attempt
+
+
+async def test_pins_that_come_all_at_once_leave_a_core_to_everything_else(side: Side) -> None:
+    vault = side.settings.vault()
+    hashes = await asyncio.gather(*(vault.hash_pin("ada", Secret(PIN.encode())) for _ in range(8)))
+    assert len(set(hashes)) == 8
+    hashing = [thread for thread in threading.enumerate() if thread.name.startswith("pin_")]
+    assert 1 <= len(hashing) <= max(1, (os.cpu_count() or 1) - 1)
