@@ -175,6 +175,7 @@ async def flood(sender: Sender, messages: Iterable[tuple[Role, MethodDescriptor,
     await asyncio.gather(*(work() for _ in range(AT_A_TIME)))
 
 
+@pytest.mark.timeout(900)
 async def test_messages_that_nobody_means_well_with_break_nothing_and_move_no_money(market: Shops) -> None:
     known = furnish(market)
     before = money(market)
