@@ -5,6 +5,7 @@ It also reads the CPU clocks of the servers, right before and right after what i
 
 import asyncio
 import random
+import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -68,7 +69,9 @@ class Generator:
     """The process that makes load; use it as a context manager."""
 
     def __enter__(self) -> Self:
-        self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))  # gRPC does not survive a fork
+        # gRPC does not survive a fork; Ctrl-C is for the process that waits for this one.
+        ignore_interrupts = (signal.SIGINT, signal.SIG_IGN)
+        self._pool = ProcessPoolExecutor(1, get_context("spawn"), signal.signal, ignore_interrupts)
         return self
 
     def __exit__(

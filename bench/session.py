@@ -55,6 +55,8 @@ def measure(kind: str, scale: Scale, parts: Iterable[str], limits: Mapping[str, 
                 findings.add(PARTS[part](run))
         except CliError as error:  # what was measured until then still counts
             problems.append(str(error))
+        except KeyboardInterrupt:
+            problems.append("Interrupted: what is not shown was not measured")
     machine["noise"] = f"{shown(run.others_cores)} cores were busy with something else"
     problems += _exceeded(findings, limits)
     terminal = Console()
