@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.databases import KINDS, databases
 from tests.payments.side import secret_file
 from tests.processes import Server, running, start_server
 from tests.terminal.proxy import link
@@ -28,18 +27,13 @@ def payment_server(tmp_path_factory: pytest.TempPathFactory, order_service: Serv
         yield server
 
 
-@pytest.fixture(scope="session", params=KINDS)
+@pytest.fixture(scope="session")
 def terminal(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    order_service: Server,
-    payment_server: Server,
+    tmp_path_factory: pytest.TempPathFactory, order_service: Server, payment_server: Server
 ) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("terminal")
-    with databases(request, folder) as new_database:
-        flags = terminal_flags(order_service.address, payment_server.address, "--database-url", new_database())
-        with running("store_terminal", folder, *flags) as server:
-            yield server
+    flags = terminal_flags(order_service.address, payment_server.address)
+    with running("store_terminal", tmp_path_factory.mktemp("terminal"), *flags) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
