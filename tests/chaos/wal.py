@@ -20,12 +20,13 @@ from tests.processes import start_server
 from thirdparty_server.tables import METADATA as PAYMENTS
 from tillmesh.cli.mesh import Role
 from tillmesh.runtime.database import open_database
+from tillmesh.runtime.sqlite import FREE_PRAGMAS
 
 HEADER_BYTES = 32
 FRAME_HEADER_BYTES = 24
 # From here on SQLite copies the log into the database. What it copies it has synced before, so
 # there no torn tail can reach.
-CHECKPOINT_FRAMES = 1_000
+CHECKPOINT_FRAMES = FREE_PRAGMAS["wal_autocheckpoint"]
 ONE_IN = 4  # is opened by a server process, the others by the database class that it uses
 NOBODY = "127.0.0.1:1"
 

@@ -34,7 +34,7 @@ LIST = api.ListOrdersRequest(store_id="store-a")
 ASKED = message(LIST.SerializeToString())
 UNIMPLEMENTED, RESOURCE_EXHAUSTED = 12, 8
 CONNECTIONS_MAX = 24
-GROWTH_KB_MAX = 24 * 1024
+GROWTH_KB_MAX = 32 * 1024
 
 
 @pytest.fixture(scope="module")
