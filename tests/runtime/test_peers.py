@@ -58,7 +58,14 @@ async def test_a_refusal_arrives_as_it_was_raised_and_is_not_retried() -> None:
 
 @pytest.mark.parametrize(
     "refusal",
-    [CommonReason.STORAGE_UNAVAILABLE(), CommonReason.PEER_UNAVAILABLE(), CommonReason.INTERNAL(trace_id="t")],
+    [
+        CommonReason.STORAGE_UNAVAILABLE(),
+        CommonReason.PEER_UNAVAILABLE(),
+        CommonReason.INTERNAL(trace_id="t"),
+        CommonReason.RATE_LIMITED(calls_per_s=500, retry_after_ms=10),
+        CommonReason.OVERLOADED(of_all=512, of_holder=128, retry_after_ms=1_000),
+        CommonReason.DEADLINE_CAPPED(seconds=60),
+    ],
     ids=lambda refusal: refusal.reason,
 )
 async def test_a_server_that_could_not_decide_has_not_answered(refusal: Refusal) -> None:
