@@ -5,9 +5,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table, and_, bindparam, insert, or_, select, tuple_, update
 
-from thirdparty_server.lifecycle import FINAL, PaymentState
+from thirdparty_server.lifecycle import PaymentState
 from thirdparty_server.model import HistoryEntry, Identity, Payment, Refund, wallet
-from thirdparty_server.tables import identities, payment_history, payments, refunds
+from thirdparty_server.tables import UNFINISHED, identities, payment_history, payments, refunds
 from tillmesh.runtime.claims import Claims
 from tillmesh.runtime.database import require_one_row
 from tillmesh.runtime.history import next_hash
@@ -34,20 +34,24 @@ _SMALLER_EPOCHS = (
         payments.c.order_id == bindparam("key"),
         payments.c.epoch > 0,
         payments.c.epoch < bindparam("granted"),
-        payments.c.state.not_in(FINAL),
+        UNFINISHED,
     )
     .order_by(payments.c.epoch)
     .with_for_update()
 )
 # A row from the future is no fresh one: the clock stepped back.
-_UNFINISHED = and_(
-    payments.c.state.not_in(FINAL),
+_TO_DRIVE = and_(
+    UNFINISHED,
     or_(payments.c.state != PaymentState.AWAITING_PAYER, payments.c.confirm_deadline_ms <= bindparam("now_ms")),
 )
-_CLAIMS = Claims(payments.c.payment_id, _UNFINISHED, payments.c.updated_at_ms)
+_CLAIMS = Claims(payments.c.payment_id, _TO_DRIVE, payments.c.updated_at_ms)
 _CLAMP = (
     update(payments)
-    .where(payments.c.state == PaymentState.AWAITING_PAYER, payments.c.confirm_deadline_ms > bindparam("longest_ms"))
+    .where(
+        UNFINISHED,
+        payments.c.state == PaymentState.AWAITING_PAYER,
+        payments.c.confirm_deadline_ms > bindparam("longest_ms"),
+    )
     .values(confirm_deadline_ms=bindparam("longest_ms"))
 )
 _FIND_REFUND = select(refunds).where(refunds.c.refund_id == bindparam("key"))
