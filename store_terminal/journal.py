@@ -22,7 +22,7 @@ from store_terminal.errors import (
     PAYMENT_TIMEOUT,
     STALE_COPY,
 )
-from store_terminal.model import Attempt, Checkout, EntryState, JournalEntry, Kind, OrderCopy
+from store_terminal.model import Asked, Attempt, Checkout, JournalEntry, Kind, OrderCopy
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
@@ -39,7 +39,6 @@ from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.peers import Peer, Unanswered
 from tillmesh.runtime.secret import Secret
-from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
 
 if TYPE_CHECKING:  # the generated modules have these in their types alone
@@ -49,7 +48,7 @@ if TYPE_CHECKING:  # the generated modules have these in their types alone
 
 Payment = payment_api.Payment
 Verdict = order_pb2.OrderPayment
-Record = TypeVar("Record")
+Outcome = TypeVar("Outcome")
 log = structlog.get_logger()
 
 ANSWER_WITHIN_S = 10.0
@@ -89,7 +88,7 @@ class Journal:
         self._peers = peers
         self._clock = clock
         self._rng = rng
-        self._driver = Driver(self._step, rng)
+        self._driver = Driver(self._find, self._step, rng)
         self._pay_codes: dict[str, Secret] = {}
         """Of payments that the payment server has not answered yet; nowhere else, and gone with the process."""
 
@@ -101,18 +100,15 @@ class Journal:
         """Stops asking; the rows stay as they are."""
         await self._driver.stop()
 
-    async def settle(self, request_id: str, read: Callable[[Connection], Record]) -> tuple[EntryState, Record]:
+    async def settle(self, request_id: str, asked: Asked | None = None) -> Asked:
         """Waits until a row is answered, but no longer than the caller does; raises a refusal that came.
 
-        Returns how the row stands, and what `read` finds in the same moment.
+        Returns how the row and its checkout are then. Whoever has just read or written them gives them along.
         """
-        await self._driver.settle(request_id, within_s=_answer_within_s())
-        entry, record = await self._database.run(
-            lambda connection: (store.get_entry(connection, request_id), read(connection))
-        )
-        if refusal := Refusal.from_status(status_pb2.Status.FromString(entry.refusal)):
+        settled = await self._driver.settle(request_id, _answer_within_s(), asked)
+        if refusal := Refusal.from_status(status_pb2.Status.FromString(settled.entry.refusal)):
             raise refusal
-        return entry.state, record
+        return settled
 
     def keep_pay_code(self, payment_id: str, code: Secret) -> None:
         """Adds what the payer showed to the payment's request, until that is answered."""
@@ -149,34 +145,33 @@ class Journal:
         replica, now_ms = self._database.replica, self._clock.now_ms()
         return await self._database.run(lambda connection: store.due_requests(connection, replica, now_ms))
 
-    async def _step(self, request_id: str) -> Progress:
-        entry, checkout = await self._database.run(lambda connection: operations.get_asked(connection, request_id))
-        progress = await self._ask(entry, checkout) if entry.state is EntryState.PENDING else Progress.DONE
+    async def _find(self, request_id: str) -> Asked:
+        return await self._database.run(lambda connection: operations.get_asked(connection, request_id))
+
+    async def _step(self, asked: Asked) -> tuple[Asked, Progress]:
+        asked, progress = await self._ask(asked) if asked.pending else (asked, Progress.DONE)
         if progress is Progress.DONE:
-            self._pay_codes.pop(request_id, None)
-        return progress
+            self._pay_codes.pop(asked.entry.request_id, None)
+        return asked, progress
 
-    async def _ask(self, entry: JournalEntry, checkout: Checkout | None) -> Progress:
-        trace_id.set(entry.trace_id)
-        match entry.kind:
+    async def _ask(self, asked: Asked) -> tuple[Asked, Progress]:
+        trace_id.set(asked.entry.trace_id)
+        match asked.entry.kind:
             case Kind.PAY:
-                assert checkout is not None, "a payment is a checkout's"
-                return await self._step_payment(entry, checkout)
+                return await self._step_payment(asked)
             case Kind.REFUND:
-                return await self._step_refund(entry)
+                return await self._step_refund(asked.entry), Progress.DONE
             case Kind.CREATE_ORDER | Kind.UPDATE_ORDER | Kind.CANCEL_ORDER:
-                return await self._step_order(entry)
+                return await self._step_order(asked.entry), Progress.DONE
 
-    async def _step_order(self, entry: JournalEntry) -> Progress:
+    async def _step_order(self, entry: JournalEntry) -> Asked:
         try:
             order = await self._ask_order_service(entry)
         except Refusal as refusal:
             fresh = await self.read_order(entry.checkout_id) if refusal.reason in STALE_COPY else None
-            await self._apply(outcomes.order_refused, request_id=entry.request_id, refusal=refusal, order=fresh)
-        else:
-            copy = outward.order_copy(order)
-            await self._apply(outcomes.order_done, request_id=entry.request_id, order=copy)
-        return Progress.DONE
+            return await self._apply(outcomes.order_refused, request_id=entry.request_id, refusal=refusal, order=fresh)
+        copy = outward.order_copy(order)
+        return await self._apply(outcomes.order_done, request_id=entry.request_id, order=copy)
 
     async def _ask_order_service(self, entry: JournalEntry) -> order_pb2.Order:
         server, orders, stored = self._peers.order_server, self._peers.orders, entry.request
@@ -186,80 +181,78 @@ class Journal:
             return await server.call(orders.UpdateOrder, order_api.UpdateOrderRequest.FromString(stored))
         return await server.call(orders.CancelOrder, order_api.CancelOrderRequest.FromString(stored))
 
-    async def _step_refund(self, entry: JournalEntry) -> Progress:
+    async def _step_refund(self, entry: JournalEntry) -> Asked:
         request = refund_api.CreateRefundRequest.FromString(entry.request)
         try:
             refund = await self._peers.payment_server.call(self._peers.refunds.CreateRefund, request)
         except Refusal as refusal:
-            await self._apply(outcomes.refund_refused, refund_id=entry.request_id, refusal=refusal)
-        else:
-            amount = Money(refund.amount.currency_code, refund.amount.minor_units)
-            await self._apply(outcomes.refund_done, refund_id=entry.request_id, amount=amount)
-        return Progress.DONE
+            return await self._apply(outcomes.refund_refused, refund_id=entry.request_id, refusal=refusal)
+        amount = Money(refund.amount.currency_code, refund.amount.minor_units)
+        return await self._apply(outcomes.refund_done, refund_id=entry.request_id, amount=amount)
 
-    async def _step_payment(self, entry: JournalEntry, checkout: Checkout) -> Progress:
+    async def _step_payment(self, asked: Asked) -> tuple[Asked, Progress]:
+        checkout = asked.of_checkout()
         attempt = checkout.attempt
         if attempt is None or checkout.unanswered != attempt.payment_id:
-            return Progress.DONE  # a cancellation was answered meanwhile
+            return asked, Progress.DONE  # a cancellation was answered meanwhile
         if attempt.canceling:
-            await self._release(checkout, attempt)
-            return Progress.DONE
+            return await self._release(checkout, attempt), Progress.DONE
         grace_ms = PAYER_GRACE_MS if attempt.reason == AWAITING_PAYER else 0
         if self._clock.now_ms() >= attempt.deadline_at_ms + grace_ms:
-            return await self._give_up(entry, PAYMENT_TIMEOUT)
-        return await self._ask_payment_server(entry)
+            return await self._give_up(asked, PAYMENT_TIMEOUT)
+        return await self._ask_payment_server(asked)
 
-    async def _ask_payment_server(self, entry: JournalEntry) -> Progress:
+    async def _ask_payment_server(self, asked: Asked) -> tuple[Asked, Progress]:
         """Sends the payment; sent again, the same request asks how it stands.
 
         The pay code is no part of what makes it the same: it is sent until the first answer, by this process alone.
         """
+        entry, payment_id = asked.entry, asked.entry.request_id
         request = payment_api.CreatePaymentRequest.FromString(entry.request)
-        if code := self._pay_codes.get(entry.request_id):
+        if code := self._pay_codes.get(payment_id):
             request.pay_code = code.value.decode()
         try:
             payment = await self._peers.payment_server.call(self._peers.payments.CreatePayment, request)
         except Refusal as refusal:  # no proof that the attempt is dead: only the order's word is
-            return await self._give_up(entry, refusal.reason)
+            return await self._give_up(asked, refusal.reason)
         except Unanswered as error:
-            log.info("payment_unanswered", payment_id=entry.request_id, error=str(error))
-            return await self._look_whether_paid(entry)
-        self._pay_codes.pop(entry.request_id, None)
+            log.info("payment_unanswered", payment_id=payment_id, error=str(error))
+            return await self._look_whether_paid(asked)
+        self._pay_codes.pop(payment_id, None)
         name = payment.payer_display_name
         match payment.state:
             case Payment.STATE_CAPTURED:
-                await self._apply(outcomes.payment_paid, payment_id=entry.request_id, payer_display_name=name)
-                return Progress.DONE
+                return await self._paid(payment_id, name), Progress.DONE
             case Payment.STATE_VOIDED:
-                await self._end_payment(entry.checkout_id, entry.request_id, payment.reason)
-                return Progress.DONE
+                return await self._end_payment(entry.checkout_id, payment_id, payment.reason), Progress.DONE
             case Payment.STATE_AWAITING_PAYER:
                 deadline_ms = payment.confirm_deadline.ToMilliseconds()
                 until_ms = min(deadline_ms, self._clock.now_ms() + PAYER_WAIT_MS_MAX)
-                await self._apply(
-                    outcomes.awaiting_payer, payment_id=entry.request_id, payer_display_name=name, until_ms=until_ms
+                waiting = await self._apply(
+                    outcomes.awaiting_payer, payment_id=payment_id, payer_display_name=name, until_ms=until_ms
                 )
-                return Progress.DONE  # for now: `run`, or who reads the checkout, asks again
-        return await self._look_whether_paid(entry)
+                return waiting, Progress.DONE  # for now: `run`, or who reads the checkout, asks again
+        return await self._look_whether_paid(asked)
 
-    async def _look_whether_paid(self, entry: JournalEntry) -> Progress:
+    async def _look_whether_paid(self, asked: Asked) -> tuple[Asked, Progress]:
         """PAID counts whether or not the payment server knows it (rule 11); nothing else here is proof."""
-        order = await self.read_order(entry.checkout_id)
+        payment_id = asked.entry.request_id
+        order = await self.read_order(asked.entry.checkout_id)
         if not order.paid_by:
-            return Progress.WAITING
-        if order.paid_by == entry.request_id:
-            await self._apply(outcomes.payment_paid, payment_id=entry.request_id, payer_display_name=None)
-        else:
-            reason = ORDER_ALREADY_PAID
-            await self._apply(outcomes.payment_ended, payment_id=entry.request_id, reason=reason, order=order)
-        return Progress.DONE
+            return asked, Progress.WAITING
+        if order.paid_by == payment_id:
+            return await self._paid(payment_id, None), Progress.DONE
+        reason = ORDER_ALREADY_PAID
+        ended = await self._apply(outcomes.payment_ended, payment_id=payment_id, reason=reason, order=order)
+        return ended, Progress.DONE
 
-    async def _give_up(self, entry: JournalEntry, reason: str) -> Progress:
-        log.info("payment_given_up", payment_id=entry.request_id, reason=reason)
-        await self._apply(operations.give_up_payment, checkout_id=entry.checkout_id, reason=reason)
-        return Progress.STEPPED
+    async def _give_up(self, asked: Asked, reason: str) -> tuple[Asked, Progress]:
+        log.info("payment_given_up", payment_id=asked.entry.request_id, reason=reason)
+        checkout_id = asked.entry.checkout_id
+        checkout = await self._apply(operations.give_up_payment, checkout_id=checkout_id, reason=reason)
+        return Asked(asked.entry, checkout), Progress.STEPPED
 
-    async def _release(self, checkout: Checkout, attempt: Attempt) -> None:
+    async def _release(self, checkout: Checkout, attempt: Attempt) -> Asked:
         """Asks the order to end the attempt: it decides whether that or the payment came first."""
         order_id, payment_id = checkout.checkout_id, attempt.payment_id
         request = order_api.CancelOrderPaymentRequest(payment_id=payment_id, order_id=order_id)
@@ -271,17 +264,20 @@ class Journal:
             # The id belongs to a payment of another order, so it can never pay this one.
             verdict = Verdict(state=Verdict.STATE_REFUSED, reason=refusal.reason)
         if verdict.state == Verdict.STATE_PAID:
-            await self._apply(outcomes.payment_paid, payment_id=payment_id, payer_display_name=None)
-        elif verdict.state in (Verdict.STATE_RELEASED, Verdict.STATE_REFUSED):
-            given_up_for = attempt.reason if verdict.reason == PAYMENT_CANCELED else ""
-            await self._end_payment(order_id, payment_id, given_up_for or verdict.reason)
-            await self._tell_payment_server(payment_id)
-        else:
+            return await self._paid(payment_id, None)
+        if verdict.state not in (Verdict.STATE_RELEASED, Verdict.STATE_REFUSED):
             raise Unanswered(f"the order service answered {Verdict.State.Name(verdict.state)} to a cancellation")
+        given_up_for = attempt.reason if verdict.reason == PAYMENT_CANCELED else ""
+        ended = await self._end_payment(order_id, payment_id, given_up_for or verdict.reason)
+        await self._tell_payment_server(payment_id)
+        return ended
 
-    async def _end_payment(self, order_id: str, payment_id: str, reason: str) -> None:
+    async def _paid(self, payment_id: str, payer_display_name: str | None) -> Asked:
+        return await self._apply(outcomes.payment_paid, payment_id=payment_id, payer_display_name=payer_display_name)
+
+    async def _end_payment(self, order_id: str, payment_id: str, reason: str) -> Asked:
         order = await self.read_order(order_id)
-        await self._apply(outcomes.payment_ended, payment_id=payment_id, reason=reason, order=order)
+        return await self._apply(outcomes.payment_ended, payment_id=payment_id, reason=reason, order=order)
 
     async def _tell_payment_server(self, payment_id: str) -> None:
         """So that it need not find out, and stops asking the payer; nothing depends on it."""
@@ -292,9 +288,9 @@ class Journal:
         except (Refusal, Unanswered) as error:
             log.info("payment_server_not_told", payment_id=payment_id, error=str(error))
 
-    async def _apply(self, outcome: Callable[..., object], **what: Any) -> None:
+    async def _apply(self, outcome: Callable[..., Outcome], **what: Any) -> Outcome:
         now_ms = self._clock.now_ms()
-        await self._database.run(lambda connection: outcome(connection, now_ms=now_ms, **what))
+        return await self._database.run(lambda connection: outcome(connection, now_ms=now_ms, **what))
 
 
 def _answer_within_s() -> float:

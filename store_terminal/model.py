@@ -157,6 +157,24 @@ class JournalEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What another server was asked, and the checkout that it is about, if it is about one."""
+
+    entry: JournalEntry
+    checkout: Checkout | None
+
+    @property
+    def pending(self) -> bool:
+        """True while nothing has ended it."""
+        return self.entry.state is EntryState.PENDING
+
+    def of_checkout(self) -> Checkout:
+        """The checkout of what is always asked for one."""
+        assert self.checkout is not None, f"{self.entry.kind} is asked for a checkout"
+        return self.checkout
+
+
+@dataclass(frozen=True, slots=True)
 class OrderCopy:
     """An order, as the order service showed it."""
 

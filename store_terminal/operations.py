@@ -14,6 +14,7 @@ from store_terminal.errors import Reason
 from store_terminal.lifecycle import CHECKOUT, CheckoutEvent, CheckoutState
 from store_terminal.model import (
     LINES_MAX,
+    Asked,
     Attempt,
     Checkout,
     EntryState,
@@ -78,10 +79,19 @@ def get_checkout(connection: Connection, checkout_id: str) -> Checkout:
     return checkout
 
 
-def get_asked(connection: Connection, request_id: str) -> tuple[JournalEntry, Checkout | None]:
-    """What another server was asked, and the checkout that it is about, if it is about one."""
-    entry = store.get_entry(connection, request_id)
-    return entry, store.find_checkout(connection, entry.checkout_id) if entry.checkout_id else None
+def find_asked(connection: Connection, request_id: str) -> Asked | None:
+    """What another server was asked under that id, if it was asked something."""
+    entry = store.find_entry(connection, request_id)
+    if entry is None:
+        return None
+    return Asked(entry, store.find_checkout(connection, entry.checkout_id) if entry.checkout_id else None)
+
+
+def get_asked(connection: Connection, request_id: str) -> Asked:
+    """The same of an id under which something was asked."""
+    asked = find_asked(connection, request_id)
+    assert asked is not None, "nobody waits for what was not asked"
+    return asked
 
 
 def add_lines(

@@ -9,6 +9,7 @@ from store_terminal import store
 from store_terminal.errors import AWAITING_PAYER, Reason
 from store_terminal.lifecycle import CheckoutEvent, CheckoutState
 from store_terminal.model import (
+    Asked,
     Attempt,
     Checkout,
     EntryState,
@@ -18,7 +19,7 @@ from store_terminal.model import (
     OrderCopy,
     renumbered,
 )
-from store_terminal.operations import get_checkout, get_refund
+from store_terminal.operations import get_asked, get_refund
 from store_terminal.transitions import advance, begin
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.history import NO_HISTORY
@@ -28,38 +29,36 @@ from tillmesh.runtime.statements import Connection
 E = CheckoutEvent
 
 
-def order_done(connection: Connection, *, request_id: str, order: OrderCopy, now_ms: int) -> None:
+def order_done(connection: Connection, *, request_id: str, order: OrderCopy, now_ms: int) -> Asked:
     """The order service did what was asked of it."""
-    entry = _unanswered(connection, request_id)
-    if entry is None:
-        return
-    store.end_entry(connection, request_id, EntryState.DONE)
-    checkout = get_checkout(connection, entry.checkout_id)
+    asked = get_asked(connection, request_id)
+    if not asked.pending:
+        return asked
+    checkout = asked.of_checkout()
+    entry = store.end_entry(connection, asked.entry, EntryState.DONE)
     after = replace(checkout, unanswered="", order_version=order.version)
     if entry.kind is Kind.CREATE_ORDER:
-        advance(connection, checkout, after, E.SUBMITTED, now_ms)
-    elif entry.kind is Kind.CANCEL_ORDER:
-        advance(connection, checkout, after, E.CANCELED, now_ms)
-    else:
-        lines = tuple(Line(number, item) for number, item in zip(entry.line_numbers, order.items, strict=True))
-        last_number = max(checkout.last_line_number, *entry.line_numbers)
-        after = replace(after, lines=lines, amount=order.amount, last_line_number=last_number)
-        advance(connection, checkout, after, E.CHANGED, now_ms)
+        return Asked(entry, advance(connection, checkout, after, E.SUBMITTED, now_ms))
+    if entry.kind is Kind.CANCEL_ORDER:
+        return Asked(entry, advance(connection, checkout, after, E.CANCELED, now_ms))
+    lines = tuple(Line(number, item) for number, item in zip(entry.line_numbers, order.items, strict=True))
+    last_number = max(checkout.last_line_number, *entry.line_numbers)
+    after = replace(after, lines=lines, amount=order.amount, last_line_number=last_number)
+    return Asked(entry, advance(connection, checkout, after, E.CHANGED, now_ms))
 
 
 def order_refused(
     connection: Connection, *, request_id: str, refusal: Refusal, order: OrderCopy | None, now_ms: int
-) -> None:
+) -> Asked:
     """The order service said no; `order` is how the order is now, if this till's copy is stale."""
-    entry = _unanswered(connection, request_id)
-    if entry is None:
-        return
-    _end_refused(connection, request_id, refusal)
-    checkout = get_checkout(connection, entry.checkout_id)
+    asked = get_asked(connection, request_id)
+    if not asked.pending:
+        return asked
+    checkout = asked.of_checkout()
+    entry = _end_refused(connection, asked.entry, refusal)
     after = replace(checkout, unanswered="")
     checkout = advance(connection, checkout, after, E.REFUSED, now_ms, reason=refusal.reason)
-    if order:
-        refresh(connection, checkout, order, now_ms)
+    return Asked(entry, refresh(connection, checkout, order, now_ms) if order else checkout)
 
 
 def refresh(connection: Connection, checkout: Checkout, order: OrderCopy, now_ms: int) -> Checkout:
@@ -115,81 +114,82 @@ def resume_checkout(connection: Connection, *, order: OrderCopy, store_id: str, 
 
 def awaiting_payer(
     connection: Connection, *, payment_id: str, payer_display_name: str, until_ms: int, now_ms: int
-) -> None:
+) -> Asked:
     """The payer has to confirm: the till is patient for as long as that may take."""
-    entry = _unanswered(connection, payment_id)
-    if entry is None:
-        return
-    checkout = get_checkout(connection, entry.checkout_id)
+    asked = get_asked(connection, payment_id)
+    if not asked.pending:
+        return asked
+    checkout = asked.of_checkout()
     attempt = _attempt(checkout)
     waiting = replace(attempt, reason=AWAITING_PAYER, deadline_at_ms=max(attempt.deadline_at_ms, until_ms))
-    if not attempt.canceling and waiting != attempt:
-        after = replace(checkout, attempt=waiting, payer_display_name=payer_display_name, updated_at_ms=now_ms)
-        store.change_checkout(connection, checkout, after)
+    if attempt.canceling or waiting == attempt:
+        return asked
+    after = replace(checkout, attempt=waiting, payer_display_name=payer_display_name, updated_at_ms=now_ms)
+    store.change_checkout(connection, checkout, after)
+    return Asked(asked.entry, after)
 
 
-def payment_paid(connection: Connection, *, payment_id: str, payer_display_name: str | None, now_ms: int) -> None:
+def payment_paid(connection: Connection, *, payment_id: str, payer_display_name: str | None, now_ms: int) -> Asked:
     """The order is paid by this payment; who showed a pay code for it, the order service does not know."""
-    entry = _unanswered(connection, payment_id)
-    if entry is None:
-        return
-    store.end_entry(connection, payment_id, EntryState.DONE)
-    checkout = get_checkout(connection, entry.checkout_id)
+    asked = get_asked(connection, payment_id)
+    if not asked.pending:
+        return asked
+    checkout = asked.of_checkout()
+    entry = store.end_entry(connection, asked.entry, EntryState.DONE)
     attempt = replace(_attempt(checkout), reason="")
     name = checkout.payer_display_name if payer_display_name is None else payer_display_name
-    paid = replace(checkout, paid_by=payment_id, paid_at_ms=now_ms, payer_display_name=name)
-    after = replace(paid, unanswered="", attempt=attempt)
-    advance(connection, checkout, after, E.PAID, now_ms, reference=payment_id)
+    after = replace(
+        checkout, unanswered="", attempt=attempt, paid_by=payment_id, paid_at_ms=now_ms, payer_display_name=name
+    )
+    return Asked(entry, advance(connection, checkout, after, E.PAID, now_ms, reference=payment_id))
 
 
-def payment_ended(connection: Connection, *, payment_id: str, reason: str, order: OrderCopy, now_ms: int) -> None:
+def payment_ended(connection: Connection, *, payment_id: str, reason: str, order: OrderCopy, now_ms: int) -> Asked:
     """The attempt can no longer take money; `order` is how the order is since (rule 11)."""
-    entry = _unanswered(connection, payment_id)
-    if entry is None:
-        return
-    store.end_entry(connection, payment_id, EntryState.DONE, reason)
-    checkout = get_checkout(connection, entry.checkout_id)
+    asked = get_asked(connection, payment_id)
+    if not asked.pending:
+        return asked
+    checkout = asked.of_checkout()
+    entry = store.end_entry(connection, asked.entry, EntryState.DONE, reason)
     attempt = replace(_attempt(checkout), reason=reason)
     after = replace(checkout, unanswered="", attempt=attempt, payer_display_name="")
-    pending = advance(connection, checkout, after, E.PAYMENT_ENDED, now_ms, reference=payment_id, reason=reason)
-    refresh(connection, pending, order, now_ms)
+    ended = advance(connection, checkout, after, E.PAYMENT_ENDED, now_ms, reference=payment_id, reason=reason)
+    return Asked(entry, refresh(connection, ended, order, now_ms))
 
 
-def refund_done(connection: Connection, *, refund_id: str, amount: Money, now_ms: int) -> None:
+def refund_done(connection: Connection, *, refund_id: str, amount: Money, now_ms: int) -> Asked:
     """The shopper has the money."""
-    entry = _unanswered(connection, refund_id)
-    if entry is None:
-        return
-    store.end_entry(connection, refund_id, EntryState.DONE)
+    asked = get_asked(connection, refund_id)
+    if not asked.pending:
+        return asked
+    checkout = asked.checkout
+    entry = store.end_entry(connection, asked.entry, EntryState.DONE)
     store.set_refund_amount(connection, refund_id, amount.minor)
-    if entry.checkout_id:
-        checkout = get_checkout(connection, entry.checkout_id)
+    if checkout:
         after = replace(checkout, refunded_minor=checkout.refunded_minor + amount.minor)
-        advance(connection, checkout, after, E.REFUNDED, now_ms, amount=amount, reference=refund_id)
+        checkout = advance(connection, checkout, after, E.REFUNDED, now_ms, amount=amount, reference=refund_id)
+    return Asked(entry, checkout)
 
 
-def refund_refused(connection: Connection, *, refund_id: str, refusal: Refusal, now_ms: int) -> None:
+def refund_refused(connection: Connection, *, refund_id: str, refusal: Refusal, now_ms: int) -> Asked:
     """The payment server said no."""
-    entry = _unanswered(connection, refund_id)
-    if entry is None:
-        return
-    _end_refused(connection, refund_id, refusal)
-    if entry.checkout_id:
-        checkout = get_checkout(connection, entry.checkout_id)
-        asked = Money(checkout.amount.currency, get_refund(connection, refund_id).amount_minor or 0)
+    asked = get_asked(connection, refund_id)
+    if not asked.pending:
+        return asked
+    checkout = asked.checkout
+    entry = _end_refused(connection, asked.entry, refusal)
+    if checkout:
+        wanted = Money(checkout.amount.currency, get_refund(connection, refund_id).amount_minor or 0)
         event, reason = E.REFUND_REFUSED, refusal.reason
-        advance(connection, checkout, checkout, event, now_ms, amount=asked, reference=refund_id, reason=reason)
+        checkout = advance(
+            connection, checkout, checkout, event, now_ms, amount=wanted, reference=refund_id, reason=reason
+        )
+    return Asked(entry, checkout)
 
 
-def _unanswered(connection: Connection, request_id: str) -> JournalEntry | None:
-    """The journal row, if nothing has ended it yet."""
-    entry = store.get_entry(connection, request_id)
-    return entry if entry.state is EntryState.PENDING else None
-
-
-def _end_refused(connection: Connection, request_id: str, refusal: Refusal) -> None:
+def _end_refused(connection: Connection, entry: JournalEntry, refusal: Refusal) -> JournalEntry:
     status = refusal.to_status(refusal.domain).SerializeToString()
-    store.end_entry(connection, request_id, EntryState.REFUSED, refusal.reason, status)
+    return store.end_entry(connection, entry, EntryState.REFUSED, refusal.reason, status)
 
 
 def _attempt(checkout: Checkout) -> Attempt:

@@ -104,10 +104,8 @@ class TillRefundServicer:
                 start(connection)
 
         await REQUESTS.run(self._database, request, run)
-        _, refund = await self._journal.settle(
-            request.request_id, lambda connection: operations.get_refund(connection, request.request_id)
-        )
-        return refund_message(refund)
+        await self._journal.settle(request.request_id)
+        return await self._get(request.request_id)
 
     async def _get(self, refund_id: str) -> api.TillRefund:
         return refund_message(await self._database.run(lambda connection: operations.get_refund(connection, refund_id)))

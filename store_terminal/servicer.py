@@ -8,7 +8,7 @@ from store_terminal.errors import Reason
 from store_terminal.journal import Journal
 from store_terminal.lifecycle import CheckoutState
 from store_terminal.messages import Till, checkout_message, event_message, new_lines, pay_code, pin
-from store_terminal.model import Checkout, EntryState, HistoryEntry, JournalEntry, Kind, TillRefund
+from store_terminal.model import Asked, Checkout, HistoryEntry, Kind, TillRefund
 from store_terminal.receipt import receipt
 from store_terminal.tables import REQUESTS
 from tillmesh.api.order.v1 import order_pb2
@@ -221,10 +221,8 @@ class TerminalServicer:
             raise Reason.NO_PAYMENT(checkout_id=request.checkout_id)
         consent = outward.confirm_payment(request.request_id, checkout, checkout.attempt, amount, secret)
         await self._journal.confirm_payment(consent)
-        _, checkout = await self._journal.settle(
-            consent.payment_id, lambda connection: operations.get_checkout(connection, request.checkout_id)
-        )
-        return self._message(checkout)
+        settled = await self._journal.settle(consent.payment_id)
+        return self._message(settled.of_checkout())
 
     async def CancelCheckoutPayment(self, request: api.CancelCheckoutPaymentRequest) -> checkout_pb2.Checkout:
         """Cancels the payment under way."""
@@ -285,24 +283,22 @@ class TerminalServicer:
         """Runs an operation once for its request id; waits for the answer if it asks another server."""
         now_ms = self._clock.now_ms()
 
-        def run(connection: Connection) -> tuple[checkout_pb2.Checkout, JournalEntry | None]:
-            answer = REQUESTS.once(
-                connection,
-                request,
-                checkout_pb2.Checkout,
-                lambda: checkout_message(operation(connection, now_ms), now_ms),
-            )
-            return answer, store.find_entry(connection, request.request_id)
+        def effect(connection: Connection) -> checkout_pb2.Checkout:
+            checkout = operation(connection, now_ms)
+            asks = checkout.unanswered == request.request_id  # and is answered with how things stand
+            return checkout_pb2.Checkout() if asks else checkout_message(checkout, now_ms)
 
-        answer, entry = await REQUESTS.run(self._database, request, run)
-        if entry is None:
+        def run(connection: Connection) -> tuple[checkout_pb2.Checkout, Asked | None]:
+            answer = REQUESTS.once(connection, request, checkout_pb2.Checkout, lambda: effect(connection))
+            return answer, operations.find_asked(connection, request.request_id)
+
+        answer, asked = await REQUESTS.run(self._database, request, run)
+        if asked is None:
             return answer
-        state, checkout = await self._journal.settle(
-            entry.request_id, lambda connection: operations.get_checkout(connection, entry.checkout_id)
-        )
-        if state is EntryState.PENDING and entry.kind is not Kind.PAY:
+        settled = await self._journal.settle(request.request_id, asked)
+        if settled.pending and settled.entry.kind is not Kind.PAY:
             raise CommonReason.PEER_UNAVAILABLE(retry_after_ms=1_000)
-        return self._message(checkout)
+        return self._message(settled.of_checkout())
 
     async def _get(self, checkout_id: str) -> Checkout:
         return await self._database.run(lambda connection: operations.get_checkout(connection, checkout_id))

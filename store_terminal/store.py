@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Select, bindparam, delete, func, insert, select, tuple_, update
@@ -115,11 +116,6 @@ def find_entry(connection: Connection, request_id: str) -> JournalEntry | None:
     return None if row is None else _entry(row)
 
 
-def get_entry(connection: Connection, request_id: str) -> JournalEntry:
-    """The journal row of a request that has one."""
-    return _entry(connection.execute(_FIND_ENTRY, {"key": request_id}).one())
-
-
 def insert_entry(connection: Connection, entry: JournalEntry) -> None:
     """Writes down what is about to be asked."""
     values = {
@@ -138,11 +134,12 @@ def insert_entry(connection: Connection, entry: JournalEntry) -> None:
 
 
 def end_entry(
-    connection: Connection, request_id: str, state: EntryState, reason: str = "", refusal: bytes = b""
-) -> None:
+    connection: Connection, entry: JournalEntry, state: EntryState, reason: str = "", refusal: bytes = b""
+) -> JournalEntry:
     """Moves a journal row from PENDING to its final state; CONCURRENT_CHANGE if it is not PENDING."""
-    values = {"key": request_id, "state": state, "reason": reason, "refusal": refusal}
+    values = {"key": entry.request_id, "state": state, "reason": reason, "refusal": refusal}
     require_one_row(connection.execute(_END_ENTRY, values))
+    return replace(entry, state=state, reason=reason, refusal=refusal)
 
 
 def due_requests(connection: Connection, replica: str, now_ms: int) -> list[str]:

@@ -87,9 +87,12 @@ class PaymentResolver:
         replica = self._database.replica
         return await self._database.run(lambda connection: store.due_payments(connection, replica, now_ms, window_ms))
 
-    async def step(self, payment_id: str) -> Progress:
+    async def find(self, payment_id: str) -> Payment:
+        """The payment as it is recorded."""
+        return await self._database.run(lambda connection: operations.get_payment(connection, payment_id))
+
+    async def step(self, payment: Payment) -> tuple[Payment, Progress]:
         """One step from the recorded state."""
-        payment = await self._database.run(lambda connection: operations.get_payment(connection, payment_id))
         trace_id.set(payment.trace_id)
         match payment.state:
             case PaymentState.PENDING:
@@ -101,9 +104,9 @@ class PaymentResolver:
             case PaymentState.RELEASING:
                 return await self._release(payment)
             case PaymentState.CAPTURED | PaymentState.VOIDED:
-                return Progress.DONE
+                return payment, Progress.DONE
 
-    async def _lock(self, payment: Payment) -> Progress:
+    async def _lock(self, payment: Payment) -> tuple[Payment, Progress]:
         asked_at_ms = self._clock.now_ms()
         if abs(asked_at_ms - payment.created_at_ms) >= self._timing.lock_patience_ms:  # also if the clock jumped
             return await self._expire(payment, ORDER_UNREACHABLE)
@@ -125,27 +128,27 @@ class PaymentResolver:
             )
         )
         log.info("order_locked", payment_id=moved.payment_id, order_id=moved.order_id, epoch=lock.epoch)
-        return Progress.STEPPED
+        return moved, Progress.STEPPED
 
-    async def _await_payer(self, payment: Payment) -> Progress:
+    async def _await_payer(self, payment: Payment) -> tuple[Payment, Progress]:
         if self._clock.now_ms() < payment.confirm_deadline_ms:
-            return Progress.DONE
+            return payment, Progress.DONE
         return await self._expire(payment, PAYER_TIMEOUT)
 
-    async def _complete(self, payment: Payment) -> Progress:
+    async def _complete(self, payment: Payment) -> tuple[Payment, Progress]:
         verdict = await self._orders.complete(payment)
         if verdict.state == Verdict.STATE_PAID:
             now_ms = self._clock.now_ms()
-            await self._database.run(
+            captured = await self._database.run(
                 lambda connection: operations.capture(connection, payment_id=payment.payment_id, now_ms=now_ms)
             )
             log.info("captured", payment_id=payment.payment_id, order_id=payment.order_id)
-            return Progress.STEPPED
+            return captured, Progress.STEPPED
         if verdict.state in NO:
             return await self._end(payment, verdict)
         return self._puzzled(payment, verdict)
 
-    async def _release(self, payment: Payment) -> Progress:
+    async def _release(self, payment: Payment) -> tuple[Payment, Progress]:
         try:
             verdict = await self._orders.cancel(payment)
         except Refusal as refusal:
@@ -157,16 +160,16 @@ class PaymentResolver:
             return await self._end(payment, verdict)
         return self._puzzled(payment, verdict)
 
-    async def _expire(self, payment: Payment, reason: str) -> Progress:
+    async def _expire(self, payment: Payment, reason: str) -> tuple[Payment, Progress]:
         now_ms = self._clock.now_ms()
-        await self._database.run(
+        given_up = await self._database.run(
             lambda connection: operations.give_up(
                 connection, payment_id=payment.payment_id, event=PaymentEvent.EXPIRED, reason=reason, now_ms=now_ms
             )
         )
-        return Progress.STEPPED
+        return given_up, Progress.STEPPED
 
-    async def _end(self, payment: Payment, verdict: Verdict) -> Progress:
+    async def _end(self, payment: Payment, verdict: Verdict) -> tuple[Payment, Progress]:
         now_ms = self._clock.now_ms()
         ended = await self._database.run(
             lambda connection: operations.release(
@@ -174,10 +177,10 @@ class PaymentResolver:
             )
         )
         log.info("voided", payment_id=ended.payment_id, order_id=ended.order_id, reason=ended.reason)
-        return Progress.STEPPED
+        return ended, Progress.STEPPED
 
-    def _puzzled(self, payment: Payment, verdict: Verdict) -> Progress:
+    def _puzzled(self, payment: Payment, verdict: Verdict) -> tuple[Payment, Progress]:
         """An answer that the protocol does not know: not a no, so it is asked again."""
         state = Verdict.State.Name(verdict.state)
         log.error("unexpected_verdict", payment_id=payment.payment_id, payment_state=payment.state, verdict=state)
-        return Progress.WAITING
+        return payment, Progress.WAITING

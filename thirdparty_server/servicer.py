@@ -34,7 +34,13 @@ class PaymentServicer:
     """tillmesh.api.payment.v1.PaymentService."""
 
     def __init__(
-        self, database: Database, driver: Driver, orders: Orders, clock: Clock, vault: Vault, pay_code_lock_ms: int
+        self,
+        database: Database,
+        driver: Driver[Payment],
+        orders: Orders,
+        clock: Clock,
+        vault: Vault,
+        pay_code_lock_ms: int,
     ) -> None:
         self._database = database
         self._driver = driver
@@ -193,14 +199,16 @@ class PaymentServicer:
 
     async def _settled(self, payment: Payment) -> payments_api.Payment:
         """Drives the payment on and answers with what it came to within the caller's deadline."""
-        await self._driver.settle(payment.payment_id, remaining_s(SETTLE_S) - ANSWER_MARGIN_S)
-        return messages.to_payment(await self._get(payment.payment_id))
+        within_s = remaining_s(SETTLE_S) - ANSWER_MARGIN_S
+        return messages.to_payment(await self._driver.settle(payment.payment_id, within_s, payment))
 
 
 class RefundServicer:
     """tillmesh.api.payment.v1.RefundService."""
 
-    def __init__(self, database: Database, driver: Driver, clock: Clock, default_return_limit_minor: int) -> None:
+    def __init__(
+        self, database: Database, driver: Driver[Payment], clock: Clock, default_return_limit_minor: int
+    ) -> None:
         self._database = database
         self._driver = driver
         self._clock = clock
@@ -278,9 +286,8 @@ class RefundServicer:
         if payment is None or payment.state in FINAL:
             return
         require_store(payment.store_id)
-        await self._driver.settle(payment_id, remaining_s(SETTLE_S) - ANSWER_MARGIN_S)
-        settled = await self._find(payment_id)
-        if settled and settled.state not in FINAL:
+        settled = await self._driver.settle(payment_id, remaining_s(SETTLE_S) - ANSWER_MARGIN_S, payment)
+        if settled.state not in FINAL:
             raise Reason.PAYMENT_NOT_SETTLED(payment_id=payment_id, state=settled.state)
 
     async def _find(self, payment_id: str) -> Payment | None:

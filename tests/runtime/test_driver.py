@@ -1,6 +1,6 @@
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 
@@ -8,8 +8,6 @@ from tillmesh.runtime import driver as driver_module
 from tillmesh.runtime.deadlines import remaining_s, set_deadline
 from tillmesh.runtime.driver import Driver, Progress
 from tillmesh.runtime.peers import Unanswered
-
-Step = Callable[[str], Awaitable[Progress]]
 
 
 class AlwaysShare(random.Random):
@@ -32,15 +30,22 @@ class Record:
     def __init__(self, *script: Progress | Exception) -> None:
         self._script = script
         self.steps = 0
+        self.reads = 0
         self.changed = asyncio.Event()
 
-    async def step(self, _key: str) -> Progress:
+    async def find(self, _key: str) -> int:
+        """The record is how often it was stepped."""
+        self.reads += 1
+        return self.steps
+
+    async def step(self, record: int) -> tuple[int, Progress]:
+        assert record == self.steps
         outcome = self._script[self.steps]
         self.steps += 1
         self.changed.set()
         if isinstance(outcome, Exception):
             raise outcome
-        return outcome
+        return self.steps, outcome
 
     async def stepped(self, times: int) -> None:
         """Waits until it was stepped that often."""
@@ -51,19 +56,31 @@ class Record:
 
 async def test_a_record_is_stepped_until_it_is_done() -> None:
     record = Record(Progress.STEPPED, Progress.STEPPED, Progress.WAITING, Progress.DONE)
-    await Driver(record.step, NO_PAUSE).drive("p-1")
+    await Driver(record.find, record.step, NO_PAUSE).drive("p-1")
     assert record.steps == 4
 
 
 async def test_steps_that_move_on_do_not_pause() -> None:
     record = Record(Progress.STEPPED, Progress.STEPPED, Progress.DONE)
-    await Driver(record.step, ENDLESS_PAUSE).drive("p-1")
+    await Driver(record.find, record.step, ENDLESS_PAUSE).drive("p-1")
     assert record.steps == 3
+
+
+async def test_a_record_that_nobody_else_may_have_changed_is_not_read_again() -> None:
+    record = Record(Progress.STEPPED, Progress.STEPPED, Progress.DONE)
+    assert await Driver(record.find, record.step, ENDLESS_PAUSE).settle("p-1", 30, record=0) == 3
+    assert record.reads == 0
+
+
+async def test_a_record_is_read_again_after_each_pause_and_failure() -> None:
+    record = Record(Progress.WAITING, Progress.STEPPED, Unanswered("no answer"), Progress.DONE)
+    assert await Driver(record.find, record.step, NO_PAUSE).settle("p-1", 30, record=0) == 4
+    assert record.reads == 2
 
 
 async def test_a_record_has_one_task_however_often_it_is_driven() -> None:
     record = Record(Progress.STEPPED, Progress.DONE)
-    driver = Driver(record.step, NO_PAUSE)
+    driver = Driver(record.find, record.step, NO_PAUSE)
     tasks = {driver.drive("p-1") for _ in range(5)}
     assert len(tasks) == 1
     await asyncio.wait(tasks)
@@ -72,7 +89,7 @@ async def test_a_record_has_one_task_however_often_it_is_driven() -> None:
 
 async def test_a_poke_cuts_the_pause_short() -> None:
     record = Record(Progress.WAITING, Progress.DONE)
-    driver = Driver(record.step, ENDLESS_PAUSE)
+    driver = Driver(record.find, record.step, ENDLESS_PAUSE)
     task = driver.drive("p-1")
     await record.stepped(1)
     driver.drive("p-1")
@@ -83,7 +100,7 @@ async def test_a_poke_cuts_the_pause_short() -> None:
 async def test_an_error_is_tried_again_and_never_ends_the_record() -> None:
     errors = [RuntimeError("a bug"), Unanswered("no answer"), *(OSError("again") for _ in range(30))]
     record = Record(*errors, Progress.DONE)
-    await Driver(record.step, NO_PAUSE).drive("p-1")
+    await Driver(record.find, record.step, NO_PAUSE).drive("p-1")
     assert record.steps == len(errors) + 1
 
 
@@ -96,7 +113,7 @@ async def test_pauses_grow_to_a_limit_and_start_anew_once_the_record_moved() -> 
             return 0
 
     record = Record(*[Progress.WAITING] * 40, Progress.STEPPED, Progress.WAITING, Progress.DONE)
-    await Driver(record.step, Recording()).drive("p-1")
+    await Driver(record.find, record.step, Recording()).drive("p-1")
     assert longest[:40] == sorted(longest[:40])
     assert max(longest) == driver_module.BACKOFF_MAX_S
     assert longest[40] == longest[0]
@@ -104,8 +121,8 @@ async def test_pauses_grow_to_a_limit_and_start_anew_once_the_record_moved() -> 
 
 async def test_settle_waits_no_longer_than_it_may_and_leaves_the_record_going() -> None:
     record = Record(Progress.WAITING, Progress.DONE)
-    driver = Driver(record.step, ENDLESS_PAUSE)
-    await driver.settle("p-1", within_s=0.01)
+    driver = Driver(record.find, record.step, ENDLESS_PAUSE)
+    assert await driver.settle("p-1", within_s=0.01) == 1
     task = driver.drive("p-1")
     await asyncio.wait_for(task, timeout=30)
     assert record.steps == 2
@@ -115,18 +132,18 @@ async def test_settle_waits_no_longer_than_it_may_and_leaves_the_record_going() 
 async def test_a_record_goes_on_after_the_deadline_of_the_request_that_started_it() -> None:
     seen: list[float] = []
 
-    async def step(_key: str) -> Progress:
+    async def step(record: int) -> tuple[int, Progress]:
         seen.append(remaining_s(99))
-        return Progress.DONE
+        return record, Progress.DONE
 
     set_deadline(0)
-    await Driver(step, NO_PAUSE).drive("p-1")
+    await Driver(Record().find, step, NO_PAUSE).drive("p-1")
     assert seen == [99]
 
 
 async def test_a_done_record_can_be_driven_again() -> None:
     record = Record(Progress.DONE, Progress.DONE)
-    driver = Driver(record.step, NO_PAUSE)
+    driver = Driver(record.find, record.step, NO_PAUSE)
     await driver.drive("p-1")
     await driver.drive("p-1")
     assert record.steps == 2
@@ -138,7 +155,7 @@ async def test_resume_takes_up_what_is_due_although_the_database_failed_before(
     monkeypatch.setattr(driver_module, "RESUME_INTERVAL_S", 0.001)
     answers: list[Sequence[str] | Exception] = [OSError("disk"), ["p-1"]]
     record = Record(Progress.STEPPED, Progress.DONE)
-    driver = Driver(record.step, NO_PAUSE)
+    driver = Driver(record.find, record.step, NO_PAUSE)
 
     async def due() -> Sequence[str]:
         answer = answers.pop(0) if answers else []
@@ -154,7 +171,7 @@ async def test_resume_takes_up_what_is_due_although_the_database_failed_before(
 async def test_resume_leaves_the_pause_of_a_record_that_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver_module, "RESUME_INTERVAL_S", 0.001)
     record = Record(Progress.WAITING, Progress.DONE)
-    driver = Driver(record.step, ENDLESS_PAUSE)
+    driver = Driver(record.find, record.step, ENDLESS_PAUSE)
     rounds: asyncio.Queue[None] = asyncio.Queue()
 
     async def due() -> Sequence[str]:
@@ -171,7 +188,7 @@ async def test_resume_leaves_the_pause_of_a_record_that_is_under_way(monkeypatch
 
 async def test_stop_leaves_the_records_as_they_are() -> None:
     record = Record(Progress.WAITING, Progress.DONE)
-    driver = Driver(record.step, ENDLESS_PAUSE)
+    driver = Driver(record.find, record.step, ENDLESS_PAUSE)
     task = driver.drive("p-1")
     await record.stepped(1)
     await driver.stop()
@@ -185,14 +202,14 @@ async def test_what_happens_during_the_last_step_is_not_lost() -> None:
     read, confirmed = asyncio.Event(), asyncio.Event()
     steps = 0
 
-    async def step(_key: str) -> Progress:
+    async def step(record: int) -> tuple[int, Progress]:
         nonlocal steps
         steps += 1
         read.set()
         await confirmed.wait()
-        return Progress.DONE
+        return record, Progress.DONE
 
-    driver = Driver(step, NO_PAUSE)
+    driver = Driver(Record().find, step, NO_PAUSE)
     task = driver.drive("p-1")
     await read.wait()
     assert driver.drive("p-1") is task

@@ -5,6 +5,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from enum import Enum
+from typing import Generic, TypeVar
 
 import structlog
 from grpc import StatusCode
@@ -18,6 +19,7 @@ BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 5.0
 RESUME_INTERVAL_S = 1.0
 
+Record = TypeVar("Record")
 log = structlog.get_logger()
 
 
@@ -29,28 +31,43 @@ class Progress(Enum):
     DONE = "done"  # final, or waiting for somebody who will call
 
 
-class Driver:
-    """At most one task a record in this process, each stepping its record until it is done."""
+class Driver(Generic[Record]):
+    """At most one task a record in this process, each stepping its record until it is done.
 
-    def __init__(self, step: Callable[[str], Awaitable[Progress]], rng: random.Random) -> None:
+    `find` reads a record by its key. `step` takes it one step on, and returns it as it is then. It is read again
+    where somebody else may have changed it meanwhile: after a pause, a poke or a failure.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[str], Awaitable[Record]],
+        step: Callable[[Record], Awaitable[tuple[Record, Progress]]],
+        rng: random.Random,
+    ) -> None:
+        self._find = find
         self._step = step
         self._rng = rng
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, asyncio.Task[Record]] = {}
         self._pokes: dict[str, asyncio.Event] = {}
 
-    def drive(self, key: str) -> "asyncio.Task[None]":
-        """Starts driving a record, or cuts short the pause of the task that does."""
+    def drive(self, key: str, record: Record | None = None) -> "asyncio.Task[Record]":
+        """Starts driving a record, or cuts short the pause of the task that does.
+
+        Whoever has just read or written it gives it along.
+        """
         if key in self._tasks:
             self._pokes[key].set()
             return self._tasks[key]
         self._pokes[key] = asyncio.Event()
-        task = asyncio.get_running_loop().create_task(self._run(key))
+        task = asyncio.get_running_loop().create_task(self._run(key, record))
         self._tasks[key] = task
         return task
 
-    async def settle(self, key: str, within_s: float) -> None:
-        """Drives a record and waits until it is done, but no longer than `within_s`."""
-        await asyncio.wait({self.drive(key)}, timeout=max(0.0, within_s))
+    async def settle(self, key: str, within_s: float, record: Record | None = None) -> Record:
+        """Drives a record and waits until it is done, but no longer than `within_s`; returns it as it is then."""
+        task = self.drive(key, record)
+        await asyncio.wait({task}, timeout=max(0.0, within_s))
+        return task.result() if task.done() and not task.cancelled() else await self._find(key)
 
     async def resume(self, due: Callable[[], Awaitable[Sequence[str]]]) -> None:
         """For ever: takes up each record that `due` names, from its recorded state."""
@@ -72,28 +89,31 @@ class Driver:
         self._tasks.clear()
         self._pokes.clear()
 
-    async def _run(self, key: str) -> None:
+    async def _run(self, key: str, record: Record | None) -> Record:
         set_deadline(None)  # the record goes on after the request that started it,
         caller.set(None)  # and for nobody in particular
         tries = 0
         while True:
             self._pokes[key].clear()  # a poke from here on may be about what this step does not see
-            progress = await self._try(key)
-            if progress is Progress.DONE and not self._pokes[key].is_set():
+            record, progress = await self._try(key, record)
+            poked = self._pokes[key].is_set()
+            if record is not None and progress is Progress.DONE and not poked:
                 del self._tasks[key], self._pokes[key]
-                return
+                return record
             tries = 0 if progress is Progress.STEPPED else tries + 1
             if progress is Progress.WAITING:
                 await self._pause(key, tries)
+            if progress is not Progress.STEPPED or poked:
+                record = None
 
-    async def _try(self, key: str) -> Progress:
+    async def _try(self, key: str, record: Record | None) -> tuple[Record | None, Progress]:
         try:
-            return await self._step(key)
+            return await self._step(await self._find(key) if record is None else record)
         except Unanswered as error:
             log.info("peer_unanswered", record=key, error=str(error))
         except Exception as error:
             _log_failure("step_failed", error, record=key)
-        return Progress.WAITING
+        return None, Progress.WAITING
 
     async def _pause(self, key: str, tries: int) -> None:
         """Full jitter: a uniform share of an exponentially growing pause."""
