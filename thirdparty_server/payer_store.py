@@ -68,8 +68,14 @@ _COUNT_CODE_FAILURE = (
         code_locked_until_ms=case((_LAST_TRY, bindparam("until_ms")), else_=payer_devices.c.code_locked_until_ms),
     )
 )
+_INSERT_DEVICE = insert(payer_devices)
+_INSERT_REFERENCE = insert(payer_references)
 _FIND_REFERENCE = select(payer_references).where(payer_references.c.payer_reference == bindparam("key"))
 _NO_SESSION: dict[str, None] = {"token_hash": None, "token_expires_at_ms": None}
+_START_SESSION = update(payer_devices).where(
+    payer_devices.c.device_uri == bindparam("key"), payer_devices.c.identity_id == bindparam("owner")
+)
+_END_SESSION = update(payer_devices).where(payer_devices.c.device_uri == bindparam("key")).values(_NO_SESSION)
 
 
 def set_pin(connection: Connection, identity_id: str, pin_hash: str) -> None:
@@ -120,7 +126,7 @@ def insert_device(connection: Connection, device: Device) -> None:
         "created_at_ms": device.created_at_ms,
         **_fresh_key(device),
     }
-    connection.execute(insert(payer_devices).values(values))
+    connection.execute(_INSERT_DEVICE, values)
 
 
 def change_key(connection: Connection, device: Device) -> None:
@@ -138,16 +144,18 @@ def start_session(
     connection: Connection, device_uri: str, identity_id: str, token_hash: bytes, expires_at_ms: int
 ) -> bool:
     """Replaces the session of a device; False if it is no longer bound to that identity."""
-    change = update(payer_devices).where(
-        payer_devices.c.device_uri == device_uri, payer_devices.c.identity_id == identity_id
-    )
-    change = change.values(token_hash=token_hash, token_expires_at_ms=expires_at_ms)
-    return connection.execute(change).rowcount == 1
+    values = {
+        "key": device_uri,
+        "owner": identity_id,
+        "token_hash": token_hash,
+        "token_expires_at_ms": expires_at_ms,
+    }
+    return connection.execute(_START_SESSION, values).rowcount == 1
 
 
 def end_session(connection: Connection, device_uri: str) -> None:
     """Ends the session of a device, if it has one."""
-    connection.execute(update(payer_devices).where(payer_devices.c.device_uri == device_uri).values(_NO_SESSION))
+    connection.execute(_END_SESSION, {"key": device_uri})
 
 
 def find_session(connection: Connection, device_uri: str, token_hash: bytes, now_ms: int) -> str | None:
@@ -182,7 +190,7 @@ def insert_reference(connection: Connection, reference: Reference) -> None:
         "order_id": reference.order_id,
         "created_at_ms": reference.created_at_ms,
     }
-    connection.execute(insert(payer_references).values(values))
+    connection.execute(_INSERT_REFERENCE, values)
 
 
 def _fresh_key(device: Device) -> dict[str, Any]:

@@ -64,6 +64,7 @@ class SimulatedDatabase(SqliteDatabase):
     def lose_memory(self) -> None:
         """Forgets what was not committed."""
         self._waiting.clear()
+        self._shared_by = 1
         self._committing = False
 
     def _flush(self) -> None:

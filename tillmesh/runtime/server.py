@@ -25,6 +25,8 @@ from tillmesh.runtime.transport import open_server
 
 MESSAGE_BYTES_MAX = 256 * 1024  # an order of 2,000 lines passes, with titles of usual length
 FILES_BESIDE_CONNECTIONS = 100
+GARBAGE = 10_000
+"""Objects more than were freed, at which Python looks for cycles; its own 700 are there after two calls."""
 PROVOKED = ("Invalid encoding", "ExecuteBatchError")
 """What gRPC would log as often as a caller likes: metadata that is not UTF-8, and going away before the answer."""
 log = structlog.get_logger()
@@ -77,6 +79,7 @@ async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitab
             if tls
             else server.add_insecure_port(settings.listen)
         )
+        gc.set_threshold(GARBAGE)
         gc.freeze()  # what is there now stays: no collection needs to look at it again
         await server.start()
         stack.push_async_callback(server.stop, settings.grace_s)

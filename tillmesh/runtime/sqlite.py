@@ -1,7 +1,8 @@
 """SQLite: one writer, which runs what is waiting and commits once.
 
 A commit to disk takes longer than the statements in it. So operations run at once, and while a thread commits
-them the next ones gather. Each still fails alone.
+them the next ones gather; where they come many at a time they gather a little longer, to share a commit. Each
+still fails alone.
 """
 
 import asyncio
@@ -31,6 +32,11 @@ REQUIRED_PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, 
 FREE_PRAGMAS = {"busy_timeout": 5000, "cache_size": -65536, "wal_autocheckpoint": 4000}
 
 
+GATHER_S = 0.0005
+"""What operations wait for others to share their commit, for each more than one that shared the last."""
+GATHER_S_MAX = 0.005
+
+
 class SqliteDatabase:
     """A SQLite database of which this process is the only writer."""
 
@@ -47,6 +53,7 @@ class SqliteDatabase:
         self._driver: sqlite3.Connection = driver
         self._connection = Connection(self._driver.cursor(), self._engine.dialect)
         self._waiting: list[Waiting] = []
+        self._shared_by = 1
         self._committing = False
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
 
@@ -55,7 +62,7 @@ class SqliteDatabase:
         waiting = Waiting(operation)
         self._waiting.append(waiting)
         if len(self._waiting) == 1 and not self._committing:
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._gather()
         outcome: Outcome = await waiting.future
         return outcome
 
@@ -65,9 +72,14 @@ class SqliteDatabase:
         self._driver.close()
         self._engine.dispose()
 
+    def _gather(self) -> None:
+        """Runs what waits, and what comes until then: soon, or at once for one that is alone."""
+        pause_s = min(GATHER_S_MAX, GATHER_S * (self._shared_by - 1))
+        asyncio.get_running_loop().call_later(pause_s, self._flush)
+
     def _flush(self) -> None:
-        """Runs what waits."""
         batch, self._waiting = self._waiting, []
+        self._shared_by = len(batch)
         writes_before = self._connection.writes
         try:
             self._connection.command("BEGIN IMMEDIATE")
@@ -107,7 +119,7 @@ class SqliteDatabase:
     def _commit_aside(self, then: Callable[[DBAPIError | None], None]) -> None:
         """Commits in a thread; calls `then` with what went wrong, if anything did."""
         loop = asyncio.get_running_loop()
-        loop.run_in_executor(self._committer, self._commit).add_done_callback(lambda done: then(done.result()))
+        self._committer.submit(lambda: loop.call_soon_threadsafe(then, self._commit()))
 
     def _commit(self) -> DBAPIError | None:
         try:
@@ -123,7 +135,7 @@ class SqliteDatabase:
         else:
             deliver(batch, outcomes)
         if self._waiting:
-            self._flush()
+            self._gather()
 
     def _fail(self, batch: Sequence[Waiting], error: DBAPIError) -> None:
         """A full or failing disk: SQLite may have rolled back more than one savepoint, so nothing counts."""
