@@ -1,7 +1,7 @@
 """What the till's own software asks: one function for each RPC, each one transaction.
 
-What another server has to do is only written down here, in the journal; the answers
-are taken in by `outcomes`. The rules that are numbered are explained in docs/protocol.md.
+What another server has to do is only written down here, in the journal, and returned as
+`Asked`; the answers are taken in by `outcomes`. The rules that are numbered are explained in docs/protocol.md.
 """
 
 from collections.abc import Sequence
@@ -96,7 +96,7 @@ def get_asked(connection: Connection, request_id: str) -> Asked:
 
 def add_lines(
     connection: Connection, *, request_id: str, checkout_id: str, lines: Sequence[NewLine], now_ms: int
-) -> Checkout:
+) -> Checkout | Asked:
     """Adds lines at the end."""
     checkout = get_checkout(connection, checkout_id)
     require_legal(checkout, CheckoutEvent.CHANGED)
@@ -113,7 +113,7 @@ def update_line(
     quantity: int | None,
     unit_price_minor: int | None,
     now_ms: int,
-) -> Checkout:
+) -> Checkout | Asked:
     """Changes quantity or price of a line."""
     checkout = get_checkout(connection, checkout_id)
     require_legal(checkout, CheckoutEvent.CHANGED)
@@ -129,7 +129,7 @@ def update_line(
 
 def remove_line(
     connection: Connection, *, request_id: str, checkout_id: str, line_number: int, now_ms: int
-) -> Checkout:
+) -> Checkout | Asked:
     """Removes a line; its number is not used again."""
     checkout = get_checkout(connection, checkout_id)
     require_legal(checkout, CheckoutEvent.CHANGED)
@@ -138,7 +138,7 @@ def remove_line(
     return _change_lines(connection, request_id, checkout, lines, now_ms)
 
 
-def submit_checkout(connection: Connection, *, request_id: str, checkout_id: str, now_ms: int) -> Checkout:
+def submit_checkout(connection: Connection, *, request_id: str, checkout_id: str, now_ms: int) -> Asked:
     """Asks for the order."""
     checkout = get_checkout(connection, checkout_id)
     require_legal(checkout, CheckoutEvent.SUBMITTED)
@@ -147,7 +147,7 @@ def submit_checkout(connection: Connection, *, request_id: str, checkout_id: str
     return _ask(connection, checkout, Kind.CREATE_ORDER, request_id, message, now_ms)
 
 
-def cancel_checkout(connection: Connection, *, request_id: str, checkout_id: str, now_ms: int) -> Checkout:
+def cancel_checkout(connection: Connection, *, request_id: str, checkout_id: str, now_ms: int) -> Checkout | Asked:
     """Abandons a basket, or asks for the order's withdrawal."""
     checkout = get_checkout(connection, checkout_id)
     require_legal(checkout, CheckoutEvent.CANCELED)
@@ -166,7 +166,7 @@ def pay_checkout(
     amount: Money,
     wait_ms: int,
     now_ms: int,
-) -> Checkout:
+) -> Asked:
     """Starts a payment of what the shopper was shown (rules 3 and 4)."""
     checkout = get_checkout(connection, checkout_id)
     require_legal(checkout, CheckoutEvent.PAYMENT_STARTED)
@@ -174,10 +174,13 @@ def pay_checkout(
         raise Reason.VERSION_MISMATCH(checkout_id=checkout_id, version=checkout.order_version, wanted=order_version)
     if checkout.amount != amount:
         raise Reason.AMOUNT_MISMATCH(checkout_id=checkout_id, amount=checkout.amount, wanted=amount)
-    _write(connection, checkout_id, Kind.PAY, payment_id, outward.create_payment(payment_id, checkout), now_ms)
+    message = outward.create_payment(payment_id, checkout)
+    entry = _write(connection, checkout_id, Kind.PAY, payment_id, message, now_ms)
     attempt = Attempt(payment_id, "", now_ms + wait_ms, canceling=False)
     after = replace(checkout, unanswered=payment_id, attempt=attempt, payer_display_name="")
-    return advance(connection, checkout, after, CheckoutEvent.PAYMENT_STARTED, now_ms, reference=payment_id)
+    return Asked(
+        entry, advance(connection, checkout, after, CheckoutEvent.PAYMENT_STARTED, now_ms, reference=payment_id)
+    )
 
 
 def give_up_payment(connection: Connection, *, checkout_id: str, reason: str, now_ms: int) -> Checkout:
@@ -322,7 +325,7 @@ def _amount(lines: Sequence[Line], currency: str) -> Money:
 
 def _change_lines(
     connection: Connection, request_id: str, checkout: Checkout, lines: Sequence[Line], now_ms: int
-) -> Checkout:
+) -> Checkout | Asked:
     """A basket changes here and now; a pending transaction only when the order service says so."""
     amount = _amount(lines, checkout.amount.currency)
     if checkout.state is CheckoutState.BASKET:
@@ -352,15 +355,15 @@ def _ask(
     message: Message,
     now_ms: int,
     line_numbers: Sequence[int] = (),
-) -> Checkout:
+) -> Asked:
     """Writes down what the order service is to do; the checkout is busy until it has answered."""
     size = message.ByteSize()
     if size > MESSAGE_BYTES_MAX:  # it would never be answered
         raise Reason.CHECKOUT_TOO_LARGE(checkout_id=checkout.checkout_id, bytes=size, bytes_max=MESSAGE_BYTES_MAX)
-    _write(connection, checkout.checkout_id, kind, request_id, message, now_ms, line_numbers)
+    entry = _write(connection, checkout.checkout_id, kind, request_id, message, now_ms, line_numbers)
     busy = replace(checkout, unanswered=request_id, updated_at_ms=now_ms)
     store.change_checkout(connection, checkout, busy)
-    return busy
+    return Asked(entry, busy)
 
 
 def _write(
@@ -371,7 +374,7 @@ def _write(
     message: Message,
     now_ms: int,
     line_numbers: Sequence[int] = (),
-) -> None:
+) -> JournalEntry:
     """Stores a request before it is sent (rule 3)."""
     entry = JournalEntry(
         request_id=request_id,
@@ -386,3 +389,4 @@ def _write(
         created_at_ms=now_ms,
     )
     store.insert_entry(connection, entry)
+    return entry

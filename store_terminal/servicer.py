@@ -193,8 +193,8 @@ class TerminalServicer:
         code = pay_code(fields, request.pay_code)
         fields.check()
 
-        def pay(connection: Connection, now_ms: int) -> Checkout:
-            checkout = operations.pay_checkout(
+        def pay(connection: Connection, now_ms: int) -> Asked:
+            asked = operations.pay_checkout(
                 connection,
                 payment_id=request.request_id,
                 checkout_id=request.checkout_id,
@@ -205,7 +205,7 @@ class TerminalServicer:
             )
             if code:  # before the row is there to be taken up
                 self._journal.keep_pay_code(request.request_id, code)
-            return checkout
+            return asked
 
         return await self._change(request, pay)
 
@@ -270,7 +270,7 @@ class TerminalServicer:
         return api.ListCheckoutEventsResponse(events=[event_message(entry) for entry in shown], next_page_token=token)
 
     async def _change_by_id(
-        self, request: Request, operation: Callable[[Connection, int], Checkout]
+        self, request: Request, operation: Callable[[Connection, int], Checkout | Asked]
     ) -> checkout_pb2.Checkout:
         fields = Fields()
         fields.identifier("request_id", request.request_id)
@@ -278,24 +278,29 @@ class TerminalServicer:
         return await self._change(request, operation)
 
     async def _change(
-        self, request: Request, operation: Callable[[Connection, int], Checkout]
+        self, request: Request, operation: Callable[[Connection, int], Checkout | Asked]
     ) -> checkout_pb2.Checkout:
         """Runs an operation once for its request id; waits for the answer if it asks another server."""
         now_ms = self._clock.now_ms()
 
-        def effect(connection: Connection) -> checkout_pb2.Checkout:
-            checkout = operation(connection, now_ms)
-            asks = checkout.unanswered == request.request_id  # and is answered with how things stand
-            return checkout_pb2.Checkout() if asks else checkout_message(checkout, now_ms)
+        def run(connection: Connection) -> checkout_pb2.Checkout | Asked:
+            asked: Asked | None = None
 
-        def run(connection: Connection) -> tuple[checkout_pb2.Checkout, Asked | None]:
-            answer = REQUESTS.once(connection, request, checkout_pb2.Checkout, lambda: effect(connection))
-            return answer, operations.find_asked(connection, request.request_id)
+            def effect() -> checkout_pb2.Checkout:
+                nonlocal asked
+                outcome = operation(connection, now_ms)
+                if isinstance(outcome, Checkout):
+                    return checkout_message(outcome, now_ms)
+                asked = outcome
+                return checkout_pb2.Checkout()  # it is answered with how things stand, not with this
 
-        answer, asked = await REQUESTS.run(self._database, request, run)
-        if asked is None:
-            return answer
-        settled = await self._journal.settle(request.request_id, asked)
+            answer = REQUESTS.once(connection, request, checkout_pb2.Checkout, effect)
+            return asked or operations.find_asked(connection, request.request_id) or answer
+
+        outcome = await REQUESTS.run(self._database, request, run)
+        if not isinstance(outcome, Asked):
+            return outcome
+        settled = await self._journal.settle(request.request_id, outcome)
         if settled.pending and settled.entry.kind is not Kind.PAY:
             raise CommonReason.PEER_UNAVAILABLE(retry_after_ms=1_000)
         return self._message(settled.of_checkout())

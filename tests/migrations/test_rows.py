@@ -10,6 +10,7 @@ from order_service.lifecycle import PaymentState
 from order_service.tables import METADATA as ORDERS
 from store_terminal import operations as till
 from store_terminal.lifecycle import CheckoutState
+from store_terminal.model import Checkout
 from store_terminal.tables import METADATA as TILL
 from tests.migrations.rows import Rows, in_order, read, rows_of, write
 from tests.sources import ROOT, SERVICES
@@ -97,5 +98,6 @@ async def test_the_basket_can_be_abandoned(database_url: str) -> None:
         )
     )
     await database.close()
+    assert isinstance(left, Checkout)
     assert left.state is CheckoutState.CANCELED
     assert broken_chains(engine) == []

@@ -3,9 +3,12 @@
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import Dialect
+from sqlalchemy.sql import ClauseElement
 from stdnum import luhn
 
 from tests.payments.phones import (
@@ -27,6 +30,7 @@ from tillmesh import paycode
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
+from tillmesh.runtime import statements
 from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret
@@ -89,6 +93,21 @@ async def test_who_shows_a_code_pays_and_the_store_learns_a_name_and_no_more(sid
     with acting(PLATFORM):
         seen = await side.payment(payment.payment_id)
     assert (seen.payer_id, seen.identity_id) == (order.payer_id, phone.identity_id)
+
+
+async def test_a_payment_like_the_one_before_compiles_no_statement(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    phone = await payer(side)
+    assert state_and_reason(await scan(side, await order_under_reference(side), phone.code())) == PAID
+    compiled: list[object] = []
+    compile_anew = statements._compile
+
+    def count(statement: ClauseElement, names: Sequence[str], dialect: Dialect) -> statements._Compiled:
+        compiled.append(statement)
+        return compile_anew(statement, names, dialect)
+
+    monkeypatch.setattr(statements, "_compile", count)
+    assert state_and_reason(await scan(side, await order_under_reference(side), phone.code(1))) == PAID
+    assert compiled == []
 
 
 async def test_a_store_can_not_find_out_whose_payments_belong_together(side: Side) -> None:

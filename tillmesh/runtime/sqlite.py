@@ -32,9 +32,11 @@ REQUIRED_PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, 
 FREE_PRAGMAS = {"busy_timeout": 5000, "cache_size": -65536, "wal_autocheckpoint": 4000}
 
 
-GATHER_S = 0.0005
-"""What operations wait for others to share their commit, for each more than one that shared the last."""
-GATHER_S_MAX = 0.005
+FEW = 3
+"""As many find each other while a commit is under way."""
+GATHER_S = 0.002
+"""What operations wait for more to share their commit, for each above FEW that shared the last one."""
+GATHER_S_MAX = 0.01
 
 
 class SqliteDatabase:
@@ -73,8 +75,8 @@ class SqliteDatabase:
         self._engine.dispose()
 
     def _gather(self) -> None:
-        """Runs what waits, and what comes until then: soon, or at once for one that is alone."""
-        pause_s = min(GATHER_S_MAX, GATHER_S * (self._shared_by - 1))
+        """Runs what waits, and what comes until then: the sooner, the fewer there are."""
+        pause_s = min(GATHER_S_MAX, GATHER_S * max(0, self._shared_by - FEW))
         asyncio.get_running_loop().call_later(pause_s, self._flush)
 
     def _flush(self) -> None:
