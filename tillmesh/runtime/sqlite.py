@@ -32,7 +32,7 @@ REQUIRED_PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, 
 FREE_PRAGMAS = {"busy_timeout": 5000, "cache_size": -65536, "wal_autocheckpoint": 4000}
 
 
-FEW = 3
+FEW = 2
 """As many find each other while a commit is under way."""
 GATHER_S = 0.002
 """What operations wait for more to share their commit, for each above FEW that shared the last one."""
