@@ -10,6 +10,11 @@ from sqlalchemy.exc import DBAPIError
 
 from tillmesh.runtime.statements import Connection
 
+FEW = 2
+"""As many find each other while the transaction before theirs is under way."""
+GATHER_S = 0.002
+GATHER_S_MAX = 0.01
+
 
 @dataclass(slots=True)
 class Waiting:
@@ -22,6 +27,14 @@ class Waiting:
     def run(self, connection: Connection) -> Any:
         """Runs the operation as its caller."""
         return self.context.run(self.operation, connection)
+
+
+def gather_s(shared_by: int) -> float:
+    """What operations wait for more to share their transaction, when so many have shared the last one.
+
+    It is mostly transactions that cost, not operations. Who is alone waits for nobody.
+    """
+    return min(GATHER_S_MAX, GATHER_S * max(0, shared_by - FEW))
 
 
 class Spoiled(Exception):

@@ -21,7 +21,7 @@ from sqlalchemy import URL, Engine, MetaData
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import NullPool
 
-from tillmesh.runtime.batches import Spoiled, Waiting, deliver, outcome
+from tillmesh.runtime.batches import Spoiled, Waiting, deliver, gather_s, outcome
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.schema import prepare
@@ -65,6 +65,7 @@ class PostgresDatabase:
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="database")
         self._idle = CONNECTIONS
         self._waiting: list[Waiting] = []
+        self._shared_by = 1
         self._sessions = threading.local()
         self._open: set[psycopg.Connection[Any]] = set()
 
@@ -73,7 +74,7 @@ class PostgresDatabase:
         waiting = Waiting(operation)
         self._waiting.append(waiting)
         if len(self._waiting) == 1:
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._gather()
         outcome: Outcome = await waiting.future
         return outcome
 
@@ -84,18 +85,24 @@ class PostgresDatabase:
             session.close()
         self._engine.dispose()
 
+    def _gather(self) -> None:
+        """Runs what waits, and what comes until then: the sooner, the fewer there are."""
+        asyncio.get_running_loop().call_later(gather_s(self._shared_by), self._flush)
+
     def _flush(self) -> None:
         """Gives what waits to the idle threads."""
         loop = asyncio.get_running_loop()
         while self._waiting and self._idle:
             batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
             self._idle -= 1
+            self._shared_by = len(batch)
             loop.run_in_executor(self._threads, self._outcomes, batch).add_done_callback(self._deliver)
 
     def _deliver(self, done: "asyncio.Future[tuple[Sequence[Waiting], list[Any]]]") -> None:
         self._idle += 1
         deliver(*done.result())
-        self._flush()
+        if self._waiting:
+            self._gather()
 
     def _outcomes(self, batch: Sequence[Waiting]) -> tuple[Sequence[Waiting], list[Any]]:
         """What each operation came to: in one transaction if all goes well, else each in its own."""

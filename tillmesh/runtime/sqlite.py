@@ -17,7 +17,7 @@ from sqlalchemy import URL, Engine, MetaData, event
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError
 from sqlalchemy.pool import StaticPool
 
-from tillmesh.runtime.batches import Spoiled, Waiting, deliver, outcome
+from tillmesh.runtime.batches import Spoiled, Waiting, deliver, gather_s, outcome
 from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.schema import prepare
 from tillmesh.runtime.statements import Connection
@@ -30,13 +30,6 @@ REQUIRED_PRAGMAS = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, 
 # 64 MB of pages in memory: keys are random, so a million orders need more than SQLite's 2 MB. A page that is
 # written often goes from the log to the file once in 4,000 pages instead of once in 1,000.
 FREE_PRAGMAS = {"busy_timeout": 5000, "cache_size": -65536, "wal_autocheckpoint": 4000}
-
-
-FEW = 2
-"""As many find each other while a commit is under way."""
-GATHER_S = 0.002
-"""What operations wait for more to share their commit, for each above FEW that shared the last one."""
-GATHER_S_MAX = 0.01
 
 
 class SqliteDatabase:
@@ -76,8 +69,7 @@ class SqliteDatabase:
 
     def _gather(self) -> None:
         """Runs what waits, and what comes until then: the sooner, the fewer there are."""
-        pause_s = min(GATHER_S_MAX, GATHER_S * max(0, self._shared_by - FEW))
-        asyncio.get_running_loop().call_later(pause_s, self._flush)
+        asyncio.get_running_loop().call_later(gather_s(self._shared_by), self._flush)
 
     def _flush(self) -> None:
         batch, self._waiting = self._waiting, []
