@@ -96,22 +96,27 @@ class PostgresDatabase:
             batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
             self._idle -= 1
             self._shared_by = len(batch)
-            loop.run_in_executor(self._threads, self._outcomes, batch).add_done_callback(self._deliver)
+            self._threads.submit(self._run_batch, loop, batch)
 
-    def _deliver(self, done: "asyncio.Future[tuple[Sequence[Waiting], list[Any]]]") -> None:
+    def _run_batch(self, loop: asyncio.AbstractEventLoop, batch: Sequence[Waiting]) -> None:
+        """In a thread."""
+        outcomes = self._outcomes(batch)
+        loop.call_soon_threadsafe(self._deliver, batch, outcomes)
+
+    def _deliver(self, batch: Sequence[Waiting], outcomes: Sequence[Any]) -> None:
         self._idle += 1
-        deliver(*done.result())
+        deliver(batch, outcomes)
         if self._waiting:
             self._gather()
 
-    def _outcomes(self, batch: Sequence[Waiting]) -> tuple[Sequence[Waiting], list[Any]]:
+    def _outcomes(self, batch: Sequence[Waiting]) -> list[Any]:
         """What each operation came to: in one transaction if all goes well, else each in its own."""
         if len(batch) > 1:
             try:
-                return batch, self._transact(batch)
+                return self._transact(batch)
             except Exception as error:
                 log.info("operations_run_one_by_one", operations=len(batch), error=type(error).__name__)
-        return batch, [self._alone(waiting) for waiting in batch]
+        return [self._alone(waiting) for waiting in batch]
 
     def _alone(self, waiting: Waiting) -> Any:
         result: Any = None
