@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Column, LargeBinary, MetaData, String, Table, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from tillmesh.runtime.batches import GATHER_S_MAX, gather_s
 from tillmesh.runtime.database import Database, append_only, open_database, open_engine, parse_url, require_one_row
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.statements import Connection
@@ -78,6 +79,13 @@ async def test_operations_that_wait_together_share_one_commit(
     await asyncio.gather(*(sqlite_database.run(note(name)) for name in "abcdefgh"))
     assert len(commits) == 1
     assert names_on_disk(sqlite_url) == list("abcdefgh")
+
+
+def test_who_is_alone_waits_for_nobody_and_many_wait_no_longer_than_a_moment() -> None:
+    pauses_s = [gather_s(shared_by) for shared_by in range(1, 100)]
+    assert pauses_s[:2] == [0, 0]
+    assert pauses_s == sorted(pauses_s)
+    assert 0 < pauses_s[2] < pauses_s[-1] == GATHER_S_MAX
 
 
 async def test_operations_that_share_a_commit_still_fail_alone(database: Database, database_url: str) -> None:
