@@ -67,7 +67,8 @@ def measure(kind: str, scale: Scale, parts: Iterable[str], limits: Mapping[str, 
         save(results, findings, machine, run.samples)
         pictures = [save_figure(figure, results) for figure in findings.figures]
         pictures += [save_costs(findings.costs, limits, results)] if findings.costs else []
-        console.print(f"Saved in {results}: results.md, results.json, {', '.join(path.name for path in pictures)}")
+        names = ["results.md", "results.json", *(path.name for path in pictures)]
+        console.print(f"Saved in {results}: {', '.join(names)}")
     for problem in problems:
         console.print(problem, style="red", markup=False)
     return not problems
