@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Column, LargeBinary, MetaData, String, Table, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from tillmesh.runtime import batches
 from tillmesh.runtime.batches import GATHER_S_MAX, gather_s
 from tillmesh.runtime.database import Database, append_only, open_database, open_engine, parse_url, require_one_row
 from tillmesh.runtime.errors import CommonReason, Refusal
@@ -86,6 +87,18 @@ def test_who_is_alone_waits_for_nobody_and_many_wait_no_longer_than_a_moment() -
     assert pauses_s[:2] == [0, 0]
     assert pauses_s == sorted(pauses_s)
     assert 0 < pauses_s[2] < pauses_s[-1] == GATHER_S_MAX
+
+
+async def test_what_waits_is_done_before_the_database_closes(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "FEW", -10)  # also who is alone gathers for long
+    database = open_database(database_url, METADATA)
+    waiting = asyncio.gather(*(database.run(note(name)) for name in "abc"))
+    await asyncio.sleep(0)
+    await database.close()
+    await asyncio.wait_for(waiting, timeout=30)
+    assert names_on_disk(database_url) == list("abc")
 
 
 async def test_operations_that_share_a_commit_still_fail_alone(database: Database, database_url: str) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import psycopg
@@ -79,7 +80,10 @@ class PostgresDatabase:
         return outcome
 
     async def close(self) -> None:
-        """Closes the database; what was acknowledged is on disk already."""
+        """Closes the database once nothing waits; what was acknowledged is on disk already."""
+        if self._waiting:
+            with suppress(Refusal):
+                await self.run(lambda _connection: None)
         await asyncio.to_thread(self._threads.shutdown)
         for session in self._open:
             session.close()

@@ -9,6 +9,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import sqlalchemy
@@ -18,7 +19,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError
 from sqlalchemy.pool import StaticPool
 
 from tillmesh.runtime.batches import Spoiled, Waiting, deliver, gather_s, outcome
-from tillmesh.runtime.errors import CommonReason
+from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.schema import prepare
 from tillmesh.runtime.statements import Connection
 
@@ -62,7 +63,10 @@ class SqliteDatabase:
         return outcome
 
     async def close(self) -> None:
-        """Closes the database; what was acknowledged is on disk already."""
+        """Closes the database once nothing waits; what was acknowledged is on disk already."""
+        if self._waiting:
+            with suppress(Refusal):
+                await self.run(lambda _connection: None)
         await asyncio.to_thread(self._committer.shutdown)
         self._driver.close()
         self._engine.dispose()
