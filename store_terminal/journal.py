@@ -88,7 +88,7 @@ class Journal:
         self._peers = peers
         self._clock = clock
         self._rng = rng
-        self._driver = Driver(self._find, self._step, rng)
+        self._driver = Driver(self._get, self._step, rng)
         self._pay_codes: dict[str, Secret] = {}
         """Of payments that the payment server has not answered yet; nowhere else, and gone with the process."""
 
@@ -145,7 +145,7 @@ class Journal:
         replica, now_ms = self._database.replica, self._clock.now_ms()
         return await self._database.run(lambda connection: store.due_requests(connection, replica, now_ms))
 
-    async def _find(self, request_id: str) -> Asked:
+    async def _get(self, request_id: str) -> Asked:
         return await self._database.run(lambda connection: operations.get_asked(connection, request_id))
 
     async def _step(self, asked: Asked) -> tuple[Asked, Progress]:
@@ -193,7 +193,7 @@ class Journal:
     async def _step_payment(self, asked: Asked) -> tuple[Asked, Progress]:
         checkout = asked.of_checkout()
         attempt = checkout.attempt
-        if attempt is None or checkout.unanswered != attempt.payment_id:
+        if attempt is None or checkout.unanswered != asked.entry.request_id:
             return asked, Progress.DONE  # a cancellation was answered meanwhile
         if attempt.canceling:
             return await self._release(checkout, attempt), Progress.DONE
@@ -247,10 +247,10 @@ class Journal:
         return ended, Progress.DONE
 
     async def _give_up(self, asked: Asked, reason: str) -> tuple[Asked, Progress]:
-        log.info("payment_given_up", payment_id=asked.entry.request_id, reason=reason)
-        checkout_id = asked.entry.checkout_id
-        checkout = await self._apply(operations.give_up_payment, checkout_id=checkout_id, reason=reason)
-        return Asked(asked.entry, checkout), Progress.STEPPED
+        payment_id = asked.entry.request_id
+        log.info("payment_given_up", payment_id=payment_id, reason=reason)
+        given_up = await self._apply(outcomes.payment_given_up, payment_id=payment_id, reason=reason)
+        return given_up, Progress.STEPPED
 
     async def _release(self, checkout: Checkout, attempt: Attempt) -> Asked:
         """Asks the order to end the attempt: it decides whether that or the payment came first."""

@@ -1,7 +1,7 @@
 """What the till's own software asks: one function for each RPC, each one transaction.
 
-What another server has to do is only written down here, in the journal, and returned as
-`Asked`; the answers are taken in by `outcomes`. The rules that are numbered are explained in docs/protocol.md.
+What another server has to do is only written down here, in the journal; the answers are
+taken in by `outcomes`. The rules that are numbered are explained in docs/protocol.md.
 """
 
 from collections.abc import Sequence

@@ -19,7 +19,7 @@ from store_terminal.model import (
     OrderCopy,
     renumbered,
 )
-from store_terminal.operations import get_asked, get_refund
+from store_terminal.operations import get_asked, get_refund, give_up_payment
 from store_terminal.transitions import advance, begin
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.history import NO_HISTORY
@@ -142,6 +142,15 @@ def payment_paid(connection: Connection, *, payment_id: str, payer_display_name:
         checkout, unanswered="", attempt=attempt, paid_by=payment_id, paid_at_ms=now_ms, payer_display_name=name
     )
     return Asked(entry, advance(connection, checkout, after, E.PAID, now_ms, reference=payment_id))
+
+
+def payment_given_up(connection: Connection, *, payment_id: str, reason: str, now_ms: int) -> Asked:
+    """The payment server refuses it or takes too long: the order is asked to end it."""
+    asked = get_asked(connection, payment_id)
+    if not asked.pending:
+        return asked
+    checkout_id = asked.entry.checkout_id
+    return Asked(asked.entry, give_up_payment(connection, checkout_id=checkout_id, reason=reason, now_ms=now_ms))
 
 
 def payment_ended(connection: Connection, *, payment_id: str, reason: str, order: OrderCopy, now_ms: int) -> Asked:

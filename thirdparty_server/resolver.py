@@ -87,7 +87,7 @@ class PaymentResolver:
         replica = self._database.replica
         return await self._database.run(lambda connection: store.due_payments(connection, replica, now_ms, window_ms))
 
-    async def find(self, payment_id: str) -> Payment:
+    async def get(self, payment_id: str) -> Payment:
         """The payment as it is recorded."""
         return await self._database.run(lambda connection: operations.get_payment(connection, payment_id))
 

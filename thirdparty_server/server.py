@@ -84,7 +84,7 @@ def assemble(
     """Puts the service together."""
     orders = Orders(OrderServiceStub(orders_channel), Peer())
     resolver = PaymentResolver(database, orders, clock, settings.timing())
-    driver = Driver(resolver.find, resolver.step, rng)
+    driver = Driver(resolver.get, resolver.step, rng)
     vault = settings.vault()
     code_lock_ms, session_ms = int(settings.pay_code_lock_s * 1000), int(settings.session_s * 1000)
     api = "tillmesh.api.payment.v1"

@@ -156,6 +156,7 @@ class PaymentServicer:
                 await self._orders.cancel(payment)
             except (Unanswered, Refusal):
                 return messages.to_payment(payment)  # the order has not decided; the payment is driven on
+            payment = await self._get(payment.payment_id)
         return await self._settled(payment)
 
     async def ListPaymentEvents(

@@ -185,12 +185,12 @@ class Side:
 
     async def step(self, payment_id: str) -> str:
         """One step of the resolver; returns the state that it led to."""
-        await self.resolver.step(await self.resolver.find(payment_id))
+        await self.resolver.step(await self.resolver.get(payment_id))
         return (await self.state(payment_id))[0]
 
     async def finish(self, payment_id: str) -> tuple[str, str]:
         """Steps until nothing is left to do; returns state and reason."""
-        payment, progress = await self.resolver.find(payment_id), Progress.STEPPED
+        payment, progress = await self.resolver.get(payment_id), Progress.STEPPED
         while progress is Progress.STEPPED:
             payment, progress = await self.resolver.step(payment)
         return await self.state(payment_id)

@@ -60,7 +60,7 @@ async def mortal_side(
 async def step_without_an_answer(side: Side, payment_id: str) -> None:
     set_deadline(0.5)
     with pytest.raises(Unanswered):
-        await side.resolver.step(await side.resolver.find(payment_id))
+        await side.resolver.step(await side.resolver.get(payment_id))
     set_deadline(None)
 
 

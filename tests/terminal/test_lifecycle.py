@@ -167,6 +167,29 @@ def test_news_of_an_order_wait_while_the_till_asks_for_something(connection: Con
     assert outcomes.refresh(connection, known, order(version=9, paid_by="phone-1"), NOW_MS) == known
 
 
+def test_a_late_refusal_of_one_payment_does_not_give_up_the_next(connection: Connection) -> None:
+    begin(connection, in_state(S.PENDING), "OPENED")
+    for payment_id in ("pay-2", "pay-3"):
+        operations.pay_checkout(
+            connection,
+            payment_id=payment_id,
+            checkout_id="c-1",
+            order_version=1,
+            amount=Money("GBP", 250),
+            wait_ms=1,
+            now_ms=NOW_MS,
+        )
+        if payment_id == "pay-2":
+            outcomes.payment_ended(connection, payment_id="pay-2", reason="CANCELED", order=order(), now_ms=NOW_MS)
+    under_way = operations.get_checkout(connection, "c-1")
+    outcomes.payment_given_up(connection, payment_id="pay-2", reason="REFUSED", now_ms=NOW_MS)
+    assert operations.get_checkout(connection, "c-1") == under_way
+    given_up = outcomes.payment_given_up(connection, payment_id="pay-3", reason="REFUSED", now_ms=NOW_MS)
+    attempt = given_up.of_checkout().attempt
+    assert attempt is not None
+    assert (attempt.payment_id, attempt.canceling) == ("pay-3", True)
+
+
 def test_an_answer_that_comes_twice_or_too_late_changes_nothing(connection: Connection) -> None:
     begin(connection, in_state(S.PENDING), "OPENED")
     operations.pay_checkout(

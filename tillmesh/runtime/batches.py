@@ -32,7 +32,7 @@ class Waiting:
 def gather_s(shared_by: int) -> float:
     """What operations wait for more to share their transaction, when so many have shared the last one.
 
-    It is mostly transactions that cost, not operations. Who is alone waits for nobody.
+    It is mostly transactions that cost, not operations. Where they come one by one, they wait for nobody.
     """
     return min(GATHER_S_MAX, GATHER_S * max(0, shared_by - FEW))
 

@@ -34,17 +34,17 @@ class Progress(Enum):
 class Driver(Generic[Record]):
     """At most one task a record in this process, each stepping its record until it is done.
 
-    `find` reads a record by its key. `step` takes it one step on, and returns it as it is then. It is read again
+    `get` reads a record by its key. `step` takes it one step on, and returns it as it is then. It is read again
     where somebody else may have changed it meanwhile: after a pause, a poke or a failure.
     """
 
     def __init__(
         self,
-        find: Callable[[str], Awaitable[Record]],
+        get: Callable[[str], Awaitable[Record]],
         step: Callable[[Record], Awaitable[tuple[Record, Progress]]],
         rng: random.Random,
     ) -> None:
-        self._find = find
+        self._get = get
         self._step = step
         self._rng = rng
         self._tasks: dict[str, asyncio.Task[Record]] = {}
@@ -67,7 +67,7 @@ class Driver(Generic[Record]):
         """Drives a record and waits until it is done, but no longer than `within_s`; returns it as it is then."""
         task = self.drive(key, record)
         await asyncio.wait({task}, timeout=max(0.0, within_s))
-        return task.result() if task.done() and not task.cancelled() else await self._find(key)
+        return task.result() if task.done() and not task.cancelled() else await self._get(key)
 
     async def resume(self, due: Callable[[], Awaitable[Sequence[str]]]) -> None:
         """For ever: takes up each record that `due` names, from its recorded state."""
@@ -94,21 +94,22 @@ class Driver(Generic[Record]):
         caller.set(None)  # and for nobody in particular
         tries = 0
         while True:
+            if self._pokes[key].is_set():
+                record = None
             self._pokes[key].clear()  # a poke from here on may be about what this step does not see
             record, progress = await self._try(key, record)
-            poked = self._pokes[key].is_set()
-            if record is not None and progress is Progress.DONE and not poked:
+            if record is not None and progress is Progress.DONE and not self._pokes[key].is_set():
                 del self._tasks[key], self._pokes[key]
                 return record
             tries = 0 if progress is Progress.STEPPED else tries + 1
             if progress is Progress.WAITING:
                 await self._pause(key, tries)
-            if progress is not Progress.STEPPED or poked:
+            if progress is not Progress.STEPPED:
                 record = None
 
     async def _try(self, key: str, record: Record | None) -> tuple[Record | None, Progress]:
         try:
-            return await self._step(await self._find(key) if record is None else record)
+            return await self._step(await self._get(key) if record is None else record)
         except Unanswered as error:
             log.info("peer_unanswered", record=key, error=str(error))
         except Exception as error:

@@ -103,8 +103,11 @@ class PostgresDatabase:
             self._threads.submit(self._run_batch, loop, batch)
 
     def _run_batch(self, loop: asyncio.AbstractEventLoop, batch: Sequence[Waiting]) -> None:
-        """In a thread."""
-        outcomes = self._outcomes(batch)
+        """In a thread, where nobody would see an error."""
+        try:
+            outcomes = self._outcomes(batch)
+        except Exception as error:
+            outcomes = [error] * len(batch)
         loop.call_soon_threadsafe(self._deliver, batch, outcomes)
 
     def _deliver(self, batch: Sequence[Waiting], outcomes: Sequence[Any]) -> None:
