@@ -29,12 +29,12 @@ class Waiting:
         return self.context.run(self.operation, connection)
 
 
-def gather_s(shared_by: int) -> float:
-    """What operations wait for more to share their transaction, when so many have shared the last one.
+def gather_s(waiting: int, shared_by: int) -> float:
+    """How long so many operations wait for more to share their transaction; `shared_by` as many shared the last one.
 
     It is mostly transactions that cost, not operations. Where they come one by one, they wait for nobody.
     """
-    return min(GATHER_S_MAX, GATHER_S * max(0, shared_by - FEW))
+    return 0 if waiting >= shared_by else min(GATHER_S_MAX, GATHER_S * max(0, shared_by - FEW))
 
 
 class Spoiled(Exception):

@@ -67,6 +67,7 @@ class PostgresDatabase:
         self._idle = CONNECTIONS
         self._waiting: list[Waiting] = []
         self._shared_by = 1
+        self._timer: asyncio.TimerHandle | None = None
         self._sessions = threading.local()
         self._open: set[psycopg.Connection[Any]] = set()
 
@@ -74,7 +75,7 @@ class PostgresDatabase:
         """Runs `operation` as one transaction; returns once it is on disk."""
         waiting = Waiting(operation)
         self._waiting.append(waiting)
-        if len(self._waiting) == 1:
+        if len(self._waiting) in (1, self._shared_by):
             self._gather()
         outcome: Outcome = await waiting.future
         return outcome
@@ -90,8 +91,11 @@ class PostgresDatabase:
         self._engine.dispose()
 
     def _gather(self) -> None:
-        """Runs what waits, and what comes until then: the sooner, the fewer there are."""
-        asyncio.get_running_loop().call_later(gather_s(self._shared_by), self._flush)
+        """Runs what waits once as many are there as last time, or after a moment."""
+        if self._timer:
+            self._timer.cancel()
+        pause_s = gather_s(len(self._waiting), self._shared_by)
+        self._timer = asyncio.get_running_loop().call_later(pause_s, self._flush)
 
     def _flush(self) -> None:
         """Gives what waits to the idle threads."""

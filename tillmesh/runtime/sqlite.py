@@ -50,6 +50,7 @@ class SqliteDatabase:
         self._connection = Connection(self._driver.cursor(), self._engine.dialect)
         self._waiting: list[Waiting] = []
         self._shared_by = 1
+        self._timer: asyncio.TimerHandle | None = None
         self._committing = False
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
 
@@ -57,7 +58,7 @@ class SqliteDatabase:
         """Runs `operation` as one transaction; returns once it is on disk."""
         waiting = Waiting(operation)
         self._waiting.append(waiting)
-        if len(self._waiting) == 1 and not self._committing:
+        if len(self._waiting) in (1, self._shared_by) and not self._committing:
             self._gather()
         outcome: Outcome = await waiting.future
         return outcome
@@ -72,8 +73,11 @@ class SqliteDatabase:
         self._engine.dispose()
 
     def _gather(self) -> None:
-        """Runs what waits, and what comes until then: the sooner, the fewer there are."""
-        asyncio.get_running_loop().call_later(gather_s(self._shared_by), self._flush)
+        """Runs what waits once as many are there as last time, or after a moment."""
+        if self._timer:
+            self._timer.cancel()
+        pause_s = gather_s(len(self._waiting), self._shared_by)
+        self._timer = asyncio.get_running_loop().call_later(pause_s, self._flush)
 
     def _flush(self) -> None:
         batch, self._waiting = self._waiting, []
