@@ -85,7 +85,7 @@ async def test_operations_that_wait_together_share_one_commit(
 def test_nobody_waits_who_comes_alone_or_once_all_are_there_that_can_be_expected() -> None:
     assert [gather_s(1, shared_by) for shared_by in (1, 2)] == [0, 0]
     assert 0 < gather_s(1, 3) < gather_s(1, 100) == GATHER_S_MAX
-    assert [gather_s(waiting, 8) for waiting in (8, 9)] == [0, 0]
+    assert [gather_s(waiting, 9) == 0 for waiting in (9, 11, 12, 13)] == [False, False, True, True]
 
 
 async def test_what_waits_is_done_before_the_database_closes(

@@ -12,8 +12,8 @@ from tillmesh.runtime.statements import Connection
 
 FEW = 2
 """As many find each other while the transaction before theirs is under way."""
-GATHER_S = 0.002
-GATHER_S_MAX = 0.01
+GATHER_S = 0.003
+GATHER_S_MAX = 0.006
 
 
 @dataclass(slots=True)
@@ -29,12 +29,17 @@ class Waiting:
         return self.context.run(self.operation, connection)
 
 
+def enough(shared_by: int) -> int:
+    """How many operations wait no longer: a third more than shared the last transaction, so they grow while they can."""
+    return shared_by + shared_by // 3
+
+
 def gather_s(waiting: int, shared_by: int) -> float:
     """How long so many operations wait for more to share their transaction; `shared_by` as many shared the last one.
 
     It is mostly transactions that cost, not operations. Where they come one by one, they wait for nobody.
     """
-    return 0 if waiting >= shared_by else min(GATHER_S_MAX, GATHER_S * max(0, shared_by - FEW))
+    return 0 if waiting >= enough(shared_by) else min(GATHER_S_MAX, GATHER_S * max(0, shared_by - FEW))
 
 
 class Spoiled(Exception):

@@ -22,7 +22,7 @@ from sqlalchemy import URL, Engine, MetaData
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import NullPool
 
-from tillmesh.runtime.batches import Spoiled, Waiting, deliver, gather_s, outcome
+from tillmesh.runtime.batches import Spoiled, Waiting, deliver, enough, gather_s, outcome
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.schema import prepare
@@ -75,7 +75,7 @@ class PostgresDatabase:
         """Runs `operation` as one transaction; returns once it is on disk."""
         waiting = Waiting(operation)
         self._waiting.append(waiting)
-        if len(self._waiting) in (1, self._shared_by):
+        if len(self._waiting) in (1, enough(self._shared_by)):
             self._gather()
         outcome: Outcome = await waiting.future
         return outcome
@@ -91,7 +91,7 @@ class PostgresDatabase:
         self._engine.dispose()
 
     def _gather(self) -> None:
-        """Runs what waits once as many are there as last time, or after a moment."""
+        """Runs what waits once there is enough of it, or after a moment."""
         if self._timer:
             self._timer.cancel()
         pause_s = gather_s(len(self._waiting), self._shared_by)

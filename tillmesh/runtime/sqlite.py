@@ -18,7 +18,7 @@ from sqlalchemy import URL, Engine, MetaData, event
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError
 from sqlalchemy.pool import StaticPool
 
-from tillmesh.runtime.batches import Spoiled, Waiting, deliver, gather_s, outcome
+from tillmesh.runtime.batches import Spoiled, Waiting, deliver, enough, gather_s, outcome
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.schema import prepare
 from tillmesh.runtime.statements import Connection
@@ -58,7 +58,7 @@ class SqliteDatabase:
         """Runs `operation` as one transaction; returns once it is on disk."""
         waiting = Waiting(operation)
         self._waiting.append(waiting)
-        if len(self._waiting) in (1, self._shared_by) and not self._committing:
+        if len(self._waiting) in (1, enough(self._shared_by)) and not self._committing:
             self._gather()
         outcome: Outcome = await waiting.future
         return outcome
@@ -73,7 +73,7 @@ class SqliteDatabase:
         self._engine.dispose()
 
     def _gather(self) -> None:
-        """Runs what waits once as many are there as last time, or after a moment."""
+        """Runs what waits once there is enough of it, or after a moment."""
         if self._timer:
             self._timer.cancel()
         pause_s = gather_s(len(self._waiting), self._shared_by)
