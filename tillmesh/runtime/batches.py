@@ -30,7 +30,7 @@ class Waiting:
 
 
 def enough(shared_by: int) -> int:
-    """How many operations wait no longer: a third more than shared the last transaction, so they grow while they can."""
+    """How many operations wait no longer: a third more than shared the last transaction, so that it grows if it can."""
     return shared_by + shared_by // 3
 
 
