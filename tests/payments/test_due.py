@@ -8,7 +8,7 @@ from sqlalchemy.dialects import sqlite
 from tests.payments.books import NOW_MS, Books
 from thirdparty_server import store
 from thirdparty_server.lifecycle import PaymentState
-from tillmesh.runtime.statements import Connection
+from tillmesh.runtime.statements import Connection, Statements
 
 LATER_MS = NOW_MS + 60_000
 
@@ -22,7 +22,7 @@ def steps_of_a_look(path: Path) -> int:
         steps += 1
 
     driver.set_progress_handler(step, 1)
-    assert store.due_payments(Connection(driver.cursor(), sqlite.dialect()), "", LATER_MS, 90_000) == []
+    assert store.due_payments(Connection(driver.cursor(), Statements(sqlite.dialect())), "", LATER_MS, 90_000) == []
     driver.close()
     return steps
 

@@ -95,8 +95,6 @@ async def test_who_shows_a_code_pays_and_the_store_learns_a_name_and_no_more(sid
     assert (seen.payer_id, seen.identity_id) == (order.payer_id, phone.identity_id)
 
 
-# Not on PostgreSQL: each of its connections compiles for itself.
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_payment_like_the_one_before_compiles_no_statement(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
     phone = await payer(side)
     assert state_and_reason(await scan(side, await order_under_reference(side), phone.code())) == PAID
@@ -312,6 +310,7 @@ async def test_codes_are_for_tills_alone(side: Side) -> None:
     for who in (PLATFORM, await phone.admitted()):
         with acting(who), refused(CommonReason.INVALID_FIELD):
             await side.payments.CreatePayment(request)
+    assert state_and_reason(await scan(side, await order_under_reference(side), request.pay_code)) == PAID
 
 
 async def test_a_code_does_not_convert_money(side: Side) -> None:
@@ -330,6 +329,8 @@ async def test_nobody_gets_an_id_that_stands_for_somebody_else_already(side: Sid
     )
     with refused(Reason.IDENTITY_EXISTS):
         await side.identities.CreateIdentity(request)
+    with refused(Reason.ACCOUNT_NOT_FOUND):
+        await side.balance(f"wallet/{order.payer_id}")
 
 
 async def test_codes_of_an_unbound_phone_count_no_more(side: Side) -> None:

@@ -234,7 +234,7 @@ class Overtaken(Connection):
     """Somebody else rolls the account up after its transfers were read, before the sum is written."""
 
     def __init__(self, connection: Connection, account_id: str) -> None:
-        super().__init__(connection._cursor, connection._dialect)
+        super().__init__(connection._cursor, connection._statements)
         self._account_id = account_id
         self._connection = connection
 

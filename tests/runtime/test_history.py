@@ -38,7 +38,7 @@ def connection(tmp_path: Path) -> Iterator[Connection]:
     engine = create_engine(f"sqlite:///{tmp_path / 'orders.db'}")
     METADATA.create_all(engine)
     with closing(engine.raw_connection()) as driver:
-        write_orders(statements.Connection(driver.cursor(), engine.dialect))
+        write_orders(statements.Connection(driver.cursor(), statements.Statements(engine.dialect)))
         driver.commit()
     with engine.begin() as connection:
         for verb in ("update", "delete"):

@@ -20,7 +20,7 @@ from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.history import NO_HISTORY
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.schema import prepare
-from tillmesh.runtime.statements import Connection
+from tillmesh.runtime.statements import Connection, Statements
 
 S, E = CheckoutState, CheckoutEvent
 TEA = LineItem("TEA", "Tea", 2, 125)
@@ -32,7 +32,7 @@ def connection(database_url: str) -> Iterator[Connection]:
     engine = open_engine(parse_url(database_url))
     prepare(engine, METADATA)
     driver = engine.raw_connection()
-    yield Connection(driver.cursor(), engine.dialect)
+    yield Connection(driver.cursor(), Statements(engine.dialect))
     driver.close()
     engine.dispose()
 

@@ -26,7 +26,7 @@ from tillmesh.runtime.batches import Spoiled, Waiting, deliver, enough, gather_s
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.schema import prepare
-from tillmesh.runtime.statements import Connection
+from tillmesh.runtime.statements import Connection, Statements
 
 Outcome = TypeVar("Outcome")
 log = structlog.get_logger()
@@ -63,6 +63,7 @@ class PostgresDatabase:
             prepare(self._engine, metadata)
         except DBAPIError as error:
             raise ValueError(f"can not open the database {url}: {_line(error)}") from error
+        self._statements = Statements(self._engine.dialect)
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="database")
         self._idle = CONNECTIONS
         self._waiting: list[Waiting] = []
@@ -176,7 +177,7 @@ class PostgresDatabase:
             session.commit()
             self._open = {one for one in self._open if not one.closed} | {session}
             self._sessions.session = session
-            self._sessions.connection = Connection(session.cursor(), self._engine.dialect)
+            self._sessions.connection = Connection(session.cursor(), self._statements)
         return session, self._sessions.connection
 
     def _roll_back(self, session: psycopg.Connection[Any]) -> None:

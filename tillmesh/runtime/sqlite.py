@@ -21,7 +21,7 @@ from sqlalchemy.pool import StaticPool
 from tillmesh.runtime.batches import Spoiled, Waiting, deliver, enough, gather_s, outcome
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.schema import prepare
-from tillmesh.runtime.statements import Connection
+from tillmesh.runtime.statements import Connection, Statements
 
 Outcome = TypeVar("Outcome")
 log = structlog.get_logger()
@@ -47,7 +47,7 @@ class SqliteDatabase:
             raise ValueError(f"can not open the database {url}: {error.orig}") from error
         driver: Any = self._engine.raw_connection().driver_connection
         self._driver: sqlite3.Connection = driver
-        self._connection = Connection(self._driver.cursor(), self._engine.dialect)
+        self._connection = Connection(self._driver.cursor(), Statements(self._engine.dialect))
         self._waiting: list[Waiting] = []
         self._shared_by = 1
         self._timer: asyncio.TimerHandle | None = None

@@ -95,29 +95,47 @@ class _Compiled:
         return changed
 
 
-class Connection:
-    """Runs statements in the transaction of the operation that it is handed to."""
+class Statements:
+    """A process's statements in the dialect of its database, each compiled once for all connections."""
 
     _compiled: "WeakKeyDictionary[ClauseElement, dict[tuple[str, ...], _Compiled]]"
 
-    def __init__(self, cursor: Any, dialect: Dialect) -> None:
-        self._cursor = cursor
-        self._dialect = dialect
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
         self._compiled = WeakKeyDictionary()
+
+    def compiled(self, statement: ClauseElement, values: Values) -> _Compiled:
+        """The statement for values with these names."""
+        forms = self._compiled.get(statement)
+        if forms is None:
+            forms = self._compiled[statement] = {}
+        names = tuple(values)
+        found = forms.get(names)
+        if found is None:
+            found = forms[names] = _compile(statement, names, self.dialect)
+        return found
+
+
+class Connection:
+    """Runs statements in the transaction of the operation that it is handed to."""
+
+    def __init__(self, cursor: Any, statements: Statements) -> None:
+        self._cursor = cursor
+        self._statements = statements
         self.writes = 0
         """Statements so far that were not plain reads."""
 
     def execute(self, statement: ClauseElement, values: Values | Sequence[Values] = ()) -> Result:
         """Runs a statement, with a sequence of values once for each; raises SQLAlchemy's DBAPIError."""
         if isinstance(values, Mapping):
-            compiled = self._compile(statement, values)
+            compiled = self._statements.compiled(statement, values)
             self.writes += compiled.writes
             return self._run(compiled.text, compiled.parameters(values), compiled)
         if not values:
-            compiled = self._compile(statement, {})
+            compiled = self._statements.compiled(statement, {})
             self.writes += compiled.writes
             return self._run(compiled.text, compiled.parameters({}), compiled)
-        compiled = self._compile(statement, values[0])
+        compiled = self._statements.compiled(statement, values[0])
         return self._run_many(compiled.text, [compiled.parameters(each) for each in values])
 
     def exec_driver_sql(self, text: str, parameters: Sequence[Any] = ()) -> Result:
@@ -138,7 +156,7 @@ class Connection:
                 cursor.execute(text)
             columns = compiled.columns if compiled else [column[0] for column in cursor.description or ()]
             rows = cursor.fetchall() if columns else []
-        except self._dialect.loaded_dbapi.Error as error:
+        except self._statements.dialect.loaded_dbapi.Error as error:
             raise self._wrapped(text, error) from error
         return Result(columns, compiled.converted(rows) if compiled else rows, cursor.rowcount)
 
@@ -146,24 +164,15 @@ class Connection:
         self.writes += 1
         try:
             self._cursor.executemany(text, parameters)
-        except self._dialect.loaded_dbapi.Error as error:
+        except self._statements.dialect.loaded_dbapi.Error as error:
             raise self._wrapped(text, error) from error
         return Result((), (), self._cursor.rowcount)
 
-    def _compile(self, statement: ClauseElement, values: Values) -> _Compiled:
-        forms = self._compiled.get(statement)
-        if forms is None:
-            forms = self._compiled[statement] = {}
-        names = tuple(values)
-        found = forms.get(names)
-        if found is None:
-            found = forms[names] = _compile(statement, names, self._dialect)
-        return found
-
     def _wrapped(self, text: str, error: Exception) -> Exception:
         """The error as SQLAlchemy has it for every driver; without the values, which are nobody's business."""
-        dbapi_error = self._dialect.loaded_dbapi.Error
-        return DBAPIError.instance(text, None, error, dbapi_error, hide_parameters=True, dialect=self._dialect)
+        dialect = self._statements.dialect
+        dbapi_error = dialect.loaded_dbapi.Error
+        return DBAPIError.instance(text, None, error, dbapi_error, hide_parameters=True, dialect=dialect)
 
 
 def _compile(statement: ClauseElement, names: Sequence[str], dialect: Dialect) -> _Compiled:
