@@ -19,7 +19,7 @@ from tillmesh.runtime.callers import Role
 from tillmesh.runtime.clock import Clock, SystemClock
 from tillmesh.runtime.database import Database, open_database
 from tillmesh.runtime.ids import SYSTEM_RNG
-from tillmesh.runtime.money import MINOR_DIGITS
+from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS
 from tillmesh.runtime.peers import open_channel
 from tillmesh.runtime.server import Wiring, run
 from tillmesh.runtime.settings import ServerSettings, load_settings
@@ -48,7 +48,7 @@ class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefi
     @classmethod
     def _known(cls, code: str) -> str:
         if code not in MINOR_DIGITS:
-            raise ValueError("must be an ISO 4217 currency code such as GBP")
+            raise ValueError(CURRENCY_RULE)
         return code
 
     def addresses(self) -> list[str]:

@@ -199,6 +199,7 @@ async def test_reconciliation_finds_whatever_is_wrong_in_the_books(
 
 
 def test_an_unknown_currency_is_told(tmp_path: Path) -> None:
-    done = tillmesh("replay", write_invoices(tmp_path, row("1")), "--currency", "XXX")
+    done = tillmesh("replay", write_invoices(tmp_path, row("1")), "--currency", "XAU")
     assert done.returncode == 2
-    assert "'XXX' is not an ISO 4217 currency code" in done.stderr
+    assert "Invalid value for '--currency': must be an ISO 4217 currency" in done.stderr
+    assert "was 'XAU'" in done.stderr

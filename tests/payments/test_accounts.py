@@ -80,7 +80,7 @@ async def test_display_name_and_instant_limit_change_and_the_limit_goes_when_uns
         (identities_api.CreateIdentityRequest(identity_id="x" * 65), "identity_id"),
         (identities_api.CreateIdentityRequest(identity_id="a/b"), "identity_id"),
         (identities_api.CreateIdentityRequest(display_name="x" * 129), "display_name"),
-        (identities_api.CreateIdentityRequest(currency_code="XXX"), "currency_code"),
+        (identities_api.CreateIdentityRequest(currency_code="XAU"), "currency_code"),
         (identities_api.CreateIdentityRequest(currency_code="JPY"), "instant_limit.currency_code"),
         (identities_api.CreateIdentityRequest(instant_limit=gbp(-1)), "instant_limit.minor_units"),
     ],

@@ -16,6 +16,7 @@ from tests.payments.phones import (
     scan,
 )
 from tests.payments.side import Side, asked, gbp, refused, state_and_reason
+from thirdparty_server.errors import Reason
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
 from tillmesh.api.payment.v1 import payer_service_pb2 as payers_api
@@ -141,6 +142,8 @@ async def test_a_number_of_payments_that_makes_no_sense_is_refused(side: Side, c
     )
     with refused(CommonReason.INVALID_FIELD):
         await side.identities.CreateIdentity(request)
+    with refused(Reason.IDENTITY_NOT_FOUND):
+        await side.identities.GetIdentity(identities_api.GetIdentityRequest(identity_id="ada"))
 
 
 async def test_a_phone_sees_the_pending_transactions_of_all_shops_page_by_page(side: Side) -> None:

@@ -44,6 +44,8 @@ def test_what_is_right_is_written(books: Books, held: Payment) -> None:
     write(books, wallet, SALES)
     write(books, wallet, SALES, phase="HOLD")
     write(books, wallet, SALES, phase="POST", hold_id=held.hold_id)
+    written = books.sql("SELECT phase FROM transfers WHERE reference = 'raw' ORDER BY transfer_id")
+    assert written == [("SINGLE",), ("HOLD",), ("POST",)]
 
 
 @pytest.mark.parametrize("amount", [0, -1, None])

@@ -208,6 +208,7 @@ async def test_an_amount_that_is_no_payment_is_refused(side: Side, amount: Money
     )
     with refused(CommonReason.INVALID_FIELD):
         await side.payments.CreatePayment(request)
+    assert not (await side.payments.ListPayments(payments_api.ListPaymentsRequest())).payments
 
 
 async def test_payments_are_listed_newest_first_page_by_page(side: Side) -> None:

@@ -249,6 +249,7 @@ async def test_without_a_secret_file_nothing_that_needs_it_is_done(
         phone, _, payment = await waiting(side)
     async with payment_side(database_url, tmp_path, order_service.address, clock, secret=False) as side:
         await nothing_secret_is_done(side, replace(phone, side=side), payment)
+        assert await side.state(payment.payment_id) == ("AWAITING_PAYER", "")
 
 
 async def nothing_secret_is_done(side: Side, phone: Phone, payment: payments_api.Payment) -> None:

@@ -4,8 +4,7 @@ import json
 import os
 import secrets
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 
 from tests.payments.proxy import Proxy, Way
 from tests.payments.side import DEADLINE_S, STORE, asked, gbp, line, state_and_reason
-from tests.processes import Server, patient, running, start_server
+from tests.processes import Server, patient, running, start_server, wait_until
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
@@ -97,10 +96,10 @@ class Mesh:
         return account.posted.minor_units, account.held.minor_units
 
     def until_payment(self, payment_id: str, state: str) -> None:
-        self._until(lambda: state_and_reason(self._payment(payment_id))[0] == state)
+        wait_until(lambda: state_and_reason(self._payment(payment_id))[0] == state)
 
     def until_order(self, order: order_pb2.Order, state: "order_pb2.Order.State.ValueType") -> None:
-        self._until(lambda: self.order_now(order).state == state)
+        wait_until(lambda: self.order_now(order).state == state)
 
     def order_now(self, order: order_pb2.Order) -> order_pb2.Order:
         return self.orders.GetOrder(orders_api.GetOrderRequest(order_id=order.order_id))
@@ -128,13 +127,6 @@ class Mesh:
             if error.code() is not grpc.StatusCode.NOT_FOUND:
                 raise
             return payments_api.Payment()  # the call that makes it is still on its way
-
-    @staticmethod
-    def _until(condition: Callable[[], bool]) -> None:
-        end = time.monotonic() + DEADLINE_S
-        while not condition():
-            assert time.monotonic() < end, "it did not happen in time"
-            time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")

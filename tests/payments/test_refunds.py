@@ -139,6 +139,7 @@ async def test_a_refund_in_another_currency_is_more_than_there_is(side: Side) ->
     )
     with refused(Reason.REFUND_EXCEEDS_PAYMENT):
         await side.refunds.CreateRefund(request)
+    assert (await side.payment(payment.payment_id)).refunded.minor_units == 0
 
 
 async def test_what_is_unknown_is_not_found(side: Side) -> None:

@@ -4,6 +4,7 @@ docs/reliability.md shows what comes out of it; a test compares the two.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -60,15 +61,15 @@ CANCEL_STEPS = (
 )
 
 
-class Fault:
+class Fault(ABC):
     """One thing that goes wrong, once."""
 
     def __init__(self) -> None:
         self.happened = False
 
+    @abstractmethod
     def prepare(self, world: World) -> None:
         """Lies in wait in a world."""
-        raise NotImplementedError
 
 
 class MessageGoes(Fault):

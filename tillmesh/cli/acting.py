@@ -18,7 +18,7 @@ from tillmesh.cli.client import Addresses, Client
 from tillmesh.cli.display import amount, out
 from tillmesh.cli.options import DEFAULT, CurrencyCode, OrderId, Orders, Payments, Terminal, run_async
 from tillmesh.runtime.ids import new_request_id
-from tillmesh.runtime.money import MINOR_DIGITS, minor_units
+from tillmesh.runtime.money import minor_units
 
 _ITEM = re.compile(r"(?P<sku>[^=@]+)(=(?P<quantity>[0-9]{1,9}))?(@(?P<price>.+))?")
 
@@ -185,8 +185,6 @@ def _new_line(item: str, currency: str) -> terminal_api.NewLine:
 
 def money(text: str, currency: str) -> money_pb2.Money:
     """An amount that somebody typed in."""
-    if currency not in MINOR_DIGITS:
-        raise typer.BadParameter(f"{currency!r} is not an ISO 4217 currency code such as GBP", param_hint="--currency")
     try:
         return money_pb2.Money(currency_code=currency, minor_units=minor_units(text, currency))
     except ValueError as error:

@@ -14,7 +14,7 @@ from tillmesh.cli.failures import BadFile
 from tillmesh.cli.options import DEFAULT, CurrencyCode, Terminal, run_async
 from tillmesh.cli.rows import Row, printable, read_rows
 from tillmesh.runtime.ids import new_request_id
-from tillmesh.runtime.money import MINOR_DIGITS, minor_units
+from tillmesh.runtime.money import minor_units
 
 COLUMNS = ("sku", "title", "price")
 ITEMS_A_CALL = 1000
@@ -29,8 +29,6 @@ def import_file(
     terminal: Terminal = DEFAULT.terminal,
 ) -> None:
     """Add articles to the terminal's catalogue, and replace those it has."""
-    if currency not in MINOR_DIGITS:
-        raise typer.BadParameter(f"{currency!r} is not an ISO 4217 currency code such as GBP", param_hint="--currency")
     items = read_catalogue(file, currency)
 
     async def act() -> int:

@@ -8,6 +8,7 @@ import typer
 import uvloop
 
 from tillmesh.cli.client import Addresses
+from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS
 
 Result = TypeVar("Result")
 
@@ -30,7 +31,17 @@ Terminal = Annotated[
 ]
 DataDir = Annotated[Path, typer.Option("--data-dir", help="Directory of the three databases and logs.")]
 OrderId = Annotated[str, typer.Argument(help="The transaction number.")]
-CurrencyCode = Annotated[str, typer.Option("--currency", help="ISO 4217 code of all amounts.")]
+
+
+def _known_currency(code: str) -> str:
+    if code not in MINOR_DIGITS:
+        raise typer.BadParameter(f"{CURRENCY_RULE}, was {code!r}")
+    return code
+
+
+CurrencyCode = Annotated[
+    str, typer.Option("--currency", help="ISO 4217 code of all amounts.", callback=_known_currency)
+]
 
 DEFAULT = Addresses()
 

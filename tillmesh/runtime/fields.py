@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError, Message
 
 from tillmesh.api.type.v1 import money_pb2
 from tillmesh.runtime.errors import CommonReason, FieldViolation, invalid
-from tillmesh.runtime.money import MINOR_DIGITS, MINOR_UNITS_MAX, Money
+from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS, MINOR_UNITS_MAX, Money
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 IDENTIFIER_RULE = "must be 1 to 64 characters of A-Z a-z 0-9 . _ and -"
@@ -57,7 +57,7 @@ class Fields:
     def currency(self, field: str, code: str) -> str:
         """An ISO 4217 code that has minor units."""
         known = code in MINOR_DIGITS
-        self.require(known, field, f"must be an ISO 4217 currency code such as GBP, was {shown(code)}")
+        self.require(known, field, f"{CURRENCY_RULE}, was {shown(code)}")
         return code
 
     def money(self, field: str, message: money_pb2.Money, *, minimum: int = 1) -> Money:

@@ -11,12 +11,14 @@ MINOR_UNITS_MAX = 10**15
 
 
 def _minor_digits() -> dict[str, int]:
-    """Digits after the point by code; codes without a minor unit (XAU, XXX) are no money here."""
+    """Digits after the point by code; codes without a minor unit, such as gold's XAU, are no money here."""
     return {currency.code: int(currency.exponent) for currency in Currency if currency.exponent is not None}
 
 
 PLAIN = re.compile(r"[0-9A-Za-z+.-]+")
 MINOR_DIGITS = _minor_digits()
+CURRENCY_RULE = "must be an ISO 4217 currency with a minor unit, such as GBP"
+"""What is said of a currency that is not in MINOR_DIGITS."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ from tillmesh.cli.replay.invoices import Invoice, InvoiceFile, Rejection, read_i
 from tillmesh.cli.replay.reconcile import settled
 from tillmesh.cli.replay.report import Report
 from tillmesh.cli.replay.runner import Runner
-from tillmesh.runtime.money import MINOR_DIGITS
 
 CONCURRENCY = 8
 _RUNNING = "Use a running mesh instead of starting one"
@@ -43,8 +42,6 @@ def replay(
     whose number starts with C is a return. The last line of the output is one JSON object. Exit status:
     0 reconciled, 1 not reconciled or a server failed, 2 the file can not be read.
     """
-    if currency not in MINOR_DIGITS:
-        raise typer.BadParameter(f"{currency!r} is not an ISO 4217 currency code such as GBP", param_hint="--currency")
     invoice_file = read_invoices(file, currency)
     warn_of_rejected(file, invoice_file.rejected)
     if orders or payments or terminal:
