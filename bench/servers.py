@@ -19,6 +19,7 @@ from tillmesh.runtime.tls import TlsFiles
 START_WITHIN_S = 120.0  # a database of a million orders is checked at the start
 STOP_WITHIN_S = 20.0
 LAST_LINES = 5
+CALLS_PER_S = 1_000_000  # one device calls for many customers here: it is counted, and never refused
 STORE = "store-1"
 TILL = "till-1"
 
@@ -147,11 +148,12 @@ class Stack:
         names = (STORE, owner) if name == TERMINAL else (owner,)
         tls = ["--tls-dir", str(self.certificate(ROLES[name], *names).folder), "--denied", str(self.authority.denied)]
         profiler = ["-m", "cProfile", "-o", str(self.profile(name))] if name in self._profiled else []
-        command = [sys.executable, *profiler, "-m", MODULES.get(name, name), "--listen", "127.0.0.1:0", *tls, *flags]
+        limits = ["--calls-per-s", str(CALLS_PER_S)]
+        command = [sys.executable, *profiler, "-m", MODULES.get(name, name), "--listen", "127.0.0.1:0"]
         log = self.folder / f"{name}.log"
         with log.open("a") as errors:
             process = subprocess.Popen(
-                [*command, "--log-level", self._log_level],
+                [*command, *tls, *limits, *flags, "--log-level", self._log_level],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
