@@ -227,12 +227,13 @@ def _record(connection: Connection, before: Order | None, after: Order, event: s
         trace_id=trace_id.get(),
         at_ms=after.updated_at_ms,
     )
-    recorded = replace(after, history_hash=store.next_history_hash(before or after, entry))
+    history_hash, row = store.next_history_row(before or after, entry)
+    recorded = replace(after, history_hash=history_hash)
     if before:
         store.change_order(connection, before, recorded)
     else:
         store.insert_order(connection, recorded)
-    store.insert_history(connection, entry, recorded.history_hash)
+    store.insert_history(connection, row)
     return recorded
 
 

@@ -1,16 +1,16 @@
 """Queries. A change of an order is compare-and-set on what was read."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
 from sqlalchemy import bindparam, insert, select, tuple_, update
 
 from order_service.lifecycle import OrderState, PaymentState
 from order_service.model import Consent, HistoryEntry, LineItem, Order, OrderPayment
 from order_service.tables import order_history, order_payments, orders
 from tillmesh.runtime.database import require_one_row
-from tillmesh.runtime.history import next_hash
+from tillmesh.runtime.history import HistoryRow, chained
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.statements import Connection, Row
 
@@ -99,14 +99,14 @@ def end_payment(connection: Connection, payment_id: str, state: PaymentState, re
     require_one_row(connection.execute(_CHANGE_PAYMENT, {"key": payment_id, "state": state, "reason": reason}))
 
 
-def next_history_hash(order: Order, entry: HistoryEntry) -> bytes:
-    """Hash of the entry as the next row of the order's history."""
-    return next_hash(order.history_hash, _history_values(entry))
+def next_history_row(order: Order, entry: HistoryEntry) -> tuple[bytes, HistoryRow]:
+    """The entry as the next row of the order's history, and its hash."""
+    return chained(order.history_hash, _history_values(entry))
 
 
-def insert_history(connection: Connection, entry: HistoryEntry, chain_hash: bytes) -> None:
+def insert_history(connection: Connection, row: HistoryRow) -> None:
     """Adds a row that is never changed."""
-    connection.execute(_INSERT_HISTORY, _history_values(entry) | {"chain_hash": chain_hash})
+    connection.execute(_INSERT_HISTORY, row)
 
 
 def lapsed_locks(connection: Connection, now_ms: int, at_most: int) -> list[Order]:
@@ -181,7 +181,7 @@ def _changing_values(order: Order) -> dict[str, Any]:
 
 
 def _lines_text(order: Order) -> str:
-    return json.dumps([(line.sku, line.title, line.quantity, line.unit_price_minor) for line in order.lines])
+    return orjson.dumps([(line.sku, line.title, line.quantity, line.unit_price_minor) for line in order.lines]).decode()
 
 
 def _order(row: Row) -> Order:
@@ -189,7 +189,7 @@ def _order(row: Row) -> Order:
         order_id=row["order_id"],
         store_id=row["store_id"],
         payer_id=row["payer_id"],
-        lines=tuple(LineItem(*line) for line in json.loads(row["lines"])),
+        lines=tuple(LineItem(*line) for line in orjson.loads(row["lines"])),
         amount=Money(row["currency"], row["amount_minor"]),
         version=row["version"],
         state=OrderState(row["state"]),

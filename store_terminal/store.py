@@ -1,10 +1,10 @@
 """Queries. A change of a checkout is compare-and-set on what was read."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import orjson
 from sqlalchemy import Select, bindparam, delete, func, insert, select, tuple_, update
 
 from store_terminal.lifecycle import CheckoutState
@@ -23,7 +23,7 @@ from store_terminal.model import (
 from store_terminal.tables import catalogue, checkout_history, checkouts, journal, till_refunds
 from tillmesh.runtime.claims import Claims
 from tillmesh.runtime.database import require_one_row
-from tillmesh.runtime.history import next_hash
+from tillmesh.runtime.history import HistoryRow, chained
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.statements import Connection, Row
 
@@ -89,14 +89,14 @@ def list_checkouts(
     return [_checkout(row) for row in rows]
 
 
-def next_history_hash(checkout: Checkout, entry: HistoryEntry) -> bytes:
-    """Hash of the entry as the next row of the checkout's history."""
-    return next_hash(checkout.history_hash, _history_values(entry))
+def next_history_row(checkout: Checkout, entry: HistoryEntry) -> tuple[bytes, HistoryRow]:
+    """The entry as the next row of the checkout's history, and its hash."""
+    return chained(checkout.history_hash, _history_values(entry))
 
 
-def insert_history(connection: Connection, entry: HistoryEntry, chain_hash: bytes) -> None:
+def insert_history(connection: Connection, row: HistoryRow) -> None:
     """Adds a row that is never changed."""
-    connection.execute(_INSERT_HISTORY, _history_values(entry) | {"chain_hash": chain_hash})
+    connection.execute(_INSERT_HISTORY, row)
 
 
 def list_history(connection: Connection, checkout_id: str, after_number: int, at_most: int) -> list[HistoryEntry]:
@@ -123,7 +123,7 @@ def insert_entry(connection: Connection, entry: JournalEntry) -> None:
         "checkout_id": entry.checkout_id,
         "kind": entry.kind,
         "request": entry.request,
-        "line_numbers": json.dumps(list(entry.line_numbers)),
+        "line_numbers": orjson.dumps(list(entry.line_numbers)).decode(),
         "state": entry.state,
         "reason": entry.reason,
         "refusal": entry.refusal,
@@ -153,7 +153,7 @@ def insert_refund(connection: Connection, refund: TillRefund) -> None:
         "refund_id": refund.refund_id,
         "checkout_id": refund.checkout_id,
         "payer_id": refund.payer_id,
-        "items": json.dumps([_item_values(item) for item in refund.items]),
+        "items": orjson.dumps([_item_values(item) for item in refund.items]).decode(),
         "currency": refund.currency,
         "amount_minor": refund.amount_minor,
         "note": refund.note,
@@ -210,8 +210,8 @@ def put_items(connection: Connection, items: Sequence[CatalogueItem]) -> int:
         }
         for item in sorted(items, key=lambda item: item.sku)  # two imports at once meet in one order
     ]
-    connection.execute(_DROP_ITEM, [{"key": item["sku"]} for item in values])
-    connection.execute(_INSERT_ITEM, values)
+    connection.execute_many(_DROP_ITEM, [{"key": item["sku"]} for item in values])
+    connection.execute_many(_INSERT_ITEM, values)
     return int(connection.execute(select(func.count()).select_from(catalogue)).scalar_one())
 
 
@@ -243,7 +243,7 @@ def _checkout_values(checkout: Checkout) -> dict[str, Any]:
 
 
 def _lines_text(checkout: Checkout) -> str:
-    return json.dumps([(line.number, *_item_values(line.item)) for line in checkout.lines])
+    return orjson.dumps([(line.number, *_item_values(line.item)) for line in checkout.lines]).decode()
 
 
 def _changing_values(checkout: Checkout) -> dict[str, Any]:
@@ -280,7 +280,7 @@ def _checkout(row: Row) -> Checkout:
         store_id=row["store_id"],
         payer_id=row["payer_id"],
         payer_display_name=row["payer_display_name"],
-        lines=tuple(Line(number, LineItem(*item)) for number, *item in json.loads(row["lines"])),
+        lines=tuple(Line(number, LineItem(*item)) for number, *item in orjson.loads(row["lines"])),
         last_line_number=row["last_line_number"],
         amount=Money(row["currency"], row["amount_minor"]),
         state=CheckoutState(row["state"]),
@@ -337,7 +337,7 @@ def _entry(row: Row) -> JournalEntry:
         checkout_id=row["checkout_id"],
         kind=Kind(row["kind"]),
         request=row["request"],
-        line_numbers=json.loads(row["line_numbers"]),
+        line_numbers=orjson.loads(row["line_numbers"]),
         state=EntryState(row["state"]),
         reason=row["reason"],
         refusal=row["refusal"],
@@ -351,7 +351,7 @@ def _refund(row: Row) -> TillRefund:
         refund_id=row["refund_id"],
         checkout_id=row["checkout_id"],
         payer_id=row["payer_id"],
-        items=tuple(LineItem(*item) for item in json.loads(row["items"])),
+        items=tuple(LineItem(*item) for item in orjson.loads(row["items"])),
         currency=row["currency"],
         amount_minor=row["amount_minor"],
         note=row["note"],

@@ -77,10 +77,11 @@ def _record(
         trace_id=trace_id.get(),
         at_ms=after.updated_at_ms,
     )
-    recorded = replace(after, history_hash=store.next_history_hash(before or after, entry))
+    history_hash, row = store.next_history_row(before or after, entry)
+    recorded = replace(after, history_hash=history_hash)
     if before:
         store.change_checkout(connection, before, recorded)
     else:
         store.insert_checkout(connection, recorded)
-    store.insert_history(connection, entry, recorded.history_hash)
+    store.insert_history(connection, row)
     return recorded

@@ -10,7 +10,7 @@ from thirdparty_server.model import HistoryEntry, Identity, Payment, Refund, wal
 from thirdparty_server.tables import UNFINISHED, identities, payment_history, payments, refunds
 from tillmesh.runtime.claims import Claims
 from tillmesh.runtime.database import require_one_row
-from tillmesh.runtime.history import next_hash
+from tillmesh.runtime.history import HistoryRow, chained
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.statements import Connection, Row
 
@@ -158,14 +158,14 @@ def list_payments(
     return [_payment(row) for row in rows]
 
 
-def next_history_hash(payment: Payment, entry: HistoryEntry) -> bytes:
-    """Hash of the entry as the next row of the payment's history."""
-    return next_hash(payment.history_hash, _history_values(entry))
+def next_history_row(payment: Payment, entry: HistoryEntry) -> tuple[bytes, HistoryRow]:
+    """The entry as the next row of the payment's history, and its hash."""
+    return chained(payment.history_hash, _history_values(entry))
 
 
-def insert_history(connection: Connection, entry: HistoryEntry, chain_hash: bytes) -> None:
+def insert_history(connection: Connection, row: HistoryRow) -> None:
     """Adds a row that is never changed."""
-    connection.execute(_INSERT_HISTORY, _history_values(entry) | {"chain_hash": chain_hash})
+    connection.execute(_INSERT_HISTORY, row)
 
 
 def list_history(connection: Connection, payment_id: str, after_number: int, at_most: int) -> list[HistoryEntry]:

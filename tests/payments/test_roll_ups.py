@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 from sqlalchemy.exc import IntegrityError
@@ -15,7 +15,7 @@ from thirdparty_server.model import Purpose, external, store_sales, wallet
 from thirdparty_server.roll_ups import SAFE_AGE_S, RollUps
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.statements import Connection, Result, Values
+from tillmesh.runtime.statements import NO_VALUES, Connection, Result, Values
 
 SALES, OTHER_SALES = store_sales(STORE, "GBP"), store_sales("store-2", "GBP")
 OUTSIDE = external("GBP")
@@ -238,7 +238,7 @@ class Overtaken(Connection):
         self._account_id = account_id
         self._connection = connection
 
-    def execute(self, statement: ClauseElement, values: Values | Sequence[Values] = ()) -> Result:
+    def execute(self, statement: ClauseElement, values: Values = NO_VALUES) -> Result:
         result = self._connection.execute(statement, values)
         if statement is ledger._SUM_NEXT:
             _roll_up(self._connection, self._account_id)

@@ -309,9 +309,9 @@ def _cancel_beats_paid() -> list[Patch]:
 def _history_is_not_written() -> list[Patch]:
     real = order_store.insert_history
 
-    def insert(connection: Any, entry: Any, chain_hash: bytes) -> None:
-        if entry.event != OrderEvent.LEASE_EXPIRED:
-            real(connection, entry, chain_hash)
+    def insert(connection: Any, row: Any) -> None:
+        if row["event"] != OrderEvent.LEASE_EXPIRED:
+            real(connection, row)
 
     return [(order_store, "insert_history", insert)]
 

@@ -9,7 +9,7 @@ import pytest
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--store-id", "store-1", "--currency", "GPB"], "--currency: must be an ISO 4217 currency code"),
+        (["--store-id", "store-1", "--currency", "GPB"], "--currency: must be an ISO 4217 currency with a minor unit"),
         (["--store-id", "store 1"], "--store-id"),
         ([], "--store-id: Field required"),
         (["--store-id", "store-1", "--payment-wait-s", "0"], "--payment-wait-s"),

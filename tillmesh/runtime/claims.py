@@ -55,5 +55,5 @@ class Claims:
             claim = {"claimed_by": replica, "claimed_until_ms": now_ms + CLAIM_MS}
             free = connection.execute(self._free, at).scalars()
             if free:
-                connection.execute(self._claim, [claim | {"key": key} for key in free])
+                connection.execute_many(self._claim, [claim | {"key": key} for key in free])
         return connection.execute(self._mine, at).scalars()

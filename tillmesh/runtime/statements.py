@@ -6,6 +6,7 @@ driver costs: SQLAlchemy's own execution takes several times as long as SQLite d
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,6 +16,7 @@ from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
 Values = Mapping[str, Any]
+NO_VALUES: Values = {}
 Row = Mapping[str, Any]
 """A row by the names of its columns."""
 
@@ -28,8 +30,7 @@ class Result:
         self._rows = rows
 
     def __iter__(self) -> Iterator[Row]:
-        names = self._names
-        return (dict(zip(names, row, strict=True)) for row in self._rows)
+        return map(self._row, self._rows)
 
     def all(self) -> list[Row]:
         """Every row."""
@@ -37,7 +38,7 @@ class Result:
 
     def first(self) -> Row | None:
         """The first row, if there is one."""
-        return next(iter(self), None)
+        return self._row(self._rows[0]) if self._rows else None
 
     def one_or_none(self) -> Row | None:
         """The only row, if there is one."""
@@ -61,26 +62,22 @@ class Result:
         self.one()
         return self._rows[0][0]
 
+    def _row(self, cells: Sequence[Any]) -> Row:
+        return dict(zip(self._names, cells, strict=True))
+
 
 @dataclass(frozen=True, slots=True)
 class _Compiled:
     """A statement in the dialect of one database."""
 
     text: str
-    order: Sequence[str] | None
-    """Names of its parameters by position; None where the driver takes them by name."""
-    constants: dict[str, Any]
-    """Parameters whose values stand in the statement."""
+    parameters: Callable[[Values], Any]
+    """From values by name to what the driver wants."""
     columns: Sequence[str]
     """Names of the columns that it returns; the driver's own description costs as much as the row."""
     writes: bool
     conversions: Sequence[tuple[int, Callable[[Any], Any]]]
     """Of result columns by position, where the driver knows fewer types than the table."""
-
-    def parameters(self, values: Values) -> Any:
-        """The values as the driver wants them."""
-        merged = {**self.constants, **values} if self.constants else values
-        return merged if self.order is None else [merged[name] for name in self.order]
 
     def converted(self, rows: list[Sequence[Any]]) -> list[Sequence[Any]]:
         """Rows with the types of their columns."""
@@ -125,18 +122,20 @@ class Connection:
         self.writes = 0
         """Statements so far that were not plain reads."""
 
-    def execute(self, statement: ClauseElement, values: Values | Sequence[Values] = ()) -> Result:
-        """Runs a statement, with a sequence of values once for each; raises SQLAlchemy's DBAPIError."""
-        if isinstance(values, Mapping):
-            compiled = self._statements.compiled(statement, values)
-            self.writes += compiled.writes
-            return self._run(compiled.text, compiled.parameters(values), compiled)
-        if not values:
-            compiled = self._statements.compiled(statement, {})
-            self.writes += compiled.writes
-            return self._run(compiled.text, compiled.parameters({}), compiled)
-        compiled = self._statements.compiled(statement, values[0])
-        return self._run_many(compiled.text, [compiled.parameters(each) for each in values])
+    def execute(self, statement: ClauseElement, values: Values = NO_VALUES) -> Result:
+        """Runs a statement; raises SQLAlchemy's DBAPIError."""
+        compiled = self._statements.compiled(statement, values)
+        self.writes += compiled.writes
+        return self._run(compiled.text, compiled.parameters(values), compiled)
+
+    def execute_many(self, statement: ClauseElement, rows: Sequence[Values]) -> None:
+        """Runs a statement that returns nothing, once for each of the values; there must be some."""
+        compiled = self._statements.compiled(statement, rows[0])
+        self.writes += 1
+        try:
+            self._cursor.executemany(compiled.text, [compiled.parameters(values) for values in rows])
+        except self._statements.dialect.loaded_dbapi.Error as error:
+            raise self._wrapped(compiled.text, error) from error
 
     def exec_driver_sql(self, text: str, parameters: Sequence[Any] = ()) -> Result:
         """Runs SQL of the one database that is there."""
@@ -160,14 +159,6 @@ class Connection:
             raise self._wrapped(text, error) from error
         return Result(columns, compiled.converted(rows) if compiled else rows, cursor.rowcount)
 
-    def _run_many(self, text: str, parameters: Sequence[Any]) -> Result:
-        self.writes += 1
-        try:
-            self._cursor.executemany(text, parameters)
-        except self._statements.dialect.loaded_dbapi.Error as error:
-            raise self._wrapped(text, error) from error
-        return Result((), (), self._cursor.rowcount)
-
     def _wrapped(self, text: str, error: Exception) -> Exception:
         """The error as SQLAlchemy has it for every driver; without the values, which are nobody's business."""
         dialect = self._statements.dialect
@@ -178,7 +169,7 @@ class Connection:
 def _compile(statement: ClauseElement, names: Sequence[str], dialect: Dialect) -> _Compiled:
     compiled = statement.compile(dialect=dialect, column_keys=list(names) or None)
     if not isinstance(compiled, SQLCompiler):
-        return _Compiled(str(compiled), None, {}, (), True, ())
+        return _Compiled(str(compiled), lambda _values: (), (), True, ())
     expanded = compiled.construct_expanded_state(dict.fromkeys(names))  # each IN with as many places as it has values
     constants = {name: value for name, value in expanded.parameters.items() if name not in names}
     columns = [column.keyname for column in compiled._result_columns]
@@ -187,6 +178,17 @@ def _compile(statement: ClauseElement, names: Sequence[str], dialect: Dialect) -
         convert = column.type.dialect_impl(dialect).result_processor(dialect, None)
         if convert is not None:
             conversions.append((position, convert))
-    return _Compiled(
-        expanded.statement, expanded.positiontup, constants, columns, not isinstance(statement, Select), conversions
-    )
+    parameters = _arranged(constants, expanded.positiontup)
+    return _Compiled(expanded.statement, parameters, columns, not isinstance(statement, Select), conversions)
+
+
+def _arranged(constants: Values, order: Sequence[str] | None) -> Callable[[Values], Any]:
+    """Adds the parameters that stand in the statement; by position, where the driver does not take them by name."""
+    if order is None:
+        return lambda values: {**constants, **values}
+    if len(order) < 2:  # itemgetter makes no tuple then
+        return lambda values: [{**constants, **values}[name] for name in order]
+    in_order = itemgetter(*order)
+    if constants:
+        return lambda values: in_order({**constants, **values})
+    return in_order
