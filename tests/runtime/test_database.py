@@ -7,8 +7,7 @@ import pytest
 from sqlalchemy import Column, LargeBinary, MetaData, String, Table, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from tillmesh.runtime import postgres, sqlite
-from tillmesh.runtime.batches import GATHER_S_MAX, gather_s
+from tillmesh.runtime.batches import BATCH_MAX, ENOUGH_MAX, GATHER_S_MAX, Gathering, deliver
 from tillmesh.runtime.database import Database, append_only, open_database, open_engine, parse_url, require_one_row
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.statements import Connection
@@ -82,17 +81,31 @@ async def test_operations_that_wait_together_share_one_commit(
     assert names_on_disk(sqlite_url) == list("abcdefgh")
 
 
-def test_nobody_waits_who_comes_alone_or_once_all_are_there_that_can_be_expected() -> None:
-    assert [gather_s(1, shared_by) for shared_by in (1, 2)] == [0, 0]
-    assert 0 < gather_s(1, 3) < gather_s(1, 100) == GATHER_S_MAX
-    assert [gather_s(waiting, 9) == 0 for waiting in (9, 11, 12, 13)] == [False, False, True, True]
+async def pause_s(gathering: Gathering, waiting: int) -> float:
+    """How long so many operations wait for more, before they share a transaction."""
+    adding = asyncio.gather(*(gathering.add(note("a")) for _ in range(waiting)))
+    await asyncio.sleep(0)
+    pause_s = gathering.pause_s()
+    deliver(gathering.take(), [None] * waiting)
+    await adding
+    return pause_s
+
+
+async def test_operations_wait_for_each_other_only_where_many_come_at_a_time() -> None:
+    gathering = Gathering(lambda: None)
+    assert [await pause_s(gathering, 1) for _ in range(9)] == [0] * 9
+    crowded = [await pause_s(gathering, ENOUGH_MAX - 1) for _ in range(9)]
+    assert 0 < await pause_s(gathering, 1) <= GATHER_S_MAX
+    assert crowded[0] == 0, "more than usual wait no longer"
+    assert crowded[-1] > 0
+    assert await pause_s(gathering, ENOUGH_MAX) == 0, "enough never wait"
+    assert [await pause_s(gathering, 1) for _ in range(40)][-1] < GATHER_S_MAX / 1000, "a crowd is soon forgotten"
 
 
 async def test_what_waits_is_done_before_the_database_closes(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for kind in (sqlite, postgres):
-        monkeypatch.setattr(kind, "gather_s", lambda _waiting, _shared_by: GATHER_S_MAX)
+    monkeypatch.setattr(Gathering, "pause_s", lambda _gathering: GATHER_S_MAX)
     database = open_database(database_url, METADATA)
     waiting = asyncio.gather(*(database.run(note(name)) for name in "abc"))
     await asyncio.sleep(0)
@@ -190,7 +203,8 @@ async def test_a_full_disk_refuses_and_acknowledges_nothing_and_goes_on_once_the
     await sqlite_database.run(pages_max(40))
     page = b"x" * 4096
     outcomes = await asyncio.gather(
-        *(sqlite_database.run(note(f"together-{number:02}", page)) for number in range(60)), return_exceptions=True
+        *(sqlite_database.run(note(f"together-{number:02}", page)) for number in range(BATCH_MAX)),
+        return_exceptions=True,
     )
     assert {getattr(outcome, "reason", None) for outcome in outcomes} == {"STORAGE_UNAVAILABLE"}
     assert names_on_disk(sqlite_url) == []

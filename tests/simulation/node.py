@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.simulation.network import Aborted, Context, Network, Reply
 from tests.simulation.process import Process, is_dead, nothing_more, running
+from tillmesh.runtime.batches import Gathering
 from tillmesh.runtime.handlers import method_handlers
 from tillmesh.runtime.history import HistoryTable, read_chains
 from tillmesh.runtime.limits import Limits
@@ -63,13 +64,10 @@ class SimulatedDatabase(SqliteDatabase):
 
     def lose_memory(self) -> None:
         """Forgets what was not committed."""
-        self._waiting.clear()
-        self._shared_by = 1
+        self._gathering = Gathering(self._flush)
         self._committing = False
 
     def _flush(self) -> None:
-        if not self._waiting:
-            return
         self._changes_before = self.sqlite().total_changes
         try:
             super()._flush()

@@ -2,18 +2,22 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
+from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.statements import Connection
 
-FEW = 2
-"""As many find each other while the transaction before theirs is under way."""
-GATHER_S = 0.003
-GATHER_S_MAX = 0.006
+BATCH_MAX = 32
+ENOUGH_MAX = 16
+"""So many wait no longer: a transaction's own cost, shared by them, is next to nothing."""
+GATHER_S = 0.0015
+GATHER_S_MAX = 0.012
+TRANSACTIONS_LOOKED_AT = 4
 
 
 @dataclass(slots=True)
@@ -29,17 +33,56 @@ class Waiting:
         return self.context.run(self.operation, connection)
 
 
-def enough(shared_by: int) -> int:
-    """How many operations wait no longer: a third more than shared the last transaction, so that it grows if it can."""
-    return shared_by + shared_by // 3
+class Gathering:
+    """Operations that wait for a transaction; `begin` begins one, if it can, with those that it takes.
 
-
-def gather_s(waiting: int, shared_by: int) -> float:
-    """How long so many operations wait for more to share their transaction; `shared_by` as many shared the last one.
-
-    It is mostly transactions that cost, not operations. Where they come one by one, they wait for nobody.
+    It is mostly transactions that cost, not operations. So where many come at a time they wait a moment for each
+    other, the longer the more shared the last few transactions; where they come one by one, they wait for nobody.
     """
-    return 0 if waiting >= enough(shared_by) else min(GATHER_S_MAX, GATHER_S * max(0, shared_by - FEW))
+
+    def __init__(self, begin: Callable[[], None]) -> None:
+        self._begin = begin
+        self._waiting: list[Waiting] = []
+        self._usual = 1.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def add(self, operation: Callable[[Connection], Any]) -> Any:
+        """The outcome of an operation, once its transaction is on disk."""
+        waiting = Waiting(operation)
+        self._waiting.append(waiting)
+        if len(self._waiting) in (1, self.enough()):
+            self.go_on()
+        return await waiting.future
+
+    def go_on(self) -> None:
+        """Has a transaction begun for what waits, after a moment; to be called whenever one has ended."""
+        if self._timer:
+            self._timer.cancel()
+        if self._waiting:
+            self._timer = asyncio.get_running_loop().call_later(self.pause_s(), self._begin)
+
+    def take(self) -> list[Waiting]:
+        """Those that waited longest, for one transaction."""
+        taken, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
+        self._usual += (len(taken) - self._usual) / TRANSACTIONS_LOOKED_AT
+        return taken
+
+    async def drain(self) -> None:
+        """Returns once all that waits now is done."""
+        if self._waiting:
+            with suppress(Refusal):
+                await self.add(lambda _connection: None)
+
+    def enough(self) -> int:
+        """How many wait no longer: a third more than usual, so that transactions grow if they can."""
+        return max(1, min(ENOUGH_MAX, int(self._usual * 4 / 3)))
+
+    def pause_s(self) -> float:
+        """How long those that wait now wait for more."""
+        return 0 if len(self._waiting) >= self.enough() else min(GATHER_S_MAX, GATHER_S * (self._usual - 1))
 
 
 class Spoiled(Exception):

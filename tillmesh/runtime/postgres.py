@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import psycopg
@@ -22,7 +21,7 @@ from sqlalchemy import URL, Engine, MetaData
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import NullPool
 
-from tillmesh.runtime.batches import Spoiled, Waiting, deliver, enough, gather_s, outcome
+from tillmesh.runtime.batches import Gathering, Spoiled, Waiting, deliver, outcome
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.schema import prepare
@@ -32,7 +31,6 @@ Outcome = TypeVar("Outcome")
 log = structlog.get_logger()
 
 CONNECTIONS = 4
-BATCH_MAX = 32
 ATTEMPTS_MAX = 10
 PAUSE_MAX_S = 0.2
 CONNECT_TIMEOUT_S = 2
@@ -66,45 +64,29 @@ class PostgresDatabase:
         self._statements = Statements(self._engine.dialect)
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="database")
         self._idle = CONNECTIONS
-        self._waiting: list[Waiting] = []
-        self._shared_by = 1
-        self._timer: asyncio.TimerHandle | None = None
+        self._gathering = Gathering(self._flush)
         self._sessions = threading.local()
         self._open: set[psycopg.Connection[Any]] = set()
 
     async def run(self, operation: Callable[[Connection], Outcome]) -> Outcome:
         """Runs `operation` as one transaction; returns once it is on disk."""
-        waiting = Waiting(operation)
-        self._waiting.append(waiting)
-        if len(self._waiting) in (1, enough(self._shared_by)):
-            self._gather()
-        outcome: Outcome = await waiting.future
+        outcome: Outcome = await self._gathering.add(operation)
         return outcome
 
     async def close(self) -> None:
         """Closes the database once nothing waits; what was acknowledged is on disk already."""
-        if self._waiting:
-            with suppress(Refusal):
-                await self.run(lambda _connection: None)
+        await self._gathering.drain()
         await asyncio.to_thread(self._threads.shutdown)
         for session in self._open:
             session.close()
         self._engine.dispose()
 
-    def _gather(self) -> None:
-        """Runs what waits once there is enough of it, or after a moment."""
-        if self._timer:
-            self._timer.cancel()
-        pause_s = gather_s(len(self._waiting), self._shared_by)
-        self._timer = asyncio.get_running_loop().call_later(pause_s, self._flush)
-
     def _flush(self) -> None:
         """Gives what waits to the idle threads."""
         loop = asyncio.get_running_loop()
-        while self._waiting and self._idle:
-            batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
+        while self._gathering and self._idle:
+            batch = self._gathering.take()
             self._idle -= 1
-            self._shared_by = len(batch)
             self._threads.submit(self._run_batch, loop, batch)
 
     def _run_batch(self, loop: asyncio.AbstractEventLoop, batch: Sequence[Waiting]) -> None:
@@ -118,8 +100,7 @@ class PostgresDatabase:
     def _deliver(self, batch: Sequence[Waiting], outcomes: Sequence[Any]) -> None:
         self._idle += 1
         deliver(batch, outcomes)
-        if self._waiting:
-            self._gather()
+        self._gathering.go_on()
 
     def _outcomes(self, batch: Sequence[Waiting]) -> list[Any]:
         """What each operation came to: in one transaction if all goes well, else each in its own."""

@@ -9,7 +9,6 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import sqlalchemy
@@ -18,8 +17,8 @@ from sqlalchemy import URL, Engine, MetaData, event
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError
 from sqlalchemy.pool import StaticPool
 
-from tillmesh.runtime.batches import Spoiled, Waiting, deliver, enough, gather_s, outcome
-from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.batches import Gathering, Spoiled, Waiting, deliver, outcome
+from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.schema import prepare
 from tillmesh.runtime.statements import Connection, Statements
 
@@ -48,40 +47,27 @@ class SqliteDatabase:
         driver: Any = self._engine.raw_connection().driver_connection
         self._driver: sqlite3.Connection = driver
         self._connection = Connection(self._driver.cursor(), Statements(self._engine.dialect))
-        self._waiting: list[Waiting] = []
-        self._shared_by = 1
-        self._timer: asyncio.TimerHandle | None = None
+        self._gathering = Gathering(self._flush)
         self._committing = False
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
 
     async def run(self, operation: Callable[[Connection], Outcome]) -> Outcome:
         """Runs `operation` as one transaction; returns once it is on disk."""
-        waiting = Waiting(operation)
-        self._waiting.append(waiting)
-        if len(self._waiting) in (1, enough(self._shared_by)) and not self._committing:
-            self._gather()
-        outcome: Outcome = await waiting.future
+        outcome: Outcome = await self._gathering.add(operation)
         return outcome
 
     async def close(self) -> None:
         """Closes the database once nothing waits; what was acknowledged is on disk already."""
-        if self._waiting:
-            with suppress(Refusal):
-                await self.run(lambda _connection: None)
+        await self._gathering.drain()
         await asyncio.to_thread(self._committer.shutdown)
         self._driver.close()
         self._engine.dispose()
 
-    def _gather(self) -> None:
-        """Runs what waits once there is enough of it, or after a moment."""
-        if self._timer:
-            self._timer.cancel()
-        pause_s = gather_s(len(self._waiting), self._shared_by)
-        self._timer = asyncio.get_running_loop().call_later(pause_s, self._flush)
-
     def _flush(self) -> None:
-        batch, self._waiting = self._waiting, []
-        self._shared_by = len(batch)
+        """Runs what waits and begins to commit it, unless a commit is under way."""
+        if self._committing or not self._gathering:
+            return
+        batch = self._gathering.take()
         writes_before = self._connection.writes
         try:
             self._connection.command("BEGIN IMMEDIATE")
@@ -92,7 +78,7 @@ class SqliteDatabase:
             self._fail(batch, error)
             return
         if self._connection.writes == writes_before:
-            deliver(batch, outcomes)
+            self._end(batch, outcomes)
         else:
             self._committing = True
             self._commit_aside(lambda error: self._committed(batch, outcomes, error))
@@ -135,15 +121,17 @@ class SqliteDatabase:
         if error:
             self._fail(batch, error)
         else:
-            deliver(batch, outcomes)
-        if self._waiting:
-            self._gather()
+            self._end(batch, outcomes)
 
     def _fail(self, batch: Sequence[Waiting], error: DBAPIError) -> None:
         """A full or failing disk: SQLite may have rolled back more than one savepoint, so nothing counts."""
         log.error("transaction_failed", error=str(error.orig), operations=len(batch))
         self._driver.rollback()
-        deliver(batch, [CommonReason.STORAGE_UNAVAILABLE()] * len(batch))
+        self._end(batch, [CommonReason.STORAGE_UNAVAILABLE()] * len(batch))
+
+    def _end(self, batch: Sequence[Waiting], outcomes: Sequence[Any]) -> None:
+        deliver(batch, outcomes)
+        self._gathering.go_on()
 
 
 def open_engine(url: URL) -> Engine:
