@@ -170,7 +170,7 @@ def _chain(connection: Connection, history_name: str, records_name: str, key_nam
     records = sa.Table(records_name, metadata, autoload_with=connection)
     key, number = history.c[key_name], history.c.number
     content = [column for column in history.c if column.name != "chain_hash"]
-    names = [column.name for column in content]
+    names = [str(column.name) for column in content]  # reflected names are of a kind of their own, which is no JSON
     link = sa.update(history).where(key == sa.bindparam("of"), number == sa.bindparam("row"))
     end = sa.update(records).where(records.c[key_name] == sa.bindparam("of"))
     for of in connection.execute(sa.select(key).distinct()).scalars().all():
