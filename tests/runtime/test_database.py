@@ -2,14 +2,16 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Column, LargeBinary, MetaData, String, Table, insert, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from tillmesh.runtime.batches import BATCH_MAX, ENOUGH_MAX, GATHER_S_MAX, Gathering, deliver
 from tillmesh.runtime.database import Database, append_only, open_database, open_engine, parse_url, require_one_row
 from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.sqlite import SqliteDatabase
 from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
 
@@ -81,25 +83,116 @@ async def test_operations_that_wait_together_share_one_commit(
     assert names_on_disk(sqlite_url) == list("abcdefgh")
 
 
-async def pause_s(gathering: Gathering, waiting: int) -> float:
-    """How long so many operations wait for more, before they share a transaction."""
-    adding = asyncio.gather(*(gathering.add(note("a")) for _ in range(waiting)))
+class Begun:
+    """A gathering, when it had transactions begun, and with how many operations."""
+
+    def __init__(self) -> None:
+        self.gathering = Gathering(self._begin)
+        self.counts: list[int] = []
+
+    def _begin(self) -> None:
+        waiting = self.gathering.take()
+        self.counts.append(len(waiting))
+        deliver(waiting, [None] * len(waiting))
+
+    def add(self, operations: int) -> "asyncio.Future[list[None]]":
+        """So many operations, which wait from the next round of the event loop on; returns what ends with them."""
+        return asyncio.gather(*(self.gathering.add(note("a")) for _ in range(operations)))
+
+
+async def test_who_comes_alone_waits_for_nobody() -> None:
+    begun = Begun()
+    for _ in range(9):
+        adding = begun.add(1)
+        await asyncio.sleep(0)
+        assert begun.gathering.pause_s() == 0
+        await adding
+    assert begun.counts == [1] * 9
+
+
+async def test_in_a_crowd_operations_wait_for_each_other_until_enough_are_there() -> None:
+    begun = Begun()
+    for _ in range(9):
+        await begun.add(ENOUGH_MAX)
+    first = begun.add(1)
     await asyncio.sleep(0)
-    pause_s = gathering.pause_s()
-    deliver(gathering.take(), [None] * waiting)
+    assert begun.gathering.pause_s() > GATHER_S_MAX / 2
+    others = begun.add(ENOUGH_MAX - 1)
+    await asyncio.sleep(0)
+    assert begun.gathering.pause_s() == 0
+    for _ in range(3):  # rounds of the event loop, which take no time
+        await asyncio.sleep(0)
+    assert begun.counts == [ENOUGH_MAX] * 10
+    await asyncio.gather(first, others)
+
+
+async def test_who_has_waited_is_not_kept_waiting_by_transactions_that_end() -> None:
+    begun = Begun()
+    for _ in range(9):
+        await begun.add(ENOUGH_MAX)
+    waiting = begun.add(1)
+    await asyncio.sleep(0)
+    now_s = asyncio.get_running_loop().time
+    ends_s = now_s() + begun.gathering.pause_s()
+    while not waiting.done():
+        begun.gathering.go_on()
+        assert not begun.gathering or now_s() + begun.gathering.pause_s() <= max(ends_s, now_s()) + 0.001
+        await asyncio.sleep(0.001)
+    assert begun.counts[-1] == 1
+
+
+async def test_a_crowd_is_soon_forgotten() -> None:
+    begun = Begun()
+    for _ in range(9):
+        await begun.add(ENOUGH_MAX)
+    for _ in range(6):
+        await begun.add(1)
+    adding = begun.add(1)
+    await asyncio.sleep(0)
+    assert begun.gathering.pause_s() < GATHER_S_MAX / 2
     await adding
-    return pause_s
 
 
-async def test_operations_wait_for_each_other_only_where_many_come_at_a_time() -> None:
-    gathering = Gathering(lambda: None)
-    assert [await pause_s(gathering, 1) for _ in range(9)] == [0] * 9
-    crowded = [await pause_s(gathering, ENOUGH_MAX - 1) for _ in range(9)]
-    assert 0 < await pause_s(gathering, 1) <= GATHER_S_MAX
-    assert crowded[0] == 0, "more than usual wait no longer"
-    assert crowded[-1] > 0
-    assert await pause_s(gathering, ENOUGH_MAX) == 0, "enough never wait"
-    assert [await pause_s(gathering, 1) for _ in range(40)][-1] < GATHER_S_MAX / 1000, "a crowd is soon forgotten"
+async def test_more_than_one_transaction_takes_are_all_done(database: Database, database_url: str) -> None:
+    names = [f"{number:03}" for number in range(3 * BATCH_MAX + 1)]
+    await asyncio.wait_for(asyncio.gather(*(database.run(note(name)) for name in names)), timeout=60)
+    assert names_on_disk(database_url) == names
+
+
+class Failing:
+    """The driver of a disk that fails, and does not even roll back."""
+
+    def __init__(self, driver: sqlite3.Connection) -> None:
+        self._driver = driver
+        self.fails = True
+
+    def rollback(self) -> None:
+        """Fails once."""
+        if self.fails:
+            self.fails = False
+            raise sqlite3.OperationalError("disk I/O error")
+        self._driver.rollback()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._driver, name)
+
+
+async def test_callers_are_answered_although_nothing_can_be_rolled_back(
+    sqlite_database: Database, sqlite_url: str
+) -> None:
+    def fail(_connection: Connection) -> None:
+        raise OperationalError("INSERT", None, sqlite3.OperationalError("disk I/O error"))
+
+    assert isinstance(sqlite_database, SqliteDatabase)
+    driver = Failing(sqlite_database._driver)
+    sqlite_database._driver = driver  # type: ignore[assignment]
+    outcomes = await asyncio.gather(sqlite_database.run(note("a")), sqlite_database.run(fail), return_exceptions=True)
+    assert [getattr(outcome, "reason", None) for outcome in outcomes] == ["STORAGE_UNAVAILABLE"] * 2
+    assert not driver.fails
+    with pytest.raises(Refusal, match="STORAGE_UNAVAILABLE"):
+        await sqlite_database.run(note("b"))
+    await sqlite_database.run(note("c"))
+    assert names_on_disk(sqlite_url) == ["c"]
 
 
 async def test_what_waits_is_done_before_the_database_closes(

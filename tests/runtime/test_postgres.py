@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 
+import psycopg
 import pytest
 import sqlalchemy
 from psycopg import sql
@@ -61,6 +63,23 @@ def count_up(connection: Connection, name: str = "a") -> int:
 async def test_what_loses_a_race_is_run_again_and_counts_once(databases: tuple[Database, Database]) -> None:
     counts = await asyncio.gather(*(database.run(count_up) for database in databases * MANY))
     assert sorted(counts) == list(range(1, 2 * MANY + 1))
+
+
+async def test_a_row_that_somebody_keeps_locked_keeps_nobody_else_waiting(
+    databases: tuple[Database, Database], url: str
+) -> None:
+    first, _ = databases
+    for name in "ab":
+        await first.run(partial(count_up, name=name))
+    with psycopg.connect(url) as holder:
+        holder.execute("SELECT count FROM counters WHERE name = 'a' FOR UPDATE")
+        outcomes = await asyncio.wait_for(
+            asyncio.gather(*(first.run(partial(count_up, name=name)) for name in "ab"), return_exceptions=True),
+            timeout=30,
+        )
+        holder.rollback()
+    assert [getattr(outcome, "reason", outcome) for outcome in outcomes] == ["STORAGE_UNAVAILABLE", 2]
+    assert await first.run(count_up) == 2
 
 
 class Cutter:

@@ -10,7 +10,6 @@ import grpc
 from google.protobuf.message import Message
 from grpc import StatusCode
 from sqlalchemy import MetaData, make_url
-from sqlalchemy.exc import DBAPIError
 
 from tests.simulation.network import Aborted, Context, Network, Reply
 from tests.simulation.process import Process, is_dead, nothing_more, running
@@ -64,6 +63,8 @@ class SimulatedDatabase(SqliteDatabase):
 
     def lose_memory(self) -> None:
         """Forgets what was not committed."""
+        if self._gathering._timer:
+            self._gathering._timer.cancel()
         self._gathering = Gathering(self._flush)
         self._committing = False
 
@@ -79,7 +80,7 @@ class SimulatedDatabase(SqliteDatabase):
             self.committed()
             self.around_commit("after")
 
-    def _commit_aside(self, then: Callable[[DBAPIError | None], None]) -> None:
+    def _commit_aside(self, then: Callable[[Exception | None], None]) -> None:
         """At once, as the order of events must not depend on a thread."""
         if self._writes() and self.around_commit("before"):
             raise Crashed

@@ -17,7 +17,8 @@ ENOUGH_MAX = 16
 """So many wait no longer: a transaction's own cost, shared by them, is next to nothing."""
 GATHER_S = 0.0015
 GATHER_S_MAX = 0.012
-TRANSACTIONS_LOOKED_AT = 4
+LAST_COUNTS = 0.25
+"""What the last transaction counts in how many usually share one."""
 
 
 @dataclass(slots=True)
@@ -37,13 +38,14 @@ class Gathering:
     """Operations that wait for a transaction; `begin` begins one, if it can, with those that it takes.
 
     It is mostly transactions that cost, not operations. So where many come at a time they wait a moment for each
-    other, the longer the more shared the last few transactions; where they come one by one, they wait for nobody.
+    other, the longer the more of them usually share one; where they come one by one, they wait for nobody.
     """
 
     def __init__(self, begin: Callable[[], None]) -> None:
         self._begin = begin
         self._waiting: list[Waiting] = []
         self._usual = 1.0
+        self._since_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -52,6 +54,8 @@ class Gathering:
     async def add(self, operation: Callable[[Connection], Any]) -> Any:
         """The outcome of an operation, once its transaction is on disk."""
         waiting = Waiting(operation)
+        if not self._waiting:
+            self._since_s = asyncio.get_running_loop().time()
         self._waiting.append(waiting)
         if len(self._waiting) in (1, self.enough()):
             self.go_on()
@@ -67,7 +71,8 @@ class Gathering:
     def take(self) -> list[Waiting]:
         """Those that waited longest, for one transaction."""
         taken, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
-        self._usual += (len(taken) - self._usual) / TRANSACTIONS_LOOKED_AT
+        self._since_s = asyncio.get_running_loop().time()
+        self._usual += (len(taken) - self._usual) * LAST_COUNTS
         return taken
 
     async def drain(self) -> None:
@@ -81,8 +86,11 @@ class Gathering:
         return max(1, min(ENOUGH_MAX, int(self._usual * 4 / 3)))
 
     def pause_s(self) -> float:
-        """How long those that wait now wait for more."""
-        return 0 if len(self._waiting) >= self.enough() else min(GATHER_S_MAX, GATHER_S * (self._usual - 1))
+        """How long those that wait now wait on for more."""
+        if len(self._waiting) >= self.enough():
+            return 0.0
+        waited_s = asyncio.get_running_loop().time() - self._since_s
+        return max(0.0, min(GATHER_S_MAX, GATHER_S * (self._usual - 1)) - waited_s)
 
 
 class Spoiled(Exception):

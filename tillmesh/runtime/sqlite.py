@@ -1,4 +1,4 @@
-"""SQLite: one writer, which runs what is waiting and commits once.
+"""SQLite: one writer, which runs what is waiting, a few dozen at most, and commits once.
 
 A commit to disk takes longer than the statements in it. So operations run at once, and while a thread commits
 them the next ones gather; where they come many at a time they gather a little longer, to share a commit. Each
@@ -104,29 +104,33 @@ class SqliteDatabase:
         self._connection.command("RELEASE operation")
         return result
 
-    def _commit_aside(self, then: Callable[[DBAPIError | None], None]) -> None:
+    def _commit_aside(self, then: Callable[[Exception | None], None]) -> None:
         """Commits in a thread; calls `then` with what went wrong, if anything did."""
         loop = asyncio.get_running_loop()
         self._committer.submit(lambda: loop.call_soon_threadsafe(then, self._commit()))
 
-    def _commit(self) -> DBAPIError | None:
+    def _commit(self) -> Exception | None:
+        """In a thread, where nobody would see an error."""
         try:
             self._connection.command("COMMIT")
-        except DBAPIError as error:
+        except Exception as error:
             return error
         return None
 
-    def _committed(self, batch: Sequence[Waiting], outcomes: Sequence[Any], error: DBAPIError | None) -> None:
+    def _committed(self, batch: Sequence[Waiting], outcomes: Sequence[Any], error: Exception | None) -> None:
         self._committing = False
         if error:
             self._fail(batch, error)
         else:
             self._end(batch, outcomes)
 
-    def _fail(self, batch: Sequence[Waiting], error: DBAPIError) -> None:
+    def _fail(self, batch: Sequence[Waiting], error: Exception) -> None:
         """A full or failing disk: SQLite may have rolled back more than one savepoint, so nothing counts."""
-        log.error("transaction_failed", error=str(error.orig), operations=len(batch))
-        self._driver.rollback()
+        log.error("transaction_failed", error=str(getattr(error, "orig", error)), operations=len(batch))
+        try:
+            self._driver.rollback()
+        except sqlite3.Error as again:  # the next transaction can not begin then, and tries this again
+            log.error("rollback_failed", error=str(again))
         self._end(batch, [CommonReason.STORAGE_UNAVAILABLE()] * len(batch))
 
     def _end(self, batch: Sequence[Waiting], outcomes: Sequence[Any]) -> None:
