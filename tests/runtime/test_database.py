@@ -100,6 +100,14 @@ class Begun:
         return asyncio.gather(*(self.gathering.add(note("a")) for _ in range(operations)))
 
 
+async def crowded() -> Begun:
+    """A gathering whose transactions have all been large lately."""
+    begun = Begun()
+    for _ in range(9):
+        await begun.add(ENOUGH_MAX)
+    return begun
+
+
 async def test_who_comes_alone_waits_for_nobody() -> None:
     begun = Begun()
     for _ in range(9):
@@ -111,9 +119,7 @@ async def test_who_comes_alone_waits_for_nobody() -> None:
 
 
 async def test_in_a_crowd_operations_wait_for_each_other_until_enough_are_there() -> None:
-    begun = Begun()
-    for _ in range(9):
-        await begun.add(ENOUGH_MAX)
+    begun = await crowded()
     first = begun.add(1)
     await asyncio.sleep(0)
     assert begun.gathering.pause_s() > GATHER_S_MAX / 2
@@ -127,9 +133,7 @@ async def test_in_a_crowd_operations_wait_for_each_other_until_enough_are_there(
 
 
 async def test_who_has_waited_is_not_kept_waiting_by_transactions_that_end() -> None:
-    begun = Begun()
-    for _ in range(9):
-        await begun.add(ENOUGH_MAX)
+    begun = await crowded()
     waiting = begun.add(1)
     await asyncio.sleep(0)
     now_s = asyncio.get_running_loop().time
@@ -142,9 +146,7 @@ async def test_who_has_waited_is_not_kept_waiting_by_transactions_that_end() -> 
 
 
 async def test_a_crowd_is_soon_forgotten() -> None:
-    begun = Begun()
-    for _ in range(9):
-        await begun.add(ENOUGH_MAX)
+    begun = await crowded()
     for _ in range(6):
         await begun.add(1)
     adding = begun.add(1)
