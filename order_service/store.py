@@ -100,7 +100,7 @@ def end_payment(connection: Connection, payment_id: str, state: PaymentState, re
 
 
 def next_history_row(order: Order, entry: HistoryEntry) -> tuple[bytes, HistoryRow]:
-    """The entry as the next row of the order's history, and its hash."""
+    """Hash of the entry as the next row of the order's history, and that row."""
     return chained(order.history_hash, _history_values(entry))
 
 

@@ -90,7 +90,7 @@ def list_checkouts(
 
 
 def next_history_row(checkout: Checkout, entry: HistoryEntry) -> tuple[bytes, HistoryRow]:
-    """The entry as the next row of the checkout's history, and its hash."""
+    """Hash of the entry as the next row of the checkout's history, and that row."""
     return chained(checkout.history_hash, _history_values(entry))
 
 

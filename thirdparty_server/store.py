@@ -159,7 +159,7 @@ def list_payments(
 
 
 def next_history_row(payment: Payment, entry: HistoryEntry) -> tuple[bytes, HistoryRow]:
-    """The entry as the next row of the payment's history, and its hash."""
+    """Hash of the entry as the next row of the payment's history, and that row."""
     return chained(payment.history_hash, _history_values(entry))
 
 

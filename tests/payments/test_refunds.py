@@ -179,9 +179,11 @@ async def test_the_operator_raises_the_limit_and_does_not_lower_it_below_what_is
 
 
 async def test_a_limit_of_nothing_allows_no_return(side: Side) -> None:
+    payer_id = await side.shopper()
     await set_limit(side, 0)
     with refused(Reason.RETURN_LIMIT_EXCEEDED):
-        await side.refunds.CreateRefund(a_return(await side.shopper(), 1))
+        await side.refunds.CreateRefund(a_return(payer_id, 1))
+    assert await side.wallet(payer_id) == (0, 0)
 
 
 async def test_each_store_and_currency_has_its_own_limit(side: Side) -> None:
@@ -191,6 +193,7 @@ async def test_each_store_and_currency_has_its_own_limit(side: Side) -> None:
     await side.refunds.CreateRefund(a_return(yen_id, 1, "JPY"))
     with refused(Reason.CURRENCY_MISMATCH):
         await side.refunds.CreateRefund(a_return(yen_id, 1, "GBP"))
+    assert await side.wallet(pounds_id) == await side.wallet(yen_id) == (1, 0)
 
 
 async def test_sales_do_not_raise_what_a_store_may_give_back_without_a_sale(side: Side) -> None:
@@ -199,6 +202,7 @@ async def test_sales_do_not_raise_what_a_store_may_give_back_without_a_sale(side
     await side.captured(payer_id, 100_000)
     with refused(Reason.RETURN_LIMIT_EXCEEDED):
         await side.refunds.CreateRefund(a_return(payer_id, 11))
+    assert await side.wallet(payer_id) == (0, 0)
 
 
 async def test_a_return_sent_twice_is_paid_once(side: Side) -> None:

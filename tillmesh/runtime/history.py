@@ -25,7 +25,7 @@ HistoryRow = dict[str, str | int | bytes | None]
 
 
 def chained(previous: bytes, content: Mapping[str, str | int | None]) -> tuple[bytes, HistoryRow]:
-    """The next row of a history with its hash, and the hash."""
+    """Hash of the next row of a history, and that row with its hash."""
     chain_hash = next_hash(previous, content)
     return chain_hash, {**content, "chain_hash": chain_hash}
 
