@@ -6,7 +6,10 @@ READY := $(VENV)/.ready
 
 SEEDS ?= 1000
 
-.PHONY: help demo up test simulate mutants chaos bench check proto docs format pins clean
+# The contracts as they were promised. Comments are left out, so that only what a client depends on changes it.
+FROZEN := protos/frozen.binpb
+
+.PHONY: help demo up test examples simulate mutants chaos bench check proto freeze docs format pins clean
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +32,9 @@ up: $(READY) ## Start the three servers and keep them running until Ctrl-C
 test: $(READY) ## Run all tests
 	$(BIN)/python -m pytest -q -n 2
 
+examples: $(READY) ## Generate and run clients in other languages, and say what is not installed here
+	$(BIN)/python -m pytest -q -rs tests/contracts/test_languages.py tests/test_examples.py
+
 simulate: $(READY) ## Look for an order of events that breaks a promise: SEEDS=n of them, or the trace of SEED=n
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED) $(if $(MUTANT),--mutant $(MUTANT)),--seeds $(SEEDS))
 
@@ -41,16 +47,21 @@ chaos: $(READY) ## Kill servers, break links, fill disks and damage logs under l
 bench: $(READY) ## Measure speed as ratios to a server that does nothing, ten minutes; BENCH=--help
 	@$(BIN)/python -m bench $(BENCH)
 
-check: $(READY) ## Format, lint, types, contracts; generated code and diagrams must be up to date
+check: $(READY) ## Format, lint, types; contracts, also against the frozen ones; generated files must be up to date
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
+	$(BIN)/buf breaking --against $(FROZEN)
 	$(BIN)/python tools/generate.py --check
 
 proto: $(READY) ## Generate tillmesh/api from protos/
 	$(BIN)/python tools/generate.py proto
+
+freeze: $(READY) ## Freeze the contracts as they are, in a commit that says why; until 0.2.0 this may break them
+	@$(BIN)/buf breaking --against $(FROZEN) || echo "The lines above break clients of the contracts that were frozen before."
+	$(BIN)/buf build --exclude-source-info -o $(FROZEN)
 
 docs: $(READY) ## Generate the state diagrams and tables of the READMEs
 	$(BIN)/python tools/generate.py docs

@@ -26,23 +26,30 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tillmesh.api.type.v1 import line_item_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_line__item__pb2
 from tillmesh.api.type.v1 import money_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_money__pb2
+from tillmesh.api.type.v1 import payer_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_payer__pb2
+from tillmesh.api.type.v1 import tax_total_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_tax__total__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tillmesh/api/order/v1/order.proto\x12\x15tillmesh.api.order.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$tillmesh/api/type/v1/line_item.proto\x1a tillmesh/api/type/v1/money.proto\"\xfc\x03\n\x05Order\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x10\n\x08store_id\x18\x02 \x01(\t\x12\x10\n\x08payer_id\x18\x03 \x01(\t\x12-\n\x05lines\x18\x04 \x03(\x0b\x32\x1e.tillmesh.api.type.v1.LineItem\x12+\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x31\n\x05state\x18\x07 \x01(\x0e\x32\".tillmesh.api.order.v1.Order.State\x12\r\n\x05\x65poch\x18\x08 \x01(\x03\x12\x12\n\npayment_id\x18\t \x01(\t\x12\x32\n\x0flease_remaining\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"d\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTATE_OPEN\x10\x01\x12\x10\n\x0cSTATE_LOCKED\x10\x02\x12\x0e\n\nSTATE_PAID\x10\x03\x12\x12\n\x0eSTATE_CANCELED\x10\x04\"\xfe\x02\n\x0cOrderPayment\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x38\n\x05state\x18\x03 \x01(\x0e\x32).tillmesh.api.order.v1.OrderPayment.State\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\x12\x15\n\rorder_version\x18\x06 \x01(\x03\x12+\n\x06\x61mount\x18\x07 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x10\n\x08store_id\x18\x08 \x01(\t\x12\x32\n\x0flease_remaining\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"e\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTATE_HELD\x10\x01\x12\x0e\n\nSTATE_PAID\x10\x02\x12\x12\n\x0eSTATE_RELEASED\x10\x03\x12\x11\n\rSTATE_REFUSED\x10\x04\"\xce\x02\n\nOrderEvent\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\r\n\x05\x65vent\x18\x03 \x01(\t\x12\x36\n\nfrom_state\x18\x04 \x01(\x0e\x32\".tillmesh.api.order.v1.Order.State\x12\x34\n\x08to_state\x18\x05 \x01(\x0e\x32\".tillmesh.api.order.v1.Order.State\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\r\n\x05\x65poch\x18\x07 \x01(\x03\x12+\n\x06\x61mount\x18\x08 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x12\n\npayment_id\x18\t \x01(\t\x12\x10\n\x08trace_id\x18\n \x01(\t\x12.\n\nevent_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tillmesh/api/order/v1/order.proto\x12\x15tillmesh.api.order.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$tillmesh/api/type/v1/line_item.proto\x1a tillmesh/api/type/v1/money.proto\x1a tillmesh/api/type/v1/payer.proto\x1a$tillmesh/api/type/v1/tax_total.proto\"\x81\x06\n\x05Order\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x10\n\x08store_id\x18\x02 \x01(\t\x12*\n\x05payer\x18\x03 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Payer\x12-\n\x05lines\x18\x04 \x03(\x0b\x32\x1e.tillmesh.api.type.v1.LineItem\x12\x1a\n\x12prices_include_tax\x18\x05 \x01(\x08\x12+\n\x06\x61mount\x18\x06 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12-\n\x05taxes\x18\x07 \x03(\x0b\x32\x1e.tillmesh.api.type.v1.TaxTotal\x12\x0f\n\x07version\x18\x08 \x01(\x03\x12\x31\n\x05state\x18\t \x01(\x0e\x32\".tillmesh.api.order.v1.Order.State\x12\r\n\x05\x65poch\x18\n \x01(\x03\x12\x12\n\npayment_id\x18\x0b \x01(\t\x12\x32\n\x0flease_remaining\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x38\n\x06labels\x18\r \x03(\x0b\x32(.tillmesh.api.order.v1.Order.LabelsEntry\x12\x13\n\x0bterminal_id\x18\x0e \x01(\t\x12\x0c\n\x04lane\x18\x0f \x01(\t\x12\x12\n\ncashier_id\x18\x10 \x01(\t\x12/\n\x0b\x63reate_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x12 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"d\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x0e\n\nSTATE_OPEN\x10\x01\x12\x10\n\x0cSTATE_LOCKED\x10\x02\x12\x0e\n\nSTATE_PAID\x10\x03\x12\x12\n\x0eSTATE_CANCELED\x10\x04\"\x89\x02\n\x0cOrderVersion\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12-\n\x05lines\x18\x03 \x03(\x0b\x32\x1e.tillmesh.api.type.v1.LineItem\x12\x1a\n\x12prices_include_tax\x18\x04 \x01(\x08\x12+\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12-\n\x05taxes\x18\x06 \x03(\x0b\x32\x1e.tillmesh.api.type.v1.TaxTotal\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcd\x04\n\nOrderEvent\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\x34\n\x04type\x18\x03 \x01(\x0e\x32&.tillmesh.api.order.v1.OrderEvent.Type\x12\x36\n\nfrom_state\x18\x04 \x01(\x0e\x32\".tillmesh.api.order.v1.Order.State\x12\x34\n\x08to_state\x18\x05 \x01(\x0e\x32\".tillmesh.api.order.v1.Order.State\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\r\n\x05\x65poch\x18\x07 \x01(\x03\x12+\n\x06\x61mount\x18\x08 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x12\n\npayment_id\x18\t \x01(\t\x12\r\n\x05\x61\x63tor\x18\n \x01(\t\x12\x10\n\x08trace_id\x18\x0b \x01(\t\x12.\n\nevent_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc6\x01\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\x10\n\x0cTYPE_CREATED\x10\x01\x12\x17\n\x13TYPE_LINES_REPLACED\x10\x02\x12\x0f\n\x0bTYPE_LOCKED\x10\x03\x12\r\n\tTYPE_PAID\x10\x04\x12\x17\n\x13TYPE_COMPLETED_FREE\x10\x05\x12\x16\n\x12TYPE_LEASE_EXPIRED\x10\x06\x12\x19\n\x15TYPE_PAYMENT_CANCELED\x10\x07\x12\x11\n\rTYPE_CANCELED\x10\x08\x42P\n\x15tillmesh.api.order.v1P\x01Z\x1dtillmesh/api/order/v1;orderv1\xaa\x02\x15Tillmesh.Api.Order.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tillmesh.api.order.v1.order_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_ORDER']._serialized_start=198
-  _globals['_ORDER']._serialized_end=706
-  _globals['_ORDER_STATE']._serialized_start=606
-  _globals['_ORDER_STATE']._serialized_end=706
-  _globals['_ORDERPAYMENT']._serialized_start=709
-  _globals['_ORDERPAYMENT']._serialized_end=1091
-  _globals['_ORDERPAYMENT_STATE']._serialized_start=990
-  _globals['_ORDERPAYMENT_STATE']._serialized_end=1091
-  _globals['_ORDEREVENT']._serialized_start=1094
-  _globals['_ORDEREVENT']._serialized_end=1428
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\025tillmesh.api.order.v1P\001Z\035tillmesh/api/order/v1;orderv1\252\002\025Tillmesh.Api.Order.V1'
+  _globals['_ORDER_LABELSENTRY']._loaded_options = None
+  _globals['_ORDER_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_ORDER']._serialized_start=270
+  _globals['_ORDER']._serialized_end=1039
+  _globals['_ORDER_LABELSENTRY']._serialized_start=892
+  _globals['_ORDER_LABELSENTRY']._serialized_end=937
+  _globals['_ORDER_STATE']._serialized_start=939
+  _globals['_ORDER_STATE']._serialized_end=1039
+  _globals['_ORDERVERSION']._serialized_start=1042
+  _globals['_ORDERVERSION']._serialized_end=1307
+  _globals['_ORDEREVENT']._serialized_start=1310
+  _globals['_ORDEREVENT']._serialized_end=1899
+  _globals['_ORDEREVENT_TYPE']._serialized_start=1701
+  _globals['_ORDEREVENT_TYPE']._serialized_end=1899
 # @@protoc_insertion_point(module_scope)

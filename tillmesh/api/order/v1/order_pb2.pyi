@@ -12,6 +12,8 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tillmesh.api.type.v1 import line_item_pb2 as _line_item_pb2
 from tillmesh.api.type.v1 import money_pb2 as _money_pb2
+from tillmesh.api.type.v1 import payer_pb2 as _payer_pb2
+from tillmesh.api.type.v1 import tax_total_pb2 as _tax_total_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -66,16 +68,42 @@ class Order(_message.Message):
     STATE_CANCELED: Order.State.ValueType  # 4
     """Withdrawn before payment, for good."""
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ORDER_ID_FIELD_NUMBER: _builtins.int
     STORE_ID_FIELD_NUMBER: _builtins.int
-    PAYER_ID_FIELD_NUMBER: _builtins.int
+    PAYER_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
+    PRICES_INCLUDE_TAX_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
+    TAXES_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
     LEASE_REMAINING_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    TERMINAL_ID_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    CASHIER_ID_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
@@ -84,162 +112,148 @@ class Order(_message.Message):
     """
     store_id: _builtins.str
     """The store that raised it."""
-    payer_id: _builtins.str
-    """The online identity that is to pay (CN109598490A)."""
+    prices_include_tax: _builtins.bool
+    """True if the lines' amounts include their taxes; else taxes come on top."""
     version: _builtins.int
     """Grows by one with each change of the lines, from 1; what a payer consents
-    to is one version. Output only.
+    to is one version.
     """
     state: Global___Order.State.ValueType
-    """Where the order stands. Output only."""
+    """Where the order stands."""
     epoch: _builtins.int
     """Grows by one with each lock and nowhere else: the fencing token of a
-    payment. 0 before the first lock. Output only.
+    payment. 0 before the first lock.
     """
     payment_id: _builtins.str
-    """The payment that holds the lock (LOCKED) or that paid (PAID), else empty.
-    Output only.
+    """The payment that holds the lock (LOCKED) or that paid (PAID). Empty
+    otherwise, and where a PAID order had the amount 0.
     """
+    terminal_id: _builtins.str
+    """The store terminal that raised it; empty for others."""
+    lane: _builtins.str
+    """The device in the store that it was raised on; empty for others."""
+    cashier_id: _builtins.str
+    """Who was at the till, as the device says: claimed, not proven."""
+    @_builtins.property
+    def payer(self) -> _payer_pb2.Payer:
+        """Who is to pay (CN109598490A)."""
+
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_line_item_pb2.LineItem]:
         """The lines, in the order in which they were given."""
 
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """Sum of the lines. Output only."""
+        """What is due and consented to: the lines, and taxes that come on top."""
+
+    @_builtins.property
+    def taxes(self) -> _containers.RepeatedCompositeFieldContainer[_tax_total_pb2.TaxTotal]:
+        """What each tax comes to, by code and rate."""
 
     @_builtins.property
     def lease_remaining(self) -> _duration_pb2.Duration:
         """What remains of the lock, by the order service's own clock; set in LOCKED
-        alone. Zero means that the sweeper is about to unlock. Output only.
+        alone. Zero means that the sweeper is about to unlock.
+        """
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The integrator's own labels, kept and returned, never read by tillmesh: at
+        most 16, keys of 1 to 64 characters of A-Z a-z 0-9 . _ and -, values of at
+        most 256 characters.
         """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was created. Output only."""
+        """When it was created."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """When it last changed in any way. Output only."""
+        """When it last changed in any way."""
 
     def __init__(
         self,
         *,
         order_id: _builtins.str = ...,
         store_id: _builtins.str = ...,
-        payer_id: _builtins.str = ...,
+        payer: _payer_pb2.Payer | None = ...,
         lines: _abc.Iterable[_line_item_pb2.LineItem] | None = ...,
+        prices_include_tax: _builtins.bool = ...,
         amount: _money_pb2.Money | None = ...,
+        taxes: _abc.Iterable[_tax_total_pb2.TaxTotal] | None = ...,
         version: _builtins.int = ...,
         state: Global___Order.State.ValueType = ...,
         epoch: _builtins.int = ...,
         payment_id: _builtins.str = ...,
         lease_remaining: _duration_pb2.Duration | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        terminal_id: _builtins.str = ...,
+        lane: _builtins.str = ...,
+        cashier_id: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "lease_remaining", b"lease_remaining", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "lease_remaining", b"lease_remaining", "payer", b"payer", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "epoch", b"epoch", "lease_remaining", b"lease_remaining", "lines", b"lines", "order_id", b"order_id", "payer_id", b"payer_id", "payment_id", b"payment_id", "state", b"state", "store_id", b"store_id", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "cashier_id", b"cashier_id", "create_time", b"create_time", "epoch", b"epoch", "labels", b"labels", "lane", b"lane", "lease_remaining", b"lease_remaining", "lines", b"lines", "order_id", b"order_id", "payer", b"payer", "payment_id", b"payment_id", "prices_include_tax", b"prices_include_tax", "state", b"state", "store_id", b"store_id", "taxes", b"taxes", "terminal_id", b"terminal_id", "update_time", b"update_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Order: _TypeAlias = Order  # noqa: Y015
 
 @_typing.final
-class OrderPayment(_message.Message):
-    """What the order service remembers of one payment attempt, for ever. Its
-    state is the verdict on that attempt.
-    """
+class OrderVersion(_message.Message):
+    """What one version of an order asked its payer to pay. It never changes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    class _State:
-        ValueType = _typing.NewType("ValueType", _builtins.int)
-        V: _TypeAlias = ValueType  # noqa: Y015
-
-    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[OrderPayment._State.ValueType], _builtins.type):
-        DESCRIPTOR: _descriptor.EnumDescriptor
-        STATE_UNSPECIFIED: OrderPayment._State.ValueType  # 0
-        """Never used."""
-        STATE_HELD: OrderPayment._State.ValueType  # 1
-        """The payment holds the order's lock."""
-        STATE_PAID: OrderPayment._State.ValueType  # 2
-        """The payment paid the order. Final."""
-        STATE_RELEASED: OrderPayment._State.ValueType  # 3
-        """The payment lost or never got the lock and can not pay. Final."""
-        STATE_REFUSED: OrderPayment._State.ValueType  # 4
-        """The lock was refused; `reason` says why. Final."""
-
-    class State(_State, metaclass=_StateEnumTypeWrapper):
-        """The verdict."""
-
-    STATE_UNSPECIFIED: OrderPayment.State.ValueType  # 0
-    """Never used."""
-    STATE_HELD: OrderPayment.State.ValueType  # 1
-    """The payment holds the order's lock."""
-    STATE_PAID: OrderPayment.State.ValueType  # 2
-    """The payment paid the order. Final."""
-    STATE_RELEASED: OrderPayment.State.ValueType  # 3
-    """The payment lost or never got the lock and can not pay. Final."""
-    STATE_REFUSED: OrderPayment.State.ValueType  # 4
-    """The lock was refused; `reason` says why. Final."""
-
-    PAYMENT_ID_FIELD_NUMBER: _builtins.int
     ORDER_ID_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    EPOCH_FIELD_NUMBER: _builtins.int
-    ORDER_VERSION_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    PRICES_INCLUDE_TAX_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
-    STORE_ID_FIELD_NUMBER: _builtins.int
-    LEASE_REMAINING_FIELD_NUMBER: _builtins.int
-    payment_id: _builtins.str
-    """The attempt, named by who started it."""
+    TAXES_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
-    """The order it was meant for."""
-    state: Global___OrderPayment.State.ValueType
-    """The verdict."""
-    reason: _builtins.str
-    """Why it is RELEASED or REFUSED, as UPPER_SNAKE_CASE: LEASE_EXPIRED,
-    PAYMENT_CANCELED, ORDER_NOT_FOUND, ORDER_ALREADY_PAID, ORDER_CANCELED,
-    ORDER_LOCKED, VERSION_MISMATCH, AMOUNT_MISMATCH, PAYER_MISMATCH,
-    STORE_MISMATCH, NOTHING_TO_PAY. Empty otherwise.
-    """
-    epoch: _builtins.int
-    """The epoch that its lock was granted with; 0 where it never held one."""
-    order_version: _builtins.int
-    """The version that was locked."""
-    store_id: _builtins.str
-    """The store of the order; empty where the order is not known."""
+    """The order."""
+    version: _builtins.int
+    """The version."""
+    prices_include_tax: _builtins.bool
+    """As in Order."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_line_item_pb2.LineItem]:
+        """The lines of that version."""
+
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """The amount that was locked."""
+        """What was due."""
 
     @_builtins.property
-    def lease_remaining(self) -> _duration_pb2.Duration:
-        """What remains of the lock while HELD, by the order service's clock."""
+    def taxes(self) -> _containers.RepeatedCompositeFieldContainer[_tax_total_pb2.TaxTotal]:
+        """What each tax came to."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the order got this version."""
 
     def __init__(
         self,
         *,
-        payment_id: _builtins.str = ...,
         order_id: _builtins.str = ...,
-        state: Global___OrderPayment.State.ValueType = ...,
-        reason: _builtins.str = ...,
-        epoch: _builtins.int = ...,
-        order_version: _builtins.int = ...,
+        version: _builtins.int = ...,
+        lines: _abc.Iterable[_line_item_pb2.LineItem] | None = ...,
+        prices_include_tax: _builtins.bool = ...,
         amount: _money_pb2.Money | None = ...,
-        store_id: _builtins.str = ...,
-        lease_remaining: _duration_pb2.Duration | None = ...,
+        taxes: _abc.Iterable[_tax_total_pb2.TaxTotal] | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "lease_remaining", b"lease_remaining"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "epoch", b"epoch", "lease_remaining", b"lease_remaining", "order_id", b"order_id", "order_version", b"order_version", "payment_id", b"payment_id", "reason", b"reason", "state", b"state", "store_id", b"store_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "lines", b"lines", "order_id", b"order_id", "prices_include_tax", b"prices_include_tax", "taxes", b"taxes", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___OrderPayment: _TypeAlias = OrderPayment  # noqa: Y015
+Global___OrderVersion: _TypeAlias = OrderVersion  # noqa: Y015
 
 @_typing.final
 class OrderEvent(_message.Message):
@@ -247,25 +261,71 @@ class OrderEvent(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Type:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[OrderEvent._Type.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        TYPE_UNSPECIFIED: OrderEvent._Type.ValueType  # 0
+        """Never used."""
+        TYPE_CREATED: OrderEvent._Type.ValueType  # 1
+        """The order was raised."""
+        TYPE_LINES_REPLACED: OrderEvent._Type.ValueType  # 2
+        """Its lines were replaced."""
+        TYPE_LOCKED: OrderEvent._Type.ValueType  # 3
+        """A payment locked it."""
+        TYPE_PAID: OrderEvent._Type.ValueType  # 4
+        """That payment paid it."""
+        TYPE_COMPLETED_FREE: OrderEvent._Type.ValueType  # 5
+        """It came to 0 and was completed without a payment."""
+        TYPE_LEASE_EXPIRED: OrderEvent._Type.ValueType  # 6
+        """The lock's time was over (CN103606078A, first instruction generator)."""
+        TYPE_PAYMENT_CANCELED: OrderEvent._Type.ValueType  # 7
+        """The payment was canceled (CN103606078A, second instruction generator)."""
+        TYPE_CANCELED: OrderEvent._Type.ValueType  # 8
+        """The order was withdrawn."""
+
+    class Type(_Type, metaclass=_TypeEnumTypeWrapper):
+        """What happened."""
+
+    TYPE_UNSPECIFIED: OrderEvent.Type.ValueType  # 0
+    """Never used."""
+    TYPE_CREATED: OrderEvent.Type.ValueType  # 1
+    """The order was raised."""
+    TYPE_LINES_REPLACED: OrderEvent.Type.ValueType  # 2
+    """Its lines were replaced."""
+    TYPE_LOCKED: OrderEvent.Type.ValueType  # 3
+    """A payment locked it."""
+    TYPE_PAID: OrderEvent.Type.ValueType  # 4
+    """That payment paid it."""
+    TYPE_COMPLETED_FREE: OrderEvent.Type.ValueType  # 5
+    """It came to 0 and was completed without a payment."""
+    TYPE_LEASE_EXPIRED: OrderEvent.Type.ValueType  # 6
+    """The lock's time was over (CN103606078A, first instruction generator)."""
+    TYPE_PAYMENT_CANCELED: OrderEvent.Type.ValueType  # 7
+    """The payment was canceled (CN103606078A, second instruction generator)."""
+    TYPE_CANCELED: OrderEvent.Type.ValueType  # 8
+    """The order was withdrawn."""
+
     ORDER_ID_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
-    EVENT_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
     FROM_STATE_FIELD_NUMBER: _builtins.int
     TO_STATE_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
     EVENT_TIME_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """The order."""
     number: _builtins.int
     """1, 2, 3 ... within the order, without a gap."""
-    event: _builtins.str
-    """What happened: CREATED, UPDATED, LOCKED, PAID, LEASE_EXPIRED,
-    PAYMENT_CANCELED, CANCELED.
-    """
+    type: Global___OrderEvent.Type.ValueType
+    """What happened."""
     from_state: Global___Order.State.ValueType
     """The state before; unspecified for CREATED."""
     to_state: Global___Order.State.ValueType
@@ -276,6 +336,10 @@ class OrderEvent(_message.Message):
     """The epoch after."""
     payment_id: _builtins.str
     """The payment that caused it, if one did."""
+    actor: _builtins.str
+    """Who did it: the URI of the caller's certificate, or of the server that did
+    it by itself. A store sees "payer" for a payer's phone.
+    """
     trace_id: _builtins.str
     """The trace of the request that caused it (W3C Trace Context, 32 hex
     digits); empty for the order service's own sweeper.
@@ -293,19 +357,20 @@ class OrderEvent(_message.Message):
         *,
         order_id: _builtins.str = ...,
         number: _builtins.int = ...,
-        event: _builtins.str = ...,
+        type: Global___OrderEvent.Type.ValueType = ...,
         from_state: Global___Order.State.ValueType = ...,
         to_state: Global___Order.State.ValueType = ...,
         version: _builtins.int = ...,
         epoch: _builtins.int = ...,
         amount: _money_pb2.Money | None = ...,
         payment_id: _builtins.str = ...,
+        actor: _builtins.str = ...,
         trace_id: _builtins.str = ...,
         event_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "event_time", b"event_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "epoch", b"epoch", "event", b"event", "event_time", b"event_time", "from_state", b"from_state", "number", b"number", "order_id", b"order_id", "payment_id", b"payment_id", "to_state", b"to_state", "trace_id", b"trace_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "amount", b"amount", "epoch", b"epoch", "event_time", b"event_time", "from_state", b"from_state", "number", b"number", "order_id", b"order_id", "payment_id", b"payment_id", "to_state", b"to_state", "trace_id", b"trace_id", "type", b"type", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,39 +24,50 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from tillmesh.api.order.v1 import order_pb2 as tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2
+from tillmesh.api.order.v1 import order_payment_pb2 as tillmesh_dot_api_dot_order_dot_v1_dot_order__payment__pb2
 from tillmesh.api.type.v1 import line_item_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_line__item__pb2
 from tillmesh.api.type.v1 import money_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_money__pb2
+from tillmesh.api.type.v1 import payer_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_payer__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tillmesh/api/order/v1/order_service.proto\x12\x15tillmesh.api.order.v1\x1a\x1egoogle/protobuf/duration.proto\x1a!tillmesh/api/order/v1/order.proto\x1a$tillmesh/api/type/v1/line_item.proto\x1a tillmesh/api/type/v1/money.proto\"\xa4\x01\n\x12\x43reateOrderRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x10\n\x08store_id\x18\x03 \x01(\t\x12\x10\n\x08payer_id\x18\x04 \x01(\t\x12\x15\n\rcurrency_code\x18\x05 \x01(\t\x12-\n\x05lines\x18\x06 \x03(\x0b\x32\x1e.tillmesh.api.type.v1.LineItem\"#\n\x0fGetOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"\x92\x01\n\x11ListOrdersRequest\x12\x10\n\x08store_id\x18\x01 \x01(\t\x12\x10\n\x08payer_id\x18\x02 \x01(\t\x12\x32\n\x06states\x18\x03 \x03(\x0e\x32\".tillmesh.api.order.v1.Order.State\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"[\n\x12ListOrdersResponse\x12,\n\x06orders\x18\x01 \x03(\x0b\x32\x1c.tillmesh.api.order.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"z\n\x12UpdateOrderRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12-\n\x05lines\x18\x04 \x03(\x0b\x32\x1e.tillmesh.api.type.v1.LineItem\"K\n\x12\x43\x61ncelOrderRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"\xca\x01\n\x10LockOrderRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x10\n\x08payer_id\x18\x03 \x01(\t\x12\x15\n\rorder_version\x18\x04 \x01(\x03\x12+\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12(\n\x05lease\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08store_id\x18\x07 \x01(\t\"R\n\x1b\x43ompleteOrderPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\"A\n\x19\x43\x61ncelOrderPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\"Q\n\x16ListOrderEventsRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x17ListOrderEventsResponse\x12\x31\n\x06\x65vents\x18\x01 \x03(\x0b\x32!.tillmesh.api.order.v1.OrderEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xf6\x06\n\x0cOrderService\x12V\n\x0b\x43reateOrder\x12).tillmesh.api.order.v1.CreateOrderRequest\x1a\x1c.tillmesh.api.order.v1.Order\x12P\n\x08GetOrder\x12&.tillmesh.api.order.v1.GetOrderRequest\x1a\x1c.tillmesh.api.order.v1.Order\x12\x61\n\nListOrders\x12(.tillmesh.api.order.v1.ListOrdersRequest\x1a).tillmesh.api.order.v1.ListOrdersResponse\x12V\n\x0bUpdateOrder\x12).tillmesh.api.order.v1.UpdateOrderRequest\x1a\x1c.tillmesh.api.order.v1.Order\x12V\n\x0b\x43\x61ncelOrder\x12).tillmesh.api.order.v1.CancelOrderRequest\x1a\x1c.tillmesh.api.order.v1.Order\x12Y\n\tLockOrder\x12\'.tillmesh.api.order.v1.LockOrderRequest\x1a#.tillmesh.api.order.v1.OrderPayment\x12o\n\x14\x43ompleteOrderPayment\x12\x32.tillmesh.api.order.v1.CompleteOrderPaymentRequest\x1a#.tillmesh.api.order.v1.OrderPayment\x12k\n\x12\x43\x61ncelOrderPayment\x12\x30.tillmesh.api.order.v1.CancelOrderPaymentRequest\x1a#.tillmesh.api.order.v1.OrderPayment\x12p\n\x0fListOrderEvents\x12-.tillmesh.api.order.v1.ListOrderEventsRequest\x1a..tillmesh.api.order.v1.ListOrderEventsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)tillmesh/api/order/v1/order_service.proto\x12\x15tillmesh.api.order.v1\x1a\x1egoogle/protobuf/duration.proto\x1a!tillmesh/api/order/v1/order.proto\x1a)tillmesh/api/order/v1/order_payment.proto\x1a$tillmesh/api/type/v1/line_item.proto\x1a tillmesh/api/type/v1/money.proto\x1a tillmesh/api/type/v1/payer.proto\"\x87\x03\n\x12\x43reateOrderRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x10\n\x08store_id\x18\x03 \x01(\t\x12*\n\x05payer\x18\x04 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Payer\x12\x15\n\rcurrency_code\x18\x05 \x01(\t\x12-\n\x05lines\x18\x06 \x03(\x0b\x32\x1e.tillmesh.api.type.v1.LineItem\x12\x1a\n\x12prices_include_tax\x18\x07 \x01(\x08\x12\x45\n\x06labels\x18\x08 \x03(\x0b\x32\x35.tillmesh.api.order.v1.CreateOrderRequest.LabelsEntry\x12\x13\n\x0bterminal_id\x18\t \x01(\t\x12\x0c\n\x04lane\x18\n \x01(\t\x12\x12\n\ncashier_id\x18\x0b \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"#\n\x0fGetOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\";\n\x16GetOrderVersionRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"\xac\x01\n\x11ListOrdersRequest\x12\x10\n\x08store_id\x18\x01 \x01(\t\x12*\n\x05payer\x18\x02 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Payer\x12\x32\n\x06states\x18\x03 \x03(\x0e\x32\".tillmesh.api.order.v1.Order.State\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"[\n\x12ListOrdersResponse\x12,\n\x06orders\x18\x01 \x03(\x0b\x32\x1c.tillmesh.api.order.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x80\x01\n\x18ReplaceOrderLinesRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12-\n\x05lines\x18\x04 \x03(\x0b\x32\x1e.tillmesh.api.type.v1.LineItem\"K\n\x12\x43\x61ncelOrderRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"Q\n\x18\x43ompleteFreeOrderRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"\xe4\x01\n\x10LockOrderRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12*\n\x05payer\x18\x03 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Payer\x12\x15\n\rorder_version\x18\x04 \x01(\x03\x12+\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12(\n\x05lease\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08store_id\x18\x07 \x01(\t\"R\n\x1b\x43ompleteOrderPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\"A\n\x19\x43\x61ncelOrderPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\"Q\n\x16ListOrderEventsRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"e\n\x17ListOrderEventsResponse\x12\x31\n\x06\x65vents\x18\x01 \x03(\x0b\x32!.tillmesh.api.order.v1.OrderEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xcd\x08\n\x0cOrderService\x12V\n\x0b\x43reateOrder\x12).tillmesh.api.order.v1.CreateOrderRequest\x1a\x1c.tillmesh.api.order.v1.Order\x12P\n\x08GetOrder\x12&.tillmesh.api.order.v1.GetOrderRequest\x1a\x1c.tillmesh.api.order.v1.Order\x12\x65\n\x0fGetOrderVersion\x12-.tillmesh.api.order.v1.GetOrderVersionRequest\x1a#.tillmesh.api.order.v1.OrderVersion\x12\x61\n\nListOrders\x12(.tillmesh.api.order.v1.ListOrdersRequest\x1a).tillmesh.api.order.v1.ListOrdersResponse\x12\x62\n\x11ReplaceOrderLines\x12/.tillmesh.api.order.v1.ReplaceOrderLinesRequest\x1a\x1c.tillmesh.api.order.v1.Order\x12V\n\x0b\x43\x61ncelOrder\x12).tillmesh.api.order.v1.CancelOrderRequest\x1a\x1c.tillmesh.api.order.v1.Order\x12\x62\n\x11\x43ompleteFreeOrder\x12/.tillmesh.api.order.v1.CompleteFreeOrderRequest\x1a\x1c.tillmesh.api.order.v1.Order\x12Y\n\tLockOrder\x12\'.tillmesh.api.order.v1.LockOrderRequest\x1a#.tillmesh.api.order.v1.OrderPayment\x12o\n\x14\x43ompleteOrderPayment\x12\x32.tillmesh.api.order.v1.CompleteOrderPaymentRequest\x1a#.tillmesh.api.order.v1.OrderPayment\x12k\n\x12\x43\x61ncelOrderPayment\x12\x30.tillmesh.api.order.v1.CancelOrderPaymentRequest\x1a#.tillmesh.api.order.v1.OrderPayment\x12p\n\x0fListOrderEvents\x12-.tillmesh.api.order.v1.ListOrderEventsRequest\x1a..tillmesh.api.order.v1.ListOrderEventsResponseBP\n\x15tillmesh.api.order.v1P\x01Z\x1dtillmesh/api/order/v1;orderv1\xaa\x02\x15Tillmesh.Api.Order.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tillmesh.api.order.v1.order_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_CREATEORDERREQUEST']._serialized_start=208
-  _globals['_CREATEORDERREQUEST']._serialized_end=372
-  _globals['_GETORDERREQUEST']._serialized_start=374
-  _globals['_GETORDERREQUEST']._serialized_end=409
-  _globals['_LISTORDERSREQUEST']._serialized_start=412
-  _globals['_LISTORDERSREQUEST']._serialized_end=558
-  _globals['_LISTORDERSRESPONSE']._serialized_start=560
-  _globals['_LISTORDERSRESPONSE']._serialized_end=651
-  _globals['_UPDATEORDERREQUEST']._serialized_start=653
-  _globals['_UPDATEORDERREQUEST']._serialized_end=775
-  _globals['_CANCELORDERREQUEST']._serialized_start=777
-  _globals['_CANCELORDERREQUEST']._serialized_end=852
-  _globals['_LOCKORDERREQUEST']._serialized_start=855
-  _globals['_LOCKORDERREQUEST']._serialized_end=1057
-  _globals['_COMPLETEORDERPAYMENTREQUEST']._serialized_start=1059
-  _globals['_COMPLETEORDERPAYMENTREQUEST']._serialized_end=1141
-  _globals['_CANCELORDERPAYMENTREQUEST']._serialized_start=1143
-  _globals['_CANCELORDERPAYMENTREQUEST']._serialized_end=1208
-  _globals['_LISTORDEREVENTSREQUEST']._serialized_start=1210
-  _globals['_LISTORDEREVENTSREQUEST']._serialized_end=1291
-  _globals['_LISTORDEREVENTSRESPONSE']._serialized_start=1293
-  _globals['_LISTORDEREVENTSRESPONSE']._serialized_end=1394
-  _globals['_ORDERSERVICE']._serialized_start=1397
-  _globals['_ORDERSERVICE']._serialized_end=2283
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\025tillmesh.api.order.v1P\001Z\035tillmesh/api/order/v1;orderv1\252\002\025Tillmesh.Api.Order.V1'
+  _globals['_CREATEORDERREQUEST_LABELSENTRY']._loaded_options = None
+  _globals['_CREATEORDERREQUEST_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_CREATEORDERREQUEST']._serialized_start=285
+  _globals['_CREATEORDERREQUEST']._serialized_end=676
+  _globals['_CREATEORDERREQUEST_LABELSENTRY']._serialized_start=631
+  _globals['_CREATEORDERREQUEST_LABELSENTRY']._serialized_end=676
+  _globals['_GETORDERREQUEST']._serialized_start=678
+  _globals['_GETORDERREQUEST']._serialized_end=713
+  _globals['_GETORDERVERSIONREQUEST']._serialized_start=715
+  _globals['_GETORDERVERSIONREQUEST']._serialized_end=774
+  _globals['_LISTORDERSREQUEST']._serialized_start=777
+  _globals['_LISTORDERSREQUEST']._serialized_end=949
+  _globals['_LISTORDERSRESPONSE']._serialized_start=951
+  _globals['_LISTORDERSRESPONSE']._serialized_end=1042
+  _globals['_REPLACEORDERLINESREQUEST']._serialized_start=1045
+  _globals['_REPLACEORDERLINESREQUEST']._serialized_end=1173
+  _globals['_CANCELORDERREQUEST']._serialized_start=1175
+  _globals['_CANCELORDERREQUEST']._serialized_end=1250
+  _globals['_COMPLETEFREEORDERREQUEST']._serialized_start=1252
+  _globals['_COMPLETEFREEORDERREQUEST']._serialized_end=1333
+  _globals['_LOCKORDERREQUEST']._serialized_start=1336
+  _globals['_LOCKORDERREQUEST']._serialized_end=1564
+  _globals['_COMPLETEORDERPAYMENTREQUEST']._serialized_start=1566
+  _globals['_COMPLETEORDERPAYMENTREQUEST']._serialized_end=1648
+  _globals['_CANCELORDERPAYMENTREQUEST']._serialized_start=1650
+  _globals['_CANCELORDERPAYMENTREQUEST']._serialized_end=1715
+  _globals['_LISTORDEREVENTSREQUEST']._serialized_start=1717
+  _globals['_LISTORDEREVENTSREQUEST']._serialized_end=1798
+  _globals['_LISTORDEREVENTSRESPONSE']._serialized_start=1800
+  _globals['_LISTORDEREVENTSRESPONSE']._serialized_end=1901
+  _globals['_ORDERSERVICE']._serialized_start=1904
+  _globals['_ORDERSERVICE']._serialized_end=3005
 # @@protoc_insertion_point(module_scope)

@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from tillmesh.api.order.v1 import order_pb2 as _order_pb2
 from tillmesh.api.type.v1 import line_item_pb2 as _line_item_pb2
 from tillmesh.api.type.v1 import money_pb2 as _money_pb2
+from tillmesh.api.type.v1 import payer_pb2 as _payer_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -28,28 +29,68 @@ class CreateOrderRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     ORDER_ID_FIELD_NUMBER: _builtins.int
     STORE_ID_FIELD_NUMBER: _builtins.int
-    PAYER_ID_FIELD_NUMBER: _builtins.int
+    PAYER_FIELD_NUMBER: _builtins.int
     CURRENCY_CODE_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
+    PRICES_INCLUDE_TAX_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    TERMINAL_ID_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    CASHIER_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Chosen by the caller, stored before it is sent, unique for ever; repeat
-    it with the same content to get the first answer again, be it a refusal
-    (AIP-155); what was refused is tried again under a new id.
+    """Chosen by the caller, stored before it is sent, unique for ever. The same
+    id with the same content never acts twice: it gets the order as it is
+    now, or the first refusal (AIP-155). Try again under a new id what was
+    refused.
     """
     order_id: _builtins.str
     """The transaction number to give it; empty lets the server choose one."""
     store_id: _builtins.str
     """The store that raises it."""
-    payer_id: _builtins.str
-    """The online identity that is to pay."""
     currency_code: _builtins.str
     """ISO 4217 code of all prices."""
+    prices_include_tax: _builtins.bool
+    """As in Order."""
+    terminal_id: _builtins.str
+    """As in Order."""
+    lane: _builtins.str
+    """As in Order."""
+    cashier_id: _builtins.str
+    """As in Order; at most 64 characters."""
+    @_builtins.property
+    def payer(self) -> _payer_pb2.Payer:
+        """Who is to pay."""
+
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_line_item_pb2.LineItem]:
-        """1 to 2,000 lines whose sum is not negative."""
+        """1 to 2,000 lines."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """As in Order."""
 
     def __init__(
         self,
@@ -57,13 +98,18 @@ class CreateOrderRequest(_message.Message):
         request_id: _builtins.str = ...,
         order_id: _builtins.str = ...,
         store_id: _builtins.str = ...,
-        payer_id: _builtins.str = ...,
+        payer: _payer_pb2.Payer | None = ...,
         currency_code: _builtins.str = ...,
         lines: _abc.Iterable[_line_item_pb2.LineItem] | None = ...,
+        prices_include_tax: _builtins.bool = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        terminal_id: _builtins.str = ...,
+        lane: _builtins.str = ...,
+        cashier_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payer", b"payer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency_code", b"currency_code", "lines", b"lines", "order_id", b"order_id", "payer_id", b"payer_id", "request_id", b"request_id", "store_id", b"store_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cashier_id", b"cashier_id", "currency_code", b"currency_code", "labels", b"labels", "lane", b"lane", "lines", b"lines", "order_id", b"order_id", "payer", b"payer", "prices_include_tax", b"prices_include_tax", "request_id", b"request_id", "store_id", b"store_id", "terminal_id", b"terminal_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -92,24 +138,52 @@ class GetOrderRequest(_message.Message):
 Global___GetOrderRequest: _TypeAlias = GetOrderRequest  # noqa: Y015
 
 @_typing.final
+class GetOrderVersionRequest(_message.Message):
+    """Request of GetOrderVersion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    order_id: _builtins.str
+    """The transaction number."""
+    version: _builtins.int
+    """The version, from 1."""
+    def __init__(
+        self,
+        *,
+        order_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOrderVersionRequest: _TypeAlias = GetOrderVersionRequest  # noqa: Y015
+
+@_typing.final
 class ListOrdersRequest(_message.Message):
     """Request of ListOrders. Empty filters match everything."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STORE_ID_FIELD_NUMBER: _builtins.int
-    PAYER_ID_FIELD_NUMBER: _builtins.int
+    PAYER_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     store_id: _builtins.str
     """Only orders of this store."""
-    payer_id: _builtins.str
-    """Only orders of this payer."""
     page_size: _builtins.int
     """At most this many; 0 means 50, more than 200 means 200 (AIP-158)."""
     page_token: _builtins.str
     """next_page_token of the answer before, with the same filters."""
+    @_builtins.property
+    def payer(self) -> _payer_pb2.Payer:
+        """Only orders of this payer."""
+
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_order_pb2.Order.State.ValueType]:
         """Only orders in one of these states; pending transactions are OPEN and
@@ -120,14 +194,14 @@ class ListOrdersRequest(_message.Message):
         self,
         *,
         store_id: _builtins.str = ...,
-        payer_id: _builtins.str = ...,
+        payer: _payer_pb2.Payer | None = ...,
         states: _abc.Iterable[_order_pb2.Order.State.ValueType] | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payer", b"payer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "payer_id", b"payer_id", "states", b"states", "store_id", b"store_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "payer", b"payer", "states", b"states", "store_id", b"store_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -142,7 +216,7 @@ class ListOrdersResponse(_message.Message):
     ORDERS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where the next page starts; empty on the last page."""
+    """Where the next page starts; empty on the last page. Opaque."""
     @_builtins.property
     def orders(self) -> _containers.RepeatedCompositeFieldContainer[_order_pb2.Order]:
         """The orders, newest first."""
@@ -162,8 +236,8 @@ class ListOrdersResponse(_message.Message):
 Global___ListOrdersResponse: _TypeAlias = ListOrdersResponse  # noqa: Y015
 
 @_typing.final
-class UpdateOrderRequest(_message.Message):
-    """Request of UpdateOrder."""
+class ReplaceOrderLinesRequest(_message.Message):
+    """Request of ReplaceOrderLines."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -179,9 +253,7 @@ class UpdateOrderRequest(_message.Message):
     """The version that the caller read; anything else is ABORTED."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_line_item_pb2.LineItem]:
-        """The lines as they shall be from now on, all of them; 1 to 2,000 whose sum
-        is not negative.
-        """
+        """The lines as they shall be from now on, all of them; 1 to 2,000."""
 
     def __init__(
         self,
@@ -197,7 +269,7 @@ class UpdateOrderRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___UpdateOrderRequest: _TypeAlias = UpdateOrderRequest  # noqa: Y015
+Global___ReplaceOrderLinesRequest: _TypeAlias = ReplaceOrderLinesRequest  # noqa: Y015
 
 @_typing.final
 class CancelOrderRequest(_message.Message):
@@ -230,6 +302,36 @@ class CancelOrderRequest(_message.Message):
 Global___CancelOrderRequest: _TypeAlias = CancelOrderRequest  # noqa: Y015
 
 @_typing.final
+class CompleteFreeOrderRequest(_message.Message):
+    """Request of CompleteFreeOrder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ORDER_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """As in CreateOrderRequest."""
+    order_id: _builtins.str
+    """The transaction number."""
+    version: _builtins.int
+    """The version that the shopper was shown; anything else is ABORTED."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        order_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_id", b"order_id", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompleteFreeOrderRequest: _TypeAlias = CompleteFreeOrderRequest  # noqa: Y015
+
+@_typing.final
 class LockOrderRequest(_message.Message):
     """Request of LockOrder: what the payer consented to."""
 
@@ -237,7 +339,7 @@ class LockOrderRequest(_message.Message):
 
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
     ORDER_ID_FIELD_NUMBER: _builtins.int
-    PAYER_ID_FIELD_NUMBER: _builtins.int
+    PAYER_FIELD_NUMBER: _builtins.int
     ORDER_VERSION_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
@@ -246,14 +348,16 @@ class LockOrderRequest(_message.Message):
     """The payment; also this call's request id, as a payment locks once."""
     order_id: _builtins.str
     """The transaction number."""
-    payer_id: _builtins.str
-    """The identity that is to pay; must be the order's."""
     order_version: _builtins.int
     """The version that the payer consented to."""
     store_id: _builtins.str
     """The store that asked for the payment; must be the order's. Empty where the
-    payer asked from their own terminal.
+    payer asked from their own phone.
     """
+    @_builtins.property
+    def payer(self) -> _payer_pb2.Payer:
+        """Who is to pay; must be the order's."""
+
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """The amount that the payer consented to; version and amount must both be
@@ -271,15 +375,15 @@ class LockOrderRequest(_message.Message):
         *,
         payment_id: _builtins.str = ...,
         order_id: _builtins.str = ...,
-        payer_id: _builtins.str = ...,
+        payer: _payer_pb2.Payer | None = ...,
         order_version: _builtins.int = ...,
         amount: _money_pb2.Money | None = ...,
         lease: _duration_pb2.Duration | None = ...,
         store_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "lease", b"lease"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "lease", b"lease", "payer", b"payer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "lease", b"lease", "order_id", b"order_id", "order_version", b"order_version", "payer_id", b"payer_id", "payment_id", b"payment_id", "store_id", b"store_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "lease", b"lease", "order_id", b"order_id", "order_version", b"order_version", "payer", b"payer", "payment_id", b"payment_id", "store_id", b"store_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -380,7 +484,7 @@ class ListOrderEventsResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where the next page starts; empty on the last page."""
+    """Where the next page starts; empty on the last page. Opaque."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_order_pb2.OrderEvent]:
         """The changes, oldest first."""

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from tillmesh.api.order.v1 import order_payment_pb2 as tillmesh_dot_api_dot_order_dot_v1_dot_order__payment__pb2
 from tillmesh.api.order.v1 import order_pb2 as tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2
 from tillmesh.api.order.v1 import order_service_pb2 as tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2
 
@@ -47,14 +48,19 @@ class OrderServiceStub:
                 request_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.GetOrderRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.Order.FromString,
                 _registered_method=True)
+        self.GetOrderVersion = channel.unary_unary(
+                '/tillmesh.api.order.v1.OrderService/GetOrderVersion',
+                request_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.GetOrderVersionRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.OrderVersion.FromString,
+                _registered_method=True)
         self.ListOrders = channel.unary_unary(
                 '/tillmesh.api.order.v1.OrderService/ListOrders',
                 request_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.ListOrdersRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.ListOrdersResponse.FromString,
                 _registered_method=True)
-        self.UpdateOrder = channel.unary_unary(
-                '/tillmesh.api.order.v1.OrderService/UpdateOrder',
-                request_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.UpdateOrderRequest.SerializeToString,
+        self.ReplaceOrderLines = channel.unary_unary(
+                '/tillmesh.api.order.v1.OrderService/ReplaceOrderLines',
+                request_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.ReplaceOrderLinesRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.Order.FromString,
                 _registered_method=True)
         self.CancelOrder = channel.unary_unary(
@@ -62,20 +68,25 @@ class OrderServiceStub:
                 request_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.CancelOrderRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.Order.FromString,
                 _registered_method=True)
+        self.CompleteFreeOrder = channel.unary_unary(
+                '/tillmesh.api.order.v1.OrderService/CompleteFreeOrder',
+                request_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.CompleteFreeOrderRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.Order.FromString,
+                _registered_method=True)
         self.LockOrder = channel.unary_unary(
                 '/tillmesh.api.order.v1.OrderService/LockOrder',
                 request_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.LockOrderRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.OrderPayment.FromString,
+                response_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__payment__pb2.OrderPayment.FromString,
                 _registered_method=True)
         self.CompleteOrderPayment = channel.unary_unary(
                 '/tillmesh.api.order.v1.OrderService/CompleteOrderPayment',
                 request_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.CompleteOrderPaymentRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.OrderPayment.FromString,
+                response_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__payment__pb2.OrderPayment.FromString,
                 _registered_method=True)
         self.CancelOrderPayment = channel.unary_unary(
                 '/tillmesh.api.order.v1.OrderService/CancelOrderPayment',
                 request_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.CancelOrderPaymentRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.OrderPayment.FromString,
+                response_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__payment__pb2.OrderPayment.FromString,
                 _registered_method=True)
         self.ListOrderEvents = channel.unary_unary(
                 '/tillmesh.api.order.v1.OrderService/ListOrderEvents',
@@ -90,8 +101,8 @@ class OrderServiceServicer:
     """
 
     def CreateOrder(self, request, context):
-        """Raises a pending transaction under a payer's identity. Called by store
-        terminals and internal services.
+        """Raises a pending transaction. Called by store terminals and internal
+        services.
         Errors: INVALID_ARGUMENT (BadRequest names the fields); ALREADY_EXISTS
         (ORDER_EXISTS: that order_id is taken; REQUEST_ID_REUSED).
         """
@@ -107,6 +118,15 @@ class OrderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetOrderVersion(self, request, context):
+        """Reads what one version of an order asked for, also after later changes.
+        Called by anyone who may see the order.
+        Errors: NOT_FOUND (ORDER_NOT_FOUND, ORDER_VERSION_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListOrders(self, request, context):
         """Lists orders, newest first: "the pending transactions of that identity"
         (CN109598490A). A hint only: consent is to the version that a payment
@@ -117,13 +137,13 @@ class OrderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def UpdateOrder(self, request, context):
-        """Changes the lines of an open order in place, same number, version + 1
+    def ReplaceOrderLines(self, request, context):
+        """Replaces the lines of an open order in place: same number, version + 1
         (CN103606078A, unlocking unit). Called by the order's store and internal
         services.
         Errors: NOT_FOUND; ABORTED (VERSION_MISMATCH: read it again);
-        FAILED_PRECONDITION (ORDER_LOCKED with the holder and RetryInfo,
-        ORDER_ALREADY_PAID, ORDER_CANCELED).
+        FAILED_PRECONDITION (ORDER_LOCKED, whose metadata has payment_id and
+        seconds_left; ORDER_ALREADY_PAID; ORDER_CANCELED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -131,7 +151,17 @@ class OrderServiceServicer:
 
     def CancelOrder(self, request, context):
         """Withdraws an open order. Called by the order's store and internal services.
-        Errors: as UpdateOrder.
+        Errors: as ReplaceOrderLines.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompleteFreeOrder(self, request, context):
+        """Completes an open order whose amount is 0: it becomes PAID without a
+        payment. Called by the order's store and internal services.
+        Errors: as ReplaceOrderLines, and FAILED_PRECONDITION (ORDER_NOT_FREE: its
+        amount is above 0).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -164,8 +194,8 @@ class OrderServiceServicer:
         """Ends a payment attempt, whether or not its LockOrder ever arrived, and
         unlocks the order if that attempt holds the lock (CN103606078A, second
         instruction generator). PAID is stronger: then the verdict stays PAID.
-        Called by the payment server, and by the store or payer that started the
-        attempt, also while the payment server is away.
+        Called by the payment server, and by the store that started the attempt,
+        also while the payment server is away.
         Errors: ALREADY_EXISTS (REQUEST_ID_REUSED: the payment id belongs to
         another order).
         """
@@ -195,14 +225,19 @@ def add_OrderServiceServicer_to_server(servicer, server):
                     request_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.GetOrderRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.Order.SerializeToString,
             ),
+            'GetOrderVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOrderVersion,
+                    request_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.GetOrderVersionRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.OrderVersion.SerializeToString,
+            ),
             'ListOrders': grpc.unary_unary_rpc_method_handler(
                     servicer.ListOrders,
                     request_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.ListOrdersRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.ListOrdersResponse.SerializeToString,
             ),
-            'UpdateOrder': grpc.unary_unary_rpc_method_handler(
-                    servicer.UpdateOrder,
-                    request_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.UpdateOrderRequest.FromString,
+            'ReplaceOrderLines': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplaceOrderLines,
+                    request_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.ReplaceOrderLinesRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.Order.SerializeToString,
             ),
             'CancelOrder': grpc.unary_unary_rpc_method_handler(
@@ -210,20 +245,25 @@ def add_OrderServiceServicer_to_server(servicer, server):
                     request_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.CancelOrderRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.Order.SerializeToString,
             ),
+            'CompleteFreeOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompleteFreeOrder,
+                    request_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.CompleteFreeOrderRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.Order.SerializeToString,
+            ),
             'LockOrder': grpc.unary_unary_rpc_method_handler(
                     servicer.LockOrder,
                     request_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.LockOrderRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.OrderPayment.SerializeToString,
+                    response_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__payment__pb2.OrderPayment.SerializeToString,
             ),
             'CompleteOrderPayment': grpc.unary_unary_rpc_method_handler(
                     servicer.CompleteOrderPayment,
                     request_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.CompleteOrderPaymentRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.OrderPayment.SerializeToString,
+                    response_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__payment__pb2.OrderPayment.SerializeToString,
             ),
             'CancelOrderPayment': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelOrderPayment,
                     request_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.CancelOrderPaymentRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.OrderPayment.SerializeToString,
+                    response_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__payment__pb2.OrderPayment.SerializeToString,
             ),
             'ListOrderEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListOrderEvents,
@@ -298,6 +338,33 @@ class OrderService:
             _registered_method=True)
 
     @staticmethod
+    def GetOrderVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.api.order.v1.OrderService/GetOrderVersion',
+            tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.GetOrderVersionRequest.SerializeToString,
+            tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.OrderVersion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListOrders(request,
             target,
             options=(),
@@ -325,7 +392,7 @@ class OrderService:
             _registered_method=True)
 
     @staticmethod
-    def UpdateOrder(request,
+    def ReplaceOrderLines(request,
             target,
             options=(),
             channel_credentials=None,
@@ -338,8 +405,8 @@ class OrderService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tillmesh.api.order.v1.OrderService/UpdateOrder',
-            tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.UpdateOrderRequest.SerializeToString,
+            '/tillmesh.api.order.v1.OrderService/ReplaceOrderLines',
+            tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.ReplaceOrderLinesRequest.SerializeToString,
             tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.Order.FromString,
             options,
             channel_credentials,
@@ -379,6 +446,33 @@ class OrderService:
             _registered_method=True)
 
     @staticmethod
+    def CompleteFreeOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.api.order.v1.OrderService/CompleteFreeOrder',
+            tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.CompleteFreeOrderRequest.SerializeToString,
+            tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.Order.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def LockOrder(request,
             target,
             options=(),
@@ -394,7 +488,7 @@ class OrderService:
             target,
             '/tillmesh.api.order.v1.OrderService/LockOrder',
             tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.LockOrderRequest.SerializeToString,
-            tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.OrderPayment.FromString,
+            tillmesh_dot_api_dot_order_dot_v1_dot_order__payment__pb2.OrderPayment.FromString,
             options,
             channel_credentials,
             insecure,
@@ -421,7 +515,7 @@ class OrderService:
             target,
             '/tillmesh.api.order.v1.OrderService/CompleteOrderPayment',
             tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.CompleteOrderPaymentRequest.SerializeToString,
-            tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.OrderPayment.FromString,
+            tillmesh_dot_api_dot_order_dot_v1_dot_order__payment__pb2.OrderPayment.FromString,
             options,
             channel_credentials,
             insecure,
@@ -448,7 +542,7 @@ class OrderService:
             target,
             '/tillmesh.api.order.v1.OrderService/CancelOrderPayment',
             tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.CancelOrderPaymentRequest.SerializeToString,
-            tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2.OrderPayment.FromString,
+            tillmesh_dot_api_dot_order_dot_v1_dot_order__payment__pb2.OrderPayment.FromString,
             options,
             channel_credentials,
             insecure,

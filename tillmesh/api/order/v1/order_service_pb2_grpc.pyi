@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from tillmesh.api.order.v1 import order_payment_pb2 as _order_payment_pb2
 from tillmesh.api.order.v1 import order_pb2 as _order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as _order_service_pb2
 import abc as _abc_1
@@ -37,8 +38,8 @@ class OrderServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> OrderServiceAsyncStub: ...
     CreateOrder: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.CreateOrderRequest, _order_pb2.Order]
-    """Raises a pending transaction under a payer's identity. Called by store
-    terminals and internal services.
+    """Raises a pending transaction. Called by store terminals and internal
+    services.
     Errors: INVALID_ARGUMENT (BadRequest names the fields); ALREADY_EXISTS
     (ORDER_EXISTS: that order_id is taken; REQUEST_ID_REUSED).
     """
@@ -46,25 +47,36 @@ class OrderServiceStub:
     """Reads one order. Called by anyone who may see it.
     Errors: NOT_FOUND (ORDER_NOT_FOUND).
     """
+    GetOrderVersion: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.GetOrderVersionRequest, _order_pb2.OrderVersion]
+    """Reads what one version of an order asked for, also after later changes.
+    Called by anyone who may see the order.
+    Errors: NOT_FOUND (ORDER_NOT_FOUND, ORDER_VERSION_NOT_FOUND).
+    """
     ListOrders: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.ListOrdersRequest, _order_service_pb2.ListOrdersResponse]
     """Lists orders, newest first: "the pending transactions of that identity"
     (CN109598490A). A hint only: consent is to the version that a payment
     carries. Called by store terminals, the payment server, internal services.
     Errors: INVALID_ARGUMENT (page_size, page_token).
     """
-    UpdateOrder: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.UpdateOrderRequest, _order_pb2.Order]
-    """Changes the lines of an open order in place, same number, version + 1
+    ReplaceOrderLines: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.ReplaceOrderLinesRequest, _order_pb2.Order]
+    """Replaces the lines of an open order in place: same number, version + 1
     (CN103606078A, unlocking unit). Called by the order's store and internal
     services.
     Errors: NOT_FOUND; ABORTED (VERSION_MISMATCH: read it again);
-    FAILED_PRECONDITION (ORDER_LOCKED with the holder and RetryInfo,
-    ORDER_ALREADY_PAID, ORDER_CANCELED).
+    FAILED_PRECONDITION (ORDER_LOCKED, whose metadata has payment_id and
+    seconds_left; ORDER_ALREADY_PAID; ORDER_CANCELED).
     """
     CancelOrder: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.CancelOrderRequest, _order_pb2.Order]
     """Withdraws an open order. Called by the order's store and internal services.
-    Errors: as UpdateOrder.
+    Errors: as ReplaceOrderLines.
     """
-    LockOrder: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.LockOrderRequest, _order_pb2.OrderPayment]
+    CompleteFreeOrder: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.CompleteFreeOrderRequest, _order_pb2.Order]
+    """Completes an open order whose amount is 0: it becomes PAID without a
+    payment. Called by the order's store and internal services.
+    Errors: as ReplaceOrderLines, and FAILED_PRECONDITION (ORDER_NOT_FREE: its
+    amount is above 0).
+    """
+    LockOrder: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.LockOrderRequest, _order_payment_pb2.OrderPayment]
     """Locks the order for one payment and freezes its version and amount
     (CN103606078A, receiving and locking unit). The answer is the verdict on
     the payment id and stays so for ever: a refusal is a body, not an error.
@@ -72,19 +84,19 @@ class OrderServiceStub:
     Errors: ALREADY_EXISTS (REQUEST_ID_REUSED: the payment id was used with
     other content). Any error means "not known", never "no".
     """
-    CompleteOrderPayment: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.CompleteOrderPaymentRequest, _order_pb2.OrderPayment]
+    CompleteOrderPayment: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.CompleteOrderPaymentRequest, _order_payment_pb2.OrderPayment]
     """The commit point: LOCKED by this payment and epoch becomes PAID. The
     verdict is the state in the body: PAID is yes, RELEASED or REFUSED is no
     and final. Never reads the clock. Called by the payment server alone.
     Errors: NOT_FOUND (PAYMENT_NOT_FOUND), FAILED_PRECONDITION
     (EPOCH_MISMATCH). Any error means "not known", never "no".
     """
-    CancelOrderPayment: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.CancelOrderPaymentRequest, _order_pb2.OrderPayment]
+    CancelOrderPayment: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.CancelOrderPaymentRequest, _order_payment_pb2.OrderPayment]
     """Ends a payment attempt, whether or not its LockOrder ever arrived, and
     unlocks the order if that attempt holds the lock (CN103606078A, second
     instruction generator). PAID is stronger: then the verdict stays PAID.
-    Called by the payment server, and by the store or payer that started the
-    attempt, also while the payment server is away.
+    Called by the payment server, and by the store that started the attempt,
+    also while the payment server is away.
     Errors: ALREADY_EXISTS (REQUEST_ID_REUSED: the payment id belongs to
     another order).
     """
@@ -102,8 +114,8 @@ class OrderServiceAsyncStub(OrderServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateOrder: _aio.UnaryUnaryMultiCallable[_order_service_pb2.CreateOrderRequest, _order_pb2.Order]  # type: ignore[assignment]
-    """Raises a pending transaction under a payer's identity. Called by store
-    terminals and internal services.
+    """Raises a pending transaction. Called by store terminals and internal
+    services.
     Errors: INVALID_ARGUMENT (BadRequest names the fields); ALREADY_EXISTS
     (ORDER_EXISTS: that order_id is taken; REQUEST_ID_REUSED).
     """
@@ -111,25 +123,36 @@ class OrderServiceAsyncStub(OrderServiceStub):
     """Reads one order. Called by anyone who may see it.
     Errors: NOT_FOUND (ORDER_NOT_FOUND).
     """
+    GetOrderVersion: _aio.UnaryUnaryMultiCallable[_order_service_pb2.GetOrderVersionRequest, _order_pb2.OrderVersion]  # type: ignore[assignment]
+    """Reads what one version of an order asked for, also after later changes.
+    Called by anyone who may see the order.
+    Errors: NOT_FOUND (ORDER_NOT_FOUND, ORDER_VERSION_NOT_FOUND).
+    """
     ListOrders: _aio.UnaryUnaryMultiCallable[_order_service_pb2.ListOrdersRequest, _order_service_pb2.ListOrdersResponse]  # type: ignore[assignment]
     """Lists orders, newest first: "the pending transactions of that identity"
     (CN109598490A). A hint only: consent is to the version that a payment
     carries. Called by store terminals, the payment server, internal services.
     Errors: INVALID_ARGUMENT (page_size, page_token).
     """
-    UpdateOrder: _aio.UnaryUnaryMultiCallable[_order_service_pb2.UpdateOrderRequest, _order_pb2.Order]  # type: ignore[assignment]
-    """Changes the lines of an open order in place, same number, version + 1
+    ReplaceOrderLines: _aio.UnaryUnaryMultiCallable[_order_service_pb2.ReplaceOrderLinesRequest, _order_pb2.Order]  # type: ignore[assignment]
+    """Replaces the lines of an open order in place: same number, version + 1
     (CN103606078A, unlocking unit). Called by the order's store and internal
     services.
     Errors: NOT_FOUND; ABORTED (VERSION_MISMATCH: read it again);
-    FAILED_PRECONDITION (ORDER_LOCKED with the holder and RetryInfo,
-    ORDER_ALREADY_PAID, ORDER_CANCELED).
+    FAILED_PRECONDITION (ORDER_LOCKED, whose metadata has payment_id and
+    seconds_left; ORDER_ALREADY_PAID; ORDER_CANCELED).
     """
     CancelOrder: _aio.UnaryUnaryMultiCallable[_order_service_pb2.CancelOrderRequest, _order_pb2.Order]  # type: ignore[assignment]
     """Withdraws an open order. Called by the order's store and internal services.
-    Errors: as UpdateOrder.
+    Errors: as ReplaceOrderLines.
     """
-    LockOrder: _aio.UnaryUnaryMultiCallable[_order_service_pb2.LockOrderRequest, _order_pb2.OrderPayment]  # type: ignore[assignment]
+    CompleteFreeOrder: _aio.UnaryUnaryMultiCallable[_order_service_pb2.CompleteFreeOrderRequest, _order_pb2.Order]  # type: ignore[assignment]
+    """Completes an open order whose amount is 0: it becomes PAID without a
+    payment. Called by the order's store and internal services.
+    Errors: as ReplaceOrderLines, and FAILED_PRECONDITION (ORDER_NOT_FREE: its
+    amount is above 0).
+    """
+    LockOrder: _aio.UnaryUnaryMultiCallable[_order_service_pb2.LockOrderRequest, _order_payment_pb2.OrderPayment]  # type: ignore[assignment]
     """Locks the order for one payment and freezes its version and amount
     (CN103606078A, receiving and locking unit). The answer is the verdict on
     the payment id and stays so for ever: a refusal is a body, not an error.
@@ -137,19 +160,19 @@ class OrderServiceAsyncStub(OrderServiceStub):
     Errors: ALREADY_EXISTS (REQUEST_ID_REUSED: the payment id was used with
     other content). Any error means "not known", never "no".
     """
-    CompleteOrderPayment: _aio.UnaryUnaryMultiCallable[_order_service_pb2.CompleteOrderPaymentRequest, _order_pb2.OrderPayment]  # type: ignore[assignment]
+    CompleteOrderPayment: _aio.UnaryUnaryMultiCallable[_order_service_pb2.CompleteOrderPaymentRequest, _order_payment_pb2.OrderPayment]  # type: ignore[assignment]
     """The commit point: LOCKED by this payment and epoch becomes PAID. The
     verdict is the state in the body: PAID is yes, RELEASED or REFUSED is no
     and final. Never reads the clock. Called by the payment server alone.
     Errors: NOT_FOUND (PAYMENT_NOT_FOUND), FAILED_PRECONDITION
     (EPOCH_MISMATCH). Any error means "not known", never "no".
     """
-    CancelOrderPayment: _aio.UnaryUnaryMultiCallable[_order_service_pb2.CancelOrderPaymentRequest, _order_pb2.OrderPayment]  # type: ignore[assignment]
+    CancelOrderPayment: _aio.UnaryUnaryMultiCallable[_order_service_pb2.CancelOrderPaymentRequest, _order_payment_pb2.OrderPayment]  # type: ignore[assignment]
     """Ends a payment attempt, whether or not its LockOrder ever arrived, and
     unlocks the order if that attempt holds the lock (CN103606078A, second
     instruction generator). PAID is stronger: then the verdict stays PAID.
-    Called by the payment server, and by the store or payer that started the
-    attempt, also while the payment server is away.
+    Called by the payment server, and by the store that started the attempt,
+    also while the payment server is away.
     Errors: ALREADY_EXISTS (REQUEST_ID_REUSED: the payment id belongs to
     another order).
     """
@@ -170,8 +193,8 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _order_service_pb2.CreateOrderRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_order_pb2.Order, _abc.Awaitable[_order_pb2.Order]]:
-        """Raises a pending transaction under a payer's identity. Called by store
-        terminals and internal services.
+        """Raises a pending transaction. Called by store terminals and internal
+        services.
         Errors: INVALID_ARGUMENT (BadRequest names the fields); ALREADY_EXISTS
         (ORDER_EXISTS: that order_id is taken; REQUEST_ID_REUSED).
         """
@@ -187,6 +210,17 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def GetOrderVersion(
+        self,
+        request: _order_service_pb2.GetOrderVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_order_pb2.OrderVersion, _abc.Awaitable[_order_pb2.OrderVersion]]:
+        """Reads what one version of an order asked for, also after later changes.
+        Called by anyone who may see the order.
+        Errors: NOT_FOUND (ORDER_NOT_FOUND, ORDER_VERSION_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
     def ListOrders(
         self,
         request: _order_service_pb2.ListOrdersRequest,
@@ -199,17 +233,17 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def UpdateOrder(
+    def ReplaceOrderLines(
         self,
-        request: _order_service_pb2.UpdateOrderRequest,
+        request: _order_service_pb2.ReplaceOrderLinesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_order_pb2.Order, _abc.Awaitable[_order_pb2.Order]]:
-        """Changes the lines of an open order in place, same number, version + 1
+        """Replaces the lines of an open order in place: same number, version + 1
         (CN103606078A, unlocking unit). Called by the order's store and internal
         services.
         Errors: NOT_FOUND; ABORTED (VERSION_MISMATCH: read it again);
-        FAILED_PRECONDITION (ORDER_LOCKED with the holder and RetryInfo,
-        ORDER_ALREADY_PAID, ORDER_CANCELED).
+        FAILED_PRECONDITION (ORDER_LOCKED, whose metadata has payment_id and
+        seconds_left; ORDER_ALREADY_PAID; ORDER_CANCELED).
         """
 
     @_abc_1.abstractmethod
@@ -219,7 +253,19 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_order_pb2.Order, _abc.Awaitable[_order_pb2.Order]]:
         """Withdraws an open order. Called by the order's store and internal services.
-        Errors: as UpdateOrder.
+        Errors: as ReplaceOrderLines.
+        """
+
+    @_abc_1.abstractmethod
+    def CompleteFreeOrder(
+        self,
+        request: _order_service_pb2.CompleteFreeOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_order_pb2.Order, _abc.Awaitable[_order_pb2.Order]]:
+        """Completes an open order whose amount is 0: it becomes PAID without a
+        payment. Called by the order's store and internal services.
+        Errors: as ReplaceOrderLines, and FAILED_PRECONDITION (ORDER_NOT_FREE: its
+        amount is above 0).
         """
 
     @_abc_1.abstractmethod
@@ -227,7 +273,7 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _order_service_pb2.LockOrderRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_order_pb2.OrderPayment, _abc.Awaitable[_order_pb2.OrderPayment]]:
+    ) -> _typing.Union[_order_payment_pb2.OrderPayment, _abc.Awaitable[_order_payment_pb2.OrderPayment]]:
         """Locks the order for one payment and freezes its version and amount
         (CN103606078A, receiving and locking unit). The answer is the verdict on
         the payment id and stays so for ever: a refusal is a body, not an error.
@@ -241,7 +287,7 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _order_service_pb2.CompleteOrderPaymentRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_order_pb2.OrderPayment, _abc.Awaitable[_order_pb2.OrderPayment]]:
+    ) -> _typing.Union[_order_payment_pb2.OrderPayment, _abc.Awaitable[_order_payment_pb2.OrderPayment]]:
         """The commit point: LOCKED by this payment and epoch becomes PAID. The
         verdict is the state in the body: PAID is yes, RELEASED or REFUSED is no
         and final. Never reads the clock. Called by the payment server alone.
@@ -254,12 +300,12 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _order_service_pb2.CancelOrderPaymentRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_order_pb2.OrderPayment, _abc.Awaitable[_order_pb2.OrderPayment]]:
+    ) -> _typing.Union[_order_payment_pb2.OrderPayment, _abc.Awaitable[_order_payment_pb2.OrderPayment]]:
         """Ends a payment attempt, whether or not its LockOrder ever arrived, and
         unlocks the order if that attempt holds the lock (CN103606078A, second
         instruction generator). PAID is stronger: then the verdict stays PAID.
-        Called by the payment server, and by the store or payer that started the
-        attempt, also while the payment server is away.
+        Called by the payment server, and by the store that started the attempt,
+        also while the payment server is away.
         Errors: ALREADY_EXISTS (REQUEST_ID_REUSED: the payment id belongs to
         another order).
         """

@@ -22,45 +22,35 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tillmesh.api.payment.v1 import account_pb2 as tillmesh_dot_api_dot_payment_dot_v1_dot_account__pb2
+from tillmesh.api.payment.v1 import deposit_pb2 as tillmesh_dot_api_dot_payment_dot_v1_dot_deposit__pb2
 from tillmesh.api.type.v1 import money_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-tillmesh/api/payment/v1/account_service.proto\x12\x17tillmesh.api.payment.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a tillmesh/api/type/v1/money.proto\"\xcd\x02\n\x07\x41\x63\x63ount\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x33\n\x04kind\x18\x02 \x01(\x0e\x32%.tillmesh.api.payment.v1.Account.Kind\x12+\n\x06posted\x18\x03 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12)\n\x04held\x18\x04 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x31\n\x0c\x63redit_limit\x18\x05 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\"n\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n\x0bKIND_WALLET\x10\x01\x12\x14\n\x10KIND_STORE_SALES\x10\x02\x12\x16\n\x12KIND_STORE_RETURNS\x10\x03\x12\x11\n\rKIND_EXTERNAL\x10\x04\"\xe3\x02\n\x0c\x41\x63\x63ountEntry\x12\x13\n\x0btransfer_id\x18\x01 \x01(\x03\x12:\n\x05phase\x18\x02 \x01(\x0e\x32+.tillmesh.api.payment.v1.AccountEntry.Phase\x12\x0f\n\x07purpose\x18\x03 \x01(\t\x12\x11\n\treference\x18\x04 \x01(\t\x12\x1f\n\x17\x63ounterparty_account_id\x18\x05 \x01(\t\x12+\n\x06\x61mount\x18\x06 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12.\n\nentry_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"`\n\x05Phase\x12\x15\n\x11PHASE_UNSPECIFIED\x10\x00\x12\x10\n\x0cPHASE_SINGLE\x10\x01\x12\x0e\n\nPHASE_HOLD\x10\x02\x12\x0e\n\nPHASE_POST\x10\x03\x12\x0e\n\nPHASE_VOID\x10\x04\"\xb0\x01\n\x0cTrialBalance\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x11\n\tsum_minor\x18\x02 \x01(\x03\x12\x15\n\rwallets_minor\x18\x03 \x01(\x03\x12\x14\n\x0cstores_minor\x18\x04 \x01(\x03\x12\x16\n\x0e\x65xternal_minor\x18\x05 \x01(\x03\x12\x12\n\nheld_minor\x18\x06 \x01(\x03\x12\x1d\n\x15\x64iffering_account_ids\x18\x07 \x03(\t\"\'\n\x11GetAccountRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\"<\n\x13ListAccountsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"c\n\x14ListAccountsResponse\x12\x32\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32 .tillmesh.api.payment.v1.Account\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"V\n\x19ListAccountEntriesRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"m\n\x1aListAccountEntriesResponse\x12\x36\n\x07\x65ntries\x18\x01 \x03(\x0b\x32%.tillmesh.api.payment.v1.AccountEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"l\n\x14\x43reateDepositRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0bidentity_id\x18\x02 \x01(\t\x12+\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\"i\n\x15SetReturnLimitRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08store_id\x18\x02 \x01(\t\x12*\n\x05limit\x18\x03 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\"\x1a\n\x18ListTrialBalancesRequest\"Z\n\x19ListTrialBalancesResponse\x12=\n\x0etrial_balances\x18\x01 \x03(\x0b\x32%.tillmesh.api.payment.v1.TrialBalance2\x9a\x05\n\x0e\x41\x63\x63ountService\x12Z\n\nGetAccount\x12*.tillmesh.api.payment.v1.GetAccountRequest\x1a .tillmesh.api.payment.v1.Account\x12k\n\x0cListAccounts\x12,.tillmesh.api.payment.v1.ListAccountsRequest\x1a-.tillmesh.api.payment.v1.ListAccountsResponse\x12}\n\x12ListAccountEntries\x12\x32.tillmesh.api.payment.v1.ListAccountEntriesRequest\x1a\x33.tillmesh.api.payment.v1.ListAccountEntriesResponse\x12`\n\rCreateDeposit\x12-.tillmesh.api.payment.v1.CreateDepositRequest\x1a .tillmesh.api.payment.v1.Account\x12\x62\n\x0eSetReturnLimit\x12..tillmesh.api.payment.v1.SetReturnLimitRequest\x1a .tillmesh.api.payment.v1.Account\x12z\n\x11ListTrialBalances\x12\x31.tillmesh.api.payment.v1.ListTrialBalancesRequest\x1a\x32.tillmesh.api.payment.v1.ListTrialBalancesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-tillmesh/api/payment/v1/account_service.proto\x12\x17tillmesh.api.payment.v1\x1a%tillmesh/api/payment/v1/account.proto\x1a%tillmesh/api/payment/v1/deposit.proto\x1a tillmesh/api/type/v1/money.proto\"\'\n\x11GetAccountRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\"<\n\x13ListAccountsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"c\n\x14ListAccountsResponse\x12\x32\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32 .tillmesh.api.payment.v1.Account\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"V\n\x19ListAccountEntriesRequest\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"m\n\x1aListAccountEntriesResponse\x12\x36\n\x07\x65ntries\x18\x01 \x03(\x0b\x32%.tillmesh.api.payment.v1.AccountEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"l\n\x14\x43reateDepositRequest\x12\x12\n\ndeposit_id\x18\x01 \x01(\t\x12\x13\n\x0bidentity_id\x18\x02 \x01(\t\x12+\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\"A\n\x18ListTrialBalancesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"s\n\x19ListTrialBalancesResponse\x12=\n\x0etrial_balances\x18\x01 \x03(\x0b\x32%.tillmesh.api.payment.v1.TrialBalance\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb6\x04\n\x0e\x41\x63\x63ountService\x12Z\n\nGetAccount\x12*.tillmesh.api.payment.v1.GetAccountRequest\x1a .tillmesh.api.payment.v1.Account\x12k\n\x0cListAccounts\x12,.tillmesh.api.payment.v1.ListAccountsRequest\x1a-.tillmesh.api.payment.v1.ListAccountsResponse\x12}\n\x12ListAccountEntries\x12\x32.tillmesh.api.payment.v1.ListAccountEntriesRequest\x1a\x33.tillmesh.api.payment.v1.ListAccountEntriesResponse\x12`\n\rCreateDeposit\x12-.tillmesh.api.payment.v1.CreateDepositRequest\x1a .tillmesh.api.payment.v1.Deposit\x12z\n\x11ListTrialBalances\x12\x31.tillmesh.api.payment.v1.ListTrialBalancesRequest\x1a\x32.tillmesh.api.payment.v1.ListTrialBalancesResponseBX\n\x17tillmesh.api.payment.v1P\x01Z!tillmesh/api/payment/v1;paymentv1\xaa\x02\x17Tillmesh.Api.Payment.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tillmesh.api.payment.v1.account_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_ACCOUNT']._serialized_start=142
-  _globals['_ACCOUNT']._serialized_end=475
-  _globals['_ACCOUNT_KIND']._serialized_start=365
-  _globals['_ACCOUNT_KIND']._serialized_end=475
-  _globals['_ACCOUNTENTRY']._serialized_start=478
-  _globals['_ACCOUNTENTRY']._serialized_end=833
-  _globals['_ACCOUNTENTRY_PHASE']._serialized_start=737
-  _globals['_ACCOUNTENTRY_PHASE']._serialized_end=833
-  _globals['_TRIALBALANCE']._serialized_start=836
-  _globals['_TRIALBALANCE']._serialized_end=1012
-  _globals['_GETACCOUNTREQUEST']._serialized_start=1014
-  _globals['_GETACCOUNTREQUEST']._serialized_end=1053
-  _globals['_LISTACCOUNTSREQUEST']._serialized_start=1055
-  _globals['_LISTACCOUNTSREQUEST']._serialized_end=1115
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=1117
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=1216
-  _globals['_LISTACCOUNTENTRIESREQUEST']._serialized_start=1218
-  _globals['_LISTACCOUNTENTRIESREQUEST']._serialized_end=1304
-  _globals['_LISTACCOUNTENTRIESRESPONSE']._serialized_start=1306
-  _globals['_LISTACCOUNTENTRIESRESPONSE']._serialized_end=1415
-  _globals['_CREATEDEPOSITREQUEST']._serialized_start=1417
-  _globals['_CREATEDEPOSITREQUEST']._serialized_end=1525
-  _globals['_SETRETURNLIMITREQUEST']._serialized_start=1527
-  _globals['_SETRETURNLIMITREQUEST']._serialized_end=1632
-  _globals['_LISTTRIALBALANCESREQUEST']._serialized_start=1634
-  _globals['_LISTTRIALBALANCESREQUEST']._serialized_end=1660
-  _globals['_LISTTRIALBALANCESRESPONSE']._serialized_start=1662
-  _globals['_LISTTRIALBALANCESRESPONSE']._serialized_end=1752
-  _globals['_ACCOUNTSERVICE']._serialized_start=1755
-  _globals['_ACCOUNTSERVICE']._serialized_end=2421
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\027tillmesh.api.payment.v1P\001Z!tillmesh/api/payment/v1;paymentv1\252\002\027Tillmesh.Api.Payment.V1'
+  _globals['_GETACCOUNTREQUEST']._serialized_start=186
+  _globals['_GETACCOUNTREQUEST']._serialized_end=225
+  _globals['_LISTACCOUNTSREQUEST']._serialized_start=227
+  _globals['_LISTACCOUNTSREQUEST']._serialized_end=287
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=289
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=388
+  _globals['_LISTACCOUNTENTRIESREQUEST']._serialized_start=390
+  _globals['_LISTACCOUNTENTRIESREQUEST']._serialized_end=476
+  _globals['_LISTACCOUNTENTRIESRESPONSE']._serialized_start=478
+  _globals['_LISTACCOUNTENTRIESRESPONSE']._serialized_end=587
+  _globals['_CREATEDEPOSITREQUEST']._serialized_start=589
+  _globals['_CREATEDEPOSITREQUEST']._serialized_end=697
+  _globals['_LISTTRIALBALANCESREQUEST']._serialized_start=699
+  _globals['_LISTTRIALBALANCESREQUEST']._serialized_end=764
+  _globals['_LISTTRIALBALANCESRESPONSE']._serialized_start=766
+  _globals['_LISTTRIALBALANCESRESPONSE']._serialized_end=881
+  _globals['_ACCOUNTSERVICE']._serialized_start=884
+  _globals['_ACCOUNTSERVICE']._serialized_end=1450
 # @@protoc_insertion_point(module_scope)

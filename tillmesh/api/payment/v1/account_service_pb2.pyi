@@ -6,9 +6,8 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tillmesh.api.payment.v1 import account_pb2 as _account_pb2
 from tillmesh.api.type.v1 import money_pb2 as _money_pb2
 import builtins as _builtins
 import sys
@@ -20,222 +19,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-@_typing.final
-class Account(_message.Message):
-    """An account of the double-entry ledger, of one currency."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    class _Kind:
-        ValueType = _typing.NewType("ValueType", _builtins.int)
-        V: _TypeAlias = ValueType  # noqa: Y015
-
-    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Account._Kind.ValueType], _builtins.type):
-        DESCRIPTOR: _descriptor.EnumDescriptor
-        KIND_UNSPECIFIED: Account._Kind.ValueType  # 0
-        """Never used."""
-        KIND_WALLET: Account._Kind.ValueType  # 1
-        """Money of an identity; what payments are deducted from."""
-        KIND_STORE_SALES: Account._Kind.ValueType  # 2
-        """What a store was paid, less what it refunded."""
-        KIND_STORE_RETURNS: Account._Kind.ValueType  # 3
-        """What a store gave back for returns without their sale; never above zero
-        and never below its limit.
-        """
-        KIND_EXTERNAL: Account._Kind.ValueType  # 4
-        """The world outside: deposits come from here, so it is below zero by what
-        the ledger holds.
-        """
-
-    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
-        """What the account is for."""
-
-    KIND_UNSPECIFIED: Account.Kind.ValueType  # 0
-    """Never used."""
-    KIND_WALLET: Account.Kind.ValueType  # 1
-    """Money of an identity; what payments are deducted from."""
-    KIND_STORE_SALES: Account.Kind.ValueType  # 2
-    """What a store was paid, less what it refunded."""
-    KIND_STORE_RETURNS: Account.Kind.ValueType  # 3
-    """What a store gave back for returns without their sale; never above zero
-    and never below its limit.
-    """
-    KIND_EXTERNAL: Account.Kind.ValueType  # 4
-    """The world outside: deposits come from here, so it is below zero by what
-    the ledger holds.
-    """
-
-    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
-    KIND_FIELD_NUMBER: _builtins.int
-    POSTED_FIELD_NUMBER: _builtins.int
-    HELD_FIELD_NUMBER: _builtins.int
-    CREDIT_LIMIT_FIELD_NUMBER: _builtins.int
-    account_id: _builtins.str
-    """"wallet/IDENTITY", "sales/STORE/CUR", "returns/STORE/CUR", "external/CUR"."""
-    kind: Global___Account.Kind.ValueType
-    """What it is for."""
-    @_builtins.property
-    def posted(self) -> _money_pb2.Money:
-        """Posted credits less posted debits."""
-
-    @_builtins.property
-    def held(self) -> _money_pb2.Money:
-        """Held for payments that are neither captured nor voided."""
-
-    @_builtins.property
-    def credit_limit(self) -> _money_pb2.Money:
-        """How far below zero `posted - held` may go; unset where nothing limits it."""
-
-    def __init__(
-        self,
-        *,
-        account_id: _builtins.str = ...,
-        kind: Global___Account.Kind.ValueType = ...,
-        posted: _money_pb2.Money | None = ...,
-        held: _money_pb2.Money | None = ...,
-        credit_limit: _money_pb2.Money | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["credit_limit", b"credit_limit", "held", b"held", "posted", b"posted"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "credit_limit", b"credit_limit", "held", b"held", "kind", b"kind", "posted", b"posted"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Account: _TypeAlias = Account  # noqa: Y015
-
-@_typing.final
-class AccountEntry(_message.Message):
-    """One line of an account's statement. Never changed, never deleted."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    class _Phase:
-        ValueType = _typing.NewType("ValueType", _builtins.int)
-        V: _TypeAlias = ValueType  # noqa: Y015
-
-    class _PhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[AccountEntry._Phase.ValueType], _builtins.type):
-        DESCRIPTOR: _descriptor.EnumDescriptor
-        PHASE_UNSPECIFIED: AccountEntry._Phase.ValueType  # 0
-        """Never used."""
-        PHASE_SINGLE: AccountEntry._Phase.ValueType  # 1
-        """Moves money at once."""
-        PHASE_HOLD: AccountEntry._Phase.ValueType  # 2
-        """Holds money; nothing moves yet."""
-        PHASE_POST: AccountEntry._Phase.ValueType  # 3
-        """Moves what a hold held."""
-        PHASE_VOID: AccountEntry._Phase.ValueType  # 4
-        """Gives a hold back."""
-
-    class Phase(_Phase, metaclass=_PhaseEnumTypeWrapper):
-        """What a transfer does."""
-
-    PHASE_UNSPECIFIED: AccountEntry.Phase.ValueType  # 0
-    """Never used."""
-    PHASE_SINGLE: AccountEntry.Phase.ValueType  # 1
-    """Moves money at once."""
-    PHASE_HOLD: AccountEntry.Phase.ValueType  # 2
-    """Holds money; nothing moves yet."""
-    PHASE_POST: AccountEntry.Phase.ValueType  # 3
-    """Moves what a hold held."""
-    PHASE_VOID: AccountEntry.Phase.ValueType  # 4
-    """Gives a hold back."""
-
-    TRANSFER_ID_FIELD_NUMBER: _builtins.int
-    PHASE_FIELD_NUMBER: _builtins.int
-    PURPOSE_FIELD_NUMBER: _builtins.int
-    REFERENCE_FIELD_NUMBER: _builtins.int
-    COUNTERPARTY_ACCOUNT_ID_FIELD_NUMBER: _builtins.int
-    AMOUNT_FIELD_NUMBER: _builtins.int
-    ENTRY_TIME_FIELD_NUMBER: _builtins.int
-    transfer_id: _builtins.int
-    """The transfer, growing in the order of the ledger."""
-    phase: Global___AccountEntry.Phase.ValueType
-    """What it does."""
-    purpose: _builtins.str
-    """What it is for: DEPOSIT, PAYMENT, REFUND or RETURN."""
-    reference: _builtins.str
-    """The deposit's request id, the payment id or the refund id."""
-    counterparty_account_id: _builtins.str
-    """The account on the other side."""
-    @_builtins.property
-    def amount(self) -> _money_pb2.Money:
-        """Positive where the account gains, negative where it loses; for HOLD and
-        VOID what is held and given back. Only SINGLE and POST move `posted`.
-        """
-
-    @_builtins.property
-    def entry_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was written."""
-
-    def __init__(
-        self,
-        *,
-        transfer_id: _builtins.int = ...,
-        phase: Global___AccountEntry.Phase.ValueType = ...,
-        purpose: _builtins.str = ...,
-        reference: _builtins.str = ...,
-        counterparty_account_id: _builtins.str = ...,
-        amount: _money_pb2.Money | None = ...,
-        entry_time: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "entry_time", b"entry_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "counterparty_account_id", b"counterparty_account_id", "entry_time", b"entry_time", "phase", b"phase", "purpose", b"purpose", "reference", b"reference", "transfer_id", b"transfer_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___AccountEntry: _TypeAlias = AccountEntry  # noqa: Y015
-
-@_typing.final
-class TrialBalance(_message.Message):
-    """What one currency adds up to."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
-    SUM_MINOR_FIELD_NUMBER: _builtins.int
-    WALLETS_MINOR_FIELD_NUMBER: _builtins.int
-    STORES_MINOR_FIELD_NUMBER: _builtins.int
-    EXTERNAL_MINOR_FIELD_NUMBER: _builtins.int
-    HELD_MINOR_FIELD_NUMBER: _builtins.int
-    DIFFERING_ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
-    currency_code: _builtins.str
-    """ISO 4217 code."""
-    sum_minor: _builtins.int
-    """Sum of all accounts of the currency; zero, or the books are broken."""
-    wallets_minor: _builtins.int
-    """Sum of all wallets."""
-    stores_minor: _builtins.int
-    """Sum of all store accounts."""
-    external_minor: _builtins.int
-    """The external account."""
-    held_minor: _builtins.int
-    """Sum of all holds."""
-    @_builtins.property
-    def differing_account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Accounts whose kept balance, or part of it, differs from the sum of their
-        transfers; empty, or the books are broken.
-        """
-
-    def __init__(
-        self,
-        *,
-        currency_code: _builtins.str = ...,
-        sum_minor: _builtins.int = ...,
-        wallets_minor: _builtins.int = ...,
-        stores_minor: _builtins.int = ...,
-        external_minor: _builtins.int = ...,
-        held_minor: _builtins.int = ...,
-        differing_account_ids: _abc.Iterable[_builtins.str] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency_code", b"currency_code", "differing_account_ids", b"differing_account_ids", "external_minor", b"external_minor", "held_minor", b"held_minor", "stores_minor", b"stores_minor", "sum_minor", b"sum_minor", "wallets_minor", b"wallets_minor"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___TrialBalance: _TypeAlias = TrialBalance  # noqa: Y015
 
 @_typing.final
 class GetAccountRequest(_message.Message):
@@ -294,15 +77,15 @@ class ListAccountsResponse(_message.Message):
     ACCOUNTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where the next page starts; empty on the last page."""
+    """Where the next page starts; empty on the last page. Opaque."""
     @_builtins.property
-    def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Account]:
+    def accounts(self) -> _containers.RepeatedCompositeFieldContainer[_account_pb2.Account]:
         """The accounts, by id."""
 
     def __init__(
         self,
         *,
-        accounts: _abc.Iterable[Global___Account] | None = ...,
+        accounts: _abc.Iterable[_account_pb2.Account] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -325,7 +108,7 @@ class ListAccountEntriesRequest(_message.Message):
     account_id: _builtins.str
     """The account."""
     page_size: _builtins.int
-    """At most this many; 0 means 50, more than 200 means 200."""
+    """At most this many; 0 means 50, more than 200 means 200 (AIP-158)."""
     page_token: _builtins.str
     """next_page_token of the answer before."""
     def __init__(
@@ -352,15 +135,15 @@ class ListAccountEntriesResponse(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where the next page starts; empty on the last page."""
+    """Where the next page starts; empty on the last page. Opaque."""
     @_builtins.property
-    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___AccountEntry]:
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_account_pb2.AccountEntry]:
         """The entries, oldest first."""
 
     def __init__(
         self,
         *,
-        entries: _abc.Iterable[Global___AccountEntry] | None = ...,
+        entries: _abc.Iterable[_account_pb2.AccountEntry] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -377,68 +160,34 @@ class CreateDepositRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DEPOSIT_ID_FIELD_NUMBER: _builtins.int
     IDENTITY_ID_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """Chosen by the caller, stored before it is sent, unique for ever; repeat
-    it with the same content to get the first answer again, be it a refusal
-    (AIP-155); what was refused is tried again under a new id.
+    deposit_id: _builtins.str
+    """Chosen by the caller, stored before it is sent, unique for ever: the
+    deposit's id and this call's request id. Repeated with the same content it
+    gets the deposit, or the first refusal.
     """
     identity_id: _builtins.str
     """Whose wallet."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """How much; above zero, in the wallet's currency."""
+        """How much; above zero. Goes into the wallet of its currency."""
 
     def __init__(
         self,
         *,
-        request_id: _builtins.str = ...,
+        deposit_id: _builtins.str = ...,
         identity_id: _builtins.str = ...,
         amount: _money_pb2.Money | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "identity_id", b"identity_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "deposit_id", b"deposit_id", "identity_id", b"identity_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateDepositRequest: _TypeAlias = CreateDepositRequest  # noqa: Y015
-
-@_typing.final
-class SetReturnLimitRequest(_message.Message):
-    """Request of SetReturnLimit."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    STORE_ID_FIELD_NUMBER: _builtins.int
-    LIMIT_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """As in CreateDepositRequest."""
-    store_id: _builtins.str
-    """The store."""
-    @_builtins.property
-    def limit(self) -> _money_pb2.Money:
-        """The limit, in the currency that it is for; not negative. A store has
-        none of its own until this is called: the server's default counts.
-        """
-
-    def __init__(
-        self,
-        *,
-        request_id: _builtins.str = ...,
-        store_id: _builtins.str = ...,
-        limit: _money_pb2.Money | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "request_id", b"request_id", "store_id", b"store_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SetReturnLimitRequest: _TypeAlias = SetReturnLimitRequest  # noqa: Y015
 
 @_typing.final
 class ListTrialBalancesRequest(_message.Message):
@@ -446,12 +195,21 @@ class ListTrialBalancesRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many; 0 means 50, more than 200 means 200 (AIP-158)."""
+    page_token: _builtins.str
+    """next_page_token of the answer before."""
     def __init__(
         self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -464,18 +222,22 @@ class ListTrialBalancesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TRIAL_BALANCES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Where the next page starts; empty on the last page. Opaque."""
     @_builtins.property
-    def trial_balances(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrialBalance]:
+    def trial_balances(self) -> _containers.RepeatedCompositeFieldContainer[_account_pb2.TrialBalance]:
         """One for each currency in use, by code."""
 
     def __init__(
         self,
         *,
-        trial_balances: _abc.Iterable[Global___TrialBalance] | None = ...,
+        trial_balances: _abc.Iterable[_account_pb2.TrialBalance] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["trial_balances", b"trial_balances"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "trial_balances", b"trial_balances"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,7 +3,9 @@
 import grpc
 import warnings
 
+from tillmesh.api.payment.v1 import account_pb2 as tillmesh_dot_api_dot_payment_dot_v1_dot_account__pb2
 from tillmesh.api.payment.v1 import account_service_pb2 as tillmesh_dot_api_dot_payment_dot_v1_dot_account__service__pb2
+from tillmesh.api.payment.v1 import deposit_pb2 as tillmesh_dot_api_dot_payment_dot_v1_dot_deposit__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -26,8 +28,8 @@ if _version_not_supported:
 
 
 class AccountServiceStub:
-    """The ledger's accounts. Every error carries a google.rpc.ErrorInfo whose
-    domain is "payment.tillmesh".
+    """The ledger's accounts. Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     def __init__(self, channel):
@@ -39,7 +41,7 @@ class AccountServiceStub:
         self.GetAccount = channel.unary_unary(
                 '/tillmesh.api.payment.v1.AccountService/GetAccount',
                 request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_account__service__pb2.GetAccountRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_account__service__pb2.Account.FromString,
+                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_account__pb2.Account.FromString,
                 _registered_method=True)
         self.ListAccounts = channel.unary_unary(
                 '/tillmesh.api.payment.v1.AccountService/ListAccounts',
@@ -54,12 +56,7 @@ class AccountServiceStub:
         self.CreateDeposit = channel.unary_unary(
                 '/tillmesh.api.payment.v1.AccountService/CreateDeposit',
                 request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_account__service__pb2.CreateDepositRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_account__service__pb2.Account.FromString,
-                _registered_method=True)
-        self.SetReturnLimit = channel.unary_unary(
-                '/tillmesh.api.payment.v1.AccountService/SetReturnLimit',
-                request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_account__service__pb2.SetReturnLimitRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_account__service__pb2.Account.FromString,
+                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_deposit__pb2.Deposit.FromString,
                 _registered_method=True)
         self.ListTrialBalances = channel.unary_unary(
                 '/tillmesh.api.payment.v1.AccountService/ListTrialBalances',
@@ -69,8 +66,8 @@ class AccountServiceStub:
 
 
 class AccountServiceServicer:
-    """The ledger's accounts. Every error carries a google.rpc.ErrorInfo whose
-    domain is "payment.tillmesh".
+    """The ledger's accounts. Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     def GetAccount(self, request, context):
@@ -101,26 +98,18 @@ class AccountServiceServicer:
 
     def CreateDeposit(self, request, context):
         """Puts money from outside into a wallet. Called by the platform.
-        Errors: INVALID_ARGUMENT (CURRENCY_MISMATCH and field violations);
-        NOT_FOUND (IDENTITY_NOT_FOUND); ALREADY_EXISTS (REQUEST_ID_REUSED).
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def SetReturnLimit(self, request, context):
-        """Sets how much a store may give back for returns without their sale, in
-        all. Called by the platform.
-        Errors: INVALID_ARGUMENT; FAILED_PRECONDITION (LIMIT_IN_USE: more than
-        the new limit is already given back).
+        Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND,
+        WALLET_NOT_FOUND: none in that currency); ALREADY_EXISTS
+        (REQUEST_ID_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTrialBalances(self, request, context):
-        """Adds up every currency: the books balance, or it shows where they do not.
+        """Adds up each currency: the books balance, or it shows where they do not.
         Called by the platform. Reads every transfer: not for a hot path.
+        Errors: INVALID_ARGUMENT (page_size, page_token).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,7 +121,7 @@ def add_AccountServiceServicer_to_server(servicer, server):
             'GetAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAccount,
                     request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_account__service__pb2.GetAccountRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_account__service__pb2.Account.SerializeToString,
+                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_account__pb2.Account.SerializeToString,
             ),
             'ListAccounts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAccounts,
@@ -147,12 +136,7 @@ def add_AccountServiceServicer_to_server(servicer, server):
             'CreateDeposit': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateDeposit,
                     request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_account__service__pb2.CreateDepositRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_account__service__pb2.Account.SerializeToString,
-            ),
-            'SetReturnLimit': grpc.unary_unary_rpc_method_handler(
-                    servicer.SetReturnLimit,
-                    request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_account__service__pb2.SetReturnLimitRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_account__service__pb2.Account.SerializeToString,
+                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_deposit__pb2.Deposit.SerializeToString,
             ),
             'ListTrialBalances': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTrialBalances,
@@ -168,8 +152,8 @@ def add_AccountServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AccountService:
-    """The ledger's accounts. Every error carries a google.rpc.ErrorInfo whose
-    domain is "payment.tillmesh".
+    """The ledger's accounts. Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     @staticmethod
@@ -188,7 +172,7 @@ class AccountService:
             target,
             '/tillmesh.api.payment.v1.AccountService/GetAccount',
             tillmesh_dot_api_dot_payment_dot_v1_dot_account__service__pb2.GetAccountRequest.SerializeToString,
-            tillmesh_dot_api_dot_payment_dot_v1_dot_account__service__pb2.Account.FromString,
+            tillmesh_dot_api_dot_payment_dot_v1_dot_account__pb2.Account.FromString,
             options,
             channel_credentials,
             insecure,
@@ -269,34 +253,7 @@ class AccountService:
             target,
             '/tillmesh.api.payment.v1.AccountService/CreateDeposit',
             tillmesh_dot_api_dot_payment_dot_v1_dot_account__service__pb2.CreateDepositRequest.SerializeToString,
-            tillmesh_dot_api_dot_payment_dot_v1_dot_account__service__pb2.Account.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def SetReturnLimit(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/tillmesh.api.payment.v1.AccountService/SetReturnLimit',
-            tillmesh_dot_api_dot_payment_dot_v1_dot_account__service__pb2.SetReturnLimitRequest.SerializeToString,
-            tillmesh_dot_api_dot_payment_dot_v1_dot_account__service__pb2.Account.FromString,
+            tillmesh_dot_api_dot_payment_dot_v1_dot_deposit__pb2.Deposit.FromString,
             options,
             channel_credentials,
             insecure,

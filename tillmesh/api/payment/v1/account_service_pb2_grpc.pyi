@@ -5,7 +5,9 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from tillmesh.api.payment.v1 import account_pb2 as _account_pb2
 from tillmesh.api.payment.v1 import account_service_pb2 as _account_service_pb2
+from tillmesh.api.payment.v1 import deposit_pb2 as _deposit_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -27,15 +29,15 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AccountServiceStub:
-    """The ledger's accounts. Every error carries a google.rpc.ErrorInfo whose
-    domain is "payment.tillmesh".
+    """The ledger's accounts. Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AccountServiceAsyncStub: ...
-    GetAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.GetAccountRequest, _account_service_pb2.Account]
+    GetAccount: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.GetAccountRequest, _account_pb2.Account]
     """Reads one account. Called by the platform and the account's owner.
     Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED).
     """
@@ -49,30 +51,26 @@ class AccountServiceStub:
     Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED);
     INVALID_ARGUMENT.
     """
-    CreateDeposit: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CreateDepositRequest, _account_service_pb2.Account]
+    CreateDeposit: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CreateDepositRequest, _deposit_pb2.Deposit]
     """Puts money from outside into a wallet. Called by the platform.
-    Errors: INVALID_ARGUMENT (CURRENCY_MISMATCH and field violations);
-    NOT_FOUND (IDENTITY_NOT_FOUND); ALREADY_EXISTS (REQUEST_ID_REUSED).
-    """
-    SetReturnLimit: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.SetReturnLimitRequest, _account_service_pb2.Account]
-    """Sets how much a store may give back for returns without their sale, in
-    all. Called by the platform.
-    Errors: INVALID_ARGUMENT; FAILED_PRECONDITION (LIMIT_IN_USE: more than
-    the new limit is already given back).
+    Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND,
+    WALLET_NOT_FOUND: none in that currency); ALREADY_EXISTS
+    (REQUEST_ID_REUSED).
     """
     ListTrialBalances: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListTrialBalancesRequest, _account_service_pb2.ListTrialBalancesResponse]
-    """Adds up every currency: the books balance, or it shows where they do not.
+    """Adds up each currency: the books balance, or it shows where they do not.
     Called by the platform. Reads every transfer: not for a hot path.
+    Errors: INVALID_ARGUMENT (page_size, page_token).
     """
 
 @_typing.type_check_only
 class AccountServiceAsyncStub(AccountServiceStub):
-    """The ledger's accounts. Every error carries a google.rpc.ErrorInfo whose
-    domain is "payment.tillmesh".
+    """The ledger's accounts. Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    GetAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.GetAccountRequest, _account_service_pb2.Account]  # type: ignore[assignment]
+    GetAccount: _aio.UnaryUnaryMultiCallable[_account_service_pb2.GetAccountRequest, _account_pb2.Account]  # type: ignore[assignment]
     """Reads one account. Called by the platform and the account's owner.
     Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED).
     """
@@ -86,25 +84,21 @@ class AccountServiceAsyncStub(AccountServiceStub):
     Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED);
     INVALID_ARGUMENT.
     """
-    CreateDeposit: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CreateDepositRequest, _account_service_pb2.Account]  # type: ignore[assignment]
+    CreateDeposit: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CreateDepositRequest, _deposit_pb2.Deposit]  # type: ignore[assignment]
     """Puts money from outside into a wallet. Called by the platform.
-    Errors: INVALID_ARGUMENT (CURRENCY_MISMATCH and field violations);
-    NOT_FOUND (IDENTITY_NOT_FOUND); ALREADY_EXISTS (REQUEST_ID_REUSED).
-    """
-    SetReturnLimit: _aio.UnaryUnaryMultiCallable[_account_service_pb2.SetReturnLimitRequest, _account_service_pb2.Account]  # type: ignore[assignment]
-    """Sets how much a store may give back for returns without their sale, in
-    all. Called by the platform.
-    Errors: INVALID_ARGUMENT; FAILED_PRECONDITION (LIMIT_IN_USE: more than
-    the new limit is already given back).
+    Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND,
+    WALLET_NOT_FOUND: none in that currency); ALREADY_EXISTS
+    (REQUEST_ID_REUSED).
     """
     ListTrialBalances: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListTrialBalancesRequest, _account_service_pb2.ListTrialBalancesResponse]  # type: ignore[assignment]
-    """Adds up every currency: the books balance, or it shows where they do not.
+    """Adds up each currency: the books balance, or it shows where they do not.
     Called by the platform. Reads every transfer: not for a hot path.
+    Errors: INVALID_ARGUMENT (page_size, page_token).
     """
 
 class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The ledger's accounts. Every error carries a google.rpc.ErrorInfo whose
-    domain is "payment.tillmesh".
+    """The ledger's accounts. Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     @_abc_1.abstractmethod
@@ -112,7 +106,7 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _account_service_pb2.GetAccountRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_account_service_pb2.Account, _abc.Awaitable[_account_service_pb2.Account]]:
+    ) -> _typing.Union[_account_pb2.Account, _abc.Awaitable[_account_pb2.Account]]:
         """Reads one account. Called by the platform and the account's owner.
         Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED).
         """
@@ -144,22 +138,11 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _account_service_pb2.CreateDepositRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_account_service_pb2.Account, _abc.Awaitable[_account_service_pb2.Account]]:
+    ) -> _typing.Union[_deposit_pb2.Deposit, _abc.Awaitable[_deposit_pb2.Deposit]]:
         """Puts money from outside into a wallet. Called by the platform.
-        Errors: INVALID_ARGUMENT (CURRENCY_MISMATCH and field violations);
-        NOT_FOUND (IDENTITY_NOT_FOUND); ALREADY_EXISTS (REQUEST_ID_REUSED).
-        """
-
-    @_abc_1.abstractmethod
-    def SetReturnLimit(
-        self,
-        request: _account_service_pb2.SetReturnLimitRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_account_service_pb2.Account, _abc.Awaitable[_account_service_pb2.Account]]:
-        """Sets how much a store may give back for returns without their sale, in
-        all. Called by the platform.
-        Errors: INVALID_ARGUMENT; FAILED_PRECONDITION (LIMIT_IN_USE: more than
-        the new limit is already given back).
+        Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND,
+        WALLET_NOT_FOUND: none in that currency); ALREADY_EXISTS
+        (REQUEST_ID_REUSED).
         """
 
     @_abc_1.abstractmethod
@@ -168,8 +151,9 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.ListTrialBalancesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.ListTrialBalancesResponse, _abc.Awaitable[_account_service_pb2.ListTrialBalancesResponse]]:
-        """Adds up every currency: the books balance, or it shows where they do not.
+        """Adds up each currency: the books balance, or it shows where they do not.
         Called by the platform. Reads every transfer: not for a hot path.
+        Errors: INVALID_ARGUMENT (page_size, page_token).
         """
 
 def add_AccountServiceServicer_to_server(servicer: AccountServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

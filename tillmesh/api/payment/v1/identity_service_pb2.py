@@ -22,43 +22,34 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from tillmesh.api.payment.v1 import identity_pb2 as tillmesh_dot_api_dot_payment_dot_v1_dot_identity__pb2
+from tillmesh.api.type.v1 import annotations_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_annotations__pb2
 from tillmesh.api.type.v1 import money_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.tillmesh/api/payment/v1/identity_service.proto\x12\x17tillmesh.api.payment.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a tillmesh/api/type/v1/money.proto\"\xe4\x01\n\x08Identity\x12\x13\n\x0bidentity_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\t\x12\x32\n\rinstant_limit\x18\x04 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1e\n\x11instant_count_max\x18\x06 \x01(\x05H\x00\x88\x01\x01\x42\x14\n\x12_instant_count_max\"\xb5\x01\n\x0bPayerDevice\x12\x13\n\x0bidentity_id\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t\x12\x12\n\ndevice_uri\x18\x03 \x01(\t\x12\x39\n\x0cpay_code_key\x18\x04 \x01(\x0b\x32#.tillmesh.api.payment.v1.PayCodeKey\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\".\n\nPayCodeKey\x12\x0e\n\x06handle\x18\x01 \x01(\t\x12\x10\n\x03key\x18\x02 \x01(\x0c\x42\x03\x80\x01\x01\"\xd7\x01\n\x15\x43reateIdentityRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0bidentity_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x15\n\rcurrency_code\x18\x04 \x01(\t\x12\x32\n\rinstant_limit\x18\x05 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x1e\n\x11instant_count_max\x18\x06 \x01(\x05H\x00\x88\x01\x01\x42\x14\n\x12_instant_count_max\")\n\x12GetIdentityRequest\x12\x13\n\x0bidentity_id\x18\x01 \x01(\t\">\n\x15ListIdentitiesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"h\n\x16ListIdentitiesResponse\x12\x35\n\nidentities\x18\x01 \x03(\x0b\x32!.tillmesh.api.payment.v1.Identity\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xc0\x01\n\x15UpdateIdentityRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0bidentity_id\x18\x02 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x03 \x01(\t\x12\x32\n\rinstant_limit\x18\x04 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x1e\n\x11instant_count_max\x18\x05 \x01(\x05H\x00\x88\x01\x01\x42\x14\n\x12_instant_count_max\"J\n\rSetPinRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0bidentity_id\x18\x02 \x01(\t\x12\x10\n\x03pin\x18\x03 \x01(\tB\x03\x80\x01\x01\"O\n\x11\x42indDeviceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0bidentity_id\x18\x02 \x01(\t\x12\x11\n\tdevice_id\x18\x03 \x01(\t\"<\n\x13UnbindDeviceRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x11\n\tdevice_id\x18\x02 \x01(\t2\xc6\x05\n\x0fIdentityService\x12\x63\n\x0e\x43reateIdentity\x12..tillmesh.api.payment.v1.CreateIdentityRequest\x1a!.tillmesh.api.payment.v1.Identity\x12]\n\x0bGetIdentity\x12+.tillmesh.api.payment.v1.GetIdentityRequest\x1a!.tillmesh.api.payment.v1.Identity\x12q\n\x0eListIdentities\x12..tillmesh.api.payment.v1.ListIdentitiesRequest\x1a/.tillmesh.api.payment.v1.ListIdentitiesResponse\x12\x63\n\x0eUpdateIdentity\x12..tillmesh.api.payment.v1.UpdateIdentityRequest\x1a!.tillmesh.api.payment.v1.Identity\x12S\n\x06SetPin\x12&.tillmesh.api.payment.v1.SetPinRequest\x1a!.tillmesh.api.payment.v1.Identity\x12^\n\nBindDevice\x12*.tillmesh.api.payment.v1.BindDeviceRequest\x1a$.tillmesh.api.payment.v1.PayerDevice\x12\x62\n\x0cUnbindDevice\x12,.tillmesh.api.payment.v1.UnbindDeviceRequest\x1a$.tillmesh.api.payment.v1.PayerDeviceb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.tillmesh/api/payment/v1/identity_service.proto\x12\x17tillmesh.api.payment.v1\x1a google/protobuf/field_mask.proto\x1a&tillmesh/api/payment/v1/identity.proto\x1a&tillmesh/api/type/v1/annotations.proto\x1a tillmesh/api/type/v1/money.proto\"\xea\x01\n\x15\x43reateIdentityRequest\x12\x13\n\x0bidentity_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x15\n\rcurrency_code\x18\x03 \x01(\t\x12;\n\x16\x63onfirmation_threshold\x18\x04 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12-\n unconfirmed_payments_per_day_max\x18\x05 \x01(\x05H\x00\x88\x01\x01\x42#\n!_unconfirmed_payments_per_day_max\")\n\x12GetIdentityRequest\x12\x13\n\x0bidentity_id\x18\x01 \x01(\t\">\n\x15ListIdentitiesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"h\n\x16ListIdentitiesResponse\x12\x35\n\nidentities\x18\x01 \x03(\x0b\x32!.tillmesh.api.payment.v1.Identity\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xa2\x01\n\x15UpdateIdentityRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x33\n\x08identity\x18\x02 \x01(\x0b\x32!.tillmesh.api.payment.v1.Identity\x12/\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x0f\n\x07version\x18\x04 \x01(\x03\"K\n\rSetPinRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0bidentity_id\x18\x02 \x01(\t\x12\x11\n\x03pin\x18\x03 \x01(\tB\x04\x88\xb5\x18\x01\x32\x82\x04\n\x0fIdentityService\x12\x63\n\x0e\x43reateIdentity\x12..tillmesh.api.payment.v1.CreateIdentityRequest\x1a!.tillmesh.api.payment.v1.Identity\x12]\n\x0bGetIdentity\x12+.tillmesh.api.payment.v1.GetIdentityRequest\x1a!.tillmesh.api.payment.v1.Identity\x12q\n\x0eListIdentities\x12..tillmesh.api.payment.v1.ListIdentitiesRequest\x1a/.tillmesh.api.payment.v1.ListIdentitiesResponse\x12\x63\n\x0eUpdateIdentity\x12..tillmesh.api.payment.v1.UpdateIdentityRequest\x1a!.tillmesh.api.payment.v1.Identity\x12S\n\x06SetPin\x12&.tillmesh.api.payment.v1.SetPinRequest\x1a!.tillmesh.api.payment.v1.IdentityBX\n\x17tillmesh.api.payment.v1P\x01Z!tillmesh/api/payment/v1;paymentv1\xaa\x02\x17Tillmesh.Api.Payment.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tillmesh.api.payment.v1.identity_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_PAYCODEKEY'].fields_by_name['key']._loaded_options = None
-  _globals['_PAYCODEKEY'].fields_by_name['key']._serialized_options = b'\200\001\001'
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\027tillmesh.api.payment.v1P\001Z!tillmesh/api/payment/v1;paymentv1\252\002\027Tillmesh.Api.Payment.V1'
   _globals['_SETPINREQUEST'].fields_by_name['pin']._loaded_options = None
-  _globals['_SETPINREQUEST'].fields_by_name['pin']._serialized_options = b'\200\001\001'
-  _globals['_IDENTITY']._serialized_start=143
-  _globals['_IDENTITY']._serialized_end=371
-  _globals['_PAYERDEVICE']._serialized_start=374
-  _globals['_PAYERDEVICE']._serialized_end=555
-  _globals['_PAYCODEKEY']._serialized_start=557
-  _globals['_PAYCODEKEY']._serialized_end=603
-  _globals['_CREATEIDENTITYREQUEST']._serialized_start=606
-  _globals['_CREATEIDENTITYREQUEST']._serialized_end=821
-  _globals['_GETIDENTITYREQUEST']._serialized_start=823
-  _globals['_GETIDENTITYREQUEST']._serialized_end=864
-  _globals['_LISTIDENTITIESREQUEST']._serialized_start=866
-  _globals['_LISTIDENTITIESREQUEST']._serialized_end=928
-  _globals['_LISTIDENTITIESRESPONSE']._serialized_start=930
-  _globals['_LISTIDENTITIESRESPONSE']._serialized_end=1034
-  _globals['_UPDATEIDENTITYREQUEST']._serialized_start=1037
-  _globals['_UPDATEIDENTITYREQUEST']._serialized_end=1229
-  _globals['_SETPINREQUEST']._serialized_start=1231
-  _globals['_SETPINREQUEST']._serialized_end=1305
-  _globals['_BINDDEVICEREQUEST']._serialized_start=1307
-  _globals['_BINDDEVICEREQUEST']._serialized_end=1386
-  _globals['_UNBINDDEVICEREQUEST']._serialized_start=1388
-  _globals['_UNBINDDEVICEREQUEST']._serialized_end=1448
-  _globals['_IDENTITYSERVICE']._serialized_start=1451
-  _globals['_IDENTITYSERVICE']._serialized_end=2161
+  _globals['_SETPINREQUEST'].fields_by_name['pin']._serialized_options = b'\210\265\030\001'
+  _globals['_CREATEIDENTITYREQUEST']._serialized_start=224
+  _globals['_CREATEIDENTITYREQUEST']._serialized_end=458
+  _globals['_GETIDENTITYREQUEST']._serialized_start=460
+  _globals['_GETIDENTITYREQUEST']._serialized_end=501
+  _globals['_LISTIDENTITIESREQUEST']._serialized_start=503
+  _globals['_LISTIDENTITIESREQUEST']._serialized_end=565
+  _globals['_LISTIDENTITIESRESPONSE']._serialized_start=567
+  _globals['_LISTIDENTITIESRESPONSE']._serialized_end=671
+  _globals['_UPDATEIDENTITYREQUEST']._serialized_start=674
+  _globals['_UPDATEIDENTITYREQUEST']._serialized_end=836
+  _globals['_SETPINREQUEST']._serialized_start=838
+  _globals['_SETPINREQUEST']._serialized_end=913
+  _globals['_IDENTITYSERVICE']._serialized_start=916
+  _globals['_IDENTITYSERVICE']._serialized_end=1430
 # @@protoc_insertion_point(module_scope)

@@ -5,9 +5,10 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
-from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from tillmesh.api.payment.v1 import identity_pb2 as _identity_pb2
 from tillmesh.api.type.v1 import money_pb2 as _money_pb2
 import builtins as _builtins
 import sys
@@ -21,178 +22,46 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class Identity(_message.Message):
-    """An online identity: who pays, with the one account bound to it."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    IDENTITY_ID_FIELD_NUMBER: _builtins.int
-    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
-    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
-    INSTANT_LIMIT_FIELD_NUMBER: _builtins.int
-    CREATE_TIME_FIELD_NUMBER: _builtins.int
-    INSTANT_COUNT_MAX_FIELD_NUMBER: _builtins.int
-    identity_id: _builtins.str
-    """The user's id on the online platform, 1 to 64 characters of
-    A-Z a-z 0-9 . _ and -.
-    """
-    display_name: _builtins.str
-    """What a till may show, at most 128 characters."""
-    account_id: _builtins.str
-    """The bound account that payments are deducted from. Output only."""
-    instant_count_max: _builtins.int
-    """The largest number of payments a day (UTC) without the payer's
-    confirmation; unset means any number. Each of them also stays within
-    instant_limit.
-    """
-    @_builtins.property
-    def instant_limit(self) -> _money_pb2.Money:
-        """The largest amount that is paid by pay code, or for the platform, without
-        the payer's confirmation; unset means any. Its currency is the account's.
-        """
-
-    @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was created. Output only."""
-
-    def __init__(
-        self,
-        *,
-        identity_id: _builtins.str = ...,
-        display_name: _builtins.str = ...,
-        account_id: _builtins.str = ...,
-        instant_limit: _money_pb2.Money | None = ...,
-        create_time: _timestamp_pb2.Timestamp | None = ...,
-        instant_count_max: _builtins.int | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_instant_count_max", b"_instant_count_max", "create_time", b"create_time", "instant_count_max", b"instant_count_max", "instant_limit", b"instant_limit"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_instant_count_max", b"_instant_count_max", "account_id", b"account_id", "create_time", b"create_time", "display_name", b"display_name", "identity_id", b"identity_id", "instant_count_max", b"instant_count_max", "instant_limit", b"instant_limit"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__instant_count_max: _TypeAlias = _typing.Literal["instant_count_max"]  # noqa: Y015
-    _WhichOneofArgType__instant_count_max: _TypeAlias = _typing.Literal["_instant_count_max", b"_instant_count_max"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__instant_count_max) -> _WhichOneofReturnType__instant_count_max | None: ...
-
-Global___Identity: _TypeAlias = Identity  # noqa: Y015
-
-@_typing.final
-class PayerDevice(_message.Message):
-    """A payer's own terminal, bound to the one identity that it acts for once it
-    is signed in. A device has one identity, an identity any number of devices.
-    """
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    IDENTITY_ID_FIELD_NUMBER: _builtins.int
-    DEVICE_ID_FIELD_NUMBER: _builtins.int
-    DEVICE_URI_FIELD_NUMBER: _builtins.int
-    PAY_CODE_KEY_FIELD_NUMBER: _builtins.int
-    CREATE_TIME_FIELD_NUMBER: _builtins.int
-    identity_id: _builtins.str
-    """Whose it is."""
-    device_id: _builtins.str
-    """The device, 1 to 64 characters of A-Z a-z 0-9 . _ and -."""
-    device_uri: _builtins.str
-    """The URI in its certificate: spiffe://MESH/payer/DEVICE_ID."""
-    @_builtins.property
-    def pay_code_key(self) -> Global___PayCodeKey:
-        """What it makes pay codes with; set in the answer of BindDevice alone."""
-
-    @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was bound."""
-
-    def __init__(
-        self,
-        *,
-        identity_id: _builtins.str = ...,
-        device_id: _builtins.str = ...,
-        device_uri: _builtins.str = ...,
-        pay_code_key: Global___PayCodeKey | None = ...,
-        create_time: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "pay_code_key", b"pay_code_key"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "device_id", b"device_id", "device_uri", b"device_uri", "identity_id", b"identity_id", "pay_code_key", b"pay_code_key"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___PayerDevice: _TypeAlias = PayerDevice  # noqa: Y015
-
-@_typing.final
-class PayCodeKey(_message.Message):
-    """What a payer's terminal makes pay codes with, also offline; docs/security.md
-    has the format. Whoever has it can pay from the account up to its limits.
-    """
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    HANDLE_FIELD_NUMBER: _builtins.int
-    KEY_FIELD_NUMBER: _builtins.int
-    handle: _builtins.str
-    """Names the device in its codes: 8 digits."""
-    key: _builtins.bytes
-    """32 secret bytes, which the server keeps nowhere."""
-    def __init__(
-        self,
-        *,
-        handle: _builtins.str = ...,
-        key: _builtins.bytes = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["handle", b"handle", "key", b"key"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___PayCodeKey: _TypeAlias = PayCodeKey  # noqa: Y015
-
-@_typing.final
 class CreateIdentityRequest(_message.Message):
     """Request of CreateIdentity."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
     IDENTITY_ID_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     CURRENCY_CODE_FIELD_NUMBER: _builtins.int
-    INSTANT_LIMIT_FIELD_NUMBER: _builtins.int
-    INSTANT_COUNT_MAX_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """Chosen by the caller, stored before it is sent, unique for ever; repeat
-    it with the same content to get the first answer again, be it a refusal
-    (AIP-155); what was refused is tried again under a new id.
-    """
+    CONFIRMATION_THRESHOLD_FIELD_NUMBER: _builtins.int
+    UNCONFIRMED_PAYMENTS_PER_DAY_MAX_FIELD_NUMBER: _builtins.int
     identity_id: _builtins.str
-    """The id to register."""
+    """The id to register; also this call's request id: repeated with the same
+    content it gets the identity as it is now.
+    """
     display_name: _builtins.str
-    """What a till may show."""
+    """As in Identity."""
     currency_code: _builtins.str
-    """ISO 4217 code of the bound account; it never changes."""
-    instant_count_max: _builtins.int
-    """As in Identity; not negative."""
+    """ISO 4217 code of the first wallet."""
+    unconfirmed_payments_per_day_max: _builtins.int
+    """As in Wallet, of the first wallet."""
     @_builtins.property
-    def instant_limit(self) -> _money_pb2.Money:
-        """As in Identity."""
+    def confirmation_threshold(self) -> _money_pb2.Money:
+        """As in Wallet, of the first wallet."""
 
     def __init__(
         self,
         *,
-        request_id: _builtins.str = ...,
         identity_id: _builtins.str = ...,
         display_name: _builtins.str = ...,
         currency_code: _builtins.str = ...,
-        instant_limit: _money_pb2.Money | None = ...,
-        instant_count_max: _builtins.int | None = ...,
+        confirmation_threshold: _money_pb2.Money | None = ...,
+        unconfirmed_payments_per_day_max: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_instant_count_max", b"_instant_count_max", "instant_count_max", b"instant_count_max", "instant_limit", b"instant_limit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_unconfirmed_payments_per_day_max", b"_unconfirmed_payments_per_day_max", "confirmation_threshold", b"confirmation_threshold", "unconfirmed_payments_per_day_max", b"unconfirmed_payments_per_day_max"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_instant_count_max", b"_instant_count_max", "currency_code", b"currency_code", "display_name", b"display_name", "identity_id", b"identity_id", "instant_count_max", b"instant_count_max", "instant_limit", b"instant_limit", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_unconfirmed_payments_per_day_max", b"_unconfirmed_payments_per_day_max", "confirmation_threshold", b"confirmation_threshold", "currency_code", b"currency_code", "display_name", b"display_name", "identity_id", b"identity_id", "unconfirmed_payments_per_day_max", b"unconfirmed_payments_per_day_max"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__instant_count_max: _TypeAlias = _typing.Literal["instant_count_max"]  # noqa: Y015
-    _WhichOneofArgType__instant_count_max: _TypeAlias = _typing.Literal["_instant_count_max", b"_instant_count_max"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__instant_count_max) -> _WhichOneofReturnType__instant_count_max | None: ...
+    _WhichOneofReturnType__unconfirmed_payments_per_day_max: _TypeAlias = _typing.Literal["unconfirmed_payments_per_day_max"]  # noqa: Y015
+    _WhichOneofArgType__unconfirmed_payments_per_day_max: _TypeAlias = _typing.Literal["_unconfirmed_payments_per_day_max", b"_unconfirmed_payments_per_day_max"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__unconfirmed_payments_per_day_max) -> _WhichOneofReturnType__unconfirmed_payments_per_day_max | None: ...
 
 Global___CreateIdentityRequest: _TypeAlias = CreateIdentityRequest  # noqa: Y015
 
@@ -253,15 +122,15 @@ class ListIdentitiesResponse(_message.Message):
     IDENTITIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where the next page starts; empty on the last page."""
+    """Where the next page starts; empty on the last page. Opaque."""
     @_builtins.property
-    def identities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Identity]:
+    def identities(self) -> _containers.RepeatedCompositeFieldContainer[_identity_pb2.Identity]:
         """The identities, by id."""
 
     def __init__(
         self,
         *,
-        identities: _abc.Iterable[Global___Identity] | None = ...,
+        identities: _abc.Iterable[_identity_pb2.Identity] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -279,38 +148,38 @@ class UpdateIdentityRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
-    IDENTITY_ID_FIELD_NUMBER: _builtins.int
-    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
-    INSTANT_LIMIT_FIELD_NUMBER: _builtins.int
-    INSTANT_COUNT_MAX_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """As in CreateIdentityRequest."""
-    identity_id: _builtins.str
-    """The identity."""
-    display_name: _builtins.str
-    """The new display name."""
-    instant_count_max: _builtins.int
-    """The new number of payments a day; unset removes it."""
+    """Chosen by the caller, stored before it is sent, unique for ever. The same
+    id with the same content never acts twice: it gets the identity as it is
+    now, or the first refusal (AIP-155). Try again under a new id what was
+    refused.
+    """
+    version: _builtins.int
+    """The version that the caller read; anything else is ABORTED."""
     @_builtins.property
-    def instant_limit(self) -> _money_pb2.Money:
-        """The new limit; unset removes it."""
+    def identity(self) -> _identity_pb2.Identity:
+        """The identity with its new values; identity_id says which."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """What to change: "display_name". Everything else stays."""
 
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
-        identity_id: _builtins.str = ...,
-        display_name: _builtins.str = ...,
-        instant_limit: _money_pb2.Money | None = ...,
-        instant_count_max: _builtins.int | None = ...,
+        identity: _identity_pb2.Identity | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_instant_count_max", b"_instant_count_max", "instant_count_max", b"instant_count_max", "instant_limit", b"instant_limit"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_instant_count_max", b"_instant_count_max", "display_name", b"display_name", "identity_id", b"identity_id", "instant_count_max", b"instant_count_max", "instant_limit", b"instant_limit", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity", b"identity", "request_id", b"request_id", "update_mask", b"update_mask", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__instant_count_max: _TypeAlias = _typing.Literal["instant_count_max"]  # noqa: Y015
-    _WhichOneofArgType__instant_count_max: _TypeAlias = _typing.Literal["_instant_count_max", b"_instant_count_max"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__instant_count_max) -> _WhichOneofReturnType__instant_count_max | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateIdentityRequest: _TypeAlias = UpdateIdentityRequest  # noqa: Y015
 
@@ -324,7 +193,7 @@ class SetPinRequest(_message.Message):
     IDENTITY_ID_FIELD_NUMBER: _builtins.int
     PIN_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """As in CreateIdentityRequest; the PIN is no part of what is compared."""
+    """As in UpdateIdentityRequest; the PIN is no part of what is compared."""
     identity_id: _builtins.str
     """The identity."""
     pin: _builtins.str
@@ -343,59 +212,3 @@ class SetPinRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetPinRequest: _TypeAlias = SetPinRequest  # noqa: Y015
-
-@_typing.final
-class BindDeviceRequest(_message.Message):
-    """Request of BindDevice."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    IDENTITY_ID_FIELD_NUMBER: _builtins.int
-    DEVICE_ID_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """As in CreateIdentityRequest."""
-    identity_id: _builtins.str
-    """Who is to use the device."""
-    device_id: _builtins.str
-    """The device, as its certificate names it."""
-    def __init__(
-        self,
-        *,
-        request_id: _builtins.str = ...,
-        identity_id: _builtins.str = ...,
-        device_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "identity_id", b"identity_id", "request_id", b"request_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___BindDeviceRequest: _TypeAlias = BindDeviceRequest  # noqa: Y015
-
-@_typing.final
-class UnbindDeviceRequest(_message.Message):
-    """Request of UnbindDevice."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    DEVICE_ID_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """As in CreateIdentityRequest."""
-    device_id: _builtins.str
-    """The device, as its certificate names it."""
-    def __init__(
-        self,
-        *,
-        request_id: _builtins.str = ...,
-        device_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "request_id", b"request_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___UnbindDeviceRequest: _TypeAlias = UnbindDeviceRequest  # noqa: Y015

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from tillmesh.api.payment.v1 import identity_pb2 as tillmesh_dot_api_dot_payment_dot_v1_dot_identity__pb2
 from tillmesh.api.payment.v1 import identity_service_pb2 as tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -39,12 +40,12 @@ class IdentityServiceStub:
         self.CreateIdentity = channel.unary_unary(
                 '/tillmesh.api.payment.v1.IdentityService/CreateIdentity',
                 request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.CreateIdentityRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.Identity.FromString,
+                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__pb2.Identity.FromString,
                 _registered_method=True)
         self.GetIdentity = channel.unary_unary(
                 '/tillmesh.api.payment.v1.IdentityService/GetIdentity',
                 request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.GetIdentityRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.Identity.FromString,
+                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__pb2.Identity.FromString,
                 _registered_method=True)
         self.ListIdentities = channel.unary_unary(
                 '/tillmesh.api.payment.v1.IdentityService/ListIdentities',
@@ -54,22 +55,12 @@ class IdentityServiceStub:
         self.UpdateIdentity = channel.unary_unary(
                 '/tillmesh.api.payment.v1.IdentityService/UpdateIdentity',
                 request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.UpdateIdentityRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.Identity.FromString,
+                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__pb2.Identity.FromString,
                 _registered_method=True)
         self.SetPin = channel.unary_unary(
                 '/tillmesh.api.payment.v1.IdentityService/SetPin',
                 request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.SetPinRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.Identity.FromString,
-                _registered_method=True)
-        self.BindDevice = channel.unary_unary(
-                '/tillmesh.api.payment.v1.IdentityService/BindDevice',
-                request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.BindDeviceRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.PayerDevice.FromString,
-                _registered_method=True)
-        self.UnbindDevice = channel.unary_unary(
-                '/tillmesh.api.payment.v1.IdentityService/UnbindDevice',
-                request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.UnbindDeviceRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.PayerDevice.FromString,
+                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__pb2.Identity.FromString,
                 _registered_method=True)
 
 
@@ -79,9 +70,9 @@ class IdentityServiceServicer:
     """
 
     def CreateIdentity(self, request, context):
-        """Registers an identity and opens its bound account. Called by the platform.
-        Errors: INVALID_ARGUMENT; ALREADY_EXISTS (IDENTITY_EXISTS,
-        REQUEST_ID_REUSED).
+        """Registers an identity and opens its first wallet. Called by the platform.
+        Errors: INVALID_ARGUMENT; ALREADY_EXISTS (IDENTITY_EXISTS: with other
+        content).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,41 +96,20 @@ class IdentityServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateIdentity(self, request, context):
-        """Changes display name and both instant limits, all of them. Called by the
-        platform and the identity itself.
-        Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
-        PERMISSION_DENIED (PAYER_DENIED).
+        """Changes the fields that the mask names (AIP-134). Called by the platform
+        and the identity itself.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND); ABORTED
+        (VERSION_MISMATCH: read it again); PERMISSION_DENIED (PAYER_DENIED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetPin(self, request, context):
-        """Sets the identity's PIN, unlocks it, and signs all its devices out. Called
+        """Sets the identity's PIN, unlocks it, and signs all its phones out. Called
         by the platform.
         Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
         FAILED_PRECONDITION (SECRET_MISSING: this server was started without).
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def BindDevice(self, request, context):
-        """Binds a payer's terminal to an identity and gives it a key for pay codes.
-        One that is bound already gets a new key and is signed out. Called by the
-        platform.
-        Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
-        FAILED_PRECONDITION (DEVICE_BOUND: to another identity, unbind it first;
-        SECRET_MISSING).
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def UnbindDevice(self, request, context):
-        """Ends what a payer's terminal may do: it is signed out, and its pay codes
-        count no more. Called by the platform.
-        Errors: INVALID_ARGUMENT; NOT_FOUND (DEVICE_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,12 +121,12 @@ def add_IdentityServiceServicer_to_server(servicer, server):
             'CreateIdentity': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateIdentity,
                     request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.CreateIdentityRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.Identity.SerializeToString,
+                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__pb2.Identity.SerializeToString,
             ),
             'GetIdentity': grpc.unary_unary_rpc_method_handler(
                     servicer.GetIdentity,
                     request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.GetIdentityRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.Identity.SerializeToString,
+                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__pb2.Identity.SerializeToString,
             ),
             'ListIdentities': grpc.unary_unary_rpc_method_handler(
                     servicer.ListIdentities,
@@ -166,22 +136,12 @@ def add_IdentityServiceServicer_to_server(servicer, server):
             'UpdateIdentity': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateIdentity,
                     request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.UpdateIdentityRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.Identity.SerializeToString,
+                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__pb2.Identity.SerializeToString,
             ),
             'SetPin': grpc.unary_unary_rpc_method_handler(
                     servicer.SetPin,
                     request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.SetPinRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.Identity.SerializeToString,
-            ),
-            'BindDevice': grpc.unary_unary_rpc_method_handler(
-                    servicer.BindDevice,
-                    request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.BindDeviceRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.PayerDevice.SerializeToString,
-            ),
-            'UnbindDevice': grpc.unary_unary_rpc_method_handler(
-                    servicer.UnbindDevice,
-                    request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.UnbindDeviceRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.PayerDevice.SerializeToString,
+                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__pb2.Identity.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -212,7 +172,7 @@ class IdentityService:
             target,
             '/tillmesh.api.payment.v1.IdentityService/CreateIdentity',
             tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.CreateIdentityRequest.SerializeToString,
-            tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.Identity.FromString,
+            tillmesh_dot_api_dot_payment_dot_v1_dot_identity__pb2.Identity.FromString,
             options,
             channel_credentials,
             insecure,
@@ -239,7 +199,7 @@ class IdentityService:
             target,
             '/tillmesh.api.payment.v1.IdentityService/GetIdentity',
             tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.GetIdentityRequest.SerializeToString,
-            tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.Identity.FromString,
+            tillmesh_dot_api_dot_payment_dot_v1_dot_identity__pb2.Identity.FromString,
             options,
             channel_credentials,
             insecure,
@@ -293,7 +253,7 @@ class IdentityService:
             target,
             '/tillmesh.api.payment.v1.IdentityService/UpdateIdentity',
             tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.UpdateIdentityRequest.SerializeToString,
-            tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.Identity.FromString,
+            tillmesh_dot_api_dot_payment_dot_v1_dot_identity__pb2.Identity.FromString,
             options,
             channel_credentials,
             insecure,
@@ -320,61 +280,7 @@ class IdentityService:
             target,
             '/tillmesh.api.payment.v1.IdentityService/SetPin',
             tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.SetPinRequest.SerializeToString,
-            tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.Identity.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def BindDevice(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/tillmesh.api.payment.v1.IdentityService/BindDevice',
-            tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.BindDeviceRequest.SerializeToString,
-            tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.PayerDevice.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def UnbindDevice(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/tillmesh.api.payment.v1.IdentityService/UnbindDevice',
-            tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.UnbindDeviceRequest.SerializeToString,
-            tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.PayerDevice.FromString,
+            tillmesh_dot_api_dot_payment_dot_v1_dot_identity__pb2.Identity.FromString,
             options,
             channel_credentials,
             insecure,

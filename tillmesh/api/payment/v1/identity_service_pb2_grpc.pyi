@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from tillmesh.api.payment.v1 import identity_pb2 as _identity_pb2
 from tillmesh.api.payment.v1 import identity_service_pb2 as _identity_service_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -35,12 +36,12 @@ class IdentityServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> IdentityServiceAsyncStub: ...
-    CreateIdentity: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.CreateIdentityRequest, _identity_service_pb2.Identity]
-    """Registers an identity and opens its bound account. Called by the platform.
-    Errors: INVALID_ARGUMENT; ALREADY_EXISTS (IDENTITY_EXISTS,
-    REQUEST_ID_REUSED).
+    CreateIdentity: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.CreateIdentityRequest, _identity_pb2.Identity]
+    """Registers an identity and opens its first wallet. Called by the platform.
+    Errors: INVALID_ARGUMENT; ALREADY_EXISTS (IDENTITY_EXISTS: with other
+    content).
     """
-    GetIdentity: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.GetIdentityRequest, _identity_service_pb2.Identity]
+    GetIdentity: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.GetIdentityRequest, _identity_pb2.Identity]
     """Reads one identity. Called by the platform and the identity itself; a
     store learns a name from the payment alone.
     Errors: NOT_FOUND (IDENTITY_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED).
@@ -49,30 +50,17 @@ class IdentityServiceStub:
     """Lists identities by id. Called by the platform.
     Errors: INVALID_ARGUMENT (page_size, page_token).
     """
-    UpdateIdentity: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.UpdateIdentityRequest, _identity_service_pb2.Identity]
-    """Changes display name and both instant limits, all of them. Called by the
-    platform and the identity itself.
-    Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
-    PERMISSION_DENIED (PAYER_DENIED).
+    UpdateIdentity: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.UpdateIdentityRequest, _identity_pb2.Identity]
+    """Changes the fields that the mask names (AIP-134). Called by the platform
+    and the identity itself.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND); ABORTED
+    (VERSION_MISMATCH: read it again); PERMISSION_DENIED (PAYER_DENIED).
     """
-    SetPin: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.SetPinRequest, _identity_service_pb2.Identity]
-    """Sets the identity's PIN, unlocks it, and signs all its devices out. Called
+    SetPin: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.SetPinRequest, _identity_pb2.Identity]
+    """Sets the identity's PIN, unlocks it, and signs all its phones out. Called
     by the platform.
     Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
     FAILED_PRECONDITION (SECRET_MISSING: this server was started without).
-    """
-    BindDevice: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.BindDeviceRequest, _identity_service_pb2.PayerDevice]
-    """Binds a payer's terminal to an identity and gives it a key for pay codes.
-    One that is bound already gets a new key and is signed out. Called by the
-    platform.
-    Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
-    FAILED_PRECONDITION (DEVICE_BOUND: to another identity, unbind it first;
-    SECRET_MISSING).
-    """
-    UnbindDevice: _grpc.UnaryUnaryMultiCallable[_identity_service_pb2.UnbindDeviceRequest, _identity_service_pb2.PayerDevice]
-    """Ends what a payer's terminal may do: it is signed out, and its pay codes
-    count no more. Called by the platform.
-    Errors: INVALID_ARGUMENT; NOT_FOUND (DEVICE_NOT_FOUND).
     """
 
 @_typing.type_check_only
@@ -82,12 +70,12 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    CreateIdentity: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.CreateIdentityRequest, _identity_service_pb2.Identity]  # type: ignore[assignment]
-    """Registers an identity and opens its bound account. Called by the platform.
-    Errors: INVALID_ARGUMENT; ALREADY_EXISTS (IDENTITY_EXISTS,
-    REQUEST_ID_REUSED).
+    CreateIdentity: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.CreateIdentityRequest, _identity_pb2.Identity]  # type: ignore[assignment]
+    """Registers an identity and opens its first wallet. Called by the platform.
+    Errors: INVALID_ARGUMENT; ALREADY_EXISTS (IDENTITY_EXISTS: with other
+    content).
     """
-    GetIdentity: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.GetIdentityRequest, _identity_service_pb2.Identity]  # type: ignore[assignment]
+    GetIdentity: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.GetIdentityRequest, _identity_pb2.Identity]  # type: ignore[assignment]
     """Reads one identity. Called by the platform and the identity itself; a
     store learns a name from the payment alone.
     Errors: NOT_FOUND (IDENTITY_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED).
@@ -96,30 +84,17 @@ class IdentityServiceAsyncStub(IdentityServiceStub):
     """Lists identities by id. Called by the platform.
     Errors: INVALID_ARGUMENT (page_size, page_token).
     """
-    UpdateIdentity: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.UpdateIdentityRequest, _identity_service_pb2.Identity]  # type: ignore[assignment]
-    """Changes display name and both instant limits, all of them. Called by the
-    platform and the identity itself.
-    Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
-    PERMISSION_DENIED (PAYER_DENIED).
+    UpdateIdentity: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.UpdateIdentityRequest, _identity_pb2.Identity]  # type: ignore[assignment]
+    """Changes the fields that the mask names (AIP-134). Called by the platform
+    and the identity itself.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND); ABORTED
+    (VERSION_MISMATCH: read it again); PERMISSION_DENIED (PAYER_DENIED).
     """
-    SetPin: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.SetPinRequest, _identity_service_pb2.Identity]  # type: ignore[assignment]
-    """Sets the identity's PIN, unlocks it, and signs all its devices out. Called
+    SetPin: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.SetPinRequest, _identity_pb2.Identity]  # type: ignore[assignment]
+    """Sets the identity's PIN, unlocks it, and signs all its phones out. Called
     by the platform.
     Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
     FAILED_PRECONDITION (SECRET_MISSING: this server was started without).
-    """
-    BindDevice: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.BindDeviceRequest, _identity_service_pb2.PayerDevice]  # type: ignore[assignment]
-    """Binds a payer's terminal to an identity and gives it a key for pay codes.
-    One that is bound already gets a new key and is signed out. Called by the
-    platform.
-    Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
-    FAILED_PRECONDITION (DEVICE_BOUND: to another identity, unbind it first;
-    SECRET_MISSING).
-    """
-    UnbindDevice: _aio.UnaryUnaryMultiCallable[_identity_service_pb2.UnbindDeviceRequest, _identity_service_pb2.PayerDevice]  # type: ignore[assignment]
-    """Ends what a payer's terminal may do: it is signed out, and its pay codes
-    count no more. Called by the platform.
-    Errors: INVALID_ARGUMENT; NOT_FOUND (DEVICE_NOT_FOUND).
     """
 
 class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -132,10 +107,10 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _identity_service_pb2.CreateIdentityRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_identity_service_pb2.Identity, _abc.Awaitable[_identity_service_pb2.Identity]]:
-        """Registers an identity and opens its bound account. Called by the platform.
-        Errors: INVALID_ARGUMENT; ALREADY_EXISTS (IDENTITY_EXISTS,
-        REQUEST_ID_REUSED).
+    ) -> _typing.Union[_identity_pb2.Identity, _abc.Awaitable[_identity_pb2.Identity]]:
+        """Registers an identity and opens its first wallet. Called by the platform.
+        Errors: INVALID_ARGUMENT; ALREADY_EXISTS (IDENTITY_EXISTS: with other
+        content).
         """
 
     @_abc_1.abstractmethod
@@ -143,7 +118,7 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _identity_service_pb2.GetIdentityRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_identity_service_pb2.Identity, _abc.Awaitable[_identity_service_pb2.Identity]]:
+    ) -> _typing.Union[_identity_pb2.Identity, _abc.Awaitable[_identity_pb2.Identity]]:
         """Reads one identity. Called by the platform and the identity itself; a
         store learns a name from the payment alone.
         Errors: NOT_FOUND (IDENTITY_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED).
@@ -164,11 +139,11 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _identity_service_pb2.UpdateIdentityRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_identity_service_pb2.Identity, _abc.Awaitable[_identity_service_pb2.Identity]]:
-        """Changes display name and both instant limits, all of them. Called by the
-        platform and the identity itself.
-        Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
-        PERMISSION_DENIED (PAYER_DENIED).
+    ) -> _typing.Union[_identity_pb2.Identity, _abc.Awaitable[_identity_pb2.Identity]]:
+        """Changes the fields that the mask names (AIP-134). Called by the platform
+        and the identity itself.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND); ABORTED
+        (VERSION_MISMATCH: read it again); PERMISSION_DENIED (PAYER_DENIED).
         """
 
     @_abc_1.abstractmethod
@@ -176,36 +151,11 @@ class IdentityServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _identity_service_pb2.SetPinRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_identity_service_pb2.Identity, _abc.Awaitable[_identity_service_pb2.Identity]]:
-        """Sets the identity's PIN, unlocks it, and signs all its devices out. Called
+    ) -> _typing.Union[_identity_pb2.Identity, _abc.Awaitable[_identity_pb2.Identity]]:
+        """Sets the identity's PIN, unlocks it, and signs all its phones out. Called
         by the platform.
         Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
         FAILED_PRECONDITION (SECRET_MISSING: this server was started without).
-        """
-
-    @_abc_1.abstractmethod
-    def BindDevice(
-        self,
-        request: _identity_service_pb2.BindDeviceRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_service_pb2.PayerDevice, _abc.Awaitable[_identity_service_pb2.PayerDevice]]:
-        """Binds a payer's terminal to an identity and gives it a key for pay codes.
-        One that is bound already gets a new key and is signed out. Called by the
-        platform.
-        Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND);
-        FAILED_PRECONDITION (DEVICE_BOUND: to another identity, unbind it first;
-        SECRET_MISSING).
-        """
-
-    @_abc_1.abstractmethod
-    def UnbindDevice(
-        self,
-        request: _identity_service_pb2.UnbindDeviceRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_identity_service_pb2.PayerDevice, _abc.Awaitable[_identity_service_pb2.PayerDevice]]:
-        """Ends what a payer's terminal may do: it is signed out, and its pay codes
-        count no more. Called by the platform.
-        Errors: INVALID_ARGUMENT; NOT_FOUND (DEVICE_NOT_FOUND).
         """
 
 def add_IdentityServiceServicer_to_server(servicer: IdentityServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,34 +24,37 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tillmesh.api.order.v1 import order_pb2 as tillmesh_dot_api_dot_order_dot_v1_dot_order__pb2
-from tillmesh.api.payment.v1 import identity_service_pb2 as tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2
+from tillmesh.api.payment.v1 import identity_pb2 as tillmesh_dot_api_dot_payment_dot_v1_dot_identity__pb2
+from tillmesh.api.payment.v1 import phone_pb2 as tillmesh_dot_api_dot_payment_dot_v1_dot_phone__pb2
+from tillmesh.api.type.v1 import annotations_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tillmesh/api/payment/v1/payer_service.proto\x12\x17tillmesh.api.payment.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tillmesh/api/order/v1/order.proto\x1a.tillmesh/api/payment/v1/identity_service.proto\"\x8a\x01\n\x07Session\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x08identity\x18\x03 \x01(\x0b\x32!.tillmesh.api.payment.v1.Identity\"!\n\rSignInRequest\x12\x10\n\x03pin\x18\x01 \x01(\tB\x03\x80\x01\x01\"\x10\n\x0eSignOutRequest\"\x11\n\x0fSignOutResponse\",\n\x16RenewPayCodeKeyRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"G\n\x1eListPendingTransactionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"h\n\x1fListPendingTransactionsResponse\x12,\n\x06orders\x18\x01 \x03(\x0b\x32\x1c.tillmesh.api.order.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb8\x03\n\x0cPayerService\x12R\n\x06SignIn\x12&.tillmesh.api.payment.v1.SignInRequest\x1a .tillmesh.api.payment.v1.Session\x12\\\n\x07SignOut\x12\'.tillmesh.api.payment.v1.SignOutRequest\x1a(.tillmesh.api.payment.v1.SignOutResponse\x12g\n\x0fRenewPayCodeKey\x12/.tillmesh.api.payment.v1.RenewPayCodeKeyRequest\x1a#.tillmesh.api.payment.v1.PayCodeKey\x12\x8c\x01\n\x17ListPendingTransactions\x12\x37.tillmesh.api.payment.v1.ListPendingTransactionsRequest\x1a\x38.tillmesh.api.payment.v1.ListPendingTransactionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+tillmesh/api/payment/v1/payer_service.proto\x12\x17tillmesh.api.payment.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tillmesh/api/order/v1/order.proto\x1a&tillmesh/api/payment/v1/identity.proto\x1a#tillmesh/api/payment/v1/phone.proto\x1a&tillmesh/api/type/v1/annotations.proto\"\x8b\x01\n\x07Session\x12\x1a\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x04\x88\xb5\x18\x01\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x08identity\x18\x03 \x01(\x0b\x32!.tillmesh.api.payment.v1.Identity\"\"\n\rSignInRequest\x12\x11\n\x03pin\x18\x01 \x01(\tB\x04\x88\xb5\x18\x01\"\x10\n\x0eSignOutRequest\"\x11\n\x0fSignOutResponse\",\n\x16RenewPayCodeKeyRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"A\n\x18ListPendingOrdersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"b\n\x19ListPendingOrdersResponse\x12,\n\x06orders\x18\x01 \x03(\x0b\x32\x1c.tillmesh.api.order.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xa5\x03\n\x0cPayerService\x12R\n\x06SignIn\x12&.tillmesh.api.payment.v1.SignInRequest\x1a .tillmesh.api.payment.v1.Session\x12\\\n\x07SignOut\x12\'.tillmesh.api.payment.v1.SignOutRequest\x1a(.tillmesh.api.payment.v1.SignOutResponse\x12g\n\x0fRenewPayCodeKey\x12/.tillmesh.api.payment.v1.RenewPayCodeKeyRequest\x1a#.tillmesh.api.payment.v1.PayCodeKey\x12z\n\x11ListPendingOrders\x12\x31.tillmesh.api.payment.v1.ListPendingOrdersRequest\x1a\x32.tillmesh.api.payment.v1.ListPendingOrdersResponseBX\n\x17tillmesh.api.payment.v1P\x01Z!tillmesh/api/payment/v1;paymentv1\xaa\x02\x17Tillmesh.Api.Payment.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tillmesh.api.payment.v1.payer_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\027tillmesh.api.payment.v1P\001Z!tillmesh/api/payment/v1;paymentv1\252\002\027Tillmesh.Api.Payment.V1'
   _globals['_SESSION'].fields_by_name['access_token']._loaded_options = None
-  _globals['_SESSION'].fields_by_name['access_token']._serialized_options = b'\200\001\001'
+  _globals['_SESSION'].fields_by_name['access_token']._serialized_options = b'\210\265\030\001'
   _globals['_SIGNINREQUEST'].fields_by_name['pin']._loaded_options = None
-  _globals['_SIGNINREQUEST'].fields_by_name['pin']._serialized_options = b'\200\001\001'
-  _globals['_SESSION']._serialized_start=189
-  _globals['_SESSION']._serialized_end=327
-  _globals['_SIGNINREQUEST']._serialized_start=329
-  _globals['_SIGNINREQUEST']._serialized_end=362
-  _globals['_SIGNOUTREQUEST']._serialized_start=364
-  _globals['_SIGNOUTREQUEST']._serialized_end=380
-  _globals['_SIGNOUTRESPONSE']._serialized_start=382
-  _globals['_SIGNOUTRESPONSE']._serialized_end=399
-  _globals['_RENEWPAYCODEKEYREQUEST']._serialized_start=401
-  _globals['_RENEWPAYCODEKEYREQUEST']._serialized_end=445
-  _globals['_LISTPENDINGTRANSACTIONSREQUEST']._serialized_start=447
-  _globals['_LISTPENDINGTRANSACTIONSREQUEST']._serialized_end=518
-  _globals['_LISTPENDINGTRANSACTIONSRESPONSE']._serialized_start=520
-  _globals['_LISTPENDINGTRANSACTIONSRESPONSE']._serialized_end=624
-  _globals['_PAYERSERVICE']._serialized_start=627
-  _globals['_PAYERSERVICE']._serialized_end=1067
+  _globals['_SIGNINREQUEST'].fields_by_name['pin']._serialized_options = b'\210\265\030\001'
+  _globals['_SESSION']._serialized_start=258
+  _globals['_SESSION']._serialized_end=397
+  _globals['_SIGNINREQUEST']._serialized_start=399
+  _globals['_SIGNINREQUEST']._serialized_end=433
+  _globals['_SIGNOUTREQUEST']._serialized_start=435
+  _globals['_SIGNOUTREQUEST']._serialized_end=451
+  _globals['_SIGNOUTRESPONSE']._serialized_start=453
+  _globals['_SIGNOUTRESPONSE']._serialized_end=470
+  _globals['_RENEWPAYCODEKEYREQUEST']._serialized_start=472
+  _globals['_RENEWPAYCODEKEYREQUEST']._serialized_end=516
+  _globals['_LISTPENDINGORDERSREQUEST']._serialized_start=518
+  _globals['_LISTPENDINGORDERSREQUEST']._serialized_end=583
+  _globals['_LISTPENDINGORDERSRESPONSE']._serialized_start=585
+  _globals['_LISTPENDINGORDERSRESPONSE']._serialized_end=683
+  _globals['_PAYERSERVICE']._serialized_start=686
+  _globals['_PAYERSERVICE']._serialized_end=1107
 # @@protoc_insertion_point(module_scope)

@@ -9,7 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from tillmesh.api.order.v1 import order_pb2 as _order_pb2
-from tillmesh.api.payment.v1 import identity_service_pb2 as _identity_service_pb2
+from tillmesh.api.payment.v1 import identity_pb2 as _identity_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -23,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Session(_message.Message):
-    """What lets a payer's terminal act for its payer."""
+    """What lets a phone act for its payer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -32,14 +32,14 @@ class Session(_message.Message):
     IDENTITY_FIELD_NUMBER: _builtins.int
     access_token: _builtins.str
     """Sent as metadata with every other call: `authorization: Bearer TOKEN`. It
-    counts from the device that signed in alone.
+    counts from the phone that signed in alone.
     """
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When it ends by itself; sign in again then."""
 
     @_builtins.property
-    def identity(self) -> _identity_service_pb2.Identity:
+    def identity(self) -> _identity_pb2.Identity:
         """Who signed in."""
 
     def __init__(
@@ -47,7 +47,7 @@ class Session(_message.Message):
         *,
         access_token: _builtins.str = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
-        identity: _identity_service_pb2.Identity | None = ...,
+        identity: _identity_pb2.Identity | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "identity", b"identity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -65,7 +65,7 @@ class SignInRequest(_message.Message):
 
     PIN_FIELD_NUMBER: _builtins.int
     pin: _builtins.str
-    """The PIN of the identity that the device is bound to."""
+    """The PIN of the identity that the phone is bound to."""
     def __init__(
         self,
         *,
@@ -121,8 +121,8 @@ class RenewPayCodeKeyRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Chosen by the caller, stored before it is sent, unique for ever; repeat
-    it with the same content to get the first answer again (AIP-155).
+    """Chosen by the caller, stored before it is sent, unique for ever; repeated,
+    it makes no other key and gets the one that the phone has now (AIP-155).
     """
     def __init__(
         self,
@@ -138,8 +138,8 @@ class RenewPayCodeKeyRequest(_message.Message):
 Global___RenewPayCodeKeyRequest: _TypeAlias = RenewPayCodeKeyRequest  # noqa: Y015
 
 @_typing.final
-class ListPendingTransactionsRequest(_message.Message):
-    """Request of ListPendingTransactions."""
+class ListPendingOrdersRequest(_message.Message):
+    """Request of ListPendingOrders."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -161,18 +161,18 @@ class ListPendingTransactionsRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListPendingTransactionsRequest: _TypeAlias = ListPendingTransactionsRequest  # noqa: Y015
+Global___ListPendingOrdersRequest: _TypeAlias = ListPendingOrdersRequest  # noqa: Y015
 
 @_typing.final
-class ListPendingTransactionsResponse(_message.Message):
-    """Answer of ListPendingTransactions."""
+class ListPendingOrdersResponse(_message.Message):
+    """Answer of ListPendingOrders."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ORDERS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where the next page starts; empty on the last page."""
+    """Where the next page starts; empty on the last page. Opaque."""
     @_builtins.property
     def orders(self) -> _containers.RepeatedCompositeFieldContainer[_order_pb2.Order]:
         """The orders, open and locked, newest first."""
@@ -189,4 +189,4 @@ class ListPendingTransactionsResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListPendingTransactionsResponse: _TypeAlias = ListPendingTransactionsResponse  # noqa: Y015
+Global___ListPendingOrdersResponse: _TypeAlias = ListPendingOrdersResponse  # noqa: Y015

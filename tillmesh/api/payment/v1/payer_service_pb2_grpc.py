@@ -3,8 +3,8 @@
 import grpc
 import warnings
 
-from tillmesh.api.payment.v1 import identity_service_pb2 as tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2
 from tillmesh.api.payment.v1 import payer_service_pb2 as tillmesh_dot_api_dot_payment_dot_v1_dot_payer__service__pb2
+from tillmesh.api.payment.v1 import phone_pb2 as tillmesh_dot_api_dot_payment_dot_v1_dot_phone__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -27,13 +27,14 @@ if _version_not_supported:
 
 
 class PayerServiceStub:
-    """A payer on their own terminal, which has a certificate of the role payer and
-    which the platform has bound to an identity (IdentityService.BindDevice).
-    Once signed in it may also call, each for its own identity alone,
-    PaymentService, AccountService.GetAccount and ListAccountEntries, and
-    IdentityService.GetIdentity and UpdateIdentity. Every call but SignIn without
-    a token that counts is UNAUTHENTICATED (SIGN_IN_REQUIRED). Every error
-    carries a google.rpc.ErrorInfo whose domain is "payment.tillmesh".
+    """A payer on their own phone, which has a certificate of the role phone and
+    which the platform has bound to an identity (PhoneService.BindPhone). Once
+    signed in it may also call, each for its own identity alone, PaymentService,
+    WalletService, PhoneService.ListPhones, AccountService.GetAccount and
+    ListAccountEntries, IdentityService.GetIdentity and UpdateIdentity. Every
+    call but SignIn without a token that counts is UNAUTHENTICATED
+    (SIGN_IN_REQUIRED). Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     def __init__(self, channel):
@@ -55,30 +56,31 @@ class PayerServiceStub:
         self.RenewPayCodeKey = channel.unary_unary(
                 '/tillmesh.api.payment.v1.PayerService/RenewPayCodeKey',
                 request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payer__service__pb2.RenewPayCodeKeyRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.PayCodeKey.FromString,
+                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_phone__pb2.PayCodeKey.FromString,
                 _registered_method=True)
-        self.ListPendingTransactions = channel.unary_unary(
-                '/tillmesh.api.payment.v1.PayerService/ListPendingTransactions',
-                request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payer__service__pb2.ListPendingTransactionsRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payer__service__pb2.ListPendingTransactionsResponse.FromString,
+        self.ListPendingOrders = channel.unary_unary(
+                '/tillmesh.api.payment.v1.PayerService/ListPendingOrders',
+                request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payer__service__pb2.ListPendingOrdersRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payer__service__pb2.ListPendingOrdersResponse.FromString,
                 _registered_method=True)
 
 
 class PayerServiceServicer:
-    """A payer on their own terminal, which has a certificate of the role payer and
-    which the platform has bound to an identity (IdentityService.BindDevice).
-    Once signed in it may also call, each for its own identity alone,
-    PaymentService, AccountService.GetAccount and ListAccountEntries, and
-    IdentityService.GetIdentity and UpdateIdentity. Every call but SignIn without
-    a token that counts is UNAUTHENTICATED (SIGN_IN_REQUIRED). Every error
-    carries a google.rpc.ErrorInfo whose domain is "payment.tillmesh".
+    """A payer on their own phone, which has a certificate of the role phone and
+    which the platform has bound to an identity (PhoneService.BindPhone). Once
+    signed in it may also call, each for its own identity alone, PaymentService,
+    WalletService, PhoneService.ListPhones, AccountService.GetAccount and
+    ListAccountEntries, IdentityService.GetIdentity and UpdateIdentity. Every
+    call but SignIn without a token that counts is UNAUTHENTICATED
+    (SIGN_IN_REQUIRED). Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     def SignIn(self, request, context):
-        """Signs in whoever this device is bound to; a session that it has ends.
+        """Signs in whoever this phone is bound to; a session that it has ends.
         Repeated, it makes another session.
-        Errors: INVALID_ARGUMENT; UNAUTHENTICATED (no certificate of a payer);
-        FAILED_PRECONDITION (DEVICE_NOT_BOUND; PIN_WRONG, with how many tries are
+        Errors: INVALID_ARGUMENT; UNAUTHENTICATED (no certificate of a phone);
+        FAILED_PRECONDITION (PHONE_NOT_BOUND; PIN_WRONG, with how many tries are
         left; PIN_LOCKED: too many were wrong, the platform has to set a new one;
         PIN_NOT_SET; SECRET_MISSING: the server was started without).
         """
@@ -94,14 +96,14 @@ class PayerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RenewPayCodeKey(self, request, context):
-        """Makes a new key for pay codes; codes of the one before count no more.
+        """Makes a new key for pay codes; codes of the one before no longer count.
         Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListPendingTransactions(self, request, context):
+    def ListPendingOrders(self, request, context):
         """Lists the pending transactions of the identity at all shops, newest first.
         What a till raised under a reference is not among them: that shows in
         PaymentService.ListPayments as soon as it is to be paid.
@@ -127,12 +129,12 @@ def add_PayerServiceServicer_to_server(servicer, server):
             'RenewPayCodeKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RenewPayCodeKey,
                     request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payer__service__pb2.RenewPayCodeKeyRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.PayCodeKey.SerializeToString,
+                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_phone__pb2.PayCodeKey.SerializeToString,
             ),
-            'ListPendingTransactions': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListPendingTransactions,
-                    request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payer__service__pb2.ListPendingTransactionsRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payer__service__pb2.ListPendingTransactionsResponse.SerializeToString,
+            'ListPendingOrders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPendingOrders,
+                    request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payer__service__pb2.ListPendingOrdersRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payer__service__pb2.ListPendingOrdersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -143,13 +145,14 @@ def add_PayerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PayerService:
-    """A payer on their own terminal, which has a certificate of the role payer and
-    which the platform has bound to an identity (IdentityService.BindDevice).
-    Once signed in it may also call, each for its own identity alone,
-    PaymentService, AccountService.GetAccount and ListAccountEntries, and
-    IdentityService.GetIdentity and UpdateIdentity. Every call but SignIn without
-    a token that counts is UNAUTHENTICATED (SIGN_IN_REQUIRED). Every error
-    carries a google.rpc.ErrorInfo whose domain is "payment.tillmesh".
+    """A payer on their own phone, which has a certificate of the role phone and
+    which the platform has bound to an identity (PhoneService.BindPhone). Once
+    signed in it may also call, each for its own identity alone, PaymentService,
+    WalletService, PhoneService.ListPhones, AccountService.GetAccount and
+    ListAccountEntries, IdentityService.GetIdentity and UpdateIdentity. Every
+    call but SignIn without a token that counts is UNAUTHENTICATED
+    (SIGN_IN_REQUIRED). Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     @staticmethod
@@ -222,7 +225,7 @@ class PayerService:
             target,
             '/tillmesh.api.payment.v1.PayerService/RenewPayCodeKey',
             tillmesh_dot_api_dot_payment_dot_v1_dot_payer__service__pb2.RenewPayCodeKeyRequest.SerializeToString,
-            tillmesh_dot_api_dot_payment_dot_v1_dot_identity__service__pb2.PayCodeKey.FromString,
+            tillmesh_dot_api_dot_payment_dot_v1_dot_phone__pb2.PayCodeKey.FromString,
             options,
             channel_credentials,
             insecure,
@@ -234,7 +237,7 @@ class PayerService:
             _registered_method=True)
 
     @staticmethod
-    def ListPendingTransactions(request,
+    def ListPendingOrders(request,
             target,
             options=(),
             channel_credentials=None,
@@ -247,9 +250,9 @@ class PayerService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tillmesh.api.payment.v1.PayerService/ListPendingTransactions',
-            tillmesh_dot_api_dot_payment_dot_v1_dot_payer__service__pb2.ListPendingTransactionsRequest.SerializeToString,
-            tillmesh_dot_api_dot_payment_dot_v1_dot_payer__service__pb2.ListPendingTransactionsResponse.FromString,
+            '/tillmesh.api.payment.v1.PayerService/ListPendingOrders',
+            tillmesh_dot_api_dot_payment_dot_v1_dot_payer__service__pb2.ListPendingOrdersRequest.SerializeToString,
+            tillmesh_dot_api_dot_payment_dot_v1_dot_payer__service__pb2.ListPendingOrdersResponse.FromString,
             options,
             channel_credentials,
             insecure,

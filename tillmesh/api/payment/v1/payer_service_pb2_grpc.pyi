@@ -5,8 +5,8 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
-from tillmesh.api.payment.v1 import identity_service_pb2 as _identity_service_pb2
 from tillmesh.api.payment.v1 import payer_service_pb2 as _payer_service_pb2
+from tillmesh.api.payment.v1 import phone_pb2 as _phone_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -28,13 +28,14 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PayerServiceStub:
-    """A payer on their own terminal, which has a certificate of the role payer and
-    which the platform has bound to an identity (IdentityService.BindDevice).
-    Once signed in it may also call, each for its own identity alone,
-    PaymentService, AccountService.GetAccount and ListAccountEntries, and
-    IdentityService.GetIdentity and UpdateIdentity. Every call but SignIn without
-    a token that counts is UNAUTHENTICATED (SIGN_IN_REQUIRED). Every error
-    carries a google.rpc.ErrorInfo whose domain is "payment.tillmesh".
+    """A payer on their own phone, which has a certificate of the role phone and
+    which the platform has bound to an identity (PhoneService.BindPhone). Once
+    signed in it may also call, each for its own identity alone, PaymentService,
+    WalletService, PhoneService.ListPhones, AccountService.GetAccount and
+    ListAccountEntries, IdentityService.GetIdentity and UpdateIdentity. Every
+    call but SignIn without a token that counts is UNAUTHENTICATED
+    (SIGN_IN_REQUIRED). Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     @_typing.overload
@@ -42,20 +43,20 @@ class PayerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PayerServiceAsyncStub: ...
     SignIn: _grpc.UnaryUnaryMultiCallable[_payer_service_pb2.SignInRequest, _payer_service_pb2.Session]
-    """Signs in whoever this device is bound to; a session that it has ends.
+    """Signs in whoever this phone is bound to; a session that it has ends.
     Repeated, it makes another session.
-    Errors: INVALID_ARGUMENT; UNAUTHENTICATED (no certificate of a payer);
-    FAILED_PRECONDITION (DEVICE_NOT_BOUND; PIN_WRONG, with how many tries are
+    Errors: INVALID_ARGUMENT; UNAUTHENTICATED (no certificate of a phone);
+    FAILED_PRECONDITION (PHONE_NOT_BOUND; PIN_WRONG, with how many tries are
     left; PIN_LOCKED: too many were wrong, the platform has to set a new one;
     PIN_NOT_SET; SECRET_MISSING: the server was started without).
     """
     SignOut: _grpc.UnaryUnaryMultiCallable[_payer_service_pb2.SignOutRequest, _payer_service_pb2.SignOutResponse]
     """Ends the session."""
-    RenewPayCodeKey: _grpc.UnaryUnaryMultiCallable[_payer_service_pb2.RenewPayCodeKeyRequest, _identity_service_pb2.PayCodeKey]
-    """Makes a new key for pay codes; codes of the one before count no more.
+    RenewPayCodeKey: _grpc.UnaryUnaryMultiCallable[_payer_service_pb2.RenewPayCodeKeyRequest, _phone_pb2.PayCodeKey]
+    """Makes a new key for pay codes; codes of the one before no longer count.
     Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
-    ListPendingTransactions: _grpc.UnaryUnaryMultiCallable[_payer_service_pb2.ListPendingTransactionsRequest, _payer_service_pb2.ListPendingTransactionsResponse]
+    ListPendingOrders: _grpc.UnaryUnaryMultiCallable[_payer_service_pb2.ListPendingOrdersRequest, _payer_service_pb2.ListPendingOrdersResponse]
     """Lists the pending transactions of the identity at all shops, newest first.
     What a till raised under a reference is not among them: that shows in
     PaymentService.ListPayments as soon as it is to be paid.
@@ -64,31 +65,32 @@ class PayerServiceStub:
 
 @_typing.type_check_only
 class PayerServiceAsyncStub(PayerServiceStub):
-    """A payer on their own terminal, which has a certificate of the role payer and
-    which the platform has bound to an identity (IdentityService.BindDevice).
-    Once signed in it may also call, each for its own identity alone,
-    PaymentService, AccountService.GetAccount and ListAccountEntries, and
-    IdentityService.GetIdentity and UpdateIdentity. Every call but SignIn without
-    a token that counts is UNAUTHENTICATED (SIGN_IN_REQUIRED). Every error
-    carries a google.rpc.ErrorInfo whose domain is "payment.tillmesh".
+    """A payer on their own phone, which has a certificate of the role phone and
+    which the platform has bound to an identity (PhoneService.BindPhone). Once
+    signed in it may also call, each for its own identity alone, PaymentService,
+    WalletService, PhoneService.ListPhones, AccountService.GetAccount and
+    ListAccountEntries, IdentityService.GetIdentity and UpdateIdentity. Every
+    call but SignIn without a token that counts is UNAUTHENTICATED
+    (SIGN_IN_REQUIRED). Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SignIn: _aio.UnaryUnaryMultiCallable[_payer_service_pb2.SignInRequest, _payer_service_pb2.Session]  # type: ignore[assignment]
-    """Signs in whoever this device is bound to; a session that it has ends.
+    """Signs in whoever this phone is bound to; a session that it has ends.
     Repeated, it makes another session.
-    Errors: INVALID_ARGUMENT; UNAUTHENTICATED (no certificate of a payer);
-    FAILED_PRECONDITION (DEVICE_NOT_BOUND; PIN_WRONG, with how many tries are
+    Errors: INVALID_ARGUMENT; UNAUTHENTICATED (no certificate of a phone);
+    FAILED_PRECONDITION (PHONE_NOT_BOUND; PIN_WRONG, with how many tries are
     left; PIN_LOCKED: too many were wrong, the platform has to set a new one;
     PIN_NOT_SET; SECRET_MISSING: the server was started without).
     """
     SignOut: _aio.UnaryUnaryMultiCallable[_payer_service_pb2.SignOutRequest, _payer_service_pb2.SignOutResponse]  # type: ignore[assignment]
     """Ends the session."""
-    RenewPayCodeKey: _aio.UnaryUnaryMultiCallable[_payer_service_pb2.RenewPayCodeKeyRequest, _identity_service_pb2.PayCodeKey]  # type: ignore[assignment]
-    """Makes a new key for pay codes; codes of the one before count no more.
+    RenewPayCodeKey: _aio.UnaryUnaryMultiCallable[_payer_service_pb2.RenewPayCodeKeyRequest, _phone_pb2.PayCodeKey]  # type: ignore[assignment]
+    """Makes a new key for pay codes; codes of the one before no longer count.
     Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
-    ListPendingTransactions: _aio.UnaryUnaryMultiCallable[_payer_service_pb2.ListPendingTransactionsRequest, _payer_service_pb2.ListPendingTransactionsResponse]  # type: ignore[assignment]
+    ListPendingOrders: _aio.UnaryUnaryMultiCallable[_payer_service_pb2.ListPendingOrdersRequest, _payer_service_pb2.ListPendingOrdersResponse]  # type: ignore[assignment]
     """Lists the pending transactions of the identity at all shops, newest first.
     What a till raised under a reference is not among them: that shows in
     PaymentService.ListPayments as soon as it is to be paid.
@@ -96,13 +98,14 @@ class PayerServiceAsyncStub(PayerServiceStub):
     """
 
 class PayerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """A payer on their own terminal, which has a certificate of the role payer and
-    which the platform has bound to an identity (IdentityService.BindDevice).
-    Once signed in it may also call, each for its own identity alone,
-    PaymentService, AccountService.GetAccount and ListAccountEntries, and
-    IdentityService.GetIdentity and UpdateIdentity. Every call but SignIn without
-    a token that counts is UNAUTHENTICATED (SIGN_IN_REQUIRED). Every error
-    carries a google.rpc.ErrorInfo whose domain is "payment.tillmesh".
+    """A payer on their own phone, which has a certificate of the role phone and
+    which the platform has bound to an identity (PhoneService.BindPhone). Once
+    signed in it may also call, each for its own identity alone, PaymentService,
+    WalletService, PhoneService.ListPhones, AccountService.GetAccount and
+    ListAccountEntries, IdentityService.GetIdentity and UpdateIdentity. Every
+    call but SignIn without a token that counts is UNAUTHENTICATED
+    (SIGN_IN_REQUIRED). Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     @_abc_1.abstractmethod
@@ -111,10 +114,10 @@ class PayerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payer_service_pb2.SignInRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payer_service_pb2.Session, _abc.Awaitable[_payer_service_pb2.Session]]:
-        """Signs in whoever this device is bound to; a session that it has ends.
+        """Signs in whoever this phone is bound to; a session that it has ends.
         Repeated, it makes another session.
-        Errors: INVALID_ARGUMENT; UNAUTHENTICATED (no certificate of a payer);
-        FAILED_PRECONDITION (DEVICE_NOT_BOUND; PIN_WRONG, with how many tries are
+        Errors: INVALID_ARGUMENT; UNAUTHENTICATED (no certificate of a phone);
+        FAILED_PRECONDITION (PHONE_NOT_BOUND; PIN_WRONG, with how many tries are
         left; PIN_LOCKED: too many were wrong, the platform has to set a new one;
         PIN_NOT_SET; SECRET_MISSING: the server was started without).
         """
@@ -132,17 +135,17 @@ class PayerServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _payer_service_pb2.RenewPayCodeKeyRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_identity_service_pb2.PayCodeKey, _abc.Awaitable[_identity_service_pb2.PayCodeKey]]:
-        """Makes a new key for pay codes; codes of the one before count no more.
+    ) -> _typing.Union[_phone_pb2.PayCodeKey, _abc.Awaitable[_phone_pb2.PayCodeKey]]:
+        """Makes a new key for pay codes; codes of the one before no longer count.
         Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
 
     @_abc_1.abstractmethod
-    def ListPendingTransactions(
+    def ListPendingOrders(
         self,
-        request: _payer_service_pb2.ListPendingTransactionsRequest,
+        request: _payer_service_pb2.ListPendingOrdersRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_payer_service_pb2.ListPendingTransactionsResponse, _abc.Awaitable[_payer_service_pb2.ListPendingTransactionsResponse]]:
+    ) -> _typing.Union[_payer_service_pb2.ListPendingOrdersResponse, _abc.Awaitable[_payer_service_pb2.ListPendingOrdersResponse]]:
         """Lists the pending transactions of the identity at all shops, newest first.
         What a till raised under a reference is not among them: that shows in
         PaymentService.ListPayments as soon as it is to be paid.

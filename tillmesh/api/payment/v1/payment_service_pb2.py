@@ -22,43 +22,40 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tillmesh.api.payment.v1 import payment_pb2 as tillmesh_dot_api_dot_payment_dot_v1_dot_payment__pb2
+from tillmesh.api.type.v1 import annotations_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_annotations__pb2
 from tillmesh.api.type.v1 import money_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_money__pb2
+from tillmesh.api.type.v1 import payer_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_payer__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-tillmesh/api/payment/v1/payment_service.proto\x12\x17tillmesh.api.payment.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a tillmesh/api/type/v1/money.proto\"\x84\x05\n\x07Payment\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x15\n\rorder_version\x18\x03 \x01(\x03\x12\x10\n\x08payer_id\x18\x04 \x01(\t\x12\x10\n\x08store_id\x18\x05 \x01(\t\x12+\n\x06\x61mount\x18\x06 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x35\n\x05state\x18\x07 \x01(\x0e\x32&.tillmesh.api.payment.v1.Payment.State\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12\r\n\x05\x65poch\x18\t \x01(\x03\x12-\n\x08refunded\x18\n \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x34\n\x10\x63onfirm_deadline\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bidentity_id\x18\x0e \x01(\t\x12\x1a\n\x12payer_display_name\x18\x0f \x01(\t\"\x9c\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x18\n\x14STATE_AWAITING_PAYER\x10\x02\x12\x14\n\x10STATE_AUTHORIZED\x10\x03\x12\x13\n\x0fSTATE_RELEASING\x10\x04\x12\x12\n\x0eSTATE_CAPTURED\x10\x05\x12\x10\n\x0cSTATE_VOIDED\x10\x06\"\xd8\x02\n\x0cPaymentEvent\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\r\n\x05\x65vent\x18\x03 \x01(\t\x12:\n\nfrom_state\x18\x04 \x01(\x0e\x32&.tillmesh.api.payment.v1.Payment.State\x12\x38\n\x08to_state\x18\x05 \x01(\x0e\x32&.tillmesh.api.payment.v1.Payment.State\x12\r\n\x05\x65poch\x18\x06 \x01(\x03\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x11\n\trefund_id\x18\x08 \x01(\t\x12+\n\x06\x61mount\x18\t \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x10\n\x08trace_id\x18\n \x01(\t\x12.\n\nevent_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa9\x01\n\x14\x43reatePaymentRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x15\n\rorder_version\x18\x03 \x01(\x03\x12\x10\n\x08payer_id\x18\x04 \x01(\t\x12+\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x15\n\x08pay_code\x18\x06 \x01(\tB\x03\x80\x01\x01\"\'\n\x11GetPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\"\xbf\x01\n\x13ListPaymentsRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x10\n\x08payer_id\x18\x02 \x01(\t\x12\x10\n\x08store_id\x18\x03 \x01(\t\x12\x36\n\x06states\x18\x04 \x03(\x0e\x32&.tillmesh.api.payment.v1.Payment.State\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\x12\x13\n\x0bidentity_id\x18\x07 \x01(\t\"c\n\x14ListPaymentsResponse\x12\x32\n\x08payments\x18\x01 \x03(\x0b\x32 .tillmesh.api.payment.v1.Payment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x90\x01\n\x15\x43onfirmPaymentRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\npayment_id\x18\x02 \x01(\t\x12\x10\n\x08store_id\x18\x03 \x01(\t\x12+\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x10\n\x03pin\x18\x05 \x01(\tB\x03\x80\x01\x01\">\n\x14\x43\x61ncelPaymentRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\npayment_id\x18\x02 \x01(\t\"U\n\x18ListPaymentEventsRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"k\n\x19ListPaymentEventsResponse\x12\x35\n\x06\x65vents\x18\x01 \x03(\x0b\x32%.tillmesh.api.payment.v1.PaymentEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xfd\x04\n\x0ePaymentService\x12`\n\rCreatePayment\x12-.tillmesh.api.payment.v1.CreatePaymentRequest\x1a .tillmesh.api.payment.v1.Payment\x12Z\n\nGetPayment\x12*.tillmesh.api.payment.v1.GetPaymentRequest\x1a .tillmesh.api.payment.v1.Payment\x12k\n\x0cListPayments\x12,.tillmesh.api.payment.v1.ListPaymentsRequest\x1a-.tillmesh.api.payment.v1.ListPaymentsResponse\x12\x62\n\x0e\x43onfirmPayment\x12..tillmesh.api.payment.v1.ConfirmPaymentRequest\x1a .tillmesh.api.payment.v1.Payment\x12`\n\rCancelPayment\x12-.tillmesh.api.payment.v1.CancelPaymentRequest\x1a .tillmesh.api.payment.v1.Payment\x12z\n\x11ListPaymentEvents\x12\x31.tillmesh.api.payment.v1.ListPaymentEventsRequest\x1a\x32.tillmesh.api.payment.v1.ListPaymentEventsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-tillmesh/api/payment/v1/payment_service.proto\x12\x17tillmesh.api.payment.v1\x1a%tillmesh/api/payment/v1/payment.proto\x1a&tillmesh/api/type/v1/annotations.proto\x1a tillmesh/api/type/v1/money.proto\x1a tillmesh/api/type/v1/payer.proto\"\xfb\x01\n\x14\x43reatePaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08order_id\x18\x02 \x01(\t\x12\x15\n\rorder_version\x18\x03 \x01(\x03\x12*\n\x05payer\x18\x04 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Payer\x12+\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x16\n\x08pay_code\x18\x06 \x01(\tB\x04\x88\xb5\x18\x01\x12\x13\n\x0bterminal_id\x18\x07 \x01(\t\x12\x0c\n\x04lane\x18\x08 \x01(\t\x12\x12\n\ncashier_id\x18\t \x01(\t\"\'\n\x11GetPaymentRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\"\xd9\x01\n\x13ListPaymentsRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12*\n\x05payer\x18\x02 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Payer\x12\x10\n\x08store_id\x18\x03 \x01(\t\x12\x36\n\x06states\x18\x04 \x03(\x0e\x32&.tillmesh.api.payment.v1.Payment.State\x12\x13\n\x0bidentity_id\x18\x05 \x01(\t\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"c\n\x14ListPaymentsResponse\x12\x32\n\x08payments\x18\x01 \x03(\x0b\x32 .tillmesh.api.payment.v1.Payment\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x91\x01\n\x15\x43onfirmPaymentRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\npayment_id\x18\x02 \x01(\t\x12\x10\n\x08store_id\x18\x03 \x01(\t\x12+\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x11\n\x03pin\x18\x05 \x01(\tB\x04\x88\xb5\x18\x01\">\n\x14\x43\x61ncelPaymentRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\npayment_id\x18\x02 \x01(\t\"U\n\x18ListPaymentEventsRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"k\n\x19ListPaymentEventsResponse\x12\x35\n\x06\x65vents\x18\x01 \x03(\x0b\x32%.tillmesh.api.payment.v1.PaymentEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xfd\x04\n\x0ePaymentService\x12`\n\rCreatePayment\x12-.tillmesh.api.payment.v1.CreatePaymentRequest\x1a .tillmesh.api.payment.v1.Payment\x12Z\n\nGetPayment\x12*.tillmesh.api.payment.v1.GetPaymentRequest\x1a .tillmesh.api.payment.v1.Payment\x12k\n\x0cListPayments\x12,.tillmesh.api.payment.v1.ListPaymentsRequest\x1a-.tillmesh.api.payment.v1.ListPaymentsResponse\x12\x62\n\x0e\x43onfirmPayment\x12..tillmesh.api.payment.v1.ConfirmPaymentRequest\x1a .tillmesh.api.payment.v1.Payment\x12`\n\rCancelPayment\x12-.tillmesh.api.payment.v1.CancelPaymentRequest\x1a .tillmesh.api.payment.v1.Payment\x12z\n\x11ListPaymentEvents\x12\x31.tillmesh.api.payment.v1.ListPaymentEventsRequest\x1a\x32.tillmesh.api.payment.v1.ListPaymentEventsResponseBX\n\x17tillmesh.api.payment.v1P\x01Z!tillmesh/api/payment/v1;paymentv1\xaa\x02\x17Tillmesh.Api.Payment.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tillmesh.api.payment.v1.payment_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\027tillmesh.api.payment.v1P\001Z!tillmesh/api/payment/v1;paymentv1\252\002\027Tillmesh.Api.Payment.V1'
   _globals['_CREATEPAYMENTREQUEST'].fields_by_name['pay_code']._loaded_options = None
-  _globals['_CREATEPAYMENTREQUEST'].fields_by_name['pay_code']._serialized_options = b'\200\001\001'
+  _globals['_CREATEPAYMENTREQUEST'].fields_by_name['pay_code']._serialized_options = b'\210\265\030\001'
   _globals['_CONFIRMPAYMENTREQUEST'].fields_by_name['pin']._loaded_options = None
-  _globals['_CONFIRMPAYMENTREQUEST'].fields_by_name['pin']._serialized_options = b'\200\001\001'
-  _globals['_PAYMENT']._serialized_start=142
-  _globals['_PAYMENT']._serialized_end=786
-  _globals['_PAYMENT_STATE']._serialized_start=630
-  _globals['_PAYMENT_STATE']._serialized_end=786
-  _globals['_PAYMENTEVENT']._serialized_start=789
-  _globals['_PAYMENTEVENT']._serialized_end=1133
-  _globals['_CREATEPAYMENTREQUEST']._serialized_start=1136
-  _globals['_CREATEPAYMENTREQUEST']._serialized_end=1305
-  _globals['_GETPAYMENTREQUEST']._serialized_start=1307
-  _globals['_GETPAYMENTREQUEST']._serialized_end=1346
-  _globals['_LISTPAYMENTSREQUEST']._serialized_start=1349
-  _globals['_LISTPAYMENTSREQUEST']._serialized_end=1540
-  _globals['_LISTPAYMENTSRESPONSE']._serialized_start=1542
-  _globals['_LISTPAYMENTSRESPONSE']._serialized_end=1641
-  _globals['_CONFIRMPAYMENTREQUEST']._serialized_start=1644
-  _globals['_CONFIRMPAYMENTREQUEST']._serialized_end=1788
-  _globals['_CANCELPAYMENTREQUEST']._serialized_start=1790
-  _globals['_CANCELPAYMENTREQUEST']._serialized_end=1852
-  _globals['_LISTPAYMENTEVENTSREQUEST']._serialized_start=1854
-  _globals['_LISTPAYMENTEVENTSREQUEST']._serialized_end=1939
-  _globals['_LISTPAYMENTEVENTSRESPONSE']._serialized_start=1941
-  _globals['_LISTPAYMENTEVENTSRESPONSE']._serialized_end=2048
-  _globals['_PAYMENTSERVICE']._serialized_start=2051
-  _globals['_PAYMENTSERVICE']._serialized_end=2688
+  _globals['_CONFIRMPAYMENTREQUEST'].fields_by_name['pin']._serialized_options = b'\210\265\030\001'
+  _globals['_CREATEPAYMENTREQUEST']._serialized_start=222
+  _globals['_CREATEPAYMENTREQUEST']._serialized_end=473
+  _globals['_GETPAYMENTREQUEST']._serialized_start=475
+  _globals['_GETPAYMENTREQUEST']._serialized_end=514
+  _globals['_LISTPAYMENTSREQUEST']._serialized_start=517
+  _globals['_LISTPAYMENTSREQUEST']._serialized_end=734
+  _globals['_LISTPAYMENTSRESPONSE']._serialized_start=736
+  _globals['_LISTPAYMENTSRESPONSE']._serialized_end=835
+  _globals['_CONFIRMPAYMENTREQUEST']._serialized_start=838
+  _globals['_CONFIRMPAYMENTREQUEST']._serialized_end=983
+  _globals['_CANCELPAYMENTREQUEST']._serialized_start=985
+  _globals['_CANCELPAYMENTREQUEST']._serialized_end=1047
+  _globals['_LISTPAYMENTEVENTSREQUEST']._serialized_start=1049
+  _globals['_LISTPAYMENTEVENTSREQUEST']._serialized_end=1134
+  _globals['_LISTPAYMENTEVENTSRESPONSE']._serialized_start=1136
+  _globals['_LISTPAYMENTEVENTSRESPONSE']._serialized_end=1243
+  _globals['_PAYMENTSERVICE']._serialized_start=1246
+  _globals['_PAYMENTSERVICE']._serialized_end=1883
 # @@protoc_insertion_point(module_scope)

@@ -6,10 +6,10 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tillmesh.api.payment.v1 import payment_pb2 as _payment_pb2
 from tillmesh.api.type.v1 import money_pb2 as _money_pb2
+from tillmesh.api.type.v1 import payer_pb2 as _payer_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -22,247 +22,50 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class Payment(_message.Message):
-    """One attempt to pay one version of one order. Money is held first, then the
-    order decides, then the hold is posted or voided.
-    """
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    class _State:
-        ValueType = _typing.NewType("ValueType", _builtins.int)
-        V: _TypeAlias = ValueType  # noqa: Y015
-
-    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Payment._State.ValueType], _builtins.type):
-        DESCRIPTOR: _descriptor.EnumDescriptor
-        STATE_UNSPECIFIED: Payment._State.ValueType  # 0
-        """Never used."""
-        STATE_PENDING: Payment._State.ValueType  # 1
-        """Recorded; the order is being locked."""
-        STATE_AWAITING_PAYER: Payment._State.ValueType  # 2
-        """The order is locked and waits for the payer; nothing is held."""
-        STATE_AUTHORIZED: Payment._State.ValueType  # 3
-        """The money is held; only the order's verdict ends this."""
-        STATE_RELEASING: Payment._State.ValueType  # 4
-        """The attempt is given up; not final until the order has acknowledged."""
-        STATE_CAPTURED: Payment._State.ValueType  # 5
-        """The order is paid and the money has moved. Final."""
-        STATE_VOIDED: Payment._State.ValueType  # 6
-        """The attempt took no money and never will. Final."""
-
-    class State(_State, metaclass=_StateEnumTypeWrapper):
-        """Where the attempt stands."""
-
-    STATE_UNSPECIFIED: Payment.State.ValueType  # 0
-    """Never used."""
-    STATE_PENDING: Payment.State.ValueType  # 1
-    """Recorded; the order is being locked."""
-    STATE_AWAITING_PAYER: Payment.State.ValueType  # 2
-    """The order is locked and waits for the payer; nothing is held."""
-    STATE_AUTHORIZED: Payment.State.ValueType  # 3
-    """The money is held; only the order's verdict ends this."""
-    STATE_RELEASING: Payment.State.ValueType  # 4
-    """The attempt is given up; not final until the order has acknowledged."""
-    STATE_CAPTURED: Payment.State.ValueType  # 5
-    """The order is paid and the money has moved. Final."""
-    STATE_VOIDED: Payment.State.ValueType  # 6
-    """The attempt took no money and never will. Final."""
-
-    PAYMENT_ID_FIELD_NUMBER: _builtins.int
-    ORDER_ID_FIELD_NUMBER: _builtins.int
-    ORDER_VERSION_FIELD_NUMBER: _builtins.int
-    PAYER_ID_FIELD_NUMBER: _builtins.int
-    STORE_ID_FIELD_NUMBER: _builtins.int
-    AMOUNT_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    EPOCH_FIELD_NUMBER: _builtins.int
-    REFUNDED_FIELD_NUMBER: _builtins.int
-    CONFIRM_DEADLINE_FIELD_NUMBER: _builtins.int
-    CREATE_TIME_FIELD_NUMBER: _builtins.int
-    UPDATE_TIME_FIELD_NUMBER: _builtins.int
-    IDENTITY_ID_FIELD_NUMBER: _builtins.int
-    PAYER_DISPLAY_NAME_FIELD_NUMBER: _builtins.int
-    payment_id: _builtins.str
-    """The request_id of CreatePayment."""
-    order_id: _builtins.str
-    """The transaction number."""
-    order_version: _builtins.int
-    """The version consented to."""
-    payer_id: _builtins.str
-    """Who pays, as the order names them: an identity, or the reference that a
-    till chose for whoever showed it a pay code.
-    """
-    store_id: _builtins.str
-    """Who is paid: the store whose till asked for it, else what the order said
-    when it was locked, and empty before.
-    """
-    state: Global___Payment.State.ValueType
-    """Where the attempt stands."""
-    reason: _builtins.str
-    """Why it is RELEASING or VOIDED, as UPPER_SNAKE_CASE: an OrderPayment
-    reason, or INSUFFICIENT_FUNDS, IDENTITY_NOT_FOUND, CURRENCY_MISMATCH,
-    PAYER_TIMEOUT, ORDER_UNREACHABLE, SUPERSEDED, PAYER_MISMATCH,
-    PAY_CODE_INVALID, PAY_CODE_USED, PAY_CODE_LOCKED. Empty otherwise.
-    """
-    epoch: _builtins.int
-    """The epoch of the order's lock; 0 while it has none."""
-    identity_id: _builtins.str
-    """Whose account it is deducted from; empty for store terminals, and where
-    nobody was found.
-    """
-    payer_display_name: _builtins.str
-    """What a till may show of whoever showed it a pay code; empty otherwise."""
-    @_builtins.property
-    def amount(self) -> _money_pb2.Money:
-        """The amount consented to."""
-
-    @_builtins.property
-    def refunded(self) -> _money_pb2.Money:
-        """What was refunded of it so far."""
-
-    @_builtins.property
-    def confirm_deadline(self) -> _timestamp_pb2.Timestamp:
-        """Until when the payer may confirm; set in AWAITING_PAYER alone."""
-
-    @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was recorded."""
-
-    @_builtins.property
-    def update_time(self) -> _timestamp_pb2.Timestamp:
-        """When its state last changed."""
-
-    def __init__(
-        self,
-        *,
-        payment_id: _builtins.str = ...,
-        order_id: _builtins.str = ...,
-        order_version: _builtins.int = ...,
-        payer_id: _builtins.str = ...,
-        store_id: _builtins.str = ...,
-        amount: _money_pb2.Money | None = ...,
-        state: Global___Payment.State.ValueType = ...,
-        reason: _builtins.str = ...,
-        epoch: _builtins.int = ...,
-        refunded: _money_pb2.Money | None = ...,
-        confirm_deadline: _timestamp_pb2.Timestamp | None = ...,
-        create_time: _timestamp_pb2.Timestamp | None = ...,
-        update_time: _timestamp_pb2.Timestamp | None = ...,
-        identity_id: _builtins.str = ...,
-        payer_display_name: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "confirm_deadline", b"confirm_deadline", "create_time", b"create_time", "refunded", b"refunded", "update_time", b"update_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "confirm_deadline", b"confirm_deadline", "create_time", b"create_time", "epoch", b"epoch", "identity_id", b"identity_id", "order_id", b"order_id", "order_version", b"order_version", "payer_display_name", b"payer_display_name", "payer_id", b"payer_id", "payment_id", b"payment_id", "reason", b"reason", "refunded", b"refunded", "state", b"state", "store_id", b"store_id", "update_time", b"update_time"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Payment: _TypeAlias = Payment  # noqa: Y015
-
-@_typing.final
-class PaymentEvent(_message.Message):
-    """One change of a payment, written in the transaction that made it."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PAYMENT_ID_FIELD_NUMBER: _builtins.int
-    NUMBER_FIELD_NUMBER: _builtins.int
-    EVENT_FIELD_NUMBER: _builtins.int
-    FROM_STATE_FIELD_NUMBER: _builtins.int
-    TO_STATE_FIELD_NUMBER: _builtins.int
-    EPOCH_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    REFUND_ID_FIELD_NUMBER: _builtins.int
-    AMOUNT_FIELD_NUMBER: _builtins.int
-    TRACE_ID_FIELD_NUMBER: _builtins.int
-    EVENT_TIME_FIELD_NUMBER: _builtins.int
-    payment_id: _builtins.str
-    """The payment."""
-    number: _builtins.int
-    """1, 2, 3 ... within the payment, without a gap."""
-    event: _builtins.str
-    """What happened: CREATED, LOCKED_FOR_PAYER, FUNDS_HELD, DECLINED, EXPIRED,
-    CANCELED, ORDER_PAID, ORDER_RELEASED, SUPERSEDED, REFUNDED.
-    """
-    from_state: Global___Payment.State.ValueType
-    """The state before; unspecified for CREATED."""
-    to_state: Global___Payment.State.ValueType
-    """The state after."""
-    epoch: _builtins.int
-    """The epoch after."""
-    reason: _builtins.str
-    """The reason after, if there is one."""
-    refund_id: _builtins.str
-    """Refund this is about, if it is about one."""
-    trace_id: _builtins.str
-    """The trace of the request that started it (W3C Trace Context)."""
-    @_builtins.property
-    def amount(self) -> _money_pb2.Money:
-        """Its amount: the payment's, or the refund's."""
-
-    @_builtins.property
-    def event_time(self) -> _timestamp_pb2.Timestamp:
-        """When, by the payment server's clock."""
-
-    def __init__(
-        self,
-        *,
-        payment_id: _builtins.str = ...,
-        number: _builtins.int = ...,
-        event: _builtins.str = ...,
-        from_state: Global___Payment.State.ValueType = ...,
-        to_state: Global___Payment.State.ValueType = ...,
-        epoch: _builtins.int = ...,
-        reason: _builtins.str = ...,
-        refund_id: _builtins.str = ...,
-        amount: _money_pb2.Money | None = ...,
-        trace_id: _builtins.str = ...,
-        event_time: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "event_time", b"event_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "epoch", b"epoch", "event", b"event", "event_time", b"event_time", "from_state", b"from_state", "number", b"number", "payment_id", b"payment_id", "reason", b"reason", "refund_id", b"refund_id", "to_state", b"to_state", "trace_id", b"trace_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___PaymentEvent: _TypeAlias = PaymentEvent  # noqa: Y015
-
-@_typing.final
 class CreatePaymentRequest(_message.Message):
     """Request of CreatePayment."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
     ORDER_ID_FIELD_NUMBER: _builtins.int
     ORDER_VERSION_FIELD_NUMBER: _builtins.int
-    PAYER_ID_FIELD_NUMBER: _builtins.int
+    PAYER_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     PAY_CODE_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """Becomes the payment id. Chosen by the caller, stored before it is sent,
-    unique for ever; repeat it with the same content to ask how the payment
-    stands (AIP-155).
+    TERMINAL_ID_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    CASHIER_ID_FIELD_NUMBER: _builtins.int
+    payment_id: _builtins.str
+    """Chosen by the caller, stored before it is sent, unique for ever: the
+    payment's id and this call's request id. Repeated with the same content it
+    gets the payment as it is now, or the first refusal (AIP-155).
     """
     order_id: _builtins.str
     """The transaction number."""
     order_version: _builtins.int
     """The version that the payer was shown."""
-    payer_id: _builtins.str
-    """Who pays: the identity or the reference that the order was raised under.
-    For a payer who shows a pay code the till makes up a reference that was
-    never used before, such as a UUID, and raises the order under it: so no
-    store learns who pays. A reference is good for this order of this store
-    alone.
-    """
     pay_code: _builtins.str
     """The code of 20 digits that the payer shows; from store terminals alone. It
     is checked once and kept nowhere, and is no part of what is compared when
-    the request is repeated. Without it a payment under a reference needs an
-    earlier one of the same order whose code was good, within the last hour,
-    and waits for the payer: a code is a yes to one payment.
+    the request is repeated. Without it the payer of a payment under a
+    reference is that of the order's latest payment whose code counted within
+    an hour, who has to confirm; without such a payment it ends in
+    PAY_CODE_REQUIRED. A code is a yes to one payment.
     """
+    terminal_id: _builtins.str
+    """As in Payment."""
+    lane: _builtins.str
+    """As in Payment."""
+    cashier_id: _builtins.str
+    """As in Payment; at most 64 characters."""
+    @_builtins.property
+    def payer(self) -> _payer_pb2.Payer:
+        """Who is to pay, as the order was raised. Under an identity, the pay code of
+        another one ends in PAYER_MISMATCH and stays unused. Under a reference each
+        payment may have another payer: whoever shows its pay code.
+        """
+
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """The amount due that the payer was shown; above zero."""
@@ -270,16 +73,19 @@ class CreatePaymentRequest(_message.Message):
     def __init__(
         self,
         *,
-        request_id: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
         order_id: _builtins.str = ...,
         order_version: _builtins.int = ...,
-        payer_id: _builtins.str = ...,
+        payer: _payer_pb2.Payer | None = ...,
         amount: _money_pb2.Money | None = ...,
         pay_code: _builtins.str = ...,
+        terminal_id: _builtins.str = ...,
+        lane: _builtins.str = ...,
+        cashier_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "payer", b"payer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "order_id", b"order_id", "order_version", b"order_version", "pay_code", b"pay_code", "payer_id", b"payer_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "cashier_id", b"cashier_id", "lane", b"lane", "order_id", b"order_id", "order_version", b"order_version", "pay_code", b"pay_code", "payer", b"payer", "payment_id", b"payment_id", "terminal_id", b"terminal_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -314,44 +120,46 @@ class ListPaymentsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ORDER_ID_FIELD_NUMBER: _builtins.int
-    PAYER_ID_FIELD_NUMBER: _builtins.int
+    PAYER_FIELD_NUMBER: _builtins.int
     STORE_ID_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
+    IDENTITY_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    IDENTITY_ID_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """Only payments of this order."""
-    payer_id: _builtins.str
-    """Only payments whose order names this payer, identity or reference."""
     store_id: _builtins.str
     """Only payments to this store."""
+    identity_id: _builtins.str
+    """Only payments from this identity's wallets, under whatever reference; not
+    for store terminals.
+    """
     page_size: _builtins.int
     """At most this many; 0 means 50, more than 200 means 200 (AIP-158)."""
     page_token: _builtins.str
     """next_page_token of the answer before, with the same filters."""
-    identity_id: _builtins.str
-    """Only payments from this identity's account, under whatever reference; not
-    for store terminals.
-    """
     @_builtins.property
-    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___Payment.State.ValueType]:
+    def payer(self) -> _payer_pb2.Payer:
+        """Only payments whose order names this payer."""
+
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[_payment_pb2.Payment.State.ValueType]:
         """Only payments in one of these states."""
 
     def __init__(
         self,
         *,
         order_id: _builtins.str = ...,
-        payer_id: _builtins.str = ...,
+        payer: _payer_pb2.Payer | None = ...,
         store_id: _builtins.str = ...,
-        states: _abc.Iterable[Global___Payment.State.ValueType] | None = ...,
+        states: _abc.Iterable[_payment_pb2.Payment.State.ValueType] | None = ...,
+        identity_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
-        identity_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payer", b"payer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity_id", b"identity_id", "order_id", b"order_id", "page_size", b"page_size", "page_token", b"page_token", "payer_id", b"payer_id", "states", b"states", "store_id", b"store_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity_id", b"identity_id", "order_id", b"order_id", "page_size", b"page_size", "page_token", b"page_token", "payer", b"payer", "states", b"states", "store_id", b"store_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -366,15 +174,15 @@ class ListPaymentsResponse(_message.Message):
     PAYMENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where the next page starts; empty on the last page."""
+    """Where the next page starts; empty on the last page. Opaque."""
     @_builtins.property
-    def payments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Payment]:
+    def payments(self) -> _containers.RepeatedCompositeFieldContainer[_payment_pb2.Payment]:
         """The payments, newest first."""
 
     def __init__(
         self,
         *,
-        payments: _abc.Iterable[Global___Payment] | None = ...,
+        payments: _abc.Iterable[_payment_pb2.Payment] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -397,7 +205,11 @@ class ConfirmPaymentRequest(_message.Message):
     AMOUNT_FIELD_NUMBER: _builtins.int
     PIN_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """As in CreatePaymentRequest, but only the id of this call."""
+    """Chosen by the caller, stored before it is sent, unique for ever. The same
+    id with the same content never acts twice: it gets the payment as it is
+    now, or the first refusal (AIP-155). Try again under a new id what was
+    refused.
+    """
     payment_id: _builtins.str
     """The payment."""
     store_id: _builtins.str
@@ -466,7 +278,7 @@ class ListPaymentEventsRequest(_message.Message):
     payment_id: _builtins.str
     """The payment."""
     page_size: _builtins.int
-    """At most this many; 0 means 50, more than 200 means 200."""
+    """At most this many; 0 means 50, more than 200 means 200 (AIP-158)."""
     page_token: _builtins.str
     """next_page_token of the answer before."""
     def __init__(
@@ -493,15 +305,15 @@ class ListPaymentEventsResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where the next page starts; empty on the last page."""
+    """Where the next page starts; empty on the last page. Opaque."""
     @_builtins.property
-    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___PaymentEvent]:
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_payment_pb2.PaymentEvent]:
         """The changes, oldest first."""
 
     def __init__(
         self,
         *,
-        events: _abc.Iterable[Global___PaymentEvent] | None = ...,
+        events: _abc.Iterable[_payment_pb2.PaymentEvent] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from tillmesh.api.payment.v1 import payment_pb2 as tillmesh_dot_api_dot_payment_dot_v1_dot_payment__pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -26,8 +27,8 @@ if _version_not_supported:
 
 
 class PaymentServiceStub:
-    """Payments. Every error carries a google.rpc.ErrorInfo whose domain is
-    "payment.tillmesh".
+    """Payments. Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     def __init__(self, channel):
@@ -39,12 +40,12 @@ class PaymentServiceStub:
         self.CreatePayment = channel.unary_unary(
                 '/tillmesh.api.payment.v1.PaymentService/CreatePayment',
                 request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.CreatePaymentRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.Payment.FromString,
+                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__pb2.Payment.FromString,
                 _registered_method=True)
         self.GetPayment = channel.unary_unary(
                 '/tillmesh.api.payment.v1.PaymentService/GetPayment',
                 request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.GetPaymentRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.Payment.FromString,
+                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__pb2.Payment.FromString,
                 _registered_method=True)
         self.ListPayments = channel.unary_unary(
                 '/tillmesh.api.payment.v1.PaymentService/ListPayments',
@@ -54,12 +55,12 @@ class PaymentServiceStub:
         self.ConfirmPayment = channel.unary_unary(
                 '/tillmesh.api.payment.v1.PaymentService/ConfirmPayment',
                 request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ConfirmPaymentRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.Payment.FromString,
+                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__pb2.Payment.FromString,
                 _registered_method=True)
         self.CancelPayment = channel.unary_unary(
                 '/tillmesh.api.payment.v1.PaymentService/CancelPayment',
                 request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.CancelPaymentRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.Payment.FromString,
+                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__pb2.Payment.FromString,
                 _registered_method=True)
         self.ListPaymentEvents = channel.unary_unary(
                 '/tillmesh.api.payment.v1.PaymentService/ListPaymentEvents',
@@ -69,19 +70,19 @@ class PaymentServiceStub:
 
 
 class PaymentServiceServicer:
-    """Payments. Every error carries a google.rpc.ErrorInfo whose domain is
-    "payment.tillmesh".
+    """Payments. Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     def CreatePayment(self, request, context):
         """Pays an order: identity, transaction number and amount due
-        (CN109598490A). Called by a store terminal, by the user's own terminal for
-        the user alone, and by the platform. From the user's own terminal it is
-        the payer's yes as well; a store terminal has that yes, within the
-        instant limits, if the payer showed it a pay code. Otherwise the payment
-        waits for ConfirmPayment. Answers with the payment when it is final, when
-        it waits for its payer, or when the deadline is near; it goes on by itself
-        after that.
+        (CN109598490A). Called by a store terminal, by the user's own phone for
+        the user alone, and by the platform. From the phone it is the payer's yes
+        as well; a store terminal has that yes, within the wallet's limits, if the
+        payer showed it a pay code. Otherwise the payment waits for
+        ConfirmPayment. Answers with the payment when it is final, when it waits
+        for its payer, or when the deadline is near; it goes on by itself after
+        that.
         Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED);
         PERMISSION_DENIED (PAYER_DENIED); FAILED_PRECONDITION (SECRET_MISSING: a
         pay code, and the server was started without). A decline is a payment that
@@ -112,9 +113,9 @@ class PaymentServiceServicer:
 
     def ConfirmPayment(self, request, context):
         """The payer's yes, for exactly this shop and amount. Called by the payer's
-        own terminal, by the platform, and by the store's terminal with the PIN
-        that the payer keyed in. After a wrong PIN the payment goes on waiting,
-        until its window ends.
+        phone, by the platform, and by the store's terminal with the PIN that the
+        payer keyed in. After a wrong PIN the payment goes on waiting, until its
+        window ends.
         Errors: INVALID_ARGUMENT; NOT_FOUND (PAYMENT_NOT_FOUND);
         FAILED_PRECONDITION (PAYMENT_NOT_WAITING: nothing is waited for;
         CONSENT_MISMATCH: shop or amount differ; PIN_WRONG, PIN_LOCKED,
@@ -147,12 +148,12 @@ def add_PaymentServiceServicer_to_server(servicer, server):
             'CreatePayment': grpc.unary_unary_rpc_method_handler(
                     servicer.CreatePayment,
                     request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.CreatePaymentRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.Payment.SerializeToString,
+                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__pb2.Payment.SerializeToString,
             ),
             'GetPayment': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPayment,
                     request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.GetPaymentRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.Payment.SerializeToString,
+                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__pb2.Payment.SerializeToString,
             ),
             'ListPayments': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPayments,
@@ -162,12 +163,12 @@ def add_PaymentServiceServicer_to_server(servicer, server):
             'ConfirmPayment': grpc.unary_unary_rpc_method_handler(
                     servicer.ConfirmPayment,
                     request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ConfirmPaymentRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.Payment.SerializeToString,
+                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__pb2.Payment.SerializeToString,
             ),
             'CancelPayment': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelPayment,
                     request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.CancelPaymentRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.Payment.SerializeToString,
+                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__pb2.Payment.SerializeToString,
             ),
             'ListPaymentEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPaymentEvents,
@@ -183,8 +184,8 @@ def add_PaymentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PaymentService:
-    """Payments. Every error carries a google.rpc.ErrorInfo whose domain is
-    "payment.tillmesh".
+    """Payments. Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     @staticmethod
@@ -203,7 +204,7 @@ class PaymentService:
             target,
             '/tillmesh.api.payment.v1.PaymentService/CreatePayment',
             tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.CreatePaymentRequest.SerializeToString,
-            tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.Payment.FromString,
+            tillmesh_dot_api_dot_payment_dot_v1_dot_payment__pb2.Payment.FromString,
             options,
             channel_credentials,
             insecure,
@@ -230,7 +231,7 @@ class PaymentService:
             target,
             '/tillmesh.api.payment.v1.PaymentService/GetPayment',
             tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.GetPaymentRequest.SerializeToString,
-            tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.Payment.FromString,
+            tillmesh_dot_api_dot_payment_dot_v1_dot_payment__pb2.Payment.FromString,
             options,
             channel_credentials,
             insecure,
@@ -284,7 +285,7 @@ class PaymentService:
             target,
             '/tillmesh.api.payment.v1.PaymentService/ConfirmPayment',
             tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ConfirmPaymentRequest.SerializeToString,
-            tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.Payment.FromString,
+            tillmesh_dot_api_dot_payment_dot_v1_dot_payment__pb2.Payment.FromString,
             options,
             channel_credentials,
             insecure,
@@ -311,7 +312,7 @@ class PaymentService:
             target,
             '/tillmesh.api.payment.v1.PaymentService/CancelPayment',
             tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.CancelPaymentRequest.SerializeToString,
-            tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.Payment.FromString,
+            tillmesh_dot_api_dot_payment_dot_v1_dot_payment__pb2.Payment.FromString,
             options,
             channel_credentials,
             insecure,

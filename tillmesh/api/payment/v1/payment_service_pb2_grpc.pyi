@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from tillmesh.api.payment.v1 import payment_pb2 as _payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as _payment_service_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -27,29 +28,29 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PaymentServiceStub:
-    """Payments. Every error carries a google.rpc.ErrorInfo whose domain is
-    "payment.tillmesh".
+    """Payments. Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PaymentServiceAsyncStub: ...
-    CreatePayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.CreatePaymentRequest, _payment_service_pb2.Payment]
+    CreatePayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.CreatePaymentRequest, _payment_pb2.Payment]
     """Pays an order: identity, transaction number and amount due
-    (CN109598490A). Called by a store terminal, by the user's own terminal for
-    the user alone, and by the platform. From the user's own terminal it is
-    the payer's yes as well; a store terminal has that yes, within the
-    instant limits, if the payer showed it a pay code. Otherwise the payment
-    waits for ConfirmPayment. Answers with the payment when it is final, when
-    it waits for its payer, or when the deadline is near; it goes on by itself
-    after that.
+    (CN109598490A). Called by a store terminal, by the user's own phone for
+    the user alone, and by the platform. From the phone it is the payer's yes
+    as well; a store terminal has that yes, within the wallet's limits, if the
+    payer showed it a pay code. Otherwise the payment waits for
+    ConfirmPayment. Answers with the payment when it is final, when it waits
+    for its payer, or when the deadline is near; it goes on by itself after
+    that.
     Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED);
     PERMISSION_DENIED (PAYER_DENIED); FAILED_PRECONDITION (SECRET_MISSING: a
     pay code, and the server was started without). A decline is a payment that
     ends VOIDED with a reason, not an error.
     """
-    GetPayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_service_pb2.Payment]
+    GetPayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_pb2.Payment]
     """Reads one payment. Called by the store, the payer and the platform.
     Errors: NOT_FOUND (PAYMENT_NOT_FOUND).
     """
@@ -60,17 +61,17 @@ class PaymentServiceStub:
     Errors: INVALID_ARGUMENT (page_size, page_token; identity_id from a
     store); PERMISSION_DENIED (STORE_DENIED, PAYER_DENIED).
     """
-    ConfirmPayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.ConfirmPaymentRequest, _payment_service_pb2.Payment]
+    ConfirmPayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.ConfirmPaymentRequest, _payment_pb2.Payment]
     """The payer's yes, for exactly this shop and amount. Called by the payer's
-    own terminal, by the platform, and by the store's terminal with the PIN
-    that the payer keyed in. After a wrong PIN the payment goes on waiting,
-    until its window ends.
+    phone, by the platform, and by the store's terminal with the PIN that the
+    payer keyed in. After a wrong PIN the payment goes on waiting, until its
+    window ends.
     Errors: INVALID_ARGUMENT; NOT_FOUND (PAYMENT_NOT_FOUND);
     FAILED_PRECONDITION (PAYMENT_NOT_WAITING: nothing is waited for;
     CONSENT_MISMATCH: shop or amount differ; PIN_WRONG, PIN_LOCKED,
     PIN_NOT_SET; SECRET_MISSING: a PIN, and the server was started without).
     """
-    CancelPayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.CancelPaymentRequest, _payment_service_pb2.Payment]
+    CancelPayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.CancelPaymentRequest, _payment_pb2.Payment]
     """Ends an attempt unless the order is already paid by it; the answer says
     which. Called by the payer and by the store.
     Errors: NOT_FOUND (PAYMENT_NOT_FOUND).
@@ -82,26 +83,26 @@ class PaymentServiceStub:
 
 @_typing.type_check_only
 class PaymentServiceAsyncStub(PaymentServiceStub):
-    """Payments. Every error carries a google.rpc.ErrorInfo whose domain is
-    "payment.tillmesh".
+    """Payments. Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    CreatePayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreatePaymentRequest, _payment_service_pb2.Payment]  # type: ignore[assignment]
+    CreatePayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CreatePaymentRequest, _payment_pb2.Payment]  # type: ignore[assignment]
     """Pays an order: identity, transaction number and amount due
-    (CN109598490A). Called by a store terminal, by the user's own terminal for
-    the user alone, and by the platform. From the user's own terminal it is
-    the payer's yes as well; a store terminal has that yes, within the
-    instant limits, if the payer showed it a pay code. Otherwise the payment
-    waits for ConfirmPayment. Answers with the payment when it is final, when
-    it waits for its payer, or when the deadline is near; it goes on by itself
-    after that.
+    (CN109598490A). Called by a store terminal, by the user's own phone for
+    the user alone, and by the platform. From the phone it is the payer's yes
+    as well; a store terminal has that yes, within the wallet's limits, if the
+    payer showed it a pay code. Otherwise the payment waits for
+    ConfirmPayment. Answers with the payment when it is final, when it waits
+    for its payer, or when the deadline is near; it goes on by itself after
+    that.
     Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED);
     PERMISSION_DENIED (PAYER_DENIED); FAILED_PRECONDITION (SECRET_MISSING: a
     pay code, and the server was started without). A decline is a payment that
     ends VOIDED with a reason, not an error.
     """
-    GetPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_service_pb2.Payment]  # type: ignore[assignment]
+    GetPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_pb2.Payment]  # type: ignore[assignment]
     """Reads one payment. Called by the store, the payer and the platform.
     Errors: NOT_FOUND (PAYMENT_NOT_FOUND).
     """
@@ -112,17 +113,17 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     Errors: INVALID_ARGUMENT (page_size, page_token; identity_id from a
     store); PERMISSION_DENIED (STORE_DENIED, PAYER_DENIED).
     """
-    ConfirmPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.ConfirmPaymentRequest, _payment_service_pb2.Payment]  # type: ignore[assignment]
+    ConfirmPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.ConfirmPaymentRequest, _payment_pb2.Payment]  # type: ignore[assignment]
     """The payer's yes, for exactly this shop and amount. Called by the payer's
-    own terminal, by the platform, and by the store's terminal with the PIN
-    that the payer keyed in. After a wrong PIN the payment goes on waiting,
-    until its window ends.
+    phone, by the platform, and by the store's terminal with the PIN that the
+    payer keyed in. After a wrong PIN the payment goes on waiting, until its
+    window ends.
     Errors: INVALID_ARGUMENT; NOT_FOUND (PAYMENT_NOT_FOUND);
     FAILED_PRECONDITION (PAYMENT_NOT_WAITING: nothing is waited for;
     CONSENT_MISMATCH: shop or amount differ; PIN_WRONG, PIN_LOCKED,
     PIN_NOT_SET; SECRET_MISSING: a PIN, and the server was started without).
     """
-    CancelPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CancelPaymentRequest, _payment_service_pb2.Payment]  # type: ignore[assignment]
+    CancelPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.CancelPaymentRequest, _payment_pb2.Payment]  # type: ignore[assignment]
     """Ends an attempt unless the order is already paid by it; the answer says
     which. Called by the payer and by the store.
     Errors: NOT_FOUND (PAYMENT_NOT_FOUND).
@@ -133,8 +134,8 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """
 
 class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Payments. Every error carries a google.rpc.ErrorInfo whose domain is
-    "payment.tillmesh".
+    """Payments. Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     @_abc_1.abstractmethod
@@ -142,15 +143,15 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _payment_service_pb2.CreatePaymentRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_payment_service_pb2.Payment, _abc.Awaitable[_payment_service_pb2.Payment]]:
+    ) -> _typing.Union[_payment_pb2.Payment, _abc.Awaitable[_payment_pb2.Payment]]:
         """Pays an order: identity, transaction number and amount due
-        (CN109598490A). Called by a store terminal, by the user's own terminal for
-        the user alone, and by the platform. From the user's own terminal it is
-        the payer's yes as well; a store terminal has that yes, within the
-        instant limits, if the payer showed it a pay code. Otherwise the payment
-        waits for ConfirmPayment. Answers with the payment when it is final, when
-        it waits for its payer, or when the deadline is near; it goes on by itself
-        after that.
+        (CN109598490A). Called by a store terminal, by the user's own phone for
+        the user alone, and by the platform. From the phone it is the payer's yes
+        as well; a store terminal has that yes, within the wallet's limits, if the
+        payer showed it a pay code. Otherwise the payment waits for
+        ConfirmPayment. Answers with the payment when it is final, when it waits
+        for its payer, or when the deadline is near; it goes on by itself after
+        that.
         Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED);
         PERMISSION_DENIED (PAYER_DENIED); FAILED_PRECONDITION (SECRET_MISSING: a
         pay code, and the server was started without). A decline is a payment that
@@ -162,7 +163,7 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _payment_service_pb2.GetPaymentRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_payment_service_pb2.Payment, _abc.Awaitable[_payment_service_pb2.Payment]]:
+    ) -> _typing.Union[_payment_pb2.Payment, _abc.Awaitable[_payment_pb2.Payment]]:
         """Reads one payment. Called by the store, the payer and the platform.
         Errors: NOT_FOUND (PAYMENT_NOT_FOUND).
         """
@@ -185,11 +186,11 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _payment_service_pb2.ConfirmPaymentRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_payment_service_pb2.Payment, _abc.Awaitable[_payment_service_pb2.Payment]]:
+    ) -> _typing.Union[_payment_pb2.Payment, _abc.Awaitable[_payment_pb2.Payment]]:
         """The payer's yes, for exactly this shop and amount. Called by the payer's
-        own terminal, by the platform, and by the store's terminal with the PIN
-        that the payer keyed in. After a wrong PIN the payment goes on waiting,
-        until its window ends.
+        phone, by the platform, and by the store's terminal with the PIN that the
+        payer keyed in. After a wrong PIN the payment goes on waiting, until its
+        window ends.
         Errors: INVALID_ARGUMENT; NOT_FOUND (PAYMENT_NOT_FOUND);
         FAILED_PRECONDITION (PAYMENT_NOT_WAITING: nothing is waited for;
         CONSENT_MISMATCH: shop or amount differ; PIN_WRONG, PIN_LOCKED,
@@ -201,7 +202,7 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _payment_service_pb2.CancelPaymentRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_payment_service_pb2.Payment, _abc.Awaitable[_payment_service_pb2.Payment]]:
+    ) -> _typing.Union[_payment_pb2.Payment, _abc.Awaitable[_payment_pb2.Payment]]:
         """Ends an attempt unless the order is already paid by it; the answer says
         which. Called by the payer and by the store.
         Errors: NOT_FOUND (PAYMENT_NOT_FOUND).

@@ -22,27 +22,32 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tillmesh.api.payment.v1 import refund_pb2 as tillmesh_dot_api_dot_payment_dot_v1_dot_refund__pb2
+from tillmesh.api.type.v1 import annotations_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_annotations__pb2
 from tillmesh.api.type.v1 import money_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_money__pb2
+from tillmesh.api.type.v1 import payer_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_payer__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,tillmesh/api/payment/v1/refund_service.proto\x12\x17tillmesh.api.payment.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a tillmesh/api/type/v1/money.proto\"\xbf\x01\n\x06Refund\x12\x11\n\trefund_id\x18\x01 \x01(\t\x12\x12\n\npayment_id\x18\x02 \x01(\t\x12\x10\n\x08store_id\x18\x03 \x01(\t\x12\x10\n\x08payer_id\x18\x04 \x01(\t\x12+\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x0c\n\x04note\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9c\x01\n\x13\x43reateRefundRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x12\n\npayment_id\x18\x02 \x01(\t\x12\x10\n\x08store_id\x18\x03 \x01(\t\x12\x10\n\x08payer_id\x18\x04 \x01(\t\x12+\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x0c\n\x04note\x18\x06 \x01(\t\"%\n\x10GetRefundRequest\x12\x11\n\trefund_id\x18\x01 \x01(\t\"s\n\x12ListRefundsRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x10\n\x08payer_id\x18\x02 \x01(\t\x12\x10\n\x08store_id\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"`\n\x13ListRefundsResponse\x12\x30\n\x07refunds\x18\x01 \x03(\x0b\x32\x1f.tillmesh.api.payment.v1.Refund\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb1\x02\n\rRefundService\x12]\n\x0c\x43reateRefund\x12,.tillmesh.api.payment.v1.CreateRefundRequest\x1a\x1f.tillmesh.api.payment.v1.Refund\x12W\n\tGetRefund\x12).tillmesh.api.payment.v1.GetRefundRequest\x1a\x1f.tillmesh.api.payment.v1.Refund\x12h\n\x0bListRefunds\x12+.tillmesh.api.payment.v1.ListRefundsRequest\x1a,.tillmesh.api.payment.v1.ListRefundsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,tillmesh/api/payment/v1/refund_service.proto\x12\x17tillmesh.api.payment.v1\x1a$tillmesh/api/payment/v1/refund.proto\x1a&tillmesh/api/type/v1/annotations.proto\x1a tillmesh/api/type/v1/money.proto\x1a tillmesh/api/type/v1/payer.proto\"\xf8\x01\n\x14RefundPaymentRequest\x12\x11\n\trefund_id\x18\x01 \x01(\t\x12\x12\n\npayment_id\x18\x02 \x01(\t\x12+\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x32\n\x05lines\x18\x04 \x03(\x0b\x32#.tillmesh.api.payment.v1.RefundLine\x12\x0c\n\x04note\x18\x05 \x01(\t\x12\x13\n\x0bterminal_id\x18\x06 \x01(\t\x12\x0c\n\x04lane\x18\x07 \x01(\t\x12\x12\n\ncashier_id\x18\x08 \x01(\t\x12\x13\n\x0b\x61pproval_id\x18\t \x01(\t\"\x87\x02\n\x1f\x43reateUnreferencedRefundRequest\x12\x11\n\trefund_id\x18\x01 \x01(\t\x12\x10\n\x08store_id\x18\x02 \x01(\t\x12\x15\n\x0bidentity_id\x18\x03 \x01(\tH\x00\x12\x18\n\x08pay_code\x18\x04 \x01(\tB\x04\x88\xb5\x18\x01H\x00\x12+\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x0c\n\x04note\x18\x06 \x01(\t\x12\x13\n\x0bterminal_id\x18\x07 \x01(\t\x12\x0c\n\x04lane\x18\x08 \x01(\t\x12\x12\n\ncashier_id\x18\t \x01(\t\x12\x13\n\x0b\x61pproval_id\x18\n \x01(\tB\x07\n\x05payee\"%\n\x10GetRefundRequest\x12\x11\n\trefund_id\x18\x01 \x01(\t\"\x8d\x01\n\x12ListRefundsRequest\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12*\n\x05payer\x18\x02 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Payer\x12\x10\n\x08store_id\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"`\n\x13ListRefundsResponse\x12\x30\n\x07refunds\x18\x01 \x03(\x0b\x32\x1f.tillmesh.api.payment.v1.Refund\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xaa\x03\n\rRefundService\x12_\n\rRefundPayment\x12-.tillmesh.api.payment.v1.RefundPaymentRequest\x1a\x1f.tillmesh.api.payment.v1.Refund\x12u\n\x18\x43reateUnreferencedRefund\x12\x38.tillmesh.api.payment.v1.CreateUnreferencedRefundRequest\x1a\x1f.tillmesh.api.payment.v1.Refund\x12W\n\tGetRefund\x12).tillmesh.api.payment.v1.GetRefundRequest\x1a\x1f.tillmesh.api.payment.v1.Refund\x12h\n\x0bListRefunds\x12+.tillmesh.api.payment.v1.ListRefundsRequest\x1a,.tillmesh.api.payment.v1.ListRefundsResponseBX\n\x17tillmesh.api.payment.v1P\x01Z!tillmesh/api/payment/v1;paymentv1\xaa\x02\x17Tillmesh.Api.Payment.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tillmesh.api.payment.v1.refund_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_REFUND']._serialized_start=141
-  _globals['_REFUND']._serialized_end=332
-  _globals['_CREATEREFUNDREQUEST']._serialized_start=335
-  _globals['_CREATEREFUNDREQUEST']._serialized_end=491
-  _globals['_GETREFUNDREQUEST']._serialized_start=493
-  _globals['_GETREFUNDREQUEST']._serialized_end=530
-  _globals['_LISTREFUNDSREQUEST']._serialized_start=532
-  _globals['_LISTREFUNDSREQUEST']._serialized_end=647
-  _globals['_LISTREFUNDSRESPONSE']._serialized_start=649
-  _globals['_LISTREFUNDSRESPONSE']._serialized_end=745
-  _globals['_REFUNDSERVICE']._serialized_start=748
-  _globals['_REFUNDSERVICE']._serialized_end=1053
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\027tillmesh.api.payment.v1P\001Z!tillmesh/api/payment/v1;paymentv1\252\002\027Tillmesh.Api.Payment.V1'
+  _globals['_CREATEUNREFERENCEDREFUNDREQUEST'].fields_by_name['pay_code']._loaded_options = None
+  _globals['_CREATEUNREFERENCEDREFUNDREQUEST'].fields_by_name['pay_code']._serialized_options = b'\210\265\030\001'
+  _globals['_REFUNDPAYMENTREQUEST']._serialized_start=220
+  _globals['_REFUNDPAYMENTREQUEST']._serialized_end=468
+  _globals['_CREATEUNREFERENCEDREFUNDREQUEST']._serialized_start=471
+  _globals['_CREATEUNREFERENCEDREFUNDREQUEST']._serialized_end=734
+  _globals['_GETREFUNDREQUEST']._serialized_start=736
+  _globals['_GETREFUNDREQUEST']._serialized_end=773
+  _globals['_LISTREFUNDSREQUEST']._serialized_start=776
+  _globals['_LISTREFUNDSREQUEST']._serialized_end=917
+  _globals['_LISTREFUNDSRESPONSE']._serialized_start=919
+  _globals['_LISTREFUNDSRESPONSE']._serialized_end=1015
+  _globals['_REFUNDSERVICE']._serialized_start=1018
+  _globals['_REFUNDSERVICE']._serialized_end=1444
 # @@protoc_insertion_point(module_scope)

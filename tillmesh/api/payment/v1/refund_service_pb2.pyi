@@ -6,9 +6,10 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from tillmesh.api.payment.v1 import refund_pb2 as _refund_pb2
 from tillmesh.api.type.v1 import money_pb2 as _money_pb2
+from tillmesh.api.type.v1 import payer_pb2 as _payer_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -21,109 +22,133 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class Refund(_message.Message):
-    """Money given back, once it exists."""
+class RefundPaymentRequest(_message.Message):
+    """Request of RefundPayment: with `amount` that much, with `lines` what they
+    come to, with neither all that is left.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REFUND_ID_FIELD_NUMBER: _builtins.int
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
-    STORE_ID_FIELD_NUMBER: _builtins.int
-    PAYER_ID_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
-    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    TERMINAL_ID_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    CASHIER_ID_FIELD_NUMBER: _builtins.int
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
     refund_id: _builtins.str
-    """The request_id of CreateRefund."""
-    payment_id: _builtins.str
-    """The payment it is a refund of; empty for a return without its sale."""
-    store_id: _builtins.str
-    """The store that gives back."""
-    payer_id: _builtins.str
-    """Who receives, as the payment names them; a reference stands for the
-    account that paid.
+    """Chosen by the caller, stored before it is sent, unique for ever: the
+    refund's id and this call's request id. Repeated with the same content it
+    gets the refund, or the first refusal (AIP-155).
     """
+    payment_id: _builtins.str
+    """The payment to refund."""
     note: _builtins.str
-    """Why, in the store's words; at most 256 characters."""
+    """Why; at most 256 characters."""
+    terminal_id: _builtins.str
+    """As in Refund."""
+    lane: _builtins.str
+    """As in Refund."""
+    cashier_id: _builtins.str
+    """As in Refund; at most 64 characters."""
+    approval_id: _builtins.str
+    """The approval that allows it, at most 64 characters. Reserved for limits
+    that need one; not looked at yet.
+    """
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """How much."""
+        """How much, above zero, in the payment's currency; not with `lines`."""
 
     @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was made."""
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_refund_pb2.RefundLine]:
+        """What came back, each line once, at most 2,000."""
 
     def __init__(
         self,
         *,
         refund_id: _builtins.str = ...,
         payment_id: _builtins.str = ...,
-        store_id: _builtins.str = ...,
-        payer_id: _builtins.str = ...,
         amount: _money_pb2.Money | None = ...,
+        lines: _abc.Iterable[_refund_pb2.RefundLine] | None = ...,
         note: _builtins.str = ...,
-        create_time: _timestamp_pb2.Timestamp | None = ...,
+        terminal_id: _builtins.str = ...,
+        lane: _builtins.str = ...,
+        cashier_id: _builtins.str = ...,
+        approval_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "note", b"note", "payer_id", b"payer_id", "payment_id", b"payment_id", "refund_id", b"refund_id", "store_id", b"store_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "approval_id", b"approval_id", "cashier_id", b"cashier_id", "lane", b"lane", "lines", b"lines", "note", b"note", "payment_id", b"payment_id", "refund_id", b"refund_id", "terminal_id", b"terminal_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Refund: _TypeAlias = Refund  # noqa: Y015
+Global___RefundPaymentRequest: _TypeAlias = RefundPaymentRequest  # noqa: Y015
 
 @_typing.final
-class CreateRefundRequest(_message.Message):
-    """Request of CreateRefund: with payment_id a refund of it, else a return
-    without its sale from store_id to payer_id.
-    """
+class CreateUnreferencedRefundRequest(_message.Message):
+    """Request of CreateUnreferencedRefund."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    REFUND_ID_FIELD_NUMBER: _builtins.int
     STORE_ID_FIELD_NUMBER: _builtins.int
-    PAYER_ID_FIELD_NUMBER: _builtins.int
+    IDENTITY_ID_FIELD_NUMBER: _builtins.int
+    PAY_CODE_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """Becomes the refund id. Chosen by the caller, stored before it is sent,
-    unique for ever; repeat it with the same content to get the first answer
-    again, be it a refusal (AIP-155).
-    """
-    payment_id: _builtins.str
-    """The payment to refund."""
+    TERMINAL_ID_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    CASHIER_ID_FIELD_NUMBER: _builtins.int
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    refund_id: _builtins.str
+    """As in RefundPaymentRequest."""
     store_id: _builtins.str
-    """The store that gives back; needed without payment_id, else it must be the
-    payment's or empty.
-    """
-    payer_id: _builtins.str
-    """Who receives; needed without payment_id, else it must be the payment's or
-    empty.
+    """The store that gives back."""
+    identity_id: _builtins.str
+    """An identity."""
+    pay_code: _builtins.str
+    """The code of 20 digits that the payee shows; from store terminals alone.
+    As in CreatePaymentRequest.
     """
     note: _builtins.str
     """Why; at most 256 characters."""
+    terminal_id: _builtins.str
+    """As in Refund."""
+    lane: _builtins.str
+    """As in Refund."""
+    cashier_id: _builtins.str
+    """As in Refund; at most 64 characters."""
+    approval_id: _builtins.str
+    """As in RefundPaymentRequest."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """How much, above zero; with payment_id, unset means all that is left."""
+        """How much, above zero. Goes into the payee's wallet of its currency."""
 
     def __init__(
         self,
         *,
-        request_id: _builtins.str = ...,
-        payment_id: _builtins.str = ...,
+        refund_id: _builtins.str = ...,
         store_id: _builtins.str = ...,
-        payer_id: _builtins.str = ...,
+        identity_id: _builtins.str = ...,
+        pay_code: _builtins.str = ...,
         amount: _money_pb2.Money | None = ...,
         note: _builtins.str = ...,
+        terminal_id: _builtins.str = ...,
+        lane: _builtins.str = ...,
+        cashier_id: _builtins.str = ...,
+        approval_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "identity_id", b"identity_id", "pay_code", b"pay_code", "payee", b"payee"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "note", b"note", "payer_id", b"payer_id", "payment_id", b"payment_id", "request_id", b"request_id", "store_id", b"store_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "approval_id", b"approval_id", "cashier_id", b"cashier_id", "identity_id", b"identity_id", "lane", b"lane", "note", b"note", "pay_code", b"pay_code", "payee", b"payee", "refund_id", b"refund_id", "store_id", b"store_id", "terminal_id", b"terminal_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_payee: _TypeAlias = _typing.Literal["identity_id", "pay_code"]  # noqa: Y015
+    _WhichOneofArgType_payee: _TypeAlias = _typing.Literal["payee", b"payee"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_payee) -> _WhichOneofReturnType_payee | None: ...
 
-Global___CreateRefundRequest: _TypeAlias = CreateRefundRequest  # noqa: Y015
+Global___CreateUnreferencedRefundRequest: _TypeAlias = CreateUnreferencedRefundRequest  # noqa: Y015
 
 @_typing.final
 class GetRefundRequest(_message.Message):
@@ -154,32 +179,34 @@ class ListRefundsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
-    PAYER_ID_FIELD_NUMBER: _builtins.int
+    PAYER_FIELD_NUMBER: _builtins.int
     STORE_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
     """Only refunds of this payment."""
-    payer_id: _builtins.str
-    """Only refunds to this payer, as their payments name them."""
     store_id: _builtins.str
     """Only refunds by this store."""
     page_size: _builtins.int
     """At most this many; 0 means 50, more than 200 means 200 (AIP-158)."""
     page_token: _builtins.str
     """next_page_token of the answer before, with the same filters."""
+    @_builtins.property
+    def payer(self) -> _payer_pb2.Payer:
+        """Only refunds to this payer, as the payments name them."""
+
     def __init__(
         self,
         *,
         payment_id: _builtins.str = ...,
-        payer_id: _builtins.str = ...,
+        payer: _payer_pb2.Payer | None = ...,
         store_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payer", b"payer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "payer_id", b"payer_id", "payment_id", b"payment_id", "store_id", b"store_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "payer", b"payer", "payment_id", b"payment_id", "store_id", b"store_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -194,15 +221,15 @@ class ListRefundsResponse(_message.Message):
     REFUNDS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where the next page starts; empty on the last page."""
+    """Where the next page starts; empty on the last page. Opaque."""
     @_builtins.property
-    def refunds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refund]:
+    def refunds(self) -> _containers.RepeatedCompositeFieldContainer[_refund_pb2.Refund]:
         """The refunds, newest first."""
 
     def __init__(
         self,
         *,
-        refunds: _abc.Iterable[Global___Refund] | None = ...,
+        refunds: _abc.Iterable[_refund_pb2.Refund] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015

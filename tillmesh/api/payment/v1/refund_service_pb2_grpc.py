@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from tillmesh.api.payment.v1 import refund_pb2 as tillmesh_dot_api_dot_payment_dot_v1_dot_refund__pb2
 from tillmesh.api.payment.v1 import refund_service_pb2 as tillmesh_dot_api_dot_payment_dot_v1_dot_refund__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -26,8 +27,8 @@ if _version_not_supported:
 
 
 class RefundServiceStub:
-    """Refunds. Every error carries a google.rpc.ErrorInfo whose domain is
-    "payment.tillmesh".
+    """Refunds. Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     def __init__(self, channel):
@@ -36,15 +37,20 @@ class RefundServiceStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.CreateRefund = channel.unary_unary(
-                '/tillmesh.api.payment.v1.RefundService/CreateRefund',
-                request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_refund__service__pb2.CreateRefundRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_refund__service__pb2.Refund.FromString,
+        self.RefundPayment = channel.unary_unary(
+                '/tillmesh.api.payment.v1.RefundService/RefundPayment',
+                request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_refund__service__pb2.RefundPaymentRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_refund__pb2.Refund.FromString,
+                _registered_method=True)
+        self.CreateUnreferencedRefund = channel.unary_unary(
+                '/tillmesh.api.payment.v1.RefundService/CreateUnreferencedRefund',
+                request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_refund__service__pb2.CreateUnreferencedRefundRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_refund__pb2.Refund.FromString,
                 _registered_method=True)
         self.GetRefund = channel.unary_unary(
                 '/tillmesh.api.payment.v1.RefundService/GetRefund',
                 request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_refund__service__pb2.GetRefundRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_refund__service__pb2.Refund.FromString,
+                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_refund__pb2.Refund.FromString,
                 _registered_method=True)
         self.ListRefunds = channel.unary_unary(
                 '/tillmesh.api.payment.v1.RefundService/ListRefunds',
@@ -54,19 +60,33 @@ class RefundServiceStub:
 
 
 class RefundServiceServicer:
-    """Refunds. Every error carries a google.rpc.ErrorInfo whose domain is
-    "payment.tillmesh".
+    """Refunds. Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
-    def CreateRefund(self, request, context):
-        """Gives money back, at once: of a payment (in full or in part; all refunds
-        of a payment never exceed what it captured), or without a sale from the
-        store's account within the store's return limit. Called by the store.
-        Errors: INVALID_ARGUMENT; NOT_FOUND (PAYMENT_NOT_FOUND,
-        IDENTITY_NOT_FOUND); FAILED_PRECONDITION (PAYMENT_NOT_CAPTURED,
-        REFUND_EXCEEDS_PAYMENT, RETURN_LIMIT_EXCEEDED); ALREADY_EXISTS
-        (REQUEST_ID_REUSED); UNAVAILABLE (PAYMENT_NOT_SETTLED: its order has not
-        decided yet, repeat the call).
+    def RefundPayment(self, request, context):
+        """Gives back money of a payment, at once: an amount, or lines of the paid
+        order, or all that is left. All refunds of a payment together never exceed
+        what it captured, and no piece is given back twice. Called by the store.
+        Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH); NOT_FOUND
+        (PAYMENT_NOT_FOUND); FAILED_PRECONDITION (PAYMENT_NOT_CAPTURED,
+        PAYMENT_ALREADY_REFUNDED, REFUND_EXCEEDS_PAYMENT, LINE_NOT_FOUND,
+        REFUND_EXCEEDS_LINE); ALREADY_EXISTS (REQUEST_ID_REUSED); UNAVAILABLE
+        (PAYMENT_NOT_SETTLED: its order has not decided yet; PEER_UNAVAILABLE: the
+        order's lines cannot be read now; repeat the call).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateUnreferencedRefund(self, request, context):
+        """Gives back money without a sale, from the store's account within the
+        store's limit. Called by the store.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND,
+        WALLET_NOT_FOUND); FAILED_PRECONDITION (DECLINED: what a store terminal
+        is told instead of NOT_FOUND; UNREFERENCED_REFUND_LIMIT_EXCEEDED;
+        STORE_SUSPENDED; PAY_CODE_INVALID, PAY_CODE_USED, PAY_CODE_LOCKED;
+        SECRET_MISSING); ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,15 +113,20 @@ class RefundServiceServicer:
 
 def add_RefundServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'CreateRefund': grpc.unary_unary_rpc_method_handler(
-                    servicer.CreateRefund,
-                    request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_refund__service__pb2.CreateRefundRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_refund__service__pb2.Refund.SerializeToString,
+            'RefundPayment': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefundPayment,
+                    request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_refund__service__pb2.RefundPaymentRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_refund__pb2.Refund.SerializeToString,
+            ),
+            'CreateUnreferencedRefund': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateUnreferencedRefund,
+                    request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_refund__service__pb2.CreateUnreferencedRefundRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_refund__pb2.Refund.SerializeToString,
             ),
             'GetRefund': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRefund,
                     request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_refund__service__pb2.GetRefundRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_refund__service__pb2.Refund.SerializeToString,
+                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_refund__pb2.Refund.SerializeToString,
             ),
             'ListRefunds': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRefunds,
@@ -117,12 +142,12 @@ def add_RefundServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RefundService:
-    """Refunds. Every error carries a google.rpc.ErrorInfo whose domain is
-    "payment.tillmesh".
+    """Refunds. Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     @staticmethod
-    def CreateRefund(request,
+    def RefundPayment(request,
             target,
             options=(),
             channel_credentials=None,
@@ -135,9 +160,36 @@ class RefundService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tillmesh.api.payment.v1.RefundService/CreateRefund',
-            tillmesh_dot_api_dot_payment_dot_v1_dot_refund__service__pb2.CreateRefundRequest.SerializeToString,
-            tillmesh_dot_api_dot_payment_dot_v1_dot_refund__service__pb2.Refund.FromString,
+            '/tillmesh.api.payment.v1.RefundService/RefundPayment',
+            tillmesh_dot_api_dot_payment_dot_v1_dot_refund__service__pb2.RefundPaymentRequest.SerializeToString,
+            tillmesh_dot_api_dot_payment_dot_v1_dot_refund__pb2.Refund.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateUnreferencedRefund(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.api.payment.v1.RefundService/CreateUnreferencedRefund',
+            tillmesh_dot_api_dot_payment_dot_v1_dot_refund__service__pb2.CreateUnreferencedRefundRequest.SerializeToString,
+            tillmesh_dot_api_dot_payment_dot_v1_dot_refund__pb2.Refund.FromString,
             options,
             channel_credentials,
             insecure,
@@ -164,7 +216,7 @@ class RefundService:
             target,
             '/tillmesh.api.payment.v1.RefundService/GetRefund',
             tillmesh_dot_api_dot_payment_dot_v1_dot_refund__service__pb2.GetRefundRequest.SerializeToString,
-            tillmesh_dot_api_dot_payment_dot_v1_dot_refund__service__pb2.Refund.FromString,
+            tillmesh_dot_api_dot_payment_dot_v1_dot_refund__pb2.Refund.FromString,
             options,
             channel_credentials,
             insecure,

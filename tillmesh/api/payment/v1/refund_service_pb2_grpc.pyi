@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from tillmesh.api.payment.v1 import refund_pb2 as _refund_pb2
 from tillmesh.api.payment.v1 import refund_service_pb2 as _refund_service_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -27,25 +28,35 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RefundServiceStub:
-    """Refunds. Every error carries a google.rpc.ErrorInfo whose domain is
-    "payment.tillmesh".
+    """Refunds. Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RefundServiceAsyncStub: ...
-    CreateRefund: _grpc.UnaryUnaryMultiCallable[_refund_service_pb2.CreateRefundRequest, _refund_service_pb2.Refund]
-    """Gives money back, at once: of a payment (in full or in part; all refunds
-    of a payment never exceed what it captured), or without a sale from the
-    store's account within the store's return limit. Called by the store.
-    Errors: INVALID_ARGUMENT; NOT_FOUND (PAYMENT_NOT_FOUND,
-    IDENTITY_NOT_FOUND); FAILED_PRECONDITION (PAYMENT_NOT_CAPTURED,
-    REFUND_EXCEEDS_PAYMENT, RETURN_LIMIT_EXCEEDED); ALREADY_EXISTS
-    (REQUEST_ID_REUSED); UNAVAILABLE (PAYMENT_NOT_SETTLED: its order has not
-    decided yet, repeat the call).
+    RefundPayment: _grpc.UnaryUnaryMultiCallable[_refund_service_pb2.RefundPaymentRequest, _refund_pb2.Refund]
+    """Gives back money of a payment, at once: an amount, or lines of the paid
+    order, or all that is left. All refunds of a payment together never exceed
+    what it captured, and no piece is given back twice. Called by the store.
+    Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH); NOT_FOUND
+    (PAYMENT_NOT_FOUND); FAILED_PRECONDITION (PAYMENT_NOT_CAPTURED,
+    PAYMENT_ALREADY_REFUNDED, REFUND_EXCEEDS_PAYMENT, LINE_NOT_FOUND,
+    REFUND_EXCEEDS_LINE); ALREADY_EXISTS (REQUEST_ID_REUSED); UNAVAILABLE
+    (PAYMENT_NOT_SETTLED: its order has not decided yet; PEER_UNAVAILABLE: the
+    order's lines cannot be read now; repeat the call).
     """
-    GetRefund: _grpc.UnaryUnaryMultiCallable[_refund_service_pb2.GetRefundRequest, _refund_service_pb2.Refund]
+    CreateUnreferencedRefund: _grpc.UnaryUnaryMultiCallable[_refund_service_pb2.CreateUnreferencedRefundRequest, _refund_pb2.Refund]
+    """Gives back money without a sale, from the store's account within the
+    store's limit. Called by the store.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND,
+    WALLET_NOT_FOUND); FAILED_PRECONDITION (DECLINED: what a store terminal
+    is told instead of NOT_FOUND; UNREFERENCED_REFUND_LIMIT_EXCEEDED;
+    STORE_SUSPENDED; PAY_CODE_INVALID, PAY_CODE_USED, PAY_CODE_LOCKED;
+    SECRET_MISSING); ALREADY_EXISTS (REQUEST_ID_REUSED).
+    """
+    GetRefund: _grpc.UnaryUnaryMultiCallable[_refund_service_pb2.GetRefundRequest, _refund_pb2.Refund]
     """Reads one refund. Called by the store and the platform; a payer sees it in
     the account's statement.
     Errors: NOT_FOUND (REFUND_NOT_FOUND).
@@ -58,22 +69,32 @@ class RefundServiceStub:
 
 @_typing.type_check_only
 class RefundServiceAsyncStub(RefundServiceStub):
-    """Refunds. Every error carries a google.rpc.ErrorInfo whose domain is
-    "payment.tillmesh".
+    """Refunds. Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    CreateRefund: _aio.UnaryUnaryMultiCallable[_refund_service_pb2.CreateRefundRequest, _refund_service_pb2.Refund]  # type: ignore[assignment]
-    """Gives money back, at once: of a payment (in full or in part; all refunds
-    of a payment never exceed what it captured), or without a sale from the
-    store's account within the store's return limit. Called by the store.
-    Errors: INVALID_ARGUMENT; NOT_FOUND (PAYMENT_NOT_FOUND,
-    IDENTITY_NOT_FOUND); FAILED_PRECONDITION (PAYMENT_NOT_CAPTURED,
-    REFUND_EXCEEDS_PAYMENT, RETURN_LIMIT_EXCEEDED); ALREADY_EXISTS
-    (REQUEST_ID_REUSED); UNAVAILABLE (PAYMENT_NOT_SETTLED: its order has not
-    decided yet, repeat the call).
+    RefundPayment: _aio.UnaryUnaryMultiCallable[_refund_service_pb2.RefundPaymentRequest, _refund_pb2.Refund]  # type: ignore[assignment]
+    """Gives back money of a payment, at once: an amount, or lines of the paid
+    order, or all that is left. All refunds of a payment together never exceed
+    what it captured, and no piece is given back twice. Called by the store.
+    Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH); NOT_FOUND
+    (PAYMENT_NOT_FOUND); FAILED_PRECONDITION (PAYMENT_NOT_CAPTURED,
+    PAYMENT_ALREADY_REFUNDED, REFUND_EXCEEDS_PAYMENT, LINE_NOT_FOUND,
+    REFUND_EXCEEDS_LINE); ALREADY_EXISTS (REQUEST_ID_REUSED); UNAVAILABLE
+    (PAYMENT_NOT_SETTLED: its order has not decided yet; PEER_UNAVAILABLE: the
+    order's lines cannot be read now; repeat the call).
     """
-    GetRefund: _aio.UnaryUnaryMultiCallable[_refund_service_pb2.GetRefundRequest, _refund_service_pb2.Refund]  # type: ignore[assignment]
+    CreateUnreferencedRefund: _aio.UnaryUnaryMultiCallable[_refund_service_pb2.CreateUnreferencedRefundRequest, _refund_pb2.Refund]  # type: ignore[assignment]
+    """Gives back money without a sale, from the store's account within the
+    store's limit. Called by the store.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND,
+    WALLET_NOT_FOUND); FAILED_PRECONDITION (DECLINED: what a store terminal
+    is told instead of NOT_FOUND; UNREFERENCED_REFUND_LIMIT_EXCEEDED;
+    STORE_SUSPENDED; PAY_CODE_INVALID, PAY_CODE_USED, PAY_CODE_LOCKED;
+    SECRET_MISSING); ALREADY_EXISTS (REQUEST_ID_REUSED).
+    """
+    GetRefund: _aio.UnaryUnaryMultiCallable[_refund_service_pb2.GetRefundRequest, _refund_pb2.Refund]  # type: ignore[assignment]
     """Reads one refund. Called by the store and the platform; a payer sees it in
     the account's statement.
     Errors: NOT_FOUND (REFUND_NOT_FOUND).
@@ -85,24 +106,40 @@ class RefundServiceAsyncStub(RefundServiceStub):
     """
 
 class RefundServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Refunds. Every error carries a google.rpc.ErrorInfo whose domain is
-    "payment.tillmesh".
+    """Refunds. Every error carries a google.rpc.ErrorInfo whose domain
+    is "payment.tillmesh".
     """
 
     @_abc_1.abstractmethod
-    def CreateRefund(
+    def RefundPayment(
         self,
-        request: _refund_service_pb2.CreateRefundRequest,
+        request: _refund_service_pb2.RefundPaymentRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_refund_service_pb2.Refund, _abc.Awaitable[_refund_service_pb2.Refund]]:
-        """Gives money back, at once: of a payment (in full or in part; all refunds
-        of a payment never exceed what it captured), or without a sale from the
-        store's account within the store's return limit. Called by the store.
-        Errors: INVALID_ARGUMENT; NOT_FOUND (PAYMENT_NOT_FOUND,
-        IDENTITY_NOT_FOUND); FAILED_PRECONDITION (PAYMENT_NOT_CAPTURED,
-        REFUND_EXCEEDS_PAYMENT, RETURN_LIMIT_EXCEEDED); ALREADY_EXISTS
-        (REQUEST_ID_REUSED); UNAVAILABLE (PAYMENT_NOT_SETTLED: its order has not
-        decided yet, repeat the call).
+    ) -> _typing.Union[_refund_pb2.Refund, _abc.Awaitable[_refund_pb2.Refund]]:
+        """Gives back money of a payment, at once: an amount, or lines of the paid
+        order, or all that is left. All refunds of a payment together never exceed
+        what it captured, and no piece is given back twice. Called by the store.
+        Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH); NOT_FOUND
+        (PAYMENT_NOT_FOUND); FAILED_PRECONDITION (PAYMENT_NOT_CAPTURED,
+        PAYMENT_ALREADY_REFUNDED, REFUND_EXCEEDS_PAYMENT, LINE_NOT_FOUND,
+        REFUND_EXCEEDS_LINE); ALREADY_EXISTS (REQUEST_ID_REUSED); UNAVAILABLE
+        (PAYMENT_NOT_SETTLED: its order has not decided yet; PEER_UNAVAILABLE: the
+        order's lines cannot be read now; repeat the call).
+        """
+
+    @_abc_1.abstractmethod
+    def CreateUnreferencedRefund(
+        self,
+        request: _refund_service_pb2.CreateUnreferencedRefundRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_refund_pb2.Refund, _abc.Awaitable[_refund_pb2.Refund]]:
+        """Gives back money without a sale, from the store's account within the
+        store's limit. Called by the store.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND,
+        WALLET_NOT_FOUND); FAILED_PRECONDITION (DECLINED: what a store terminal
+        is told instead of NOT_FOUND; UNREFERENCED_REFUND_LIMIT_EXCEEDED;
+        STORE_SUSPENDED; PAY_CODE_INVALID, PAY_CODE_USED, PAY_CODE_LOCKED;
+        SECRET_MISSING); ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
 
     @_abc_1.abstractmethod
@@ -110,7 +147,7 @@ class RefundServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _refund_service_pb2.GetRefundRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_refund_service_pb2.Refund, _abc.Awaitable[_refund_service_pb2.Refund]]:
+    ) -> _typing.Union[_refund_pb2.Refund, _abc.Awaitable[_refund_pb2.Refund]]:
         """Reads one refund. Called by the store and the platform; a payer sees it in
         the account's statement.
         Errors: NOT_FOUND (REFUND_NOT_FOUND).

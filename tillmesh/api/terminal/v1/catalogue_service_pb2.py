@@ -22,28 +22,27 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from tillmesh.api.type.v1 import money_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_money__pb2
+from tillmesh.api.terminal.v1 import catalogue_item_pb2 as tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__item__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0tillmesh/api/terminal/v1/catalogue_service.proto\x12\x18tillmesh.api.terminal.v1\x1a tillmesh/api/type/v1/money.proto\"\\\n\rCatalogueItem\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12/\n\nunit_price\x18\x03 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\"i\n\x1bImportCatalogueItemsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x36\n\x05items\x18\x02 \x03(\x0b\x32\'.tillmesh.api.terminal.v1.CatalogueItem\"2\n\x1cImportCatalogueItemsResponse\x12\x12\n\nitem_count\x18\x01 \x01(\x03\"&\n\x17GetCatalogueItemRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\"B\n\x19ListCatalogueItemsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"m\n\x1aListCatalogueItemsResponse\x12\x36\n\x05items\x18\x01 \x03(\x0b\x32\'.tillmesh.api.terminal.v1.CatalogueItem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x8b\x03\n\x10\x43\x61talogueService\x12\x85\x01\n\x14ImportCatalogueItems\x12\x35.tillmesh.api.terminal.v1.ImportCatalogueItemsRequest\x1a\x36.tillmesh.api.terminal.v1.ImportCatalogueItemsResponse\x12n\n\x10GetCatalogueItem\x12\x31.tillmesh.api.terminal.v1.GetCatalogueItemRequest\x1a\'.tillmesh.api.terminal.v1.CatalogueItem\x12\x7f\n\x12ListCatalogueItems\x12\x33.tillmesh.api.terminal.v1.ListCatalogueItemsRequest\x1a\x34.tillmesh.api.terminal.v1.ListCatalogueItemsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0tillmesh/api/terminal/v1/catalogue_service.proto\x12\x18tillmesh.api.terminal.v1\x1a-tillmesh/api/terminal/v1/catalogue_item.proto\"i\n\x1bImportCatalogueItemsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x36\n\x05items\x18\x02 \x03(\x0b\x32\'.tillmesh.api.terminal.v1.CatalogueItem\"2\n\x1cImportCatalogueItemsResponse\x12\x12\n\nitem_count\x18\x01 \x01(\x03\"&\n\x17GetCatalogueItemRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\"B\n\x19ListCatalogueItemsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"m\n\x1aListCatalogueItemsResponse\x12\x36\n\x05items\x18\x01 \x03(\x0b\x32\'.tillmesh.api.terminal.v1.CatalogueItem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x8b\x03\n\x10\x43\x61talogueService\x12\x85\x01\n\x14ImportCatalogueItems\x12\x35.tillmesh.api.terminal.v1.ImportCatalogueItemsRequest\x1a\x36.tillmesh.api.terminal.v1.ImportCatalogueItemsResponse\x12n\n\x10GetCatalogueItem\x12\x31.tillmesh.api.terminal.v1.GetCatalogueItemRequest\x1a\'.tillmesh.api.terminal.v1.CatalogueItem\x12\x7f\n\x12ListCatalogueItems\x12\x33.tillmesh.api.terminal.v1.ListCatalogueItemsRequest\x1a\x34.tillmesh.api.terminal.v1.ListCatalogueItemsResponseB\\\n\x18tillmesh.api.terminal.v1P\x01Z#tillmesh/api/terminal/v1;terminalv1\xaa\x02\x18Tillmesh.Api.Terminal.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tillmesh.api.terminal.v1.catalogue_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_CATALOGUEITEM']._serialized_start=112
-  _globals['_CATALOGUEITEM']._serialized_end=204
-  _globals['_IMPORTCATALOGUEITEMSREQUEST']._serialized_start=206
-  _globals['_IMPORTCATALOGUEITEMSREQUEST']._serialized_end=311
-  _globals['_IMPORTCATALOGUEITEMSRESPONSE']._serialized_start=313
-  _globals['_IMPORTCATALOGUEITEMSRESPONSE']._serialized_end=363
-  _globals['_GETCATALOGUEITEMREQUEST']._serialized_start=365
-  _globals['_GETCATALOGUEITEMREQUEST']._serialized_end=403
-  _globals['_LISTCATALOGUEITEMSREQUEST']._serialized_start=405
-  _globals['_LISTCATALOGUEITEMSREQUEST']._serialized_end=471
-  _globals['_LISTCATALOGUEITEMSRESPONSE']._serialized_start=473
-  _globals['_LISTCATALOGUEITEMSRESPONSE']._serialized_end=582
-  _globals['_CATALOGUESERVICE']._serialized_start=585
-  _globals['_CATALOGUESERVICE']._serialized_end=980
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\030tillmesh.api.terminal.v1P\001Z#tillmesh/api/terminal/v1;terminalv1\252\002\030Tillmesh.Api.Terminal.V1'
+  _globals['_IMPORTCATALOGUEITEMSREQUEST']._serialized_start=125
+  _globals['_IMPORTCATALOGUEITEMSREQUEST']._serialized_end=230
+  _globals['_IMPORTCATALOGUEITEMSRESPONSE']._serialized_start=232
+  _globals['_IMPORTCATALOGUEITEMSRESPONSE']._serialized_end=282
+  _globals['_GETCATALOGUEITEMREQUEST']._serialized_start=284
+  _globals['_GETCATALOGUEITEMREQUEST']._serialized_end=322
+  _globals['_LISTCATALOGUEITEMSREQUEST']._serialized_start=324
+  _globals['_LISTCATALOGUEITEMSREQUEST']._serialized_end=390
+  _globals['_LISTCATALOGUEITEMSRESPONSE']._serialized_start=392
+  _globals['_LISTCATALOGUEITEMSRESPONSE']._serialized_end=501
+  _globals['_CATALOGUESERVICE']._serialized_start=504
+  _globals['_CATALOGUESERVICE']._serialized_end=899
 # @@protoc_insertion_point(module_scope)

@@ -7,7 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
-from tillmesh.api.type.v1 import money_pb2 as _money_pb2
+from tillmesh.api.terminal.v1 import catalogue_item_pb2 as _catalogue_item_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,38 +20,6 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class CatalogueItem(_message.Message):
-    """An article that the store sells."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SKU_FIELD_NUMBER: _builtins.int
-    TITLE_FIELD_NUMBER: _builtins.int
-    UNIT_PRICE_FIELD_NUMBER: _builtins.int
-    sku: _builtins.str
-    """The shop's own article code, 1 to 64 characters, compared byte by byte."""
-    title: _builtins.str
-    """What a shopper reads, at most 256 characters."""
-    @_builtins.property
-    def unit_price(self) -> _money_pb2.Money:
-        """Price of one piece."""
-
-    def __init__(
-        self,
-        *,
-        sku: _builtins.str = ...,
-        title: _builtins.str = ...,
-        unit_price: _money_pb2.Money | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["unit_price", b"unit_price"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sku", b"sku", "title", b"title", "unit_price", b"unit_price"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CatalogueItem: _TypeAlias = CatalogueItem  # noqa: Y015
-
-@_typing.final
 class ImportCatalogueItemsRequest(_message.Message):
     """Request of ImportCatalogueItems."""
 
@@ -60,19 +28,18 @@ class ImportCatalogueItemsRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Chosen by the caller, stored before it is sent, unique for ever; repeat
-    it with the same content to get the first answer again, be it a refusal
-    (AIP-155); what was refused is tried again under a new id.
+    """Chosen by the caller, stored before it is sent, unique for ever; repeated
+    with the same content it imports nothing again (AIP-155).
     """
     @_builtins.property
-    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogueItem]:
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[_catalogue_item_pb2.CatalogueItem]:
         """1 to 1,000 articles, each sku once."""
 
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
-        items: _abc.Iterable[Global___CatalogueItem] | None = ...,
+        items: _abc.Iterable[_catalogue_item_pb2.CatalogueItem] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -161,15 +128,15 @@ class ListCatalogueItemsResponse(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where the next page starts; empty on the last page."""
+    """Where the next page starts; empty on the last page. Opaque."""
     @_builtins.property
-    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogueItem]:
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[_catalogue_item_pb2.CatalogueItem]:
         """The articles, by sku."""
 
     def __init__(
         self,
         *,
-        items: _abc.Iterable[Global___CatalogueItem] | None = ...,
+        items: _abc.Iterable[_catalogue_item_pb2.CatalogueItem] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015

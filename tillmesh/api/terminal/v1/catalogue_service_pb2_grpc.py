@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from tillmesh.api.terminal.v1 import catalogue_item_pb2 as tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__item__pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -26,8 +27,8 @@ if _version_not_supported:
 
 
 class CatalogueServiceStub:
-    """The local catalogue of one store terminal. Called by the till's own
-    software. Errors as in TerminalService.
+    """The local catalogue of one store terminal. Called by the store's devices.
+    Errors as in CheckoutService.
     """
 
     def __init__(self, channel):
@@ -44,7 +45,7 @@ class CatalogueServiceStub:
         self.GetCatalogueItem = channel.unary_unary(
                 '/tillmesh.api.terminal.v1.CatalogueService/GetCatalogueItem',
                 request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.GetCatalogueItemRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.CatalogueItem.FromString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__item__pb2.CatalogueItem.FromString,
                 _registered_method=True)
         self.ListCatalogueItems = channel.unary_unary(
                 '/tillmesh.api.terminal.v1.CatalogueService/ListCatalogueItems',
@@ -54,14 +55,15 @@ class CatalogueServiceStub:
 
 
 class CatalogueServiceServicer:
-    """The local catalogue of one store terminal. Called by the till's own
-    software. Errors as in TerminalService.
+    """The local catalogue of one store terminal. Called by the store's devices.
+    Errors as in CheckoutService.
     """
 
     def ImportCatalogueItems(self, request, context):
         """Adds articles and replaces those whose sku is already there, all or none;
         open checkouts keep the prices they have.
-        Errors: INVALID_ARGUMENT (BadRequest names the item and the field).
+        Errors: INVALID_ARGUMENT (BadRequest names the item and the field);
+        ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,7 +96,7 @@ def add_CatalogueServiceServicer_to_server(servicer, server):
             'GetCatalogueItem': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCatalogueItem,
                     request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.GetCatalogueItemRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.CatalogueItem.SerializeToString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__item__pb2.CatalogueItem.SerializeToString,
             ),
             'ListCatalogueItems': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCatalogueItems,
@@ -110,8 +112,8 @@ def add_CatalogueServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CatalogueService:
-    """The local catalogue of one store terminal. Called by the till's own
-    software. Errors as in TerminalService.
+    """The local catalogue of one store terminal. Called by the store's devices.
+    Errors as in CheckoutService.
     """
 
     @staticmethod
@@ -157,7 +159,7 @@ class CatalogueService:
             target,
             '/tillmesh.api.terminal.v1.CatalogueService/GetCatalogueItem',
             tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.GetCatalogueItemRequest.SerializeToString,
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.CatalogueItem.FromString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__item__pb2.CatalogueItem.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from tillmesh.api.terminal.v1 import catalogue_item_pb2 as _catalogue_item_pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as _catalogue_service_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -27,8 +28,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CatalogueServiceStub:
-    """The local catalogue of one store terminal. Called by the till's own
-    software. Errors as in TerminalService.
+    """The local catalogue of one store terminal. Called by the store's devices.
+    Errors as in CheckoutService.
     """
 
     @_typing.overload
@@ -38,9 +39,10 @@ class CatalogueServiceStub:
     ImportCatalogueItems: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.ImportCatalogueItemsRequest, _catalogue_service_pb2.ImportCatalogueItemsResponse]
     """Adds articles and replaces those whose sku is already there, all or none;
     open checkouts keep the prices they have.
-    Errors: INVALID_ARGUMENT (BadRequest names the item and the field).
+    Errors: INVALID_ARGUMENT (BadRequest names the item and the field);
+    ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
-    GetCatalogueItem: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetCatalogueItemRequest, _catalogue_service_pb2.CatalogueItem]
+    GetCatalogueItem: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetCatalogueItemRequest, _catalogue_item_pb2.CatalogueItem]
     """Reads one article.
     Errors: NOT_FOUND (ITEM_NOT_FOUND).
     """
@@ -51,17 +53,18 @@ class CatalogueServiceStub:
 
 @_typing.type_check_only
 class CatalogueServiceAsyncStub(CatalogueServiceStub):
-    """The local catalogue of one store terminal. Called by the till's own
-    software. Errors as in TerminalService.
+    """The local catalogue of one store terminal. Called by the store's devices.
+    Errors as in CheckoutService.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ImportCatalogueItems: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.ImportCatalogueItemsRequest, _catalogue_service_pb2.ImportCatalogueItemsResponse]  # type: ignore[assignment]
     """Adds articles and replaces those whose sku is already there, all or none;
     open checkouts keep the prices they have.
-    Errors: INVALID_ARGUMENT (BadRequest names the item and the field).
+    Errors: INVALID_ARGUMENT (BadRequest names the item and the field);
+    ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
-    GetCatalogueItem: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetCatalogueItemRequest, _catalogue_service_pb2.CatalogueItem]  # type: ignore[assignment]
+    GetCatalogueItem: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetCatalogueItemRequest, _catalogue_item_pb2.CatalogueItem]  # type: ignore[assignment]
     """Reads one article.
     Errors: NOT_FOUND (ITEM_NOT_FOUND).
     """
@@ -71,8 +74,8 @@ class CatalogueServiceAsyncStub(CatalogueServiceStub):
     """
 
 class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The local catalogue of one store terminal. Called by the till's own
-    software. Errors as in TerminalService.
+    """The local catalogue of one store terminal. Called by the store's devices.
+    Errors as in CheckoutService.
     """
 
     @_abc_1.abstractmethod
@@ -83,7 +86,8 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_catalogue_service_pb2.ImportCatalogueItemsResponse, _abc.Awaitable[_catalogue_service_pb2.ImportCatalogueItemsResponse]]:
         """Adds articles and replaces those whose sku is already there, all or none;
         open checkouts keep the prices they have.
-        Errors: INVALID_ARGUMENT (BadRequest names the item and the field).
+        Errors: INVALID_ARGUMENT (BadRequest names the item and the field);
+        ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
 
     @_abc_1.abstractmethod
@@ -91,7 +95,7 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _catalogue_service_pb2.GetCatalogueItemRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_catalogue_service_pb2.CatalogueItem, _abc.Awaitable[_catalogue_service_pb2.CatalogueItem]]:
+    ) -> _typing.Union[_catalogue_item_pb2.CatalogueItem, _abc.Awaitable[_catalogue_item_pb2.CatalogueItem]]:
         """Reads one article.
         Errors: NOT_FOUND (ITEM_NOT_FOUND).
         """

@@ -22,26 +22,36 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tillmesh.api.type.v1 import line_item_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_line__item__pb2
 from tillmesh.api.type.v1 import money_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_money__pb2
+from tillmesh.api.type.v1 import payer_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_payer__pb2
+from tillmesh.api.type.v1 import tax_total_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_tax__total__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tillmesh/api/terminal/v1/checkout.proto\x12\x18tillmesh.api.terminal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$tillmesh/api/type/v1/line_item.proto\x1a tillmesh/api/type/v1/money.proto\"Q\n\x0c\x43heckoutLine\x12\x13\n\x0bline_number\x18\x01 \x01(\x05\x12,\n\x04item\x18\x02 \x01(\x0b\x32\x1e.tillmesh.api.type.v1.LineItem\"\xc3\x05\n\x08\x43heckout\x12\x13\n\x0b\x63heckout_id\x18\x01 \x01(\t\x12\x10\n\x08store_id\x18\x02 \x01(\t\x12\x10\n\x08payer_id\x18\x03 \x01(\t\x12\x35\n\x05lines\x18\x04 \x03(\x0b\x32&.tillmesh.api.terminal.v1.CheckoutLine\x12+\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x37\n\x05state\x18\x06 \x01(\x0e\x32(.tillmesh.api.terminal.v1.Checkout.State\x12\x15\n\rorder_version\x18\x07 \x01(\x03\x12\x0c\n\x04\x62usy\x18\x08 \x01(\x08\x12\x12\n\npayment_id\x18\t \x01(\t\x12\x32\n\x07verdict\x18\n \x01(\x0e\x32!.tillmesh.api.terminal.v1.Verdict\x12\x16\n\x0everdict_reason\x18\x0b \x01(\t\x12\x34\n\x10verdict_deadline\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x08refunded\x18\r \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12payer_display_name\x18\x10 \x01(\t\"y\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_BASKET\x10\x01\x12\x11\n\rSTATE_PENDING\x10\x02\x12\x10\n\x0cSTATE_PAYING\x10\x03\x12\x0e\n\nSTATE_PAID\x10\x04\x12\x12\n\x0eSTATE_CANCELED\x10\x05\"\xe6\x02\n\rCheckoutEvent\x12\x13\n\x0b\x63heckout_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12\r\n\x05\x65vent\x18\x03 \x01(\t\x12<\n\nfrom_state\x18\x04 \x01(\x0e\x32(.tillmesh.api.terminal.v1.Checkout.State\x12:\n\x08to_state\x18\x05 \x01(\x0e\x32(.tillmesh.api.terminal.v1.Checkout.State\x12\x15\n\rorder_version\x18\x06 \x01(\x03\x12+\n\x06\x61mount\x18\x07 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x11\n\treference\x18\x08 \x01(\t\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x10\n\x08trace_id\x18\n \x01(\t\x12.\n\nevent_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x86\x01\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x10\n\x0cVERDICT_WAIT\x10\x01\x12\x1b\n\x17VERDICT_HAND_OVER_GOODS\x10\x02\x12\x19\n\x15VERDICT_SAFE_TO_RETRY\x10\x03\x12\x18\n\x14VERDICT_DO_NOT_RETRY\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'tillmesh/api/terminal/v1/checkout.proto\x12\x18tillmesh.api.terminal.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$tillmesh/api/type/v1/line_item.proto\x1a tillmesh/api/type/v1/money.proto\x1a tillmesh/api/type/v1/payer.proto\x1a$tillmesh/api/type/v1/tax_total.proto\"Q\n\x0c\x43heckoutLine\x12\x13\n\x0bline_number\x18\x01 \x01(\x05\x12,\n\x04item\x18\x02 \x01(\x0b\x32\x1e.tillmesh.api.type.v1.LineItem\"\xb4\x08\n\x08\x43heckout\x12\x13\n\x0b\x63heckout_id\x18\x01 \x01(\t\x12\x10\n\x08store_id\x18\x02 \x01(\t\x12\x13\n\x0bterminal_id\x18\x03 \x01(\t\x12\x0c\n\x04lane\x18\x04 \x01(\t\x12\x12\n\ncashier_id\x18\x05 \x01(\t\x12*\n\x05payer\x18\x06 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Payer\x12\x35\n\x05lines\x18\x07 \x03(\x0b\x32&.tillmesh.api.terminal.v1.CheckoutLine\x12\x1a\n\x12prices_include_tax\x18\x08 \x01(\x08\x12+\n\x06\x61mount\x18\t \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12-\n\x05taxes\x18\n \x03(\x0b\x32\x1e.tillmesh.api.type.v1.TaxTotal\x12\x16\n\x0e\x62\x61sket_version\x18\x0b \x01(\x03\x12\x37\n\x05state\x18\x0c \x01(\x0e\x32(.tillmesh.api.terminal.v1.Checkout.State\x12\x15\n\rorder_version\x18\r \x01(\x03\x12\x0c\n\x04\x62usy\x18\x0e \x01(\x08\x12\x12\n\npayment_id\x18\x0f \x01(\t\x12\x1a\n\x12paid_by_payment_id\x18\x10 \x01(\t\x12\x32\n\x07verdict\x18\x11 \x01(\x0e\x32!.tillmesh.api.terminal.v1.Verdict\x12\x16\n\x0everdict_reason\x18\x12 \x01(\t\x12\x34\n\x11verdict_remaining\x18\x13 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bverdict_age\x18\x14 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\x08refunded\x18\x15 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12>\n\x06labels\x18\x16 \x03(\x0b\x32..tillmesh.api.terminal.v1.Checkout.LabelsEntry\x12\x1a\n\x12payer_display_name\x18\x17 \x01(\t\x12/\n\x0b\x63reate_time\x18\x18 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x19 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"{\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_BASKET\x10\x01\x12\x13\n\x0fSTATE_SUBMITTED\x10\x02\x12\x10\n\x0cSTATE_PAYING\x10\x03\x12\x0e\n\nSTATE_PAID\x10\x04\x12\x12\n\x0eSTATE_CANCELED\x10\x05\"\xe8\x05\n\rCheckoutEvent\x12\x13\n\x0b\x63heckout_id\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12:\n\x04type\x18\x03 \x01(\x0e\x32,.tillmesh.api.terminal.v1.CheckoutEvent.Type\x12<\n\nfrom_state\x18\x04 \x01(\x0e\x32(.tillmesh.api.terminal.v1.Checkout.State\x12:\n\x08to_state\x18\x05 \x01(\x0e\x32(.tillmesh.api.terminal.v1.Checkout.State\x12\x15\n\rorder_version\x18\x06 \x01(\x03\x12+\n\x06\x61mount\x18\x07 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x11\n\treference\x18\x08 \x01(\t\x12\x0e\n\x06reason\x18\t \x01(\t\x12\r\n\x05\x61\x63tor\x18\n \x01(\t\x12\x10\n\x08trace_id\x18\x0b \x01(\t\x12.\n\nevent_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc3\x02\n\x04Type\x12\x14\n\x10TYPE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bTYPE_OPENED\x10\x01\x12\x10\n\x0cTYPE_RESUMED\x10\x02\x12\x10\n\x0cTYPE_CHANGED\x10\x03\x12\x12\n\x0eTYPE_SUBMITTED\x10\x04\x12\x18\n\x14TYPE_PAYMENT_STARTED\x10\x05\x12\x1d\n\x19TYPE_PAYMENT_CANCEL_ASKED\x10\x06\x12\r\n\tTYPE_PAID\x10\x07\x12\x16\n\x12TYPE_PAYMENT_ENDED\x10\x08\x12\x17\n\x13TYPE_REFUND_STARTED\x10\t\x12\x11\n\rTYPE_REFUNDED\x10\n\x12\x17\n\x13TYPE_REFUND_REFUSED\x10\x0b\x12\x11\n\rTYPE_CANCELED\x10\x0c\x12\x10\n\x0cTYPE_REFUSED\x10\r\x12\x12\n\x0eTYPE_REFRESHED\x10\x0e*\xc8\x01\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x15\n\x11VERDICT_NOT_TRIED\x10\x01\x12\x10\n\x0cVERDICT_WAIT\x10\x02\x12\x15\n\x11VERDICT_ASK_PAYER\x10\x03\x12\x1b\n\x17VERDICT_HAND_OVER_GOODS\x10\x04\x12\x19\n\x15VERDICT_SAFE_TO_RETRY\x10\x05\x12\x18\n\x14VERDICT_DO_NOT_RETRY\x10\x06\x12\x12\n\x0eVERDICT_CLOSED\x10\x07\x42\\\n\x18tillmesh.api.terminal.v1P\x01Z#tillmesh/api/terminal/v1;terminalv1\xaa\x02\x18Tillmesh.Api.Terminal.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tillmesh.api.terminal.v1.checkout_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_VERDICT']._serialized_start=1329
-  _globals['_VERDICT']._serialized_end=1463
-  _globals['_CHECKOUTLINE']._serialized_start=174
-  _globals['_CHECKOUTLINE']._serialized_end=255
-  _globals['_CHECKOUT']._serialized_start=258
-  _globals['_CHECKOUT']._serialized_end=965
-  _globals['_CHECKOUT_STATE']._serialized_start=844
-  _globals['_CHECKOUT_STATE']._serialized_end=965
-  _globals['_CHECKOUTEVENT']._serialized_start=968
-  _globals['_CHECKOUTEVENT']._serialized_end=1326
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\030tillmesh.api.terminal.v1P\001Z#tillmesh/api/terminal/v1;terminalv1\252\002\030Tillmesh.Api.Terminal.V1'
+  _globals['_CHECKOUT_LABELSENTRY']._loaded_options = None
+  _globals['_CHECKOUT_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_VERDICT']._serialized_start=2188
+  _globals['_VERDICT']._serialized_end=2388
+  _globals['_CHECKOUTLINE']._serialized_start=278
+  _globals['_CHECKOUTLINE']._serialized_end=359
+  _globals['_CHECKOUT']._serialized_start=362
+  _globals['_CHECKOUT']._serialized_end=1438
+  _globals['_CHECKOUT_LABELSENTRY']._serialized_start=1268
+  _globals['_CHECKOUT_LABELSENTRY']._serialized_end=1313
+  _globals['_CHECKOUT_STATE']._serialized_start=1315
+  _globals['_CHECKOUT_STATE']._serialized_end=1438
+  _globals['_CHECKOUTEVENT']._serialized_start=1441
+  _globals['_CHECKOUTEVENT']._serialized_end=2185
+  _globals['_CHECKOUTEVENT_TYPE']._serialized_start=1862
+  _globals['_CHECKOUTEVENT_TYPE']._serialized_end=2185
 # @@protoc_insertion_point(module_scope)

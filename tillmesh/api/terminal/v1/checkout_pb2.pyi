@@ -5,12 +5,15 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tillmesh.api.type.v1 import line_item_pb2 as _line_item_pb2
 from tillmesh.api.type.v1 import money_pb2 as _money_pb2
+from tillmesh.api.type.v1 import payer_pb2 as _payer_pb2
+from tillmesh.api.type.v1 import tax_total_pb2 as _tax_total_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -29,33 +32,63 @@ class _Verdict:
 class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     VERDICT_UNSPECIFIED: _Verdict.ValueType  # 0
-    """No payment was tried."""
-    VERDICT_WAIT: _Verdict.ValueType  # 1
-    """The outcome is not known yet; ask again before verdict_deadline."""
-    VERDICT_HAND_OVER_GOODS: _Verdict.ValueType  # 2
-    """The order is paid, whoever paid it."""
-    VERDICT_SAFE_TO_RETRY: _Verdict.ValueType  # 3
-    """The last attempt can no longer take money."""
-    VERDICT_DO_NOT_RETRY: _Verdict.ValueType  # 4
-    """The deadline has passed and the outcome is still not known: start no
-    other payment, hand nothing over. The till goes on finding out.
+    """Never sent."""
+    VERDICT_NOT_TRIED: _Verdict.ValueType  # 1
+    """No payment was tried. Show the amount; the next step is PayCheckout."""
+    VERDICT_WAIT: _Verdict.ValueType  # 2
+    """The outcome is not known yet. Show "please wait"; ask again before
+    verdict_remaining is over.
     """
+    VERDICT_ASK_PAYER: _Verdict.ValueType  # 3
+    """The shopper has to act: confirm on the phone, or key in the PIN (EnterPin).
+    Show that; ask again before verdict_remaining is over.
+    """
+    VERDICT_HAND_OVER_GOODS: _Verdict.ValueType  # 4
+    """The order is paid, whoever paid it. Hand over the goods. Final."""
+    VERDICT_SAFE_TO_RETRY: _Verdict.ValueType  # 5
+    """The last attempt can no longer take money. Another payment of this order
+    may start. Before money is taken in any other way, CancelCheckout must
+    answer CLOSED: until then a phone can still pay the order.
+    """
+    VERDICT_DO_NOT_RETRY: _Verdict.ValueType  # 6
+    """The order did not answer a cancellation in time, so the outcome is not
+    known. Start no other payment, hand nothing over; the terminal goes on
+    finding out. Ask again.
+    """
+    VERDICT_CLOSED: _Verdict.ValueType  # 7
+    """The checkout is abandoned and its order can no longer be paid. Final."""
 
 class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
-    """What a till tells its operator, in one word."""
+    """What a till tells its operator. HAND_OVER_GOODS and CLOSED are final; every
+    other verdict can change, so keep asking GetCheckout.
+    """
 
 VERDICT_UNSPECIFIED: Verdict.ValueType  # 0
-"""No payment was tried."""
-VERDICT_WAIT: Verdict.ValueType  # 1
-"""The outcome is not known yet; ask again before verdict_deadline."""
-VERDICT_HAND_OVER_GOODS: Verdict.ValueType  # 2
-"""The order is paid, whoever paid it."""
-VERDICT_SAFE_TO_RETRY: Verdict.ValueType  # 3
-"""The last attempt can no longer take money."""
-VERDICT_DO_NOT_RETRY: Verdict.ValueType  # 4
-"""The deadline has passed and the outcome is still not known: start no
-other payment, hand nothing over. The till goes on finding out.
+"""Never sent."""
+VERDICT_NOT_TRIED: Verdict.ValueType  # 1
+"""No payment was tried. Show the amount; the next step is PayCheckout."""
+VERDICT_WAIT: Verdict.ValueType  # 2
+"""The outcome is not known yet. Show "please wait"; ask again before
+verdict_remaining is over.
 """
+VERDICT_ASK_PAYER: Verdict.ValueType  # 3
+"""The shopper has to act: confirm on the phone, or key in the PIN (EnterPin).
+Show that; ask again before verdict_remaining is over.
+"""
+VERDICT_HAND_OVER_GOODS: Verdict.ValueType  # 4
+"""The order is paid, whoever paid it. Hand over the goods. Final."""
+VERDICT_SAFE_TO_RETRY: Verdict.ValueType  # 5
+"""The last attempt can no longer take money. Another payment of this order
+may start. Before money is taken in any other way, CancelCheckout must
+answer CLOSED: until then a phone can still pay the order.
+"""
+VERDICT_DO_NOT_RETRY: Verdict.ValueType  # 6
+"""The order did not answer a cancellation in time, so the outcome is not
+known. Start no other payment, hand nothing over; the terminal goes on
+finding out. Ask again.
+"""
+VERDICT_CLOSED: Verdict.ValueType  # 7
+"""The checkout is abandoned and its order can no longer be paid. Final."""
 Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
 
 @_typing.final
@@ -101,11 +134,11 @@ class Checkout(_message.Message):
         STATE_UNSPECIFIED: Checkout._State.ValueType  # 0
         """Never used."""
         STATE_BASKET: Checkout._State.ValueType  # 1
-        """A basket, known to this till alone."""
-        STATE_PENDING: Checkout._State.ValueType  # 2
+        """A basket, known to this terminal alone."""
+        STATE_SUBMITTED: Checkout._State.ValueType  # 2
         """A pending transaction: the order exists and waits to be paid."""
         STATE_PAYING: Checkout._State.ValueType  # 3
-        """A payment of this till is under way."""
+        """A payment of this terminal is under way."""
         STATE_PAID: Checkout._State.ValueType  # 4
         """Paid, for good."""
         STATE_CANCELED: Checkout._State.ValueType  # 5
@@ -117,75 +150,141 @@ class Checkout(_message.Message):
     STATE_UNSPECIFIED: Checkout.State.ValueType  # 0
     """Never used."""
     STATE_BASKET: Checkout.State.ValueType  # 1
-    """A basket, known to this till alone."""
-    STATE_PENDING: Checkout.State.ValueType  # 2
+    """A basket, known to this terminal alone."""
+    STATE_SUBMITTED: Checkout.State.ValueType  # 2
     """A pending transaction: the order exists and waits to be paid."""
     STATE_PAYING: Checkout.State.ValueType  # 3
-    """A payment of this till is under way."""
+    """A payment of this terminal is under way."""
     STATE_PAID: Checkout.State.ValueType  # 4
     """Paid, for good."""
     STATE_CANCELED: Checkout.State.ValueType  # 5
     """Abandoned, for good; its order, if there was one, is canceled."""
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     CHECKOUT_ID_FIELD_NUMBER: _builtins.int
     STORE_ID_FIELD_NUMBER: _builtins.int
-    PAYER_ID_FIELD_NUMBER: _builtins.int
+    TERMINAL_ID_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    CASHIER_ID_FIELD_NUMBER: _builtins.int
+    PAYER_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
+    PRICES_INCLUDE_TAX_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
+    TAXES_FIELD_NUMBER: _builtins.int
+    BASKET_VERSION_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     ORDER_VERSION_FIELD_NUMBER: _builtins.int
     BUSY_FIELD_NUMBER: _builtins.int
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    PAID_BY_PAYMENT_ID_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
     VERDICT_REASON_FIELD_NUMBER: _builtins.int
-    VERDICT_DEADLINE_FIELD_NUMBER: _builtins.int
+    VERDICT_REMAINING_FIELD_NUMBER: _builtins.int
+    VERDICT_AGE_FIELD_NUMBER: _builtins.int
     REFUNDED_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    PAYER_DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
-    PAYER_DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     checkout_id: _builtins.str
     """Also the transaction number of its order."""
     store_id: _builtins.str
     """The store of this terminal."""
-    payer_id: _builtins.str
-    """The online identity that is to pay, or the reference that this till made
-    up for whoever shows a pay code.
+    terminal_id: _builtins.str
+    """This terminal."""
+    lane: _builtins.str
+    """The device that it was opened on: as the request said, else the name in
+    the device's certificate.
+    """
+    cashier_id: _builtins.str
+    """Who was at the till, as the device says: claimed, not proven."""
+    prices_include_tax: _builtins.bool
+    """True if the lines' amounts include their taxes; else taxes come on top."""
+    basket_version: _builtins.int
+    """Grows by one with each change of the lines, from 1; a change names the one
+    it read.
     """
     state: Global___Checkout.State.ValueType
     """Where it stands."""
     order_version: _builtins.int
-    """The order's version as this till knows it; 0 before there is an order."""
+    """The order's version as this terminal knows it; 0 before there is an order."""
     busy: _builtins.bool
     """True while a request to another server is unanswered; it is repeated
-    until it is answered, and the checkout can not be changed meanwhile.
+    until it is answered, and the checkout cannot be changed meanwhile.
     """
     payment_id: _builtins.str
-    """The last payment attempt of this till; empty before the first."""
+    """The last payment attempt of this terminal; empty before the first."""
+    paid_by_payment_id: _builtins.str
+    """The payment that paid the order; empty where the amount was 0."""
     verdict: Global___Verdict.ValueType
     """What to tell the operator."""
     verdict_reason: _builtins.str
-    """Why, as UPPER_SNAKE_CASE: with SAFE_TO_RETRY the reason of the payment's
-    end; with WAIT, AWAITING_PAYER when the shopper has to confirm.
+    """Why, as UPPER_SNAKE_CASE. With SAFE_TO_RETRY the reason of the payment's
+    end. With WAIT, ORDER_LOCKED where somebody else's payment of the order is
+    under way. With HAND_OVER_GOODS, PAID_BY_ANOTHER_PAYMENT where it was not
+    payment_id: paid_by_payment_id names it. Empty otherwise.
     """
     payer_display_name: _builtins.str
     """What to call whoever showed a pay code, as the payment server said of the
     payment that is under way or paid; empty otherwise.
     """
     @_builtins.property
+    def payer(self) -> _payer_pb2.Payer:
+        """Who is to pay: an identity, or the reference that this terminal made up
+        for whoever shows a pay code.
+        """
+
+    @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckoutLine]:
         """The lines."""
 
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """Sum of the lines."""
+        """What is due: the lines, and taxes that come on top."""
 
     @_builtins.property
-    def verdict_deadline(self) -> _timestamp_pb2.Timestamp:
-        """With WAIT: until when an outcome is expected."""
+    def taxes(self) -> _containers.RepeatedCompositeFieldContainer[_tax_total_pb2.TaxTotal]:
+        """What each tax comes to, by code and rate."""
+
+    @_builtins.property
+    def verdict_remaining(self) -> _duration_pb2.Duration:
+        """With WAIT and ASK_PAYER: within what time another verdict is expected."""
+
+    @_builtins.property
+    def verdict_age(self) -> _duration_pb2.Duration:
+        """How long ago the order service last confirmed the verdict; the terminal
+        asks it once a second at most. 0 for a final verdict and for a basket.
+        """
 
     @_builtins.property
     def refunded(self) -> _money_pb2.Money:
-        """What was refunded through this till."""
+        """What was refunded through this terminal."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The integrator's own labels, kept and returned, never read by tillmesh: at
+        most 16, keys of 1 to 64 characters of A-Z a-z 0-9 . _ and -, values of at
+        most 256 characters.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -200,24 +299,33 @@ class Checkout(_message.Message):
         *,
         checkout_id: _builtins.str = ...,
         store_id: _builtins.str = ...,
-        payer_id: _builtins.str = ...,
+        terminal_id: _builtins.str = ...,
+        lane: _builtins.str = ...,
+        cashier_id: _builtins.str = ...,
+        payer: _payer_pb2.Payer | None = ...,
         lines: _abc.Iterable[Global___CheckoutLine] | None = ...,
+        prices_include_tax: _builtins.bool = ...,
         amount: _money_pb2.Money | None = ...,
+        taxes: _abc.Iterable[_tax_total_pb2.TaxTotal] | None = ...,
+        basket_version: _builtins.int = ...,
         state: Global___Checkout.State.ValueType = ...,
         order_version: _builtins.int = ...,
         busy: _builtins.bool = ...,
         payment_id: _builtins.str = ...,
+        paid_by_payment_id: _builtins.str = ...,
         verdict: Global___Verdict.ValueType = ...,
         verdict_reason: _builtins.str = ...,
-        verdict_deadline: _timestamp_pb2.Timestamp | None = ...,
+        verdict_remaining: _duration_pb2.Duration | None = ...,
+        verdict_age: _duration_pb2.Duration | None = ...,
         refunded: _money_pb2.Money | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        payer_display_name: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
-        payer_display_name: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "refunded", b"refunded", "update_time", b"update_time", "verdict_deadline", b"verdict_deadline"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "payer", b"payer", "refunded", b"refunded", "update_time", b"update_time", "verdict_age", b"verdict_age", "verdict_remaining", b"verdict_remaining"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "busy", b"busy", "checkout_id", b"checkout_id", "create_time", b"create_time", "lines", b"lines", "order_version", b"order_version", "payer_display_name", b"payer_display_name", "payer_id", b"payer_id", "payment_id", b"payment_id", "refunded", b"refunded", "state", b"state", "store_id", b"store_id", "update_time", b"update_time", "verdict", b"verdict", "verdict_deadline", b"verdict_deadline", "verdict_reason", b"verdict_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "basket_version", b"basket_version", "busy", b"busy", "cashier_id", b"cashier_id", "checkout_id", b"checkout_id", "create_time", b"create_time", "labels", b"labels", "lane", b"lane", "lines", b"lines", "order_version", b"order_version", "paid_by_payment_id", b"paid_by_payment_id", "payer", b"payer", "payer_display_name", b"payer_display_name", "payment_id", b"payment_id", "prices_include_tax", b"prices_include_tax", "refunded", b"refunded", "state", b"state", "store_id", b"store_id", "taxes", b"taxes", "terminal_id", b"terminal_id", "update_time", b"update_time", "verdict", b"verdict", "verdict_age", b"verdict_age", "verdict_reason", b"verdict_reason", "verdict_remaining", b"verdict_remaining"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -225,42 +333,115 @@ Global___Checkout: _TypeAlias = Checkout  # noqa: Y015
 
 @_typing.final
 class CheckoutEvent(_message.Message):
-    """One thing that happened to a checkout, or that the till asked of another
-    server for it: a line of the till's journal.
+    """One thing that happened to a checkout, or that the terminal asked of another
+    server for it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Type:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _TypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[CheckoutEvent._Type.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        TYPE_UNSPECIFIED: CheckoutEvent._Type.ValueType  # 0
+        """Never used."""
+        TYPE_OPENED: CheckoutEvent._Type.ValueType  # 1
+        """A basket was opened."""
+        TYPE_RESUMED: CheckoutEvent._Type.ValueType  # 2
+        """An order that was raised elsewhere was taken up."""
+        TYPE_CHANGED: CheckoutEvent._Type.ValueType  # 3
+        """The lines changed."""
+        TYPE_SUBMITTED: CheckoutEvent._Type.ValueType  # 4
+        """The order was created."""
+        TYPE_PAYMENT_STARTED: CheckoutEvent._Type.ValueType  # 5
+        """A payment was started."""
+        TYPE_PAYMENT_CANCEL_ASKED: CheckoutEvent._Type.ValueType  # 6
+        """The payment under way was given up."""
+        TYPE_PAID: CheckoutEvent._Type.ValueType  # 7
+        """The order is paid."""
+        TYPE_PAYMENT_ENDED: CheckoutEvent._Type.ValueType  # 8
+        """The attempt can no longer take money."""
+        TYPE_REFUND_STARTED: CheckoutEvent._Type.ValueType  # 9
+        """A refund was asked for."""
+        TYPE_REFUNDED: CheckoutEvent._Type.ValueType  # 10
+        """The shopper has the money."""
+        TYPE_REFUND_REFUSED: CheckoutEvent._Type.ValueType  # 11
+        """The payment server refused the refund."""
+        TYPE_CANCELED: CheckoutEvent._Type.ValueType  # 12
+        """The checkout was abandoned."""
+        TYPE_REFUSED: CheckoutEvent._Type.ValueType  # 13
+        """The order service refused what was asked of it."""
+        TYPE_REFRESHED: CheckoutEvent._Type.ValueType  # 14
+        """Somebody else changed the order."""
+
+    class Type(_Type, metaclass=_TypeEnumTypeWrapper):
+        """What happened."""
+
+    TYPE_UNSPECIFIED: CheckoutEvent.Type.ValueType  # 0
+    """Never used."""
+    TYPE_OPENED: CheckoutEvent.Type.ValueType  # 1
+    """A basket was opened."""
+    TYPE_RESUMED: CheckoutEvent.Type.ValueType  # 2
+    """An order that was raised elsewhere was taken up."""
+    TYPE_CHANGED: CheckoutEvent.Type.ValueType  # 3
+    """The lines changed."""
+    TYPE_SUBMITTED: CheckoutEvent.Type.ValueType  # 4
+    """The order was created."""
+    TYPE_PAYMENT_STARTED: CheckoutEvent.Type.ValueType  # 5
+    """A payment was started."""
+    TYPE_PAYMENT_CANCEL_ASKED: CheckoutEvent.Type.ValueType  # 6
+    """The payment under way was given up."""
+    TYPE_PAID: CheckoutEvent.Type.ValueType  # 7
+    """The order is paid."""
+    TYPE_PAYMENT_ENDED: CheckoutEvent.Type.ValueType  # 8
+    """The attempt can no longer take money."""
+    TYPE_REFUND_STARTED: CheckoutEvent.Type.ValueType  # 9
+    """A refund was asked for."""
+    TYPE_REFUNDED: CheckoutEvent.Type.ValueType  # 10
+    """The shopper has the money."""
+    TYPE_REFUND_REFUSED: CheckoutEvent.Type.ValueType  # 11
+    """The payment server refused the refund."""
+    TYPE_CANCELED: CheckoutEvent.Type.ValueType  # 12
+    """The checkout was abandoned."""
+    TYPE_REFUSED: CheckoutEvent.Type.ValueType  # 13
+    """The order service refused what was asked of it."""
+    TYPE_REFRESHED: CheckoutEvent.Type.ValueType  # 14
+    """Somebody else changed the order."""
+
     CHECKOUT_ID_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
-    EVENT_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
     FROM_STATE_FIELD_NUMBER: _builtins.int
     TO_STATE_FIELD_NUMBER: _builtins.int
     ORDER_VERSION_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
     EVENT_TIME_FIELD_NUMBER: _builtins.int
     checkout_id: _builtins.str
     """The checkout."""
     number: _builtins.int
     """1, 2, 3 ... within the checkout, without a gap."""
-    event: _builtins.str
-    """What happened: OPENED, RESUMED, CHANGED, SUBMITTED, PAYMENT_STARTED,
-    PAYMENT_CANCEL_ASKED, PAID, PAYMENT_ENDED, REFUND_STARTED, REFUNDED,
-    REFUND_REFUSED, CANCELED, REFUSED, REFRESHED.
-    """
+    type: Global___CheckoutEvent.Type.ValueType
+    """What happened."""
     from_state: Global___Checkout.State.ValueType
     """The state before; unspecified for OPENED and RESUMED."""
     to_state: Global___Checkout.State.ValueType
     """The state after."""
     order_version: _builtins.int
-    """The order's version after, as this till knows it."""
+    """The order's version after, as this terminal knows it."""
     reference: _builtins.str
     """The payment or refund it is about, if it is about one."""
     reason: _builtins.str
     """Why, if there is a reason."""
+    actor: _builtins.str
+    """Who did it: the URI of the caller's certificate, or of the terminal where
+    it did it by itself.
+    """
     trace_id: _builtins.str
     """The trace of the request that caused it (W3C Trace Context)."""
     @_builtins.property
@@ -269,26 +450,27 @@ class CheckoutEvent(_message.Message):
 
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
-        """When, by the till's clock."""
+        """When, by the terminal's clock."""
 
     def __init__(
         self,
         *,
         checkout_id: _builtins.str = ...,
         number: _builtins.int = ...,
-        event: _builtins.str = ...,
+        type: Global___CheckoutEvent.Type.ValueType = ...,
         from_state: Global___Checkout.State.ValueType = ...,
         to_state: Global___Checkout.State.ValueType = ...,
         order_version: _builtins.int = ...,
         amount: _money_pb2.Money | None = ...,
         reference: _builtins.str = ...,
         reason: _builtins.str = ...,
+        actor: _builtins.str = ...,
         trace_id: _builtins.str = ...,
         event_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "event_time", b"event_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "checkout_id", b"checkout_id", "event", b"event", "event_time", b"event_time", "from_state", b"from_state", "number", b"number", "order_version", b"order_version", "reason", b"reason", "reference", b"reference", "to_state", b"to_state", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "amount", b"amount", "checkout_id", b"checkout_id", "event_time", b"event_time", "from_state", b"from_state", "number", b"number", "order_version", b"order_version", "reason", b"reason", "reference", b"reference", "to_state", b"to_state", "trace_id", b"trace_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

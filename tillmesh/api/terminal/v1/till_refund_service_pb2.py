@@ -22,32 +22,35 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tillmesh.api.terminal.v1 import till_refund_pb2 as tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__pb2
+from tillmesh.api.type.v1 import annotations_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_annotations__pb2
 from tillmesh.api.type.v1 import line_item_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_line__item__pb2
 from tillmesh.api.type.v1 import money_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_money__pb2
+from tillmesh.api.type.v1 import payer_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_payer__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2tillmesh/api/terminal/v1/till_refund_service.proto\x12\x18tillmesh.api.terminal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$tillmesh/api/type/v1/line_item.proto\x1a tillmesh/api/type/v1/money.proto\"\x82\x03\n\nTillRefund\x12\x11\n\trefund_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63heckout_id\x18\x02 \x01(\t\x12\x10\n\x08payer_id\x18\x03 \x01(\t\x12-\n\x05lines\x18\x04 \x03(\x0b\x32\x1e.tillmesh.api.type.v1.LineItem\x12+\n\x06\x61mount\x18\x05 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x0c\n\x04note\x18\x06 \x01(\t\x12\x39\n\x05state\x18\x07 \x01(\x0e\x32*.tillmesh.api.terminal.v1.TillRefund.State\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"T\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x0e\n\nSTATE_DONE\x10\x02\x12\x11\n\rSTATE_REFUSED\x10\x03\"\xaa\x01\n\x15RefundCheckoutRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63heckout_id\x18\x02 \x01(\t\x12+\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12-\n\x05lines\x18\x04 \x03(\x0b\x32\x1e.tillmesh.api.type.v1.LineItem\x12\x0c\n\x04note\x18\x05 \x01(\t\"\x8e\x01\n\x12ReturnGoodsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08payer_id\x18\x02 \x01(\t\x12\x15\n\rcurrency_code\x18\x03 \x01(\t\x12-\n\x05lines\x18\x04 \x03(\x0b\x32\x1e.tillmesh.api.type.v1.LineItem\x12\x0c\n\x04note\x18\x05 \x01(\t\")\n\x14GetTillRefundRequest\x12\x11\n\trefund_id\x18\x01 \x01(\t\"f\n\x16ListTillRefundsRequest\x12\x13\n\x0b\x63heckout_id\x18\x01 \x01(\t\x12\x10\n\x08payer_id\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"i\n\x17ListTillRefundsResponse\x12\x35\n\x07refunds\x18\x01 \x03(\x0b\x32$.tillmesh.api.terminal.v1.TillRefund\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xbe\x03\n\x11TillRefundService\x12g\n\x0eRefundCheckout\x12/.tillmesh.api.terminal.v1.RefundCheckoutRequest\x1a$.tillmesh.api.terminal.v1.TillRefund\x12\x61\n\x0bReturnGoods\x12,.tillmesh.api.terminal.v1.ReturnGoodsRequest\x1a$.tillmesh.api.terminal.v1.TillRefund\x12\x65\n\rGetTillRefund\x12..tillmesh.api.terminal.v1.GetTillRefundRequest\x1a$.tillmesh.api.terminal.v1.TillRefund\x12v\n\x0fListTillRefunds\x12\x30.tillmesh.api.terminal.v1.ListTillRefundsRequest\x1a\x31.tillmesh.api.terminal.v1.ListTillRefundsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n2tillmesh/api/terminal/v1/till_refund_service.proto\x12\x18tillmesh.api.terminal.v1\x1a*tillmesh/api/terminal/v1/till_refund.proto\x1a&tillmesh/api/type/v1/annotations.proto\x1a$tillmesh/api/type/v1/line_item.proto\x1a tillmesh/api/type/v1/money.proto\x1a tillmesh/api/type/v1/payer.proto\"5\n\x0cReturnedLine\x12\x13\n\x0bline_number\x18\x01 \x01(\x05\x12\x10\n\x08quantity\x18\x02 \x01(\x03\"\xe8\x01\n\x15RefundCheckoutRequest\x12\x11\n\trefund_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63heckout_id\x18\x02 \x01(\t\x12+\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x35\n\x05lines\x18\x04 \x03(\x0b\x32&.tillmesh.api.terminal.v1.ReturnedLine\x12\x0c\n\x04note\x18\x05 \x01(\t\x12\x0c\n\x04lane\x18\x06 \x01(\t\x12\x12\n\ncashier_id\x18\x07 \x01(\t\x12\x13\n\x0b\x61pproval_id\x18\x08 \x01(\t\"\xa4\x02\n\x12ReturnGoodsRequest\x12\x11\n\trefund_id\x18\x01 \x01(\t\x12\x15\n\x0bidentity_id\x18\x02 \x01(\tH\x00\x12\x18\n\x08pay_code\x18\x03 \x01(\tB\x04\x88\xb5\x18\x01H\x00\x12\x15\n\rcurrency_code\x18\x04 \x01(\t\x12-\n\x05lines\x18\x05 \x03(\x0b\x32\x1e.tillmesh.api.type.v1.LineItem\x12\x1f\n\x12prices_include_tax\x18\x06 \x01(\x08H\x01\x88\x01\x01\x12\x0c\n\x04note\x18\x07 \x01(\t\x12\x0c\n\x04lane\x18\x08 \x01(\t\x12\x12\n\ncashier_id\x18\t \x01(\t\x12\x13\n\x0b\x61pproval_id\x18\n \x01(\tB\x07\n\x05payeeB\x15\n\x13_prices_include_tax\")\n\x14GetTillRefundRequest\x12\x11\n\trefund_id\x18\x01 \x01(\t\"\x80\x01\n\x16ListTillRefundsRequest\x12\x13\n\x0b\x63heckout_id\x18\x01 \x01(\t\x12*\n\x05payer\x18\x02 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Payer\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"i\n\x17ListTillRefundsResponse\x12\x35\n\x07refunds\x18\x01 \x03(\x0b\x32$.tillmesh.api.terminal.v1.TillRefund\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xbe\x03\n\x11TillRefundService\x12g\n\x0eRefundCheckout\x12/.tillmesh.api.terminal.v1.RefundCheckoutRequest\x1a$.tillmesh.api.terminal.v1.TillRefund\x12\x61\n\x0bReturnGoods\x12,.tillmesh.api.terminal.v1.ReturnGoodsRequest\x1a$.tillmesh.api.terminal.v1.TillRefund\x12\x65\n\rGetTillRefund\x12..tillmesh.api.terminal.v1.GetTillRefundRequest\x1a$.tillmesh.api.terminal.v1.TillRefund\x12v\n\x0fListTillRefunds\x12\x30.tillmesh.api.terminal.v1.ListTillRefundsRequest\x1a\x31.tillmesh.api.terminal.v1.ListTillRefundsResponseB\\\n\x18tillmesh.api.terminal.v1P\x01Z#tillmesh/api/terminal/v1;terminalv1\xaa\x02\x18Tillmesh.Api.Terminal.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tillmesh.api.terminal.v1.till_refund_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_TILLREFUND']._serialized_start=186
-  _globals['_TILLREFUND']._serialized_end=572
-  _globals['_TILLREFUND_STATE']._serialized_start=488
-  _globals['_TILLREFUND_STATE']._serialized_end=572
-  _globals['_REFUNDCHECKOUTREQUEST']._serialized_start=575
-  _globals['_REFUNDCHECKOUTREQUEST']._serialized_end=745
-  _globals['_RETURNGOODSREQUEST']._serialized_start=748
-  _globals['_RETURNGOODSREQUEST']._serialized_end=890
-  _globals['_GETTILLREFUNDREQUEST']._serialized_start=892
-  _globals['_GETTILLREFUNDREQUEST']._serialized_end=933
-  _globals['_LISTTILLREFUNDSREQUEST']._serialized_start=935
-  _globals['_LISTTILLREFUNDSREQUEST']._serialized_end=1037
-  _globals['_LISTTILLREFUNDSRESPONSE']._serialized_start=1039
-  _globals['_LISTTILLREFUNDSRESPONSE']._serialized_end=1144
-  _globals['_TILLREFUNDSERVICE']._serialized_start=1147
-  _globals['_TILLREFUNDSERVICE']._serialized_end=1593
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\030tillmesh.api.terminal.v1P\001Z#tillmesh/api/terminal/v1;terminalv1\252\002\030Tillmesh.Api.Terminal.V1'
+  _globals['_RETURNGOODSREQUEST'].fields_by_name['pay_code']._loaded_options = None
+  _globals['_RETURNGOODSREQUEST'].fields_by_name['pay_code']._serialized_options = b'\210\265\030\001'
+  _globals['_RETURNEDLINE']._serialized_start=270
+  _globals['_RETURNEDLINE']._serialized_end=323
+  _globals['_REFUNDCHECKOUTREQUEST']._serialized_start=326
+  _globals['_REFUNDCHECKOUTREQUEST']._serialized_end=558
+  _globals['_RETURNGOODSREQUEST']._serialized_start=561
+  _globals['_RETURNGOODSREQUEST']._serialized_end=853
+  _globals['_GETTILLREFUNDREQUEST']._serialized_start=855
+  _globals['_GETTILLREFUNDREQUEST']._serialized_end=896
+  _globals['_LISTTILLREFUNDSREQUEST']._serialized_start=899
+  _globals['_LISTTILLREFUNDSREQUEST']._serialized_end=1027
+  _globals['_LISTTILLREFUNDSRESPONSE']._serialized_start=1029
+  _globals['_LISTTILLREFUNDSRESPONSE']._serialized_end=1134
+  _globals['_TILLREFUNDSERVICE']._serialized_start=1137
+  _globals['_TILLREFUNDSERVICE']._serialized_end=1583
 # @@protoc_insertion_point(module_scope)

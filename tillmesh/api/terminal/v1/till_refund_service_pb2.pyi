@@ -6,11 +6,11 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tillmesh.api.terminal.v1 import till_refund_pb2 as _till_refund_pb2
 from tillmesh.api.type.v1 import line_item_pb2 as _line_item_pb2
 from tillmesh.api.type.v1 import money_pb2 as _money_pb2
+from tillmesh.api.type.v1 import payer_pb2 as _payer_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -23,134 +23,87 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class TillRefund(_message.Message):
-    """Money that this till gives back: of a checkout, or for goods whose sale it
-    does not have.
+class ReturnedLine(_message.Message):
+    """A line of a checkout that came back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINE_NUMBER_FIELD_NUMBER: _builtins.int
+    QUANTITY_FIELD_NUMBER: _builtins.int
+    line_number: _builtins.int
+    """The line's number in the checkout."""
+    quantity: _builtins.int
+    """How much of it, in the line's unit; above 0."""
+    def __init__(
+        self,
+        *,
+        line_number: _builtins.int = ...,
+        quantity: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["line_number", b"line_number", "quantity", b"quantity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReturnedLine: _TypeAlias = ReturnedLine  # noqa: Y015
+
+@_typing.final
+class RefundCheckoutRequest(_message.Message):
+    """Request of RefundCheckout: with `amount` that much, with `lines` what they
+    come to, with neither all that is left.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    class _State:
-        ValueType = _typing.NewType("ValueType", _builtins.int)
-        V: _TypeAlias = ValueType  # noqa: Y015
-
-    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[TillRefund._State.ValueType], _builtins.type):
-        DESCRIPTOR: _descriptor.EnumDescriptor
-        STATE_UNSPECIFIED: TillRefund._State.ValueType  # 0
-        """Never used."""
-        STATE_PENDING: TillRefund._State.ValueType  # 1
-        """Asked of the payment server, not answered yet; it is repeated."""
-        STATE_DONE: TillRefund._State.ValueType  # 2
-        """The shopper has the money. Final."""
-        STATE_REFUSED: TillRefund._State.ValueType  # 3
-        """The payment server said no; `reason` says why. Final."""
-
-    class State(_State, metaclass=_StateEnumTypeWrapper):
-        """How far it is."""
-
-    STATE_UNSPECIFIED: TillRefund.State.ValueType  # 0
-    """Never used."""
-    STATE_PENDING: TillRefund.State.ValueType  # 1
-    """Asked of the payment server, not answered yet; it is repeated."""
-    STATE_DONE: TillRefund.State.ValueType  # 2
-    """The shopper has the money. Final."""
-    STATE_REFUSED: TillRefund.State.ValueType  # 3
-    """The payment server said no; `reason` says why. Final."""
-
     REFUND_ID_FIELD_NUMBER: _builtins.int
     CHECKOUT_ID_FIELD_NUMBER: _builtins.int
-    PAYER_ID_FIELD_NUMBER: _builtins.int
-    LINES_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    CASHIER_ID_FIELD_NUMBER: _builtins.int
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
     refund_id: _builtins.str
-    """The request_id that made it, and the refund id at the payment server."""
+    """Chosen by the caller, stored before it is sent, unique for ever: the
+    refund's id and this call's request id. Repeat it with the same content to
+    ask how the refund stands (AIP-155).
+    """
     checkout_id: _builtins.str
-    """The checkout it refunds; empty for a return without its sale."""
-    payer_id: _builtins.str
-    """Who receives."""
+    """The paid checkout."""
     note: _builtins.str
-    """Why, in the store's words."""
-    state: Global___TillRefund.State.ValueType
-    """How far it is."""
-    reason: _builtins.str
-    """Why it is REFUSED, as UPPER_SNAKE_CASE."""
-    @_builtins.property
-    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_line_item_pb2.LineItem]:
-        """The goods that came back; may be empty for a refund of a checkout."""
-
+    """Why; at most 256 characters."""
+    lane: _builtins.str
+    """As in TillRefund."""
+    cashier_id: _builtins.str
+    """As in TillRefund; at most 64 characters."""
+    approval_id: _builtins.str
+    """The approval that allows it, at most 64 characters. Reserved for limits
+    that need one; not looked at yet.
+    """
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """How much."""
+        """How much, above zero; not with `lines`."""
 
     @_builtins.property
-    def create_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was asked for."""
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReturnedLine]:
+        """What came back, each line once."""
 
     def __init__(
         self,
         *,
         refund_id: _builtins.str = ...,
         checkout_id: _builtins.str = ...,
-        payer_id: _builtins.str = ...,
-        lines: _abc.Iterable[_line_item_pb2.LineItem] | None = ...,
         amount: _money_pb2.Money | None = ...,
+        lines: _abc.Iterable[Global___ReturnedLine] | None = ...,
         note: _builtins.str = ...,
-        state: Global___TillRefund.State.ValueType = ...,
-        reason: _builtins.str = ...,
-        create_time: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "checkout_id", b"checkout_id", "create_time", b"create_time", "lines", b"lines", "note", b"note", "payer_id", b"payer_id", "reason", b"reason", "refund_id", b"refund_id", "state", b"state"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___TillRefund: _TypeAlias = TillRefund  # noqa: Y015
-
-@_typing.final
-class RefundCheckoutRequest(_message.Message):
-    """Request of RefundCheckout."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    CHECKOUT_ID_FIELD_NUMBER: _builtins.int
-    AMOUNT_FIELD_NUMBER: _builtins.int
-    LINES_FIELD_NUMBER: _builtins.int
-    NOTE_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """Becomes the refund id. Chosen by the caller, stored before it is sent,
-    unique for ever; repeat it with the same content to ask how the refund
-    stands (AIP-155).
-    """
-    checkout_id: _builtins.str
-    """The paid checkout."""
-    note: _builtins.str
-    """Why; at most 256 characters."""
-    @_builtins.property
-    def amount(self) -> _money_pb2.Money:
-        """How much, above zero; unset gives back all that is left."""
-
-    @_builtins.property
-    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_line_item_pb2.LineItem]:
-        """The goods that came back, for the receipt; may be empty."""
-
-    def __init__(
-        self,
-        *,
-        request_id: _builtins.str = ...,
-        checkout_id: _builtins.str = ...,
-        amount: _money_pb2.Money | None = ...,
-        lines: _abc.Iterable[_line_item_pb2.LineItem] | None = ...,
-        note: _builtins.str = ...,
+        lane: _builtins.str = ...,
+        cashier_id: _builtins.str = ...,
+        approval_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "checkout_id", b"checkout_id", "lines", b"lines", "note", b"note", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "approval_id", b"approval_id", "cashier_id", b"cashier_id", "checkout_id", b"checkout_id", "lane", b"lane", "lines", b"lines", "note", b"note", "refund_id", b"refund_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -162,39 +115,66 @@ class ReturnGoodsRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    PAYER_ID_FIELD_NUMBER: _builtins.int
+    REFUND_ID_FIELD_NUMBER: _builtins.int
+    IDENTITY_ID_FIELD_NUMBER: _builtins.int
+    PAY_CODE_FIELD_NUMBER: _builtins.int
     CURRENCY_CODE_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
+    PRICES_INCLUDE_TAX_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
+    LANE_FIELD_NUMBER: _builtins.int
+    CASHIER_ID_FIELD_NUMBER: _builtins.int
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    refund_id: _builtins.str
     """As in RefundCheckoutRequest."""
-    payer_id: _builtins.str
-    """Who receives."""
+    identity_id: _builtins.str
+    """An identity."""
+    pay_code: _builtins.str
+    """The 20 digits of the pay code that the payee showed, as in
+    PayCheckoutRequest.
+    """
     currency_code: _builtins.str
     """ISO 4217 code of all prices; empty takes the terminal's own currency."""
+    prices_include_tax: _builtins.bool
+    """As in Checkout; unset takes the terminal's setting."""
     note: _builtins.str
     """Why; at most 256 characters."""
+    lane: _builtins.str
+    """As in TillRefund."""
+    cashier_id: _builtins.str
+    """As in TillRefund; at most 64 characters."""
+    approval_id: _builtins.str
+    """As in RefundCheckoutRequest."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_line_item_pb2.LineItem]:
-        """The goods that came back, with positive quantities; their sum, above
-        zero, is given back.
-        """
+        """The goods that came back; what they come to, above zero, is given back."""
 
     def __init__(
         self,
         *,
-        request_id: _builtins.str = ...,
-        payer_id: _builtins.str = ...,
+        refund_id: _builtins.str = ...,
+        identity_id: _builtins.str = ...,
+        pay_code: _builtins.str = ...,
         currency_code: _builtins.str = ...,
         lines: _abc.Iterable[_line_item_pb2.LineItem] | None = ...,
+        prices_include_tax: _builtins.bool | None = ...,
         note: _builtins.str = ...,
+        lane: _builtins.str = ...,
+        cashier_id: _builtins.str = ...,
+        approval_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_prices_include_tax", b"_prices_include_tax", "identity_id", b"identity_id", "pay_code", b"pay_code", "payee", b"payee", "prices_include_tax", b"prices_include_tax"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency_code", b"currency_code", "lines", b"lines", "note", b"note", "payer_id", b"payer_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prices_include_tax", b"_prices_include_tax", "approval_id", b"approval_id", "cashier_id", b"cashier_id", "currency_code", b"currency_code", "identity_id", b"identity_id", "lane", b"lane", "lines", b"lines", "note", b"note", "pay_code", b"pay_code", "payee", b"payee", "prices_include_tax", b"prices_include_tax", "refund_id", b"refund_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__prices_include_tax: _TypeAlias = _typing.Literal["prices_include_tax"]  # noqa: Y015
+    _WhichOneofArgType__prices_include_tax: _TypeAlias = _typing.Literal["_prices_include_tax", b"_prices_include_tax"]  # noqa: Y015
+    _WhichOneofReturnType_payee: _TypeAlias = _typing.Literal["identity_id", "pay_code"]  # noqa: Y015
+    _WhichOneofArgType_payee: _TypeAlias = _typing.Literal["payee", b"payee"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prices_include_tax) -> _WhichOneofReturnType__prices_include_tax | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_payee) -> _WhichOneofReturnType_payee | None: ...
 
 Global___ReturnGoodsRequest: _TypeAlias = ReturnGoodsRequest  # noqa: Y015
 
@@ -227,28 +207,30 @@ class ListTillRefundsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHECKOUT_ID_FIELD_NUMBER: _builtins.int
-    PAYER_ID_FIELD_NUMBER: _builtins.int
+    PAYER_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     checkout_id: _builtins.str
     """Only refunds of this checkout."""
-    payer_id: _builtins.str
-    """Only refunds to this payer."""
     page_size: _builtins.int
     """At most this many; 0 means 50, more than 200 means 200 (AIP-158)."""
     page_token: _builtins.str
     """next_page_token of the answer before, with the same filters."""
+    @_builtins.property
+    def payer(self) -> _payer_pb2.Payer:
+        """Only refunds to this payer."""
+
     def __init__(
         self,
         *,
         checkout_id: _builtins.str = ...,
-        payer_id: _builtins.str = ...,
+        payer: _payer_pb2.Payer | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payer", b"payer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkout_id", b"checkout_id", "page_size", b"page_size", "page_token", b"page_token", "payer_id", b"payer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkout_id", b"checkout_id", "page_size", b"page_size", "page_token", b"page_token", "payer", b"payer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -263,15 +245,15 @@ class ListTillRefundsResponse(_message.Message):
     REFUNDS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where the next page starts; empty on the last page."""
+    """Where the next page starts; empty on the last page. Opaque."""
     @_builtins.property
-    def refunds(self) -> _containers.RepeatedCompositeFieldContainer[Global___TillRefund]:
+    def refunds(self) -> _containers.RepeatedCompositeFieldContainer[_till_refund_pb2.TillRefund]:
         """The refunds, newest first."""
 
     def __init__(
         self,
         *,
-        refunds: _abc.Iterable[Global___TillRefund] | None = ...,
+        refunds: _abc.Iterable[_till_refund_pb2.TillRefund] | None = ...,
         next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015

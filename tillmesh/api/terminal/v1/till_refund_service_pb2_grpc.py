@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from tillmesh.api.terminal.v1 import till_refund_pb2 as tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__pb2
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -26,8 +27,8 @@ if _version_not_supported:
 
 
 class TillRefundServiceStub:
-    """Refunds and returns of one store terminal. Called by the till's own
-    software. Errors as in TerminalService.
+    """Refunds and returns of one store terminal. Called by the store's devices.
+    Errors as in CheckoutService.
     """
 
     def __init__(self, channel):
@@ -39,17 +40,17 @@ class TillRefundServiceStub:
         self.RefundCheckout = channel.unary_unary(
                 '/tillmesh.api.terminal.v1.TillRefundService/RefundCheckout',
                 request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__service__pb2.RefundCheckoutRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__service__pb2.TillRefund.FromString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__pb2.TillRefund.FromString,
                 _registered_method=True)
         self.ReturnGoods = channel.unary_unary(
                 '/tillmesh.api.terminal.v1.TillRefundService/ReturnGoods',
                 request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__service__pb2.ReturnGoodsRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__service__pb2.TillRefund.FromString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__pb2.TillRefund.FromString,
                 _registered_method=True)
         self.GetTillRefund = channel.unary_unary(
                 '/tillmesh.api.terminal.v1.TillRefundService/GetTillRefund',
                 request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__service__pb2.GetTillRefundRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__service__pb2.TillRefund.FromString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__pb2.TillRefund.FromString,
                 _registered_method=True)
         self.ListTillRefunds = channel.unary_unary(
                 '/tillmesh.api.terminal.v1.TillRefundService/ListTillRefunds',
@@ -59,24 +60,27 @@ class TillRefundServiceStub:
 
 
 class TillRefundServiceServicer:
-    """Refunds and returns of one store terminal. Called by the till's own
-    software. Errors as in TerminalService.
+    """Refunds and returns of one store terminal. Called by the store's devices.
+    Errors as in CheckoutService.
     """
 
     def RefundCheckout(self, request, context):
-        """Gives money back for a paid checkout, in full or in part.
+        """Gives money back for a paid checkout: an amount, or lines, or all that is
+        left.
         Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH); NOT_FOUND
-        (CHECKOUT_NOT_FOUND);
-        FAILED_PRECONDITION (CHECKOUT_NOT_PAID and as RefundService.CreateRefund).
+        (CHECKOUT_NOT_FOUND, LINE_NOT_FOUND); FAILED_PRECONDITION
+        (CHECKOUT_NOT_PAID, NOTHING_WAS_PAID: its amount was 0, and as
+        RefundService.RefundPayment).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReturnGoods(self, request, context):
-        """Gives money back for goods whose sale this till does not have, within the
-        store's return limit.
-        Errors: INVALID_ARGUMENT; as RefundService.CreateRefund.
+        """Gives money back for goods whose sale this terminal does not have, within
+        the store's limit.
+        Errors: INVALID_ARGUMENT; as RefundService.CreateUnreferencedRefund, and
+        FAILED_PRECONDITION (PAY_CODE_LOST: scan a new one).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,17 +108,17 @@ def add_TillRefundServiceServicer_to_server(servicer, server):
             'RefundCheckout': grpc.unary_unary_rpc_method_handler(
                     servicer.RefundCheckout,
                     request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__service__pb2.RefundCheckoutRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__service__pb2.TillRefund.SerializeToString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__pb2.TillRefund.SerializeToString,
             ),
             'ReturnGoods': grpc.unary_unary_rpc_method_handler(
                     servicer.ReturnGoods,
                     request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__service__pb2.ReturnGoodsRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__service__pb2.TillRefund.SerializeToString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__pb2.TillRefund.SerializeToString,
             ),
             'GetTillRefund': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTillRefund,
                     request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__service__pb2.GetTillRefundRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__service__pb2.TillRefund.SerializeToString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__pb2.TillRefund.SerializeToString,
             ),
             'ListTillRefunds': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTillRefunds,
@@ -130,8 +134,8 @@ def add_TillRefundServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TillRefundService:
-    """Refunds and returns of one store terminal. Called by the till's own
-    software. Errors as in TerminalService.
+    """Refunds and returns of one store terminal. Called by the store's devices.
+    Errors as in CheckoutService.
     """
 
     @staticmethod
@@ -150,7 +154,7 @@ class TillRefundService:
             target,
             '/tillmesh.api.terminal.v1.TillRefundService/RefundCheckout',
             tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__service__pb2.RefundCheckoutRequest.SerializeToString,
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__service__pb2.TillRefund.FromString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__pb2.TillRefund.FromString,
             options,
             channel_credentials,
             insecure,
@@ -177,7 +181,7 @@ class TillRefundService:
             target,
             '/tillmesh.api.terminal.v1.TillRefundService/ReturnGoods',
             tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__service__pb2.ReturnGoodsRequest.SerializeToString,
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__service__pb2.TillRefund.FromString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__pb2.TillRefund.FromString,
             options,
             channel_credentials,
             insecure,
@@ -204,7 +208,7 @@ class TillRefundService:
             target,
             '/tillmesh.api.terminal.v1.TillRefundService/GetTillRefund',
             tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__service__pb2.GetTillRefundRequest.SerializeToString,
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__service__pb2.TillRefund.FromString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_till__refund__pb2.TillRefund.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from tillmesh.api.terminal.v1 import till_refund_pb2 as _till_refund_pb2
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as _till_refund_service_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -27,26 +28,29 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TillRefundServiceStub:
-    """Refunds and returns of one store terminal. Called by the till's own
-    software. Errors as in TerminalService.
+    """Refunds and returns of one store terminal. Called by the store's devices.
+    Errors as in CheckoutService.
     """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TillRefundServiceAsyncStub: ...
-    RefundCheckout: _grpc.UnaryUnaryMultiCallable[_till_refund_service_pb2.RefundCheckoutRequest, _till_refund_service_pb2.TillRefund]
-    """Gives money back for a paid checkout, in full or in part.
+    RefundCheckout: _grpc.UnaryUnaryMultiCallable[_till_refund_service_pb2.RefundCheckoutRequest, _till_refund_pb2.TillRefund]
+    """Gives money back for a paid checkout: an amount, or lines, or all that is
+    left.
     Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH); NOT_FOUND
-    (CHECKOUT_NOT_FOUND);
-    FAILED_PRECONDITION (CHECKOUT_NOT_PAID and as RefundService.CreateRefund).
+    (CHECKOUT_NOT_FOUND, LINE_NOT_FOUND); FAILED_PRECONDITION
+    (CHECKOUT_NOT_PAID, NOTHING_WAS_PAID: its amount was 0, and as
+    RefundService.RefundPayment).
     """
-    ReturnGoods: _grpc.UnaryUnaryMultiCallable[_till_refund_service_pb2.ReturnGoodsRequest, _till_refund_service_pb2.TillRefund]
-    """Gives money back for goods whose sale this till does not have, within the
-    store's return limit.
-    Errors: INVALID_ARGUMENT; as RefundService.CreateRefund.
+    ReturnGoods: _grpc.UnaryUnaryMultiCallable[_till_refund_service_pb2.ReturnGoodsRequest, _till_refund_pb2.TillRefund]
+    """Gives money back for goods whose sale this terminal does not have, within
+    the store's limit.
+    Errors: INVALID_ARGUMENT; as RefundService.CreateUnreferencedRefund, and
+    FAILED_PRECONDITION (PAY_CODE_LOST: scan a new one).
     """
-    GetTillRefund: _grpc.UnaryUnaryMultiCallable[_till_refund_service_pb2.GetTillRefundRequest, _till_refund_service_pb2.TillRefund]
+    GetTillRefund: _grpc.UnaryUnaryMultiCallable[_till_refund_service_pb2.GetTillRefundRequest, _till_refund_pb2.TillRefund]
     """Reads one refund.
     Errors: NOT_FOUND (REFUND_NOT_FOUND).
     """
@@ -57,23 +61,26 @@ class TillRefundServiceStub:
 
 @_typing.type_check_only
 class TillRefundServiceAsyncStub(TillRefundServiceStub):
-    """Refunds and returns of one store terminal. Called by the till's own
-    software. Errors as in TerminalService.
+    """Refunds and returns of one store terminal. Called by the store's devices.
+    Errors as in CheckoutService.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    RefundCheckout: _aio.UnaryUnaryMultiCallable[_till_refund_service_pb2.RefundCheckoutRequest, _till_refund_service_pb2.TillRefund]  # type: ignore[assignment]
-    """Gives money back for a paid checkout, in full or in part.
+    RefundCheckout: _aio.UnaryUnaryMultiCallable[_till_refund_service_pb2.RefundCheckoutRequest, _till_refund_pb2.TillRefund]  # type: ignore[assignment]
+    """Gives money back for a paid checkout: an amount, or lines, or all that is
+    left.
     Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH); NOT_FOUND
-    (CHECKOUT_NOT_FOUND);
-    FAILED_PRECONDITION (CHECKOUT_NOT_PAID and as RefundService.CreateRefund).
+    (CHECKOUT_NOT_FOUND, LINE_NOT_FOUND); FAILED_PRECONDITION
+    (CHECKOUT_NOT_PAID, NOTHING_WAS_PAID: its amount was 0, and as
+    RefundService.RefundPayment).
     """
-    ReturnGoods: _aio.UnaryUnaryMultiCallable[_till_refund_service_pb2.ReturnGoodsRequest, _till_refund_service_pb2.TillRefund]  # type: ignore[assignment]
-    """Gives money back for goods whose sale this till does not have, within the
-    store's return limit.
-    Errors: INVALID_ARGUMENT; as RefundService.CreateRefund.
+    ReturnGoods: _aio.UnaryUnaryMultiCallable[_till_refund_service_pb2.ReturnGoodsRequest, _till_refund_pb2.TillRefund]  # type: ignore[assignment]
+    """Gives money back for goods whose sale this terminal does not have, within
+    the store's limit.
+    Errors: INVALID_ARGUMENT; as RefundService.CreateUnreferencedRefund, and
+    FAILED_PRECONDITION (PAY_CODE_LOST: scan a new one).
     """
-    GetTillRefund: _aio.UnaryUnaryMultiCallable[_till_refund_service_pb2.GetTillRefundRequest, _till_refund_service_pb2.TillRefund]  # type: ignore[assignment]
+    GetTillRefund: _aio.UnaryUnaryMultiCallable[_till_refund_service_pb2.GetTillRefundRequest, _till_refund_pb2.TillRefund]  # type: ignore[assignment]
     """Reads one refund.
     Errors: NOT_FOUND (REFUND_NOT_FOUND).
     """
@@ -83,8 +90,8 @@ class TillRefundServiceAsyncStub(TillRefundServiceStub):
     """
 
 class TillRefundServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Refunds and returns of one store terminal. Called by the till's own
-    software. Errors as in TerminalService.
+    """Refunds and returns of one store terminal. Called by the store's devices.
+    Errors as in CheckoutService.
     """
 
     @_abc_1.abstractmethod
@@ -92,11 +99,13 @@ class TillRefundServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _till_refund_service_pb2.RefundCheckoutRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_till_refund_service_pb2.TillRefund, _abc.Awaitable[_till_refund_service_pb2.TillRefund]]:
-        """Gives money back for a paid checkout, in full or in part.
+    ) -> _typing.Union[_till_refund_pb2.TillRefund, _abc.Awaitable[_till_refund_pb2.TillRefund]]:
+        """Gives money back for a paid checkout: an amount, or lines, or all that is
+        left.
         Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH); NOT_FOUND
-        (CHECKOUT_NOT_FOUND);
-        FAILED_PRECONDITION (CHECKOUT_NOT_PAID and as RefundService.CreateRefund).
+        (CHECKOUT_NOT_FOUND, LINE_NOT_FOUND); FAILED_PRECONDITION
+        (CHECKOUT_NOT_PAID, NOTHING_WAS_PAID: its amount was 0, and as
+        RefundService.RefundPayment).
         """
 
     @_abc_1.abstractmethod
@@ -104,10 +113,11 @@ class TillRefundServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _till_refund_service_pb2.ReturnGoodsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_till_refund_service_pb2.TillRefund, _abc.Awaitable[_till_refund_service_pb2.TillRefund]]:
-        """Gives money back for goods whose sale this till does not have, within the
-        store's return limit.
-        Errors: INVALID_ARGUMENT; as RefundService.CreateRefund.
+    ) -> _typing.Union[_till_refund_pb2.TillRefund, _abc.Awaitable[_till_refund_pb2.TillRefund]]:
+        """Gives money back for goods whose sale this terminal does not have, within
+        the store's limit.
+        Errors: INVALID_ARGUMENT; as RefundService.CreateUnreferencedRefund, and
+        FAILED_PRECONDITION (PAY_CODE_LOST: scan a new one).
         """
 
     @_abc_1.abstractmethod
@@ -115,7 +125,7 @@ class TillRefundServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _till_refund_service_pb2.GetTillRefundRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_till_refund_service_pb2.TillRefund, _abc.Awaitable[_till_refund_service_pb2.TillRefund]]:
+    ) -> _typing.Union[_till_refund_pb2.TillRefund, _abc.Awaitable[_till_refund_pb2.TillRefund]]:
         """Reads one refund.
         Errors: NOT_FOUND (REFUND_NOT_FOUND).
         """

@@ -3,8 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,39 +20,257 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class LineItem(_message.Message):
-    """One line of a basket or an order. Equal lines are separate lines."""
+class Adjustment(_message.Message):
+    """A change of a line's price: a discount, or a surcharge."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    REASON_CODE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    reason_code: _builtins.str
+    """Why, 1 to 32 characters of A-Z a-z 0-9 . _ and -: "COUPON", "STAFF"."""
+    text: _builtins.str
+    """What a shopper reads, at most 128 characters; may be empty."""
+    amount_minor: _builtins.int
+    """In minor units of the order's currency; below 0 for a discount, not 0."""
+    def __init__(
+        self,
+        *,
+        reason_code: _builtins.str = ...,
+        text: _builtins.str = ...,
+        amount_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "reason_code", b"reason_code", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Adjustment: _TypeAlias = Adjustment  # noqa: Y015
+
+@_typing.final
+class PriceOverride(_message.Message):
+    """A price that is not the catalogue's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    CATALOGUE_PRICE_MINOR_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why, at most 128 characters; may be empty."""
+    actor: _builtins.str
+    """Who set it: the URI of a certificate. A store terminal says who of its
+    store did; of all others it is the caller.
+    """
+    catalogue_price_minor: _builtins.int
+    """What the catalogue says, in minor units; unset where it has no price."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        catalogue_price_minor: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_catalogue_price_minor", b"_catalogue_price_minor", "catalogue_price_minor", b"catalogue_price_minor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_catalogue_price_minor", b"_catalogue_price_minor", "actor", b"actor", "catalogue_price_minor", b"catalogue_price_minor", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__catalogue_price_minor: _TypeAlias = _typing.Literal["catalogue_price_minor"]  # noqa: Y015
+    _WhichOneofArgType__catalogue_price_minor: _TypeAlias = _typing.Literal["_catalogue_price_minor", b"_catalogue_price_minor"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__catalogue_price_minor) -> _WhichOneofReturnType__catalogue_price_minor | None: ...
+
+Global___PriceOverride: _TypeAlias = PriceOverride  # noqa: Y015
+
+@_typing.final
+class LineItem(_message.Message):
+    """One line of a basket or an order. Equal lines are separate lines. A line is
+    never negative: goods that come back are a refund.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[LineItem._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: LineItem._Kind.ValueType  # 0
+        """In a request: GOODS. Never in an answer."""
+        KIND_GOODS: LineItem._Kind.ValueType  # 1
+        """An article."""
+        KIND_DEPOSIT: LineItem._Kind.ValueType  # 2
+        """A deposit, as on a bottle."""
+        KIND_TIP: LineItem._Kind.ValueType  # 3
+        """A tip."""
+        KIND_SERVICE: LineItem._Kind.ValueType  # 4
+        """A service."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What is sold. A basket discount is spread over GOODS alone."""
+
+    KIND_UNSPECIFIED: LineItem.Kind.ValueType  # 0
+    """In a request: GOODS. Never in an answer."""
+    KIND_GOODS: LineItem.Kind.ValueType  # 1
+    """An article."""
+    KIND_DEPOSIT: LineItem.Kind.ValueType  # 2
+    """A deposit, as on a bottle."""
+    KIND_TIP: LineItem.Kind.ValueType  # 3
+    """A tip."""
+    KIND_SERVICE: LineItem.Kind.ValueType  # 4
+    """A service."""
+
+    class _Unit:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _UnitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[LineItem._Unit.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        UNIT_UNSPECIFIED: LineItem._Unit.ValueType  # 0
+        """In a request: PIECE. Never in an answer."""
+        UNIT_PIECE: LineItem._Unit.ValueType  # 1
+        """Whole pieces."""
+        UNIT_GRAM: LineItem._Unit.ValueType  # 2
+        """Grams."""
+        UNIT_MILLILITER: LineItem._Unit.ValueType  # 3
+        """Milliliters."""
+        UNIT_MILLIMETER: LineItem._Unit.ValueType  # 4
+        """Millimeters."""
+
+    class Unit(_Unit, metaclass=_UnitEnumTypeWrapper):
+        """What `quantity` counts."""
+
+    UNIT_UNSPECIFIED: LineItem.Unit.ValueType  # 0
+    """In a request: PIECE. Never in an answer."""
+    UNIT_PIECE: LineItem.Unit.ValueType  # 1
+    """Whole pieces."""
+    UNIT_GRAM: LineItem.Unit.ValueType  # 2
+    """Grams."""
+    UNIT_MILLILITER: LineItem.Unit.ValueType  # 3
+    """Milliliters."""
+    UNIT_MILLIMETER: LineItem.Unit.ValueType  # 4
+    """Millimeters."""
+
+    class _PriceSource:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PriceSourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[LineItem._PriceSource.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        PRICE_SOURCE_UNSPECIFIED: LineItem._PriceSource.ValueType  # 0
+        """In a request: CATALOGUE. Never in an answer."""
+        PRICE_SOURCE_CATALOGUE: LineItem._PriceSource.ValueType  # 1
+        """The shop's price list."""
+        PRICE_SOURCE_OVERRIDE: LineItem._PriceSource.ValueType  # 2
+        """Somebody set another price; `price_override` says why."""
+        PRICE_SOURCE_LABEL: LineItem._PriceSource.ValueType  # 3
+        """The amount stood in the barcode: `label_amount_minor`. The quantity is
+        1 PIECE, unless the barcode has a weight.
+        """
+
+    class PriceSource(_PriceSource, metaclass=_PriceSourceEnumTypeWrapper):
+        """Where the price comes from."""
+
+    PRICE_SOURCE_UNSPECIFIED: LineItem.PriceSource.ValueType  # 0
+    """In a request: CATALOGUE. Never in an answer."""
+    PRICE_SOURCE_CATALOGUE: LineItem.PriceSource.ValueType  # 1
+    """The shop's price list."""
+    PRICE_SOURCE_OVERRIDE: LineItem.PriceSource.ValueType  # 2
+    """Somebody set another price; `price_override` says why."""
+    PRICE_SOURCE_LABEL: LineItem.PriceSource.ValueType  # 3
+    """The amount stood in the barcode: `label_amount_minor`. The quantity is
+    1 PIECE, unless the barcode has a weight.
+    """
+
+    KIND_FIELD_NUMBER: _builtins.int
     SKU_FIELD_NUMBER: _builtins.int
+    GTIN_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
     QUANTITY_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
     UNIT_PRICE_MINOR_FIELD_NUMBER: _builtins.int
+    PRICE_QUANTITY_FIELD_NUMBER: _builtins.int
+    PRICE_SOURCE_FIELD_NUMBER: _builtins.int
+    PRICE_OVERRIDE_FIELD_NUMBER: _builtins.int
+    LABEL_AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    ADJUSTMENTS_FIELD_NUMBER: _builtins.int
+    TAX_CODE_FIELD_NUMBER: _builtins.int
+    TAX_RATE_PPM_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    kind: Global___LineItem.Kind.ValueType
+    """What is sold."""
     sku: _builtins.str
     """The shop's own article code, 1 to 64 characters, compared byte by byte:
     "85123A" and "85123a" are two articles.
     """
-    title: _builtins.str
-    """What a shopper reads, at most 256 characters; may be empty."""
-    quantity: _builtins.int
-    """Pieces sold; not zero. Negative where goods come back in an exchange."""
-    unit_price_minor: _builtins.int
-    """Price of one piece, in minor units of the order's currency. Negative for
-    a discount. The line's amount is quantity times this, exactly.
+    gtin: _builtins.str
+    """The GTIN as 14 digits with a right check digit (GS1 General
+    Specifications), or empty.
     """
+    title: _builtins.str
+    """What a shopper reads, at most 256 characters; where empty, show the sku."""
+    quantity: _builtins.int
+    """How much, in `unit`; above 0."""
+    unit: Global___LineItem.Unit.ValueType
+    """What `quantity` counts."""
+    unit_price_minor: _builtins.int
+    """The price of `price_quantity` units, in minor units of the order's
+    currency; not below 0.
+    """
+    price_quantity: _builtins.int
+    """How many units `unit_price_minor` is for; 0 in a request means 1 PIECE, or
+    1,000 of another unit. Fuel at 1.799 a litre is 1,799 for 10,000 ml.
+    """
+    price_source: Global___LineItem.PriceSource.ValueType
+    """Where the price comes from."""
+    label_amount_minor: _builtins.int
+    """What the label said, in minor units; not below 0, set with LABEL alone."""
+    tax_code: _builtins.str
+    """The tax category, at most 16 characters of A-Z a-z 0-9 . _ and -; may be
+    empty.
+    """
+    tax_rate_ppm: _builtins.int
+    """The tax rate in millionths, 0 to 1,000,000: 8.875 % is 88,750."""
+    amount_minor: _builtins.int
+    """What the line comes to, not below 0: quantity x unit_price / price_quantity,
+    rounded half away from zero, or with LABEL what the label said; plus the
+    adjustments. Output only: a request that sets it must set it right.
+    """
+    @_builtins.property
+    def price_override(self) -> Global___PriceOverride:
+        """Why the price is another; set with OVERRIDE alone."""
+
+    @_builtins.property
+    def adjustments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Adjustment]:
+        """Discounts and surcharges, at most 16."""
+
     def __init__(
         self,
         *,
+        kind: Global___LineItem.Kind.ValueType = ...,
         sku: _builtins.str = ...,
+        gtin: _builtins.str = ...,
         title: _builtins.str = ...,
         quantity: _builtins.int = ...,
+        unit: Global___LineItem.Unit.ValueType = ...,
         unit_price_minor: _builtins.int = ...,
+        price_quantity: _builtins.int = ...,
+        price_source: Global___LineItem.PriceSource.ValueType = ...,
+        price_override: Global___PriceOverride | None = ...,
+        label_amount_minor: _builtins.int = ...,
+        adjustments: _abc.Iterable[Global___Adjustment] | None = ...,
+        tax_code: _builtins.str = ...,
+        tax_rate_ppm: _builtins.int = ...,
+        amount_minor: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount_minor", b"_amount_minor", "amount_minor", b"amount_minor", "price_override", b"price_override"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["quantity", b"quantity", "sku", b"sku", "title", b"title", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount_minor", b"_amount_minor", "adjustments", b"adjustments", "amount_minor", b"amount_minor", "gtin", b"gtin", "kind", b"kind", "label_amount_minor", b"label_amount_minor", "price_override", b"price_override", "price_quantity", b"price_quantity", "price_source", b"price_source", "quantity", b"quantity", "sku", b"sku", "tax_code", b"tax_code", "tax_rate_ppm", b"tax_rate_ppm", "title", b"title", "unit", b"unit", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__amount_minor: _TypeAlias = _typing.Literal["amount_minor"]  # noqa: Y015
+    _WhichOneofArgType__amount_minor: _TypeAlias = _typing.Literal["_amount_minor", b"_amount_minor"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__amount_minor) -> _WhichOneofReturnType__amount_minor | None: ...
 
 Global___LineItem: _TypeAlias = LineItem  # noqa: Y015

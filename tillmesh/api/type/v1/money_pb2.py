@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tillmesh/api/type/v1/money.proto\x12\x14tillmesh.api.type.v1\"3\n\x05Money\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x13\n\x0bminor_units\x18\x02 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tillmesh/api/type/v1/money.proto\x12\x14tillmesh.api.type.v1\"3\n\x05Money\x12\x15\n\rcurrency_code\x18\x01 \x01(\t\x12\x13\n\x0bminor_units\x18\x02 \x01(\x03\x42L\n\x14tillmesh.api.type.v1P\x01Z\x1btillmesh/api/type/v1;typev1\xaa\x02\x14Tillmesh.Api.Type.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tillmesh.api.type.v1.money_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\024tillmesh.api.type.v1P\001Z\033tillmesh/api/type/v1;typev1\252\002\024Tillmesh.Api.Type.V1'
   _globals['_MONEY']._serialized_start=58
   _globals['_MONEY']._serialized_end=109
 # @@protoc_insertion_point(module_scope)

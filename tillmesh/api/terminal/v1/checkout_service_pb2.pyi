@@ -6,11 +6,12 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from tillmesh.api.order.v1 import order_pb2 as _order_pb2
 from tillmesh.api.terminal.v1 import checkout_pb2 as _checkout_pb2
+from tillmesh.api.type.v1 import line_item_pb2 as _line_item_pb2
 from tillmesh.api.type.v1 import money_pb2 as _money_pb2
+from tillmesh.api.type.v1 import payer_pb2 as _payer_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -24,38 +25,92 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class NewLine(_message.Message):
-    """A line to add: an article of the catalogue, or one with title and price."""
+    """A line to add: an article of the catalogue, or one with title and price. What
+    is unset comes from the catalogue, or is as in LineItem.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SKU_FIELD_NUMBER: _builtins.int
     QUANTITY_FIELD_NUMBER: _builtins.int
-    UNIT_PRICE_MINOR_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    GTIN_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    UNIT_PRICE_MINOR_FIELD_NUMBER: _builtins.int
+    PRICE_QUANTITY_FIELD_NUMBER: _builtins.int
+    OVERRIDE_REASON_FIELD_NUMBER: _builtins.int
+    LABEL_AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    ADJUSTMENTS_FIELD_NUMBER: _builtins.int
+    TAX_CODE_FIELD_NUMBER: _builtins.int
+    TAX_RATE_PPM_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """The article code."""
     quantity: _builtins.int
-    """Pieces; not zero."""
-    unit_price_minor: _builtins.int
-    """Price of one piece in minor units; unset takes the catalogue's."""
+    """How much, in the unit; above 0."""
+    kind: _line_item_pb2.LineItem.Kind.ValueType
+    """What is sold; unspecified takes the catalogue's, or GOODS."""
+    gtin: _builtins.str
+    """The GTIN as 14 digits; empty takes the catalogue's."""
     title: _builtins.str
     """What a shopper reads; unset takes the catalogue's, or nothing."""
+    unit: _line_item_pb2.LineItem.Unit.ValueType
+    """What `quantity` counts; unspecified takes the catalogue's, or PIECE."""
+    unit_price_minor: _builtins.int
+    """Price of `price_quantity` units in minor units; unset takes the
+    catalogue's. Another one than the catalogue's is an OVERRIDE.
+    """
+    price_quantity: _builtins.int
+    """As in LineItem; 0 takes the catalogue's, or the default of the unit."""
+    override_reason: _builtins.str
+    """Why the price is not the catalogue's, at most 128 characters."""
+    label_amount_minor: _builtins.int
+    """The amount that stood in the barcode, in minor units: makes it a LABEL."""
+    tax_code: _builtins.str
+    """The tax category; unset takes the catalogue's, or none."""
+    tax_rate_ppm: _builtins.int
+    """The tax rate in millionths; unset takes the catalogue's, or 0."""
+    @_builtins.property
+    def adjustments(self) -> _containers.RepeatedCompositeFieldContainer[_line_item_pb2.Adjustment]:
+        """Discounts and surcharges of this line, at most 16."""
+
     def __init__(
         self,
         *,
         sku: _builtins.str = ...,
         quantity: _builtins.int = ...,
-        unit_price_minor: _builtins.int | None = ...,
+        kind: _line_item_pb2.LineItem.Kind.ValueType = ...,
+        gtin: _builtins.str = ...,
         title: _builtins.str | None = ...,
+        unit: _line_item_pb2.LineItem.Unit.ValueType = ...,
+        unit_price_minor: _builtins.int | None = ...,
+        price_quantity: _builtins.int = ...,
+        override_reason: _builtins.str = ...,
+        label_amount_minor: _builtins.int | None = ...,
+        adjustments: _abc.Iterable[_line_item_pb2.Adjustment] | None = ...,
+        tax_code: _builtins.str | None = ...,
+        tax_rate_ppm: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_title", b"_title", "_unit_price_minor", b"_unit_price_minor", "title", b"title", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_label_amount_minor", b"_label_amount_minor", "_tax_code", b"_tax_code", "_tax_rate_ppm", b"_tax_rate_ppm", "_title", b"_title", "_unit_price_minor", b"_unit_price_minor", "label_amount_minor", b"label_amount_minor", "tax_code", b"tax_code", "tax_rate_ppm", b"tax_rate_ppm", "title", b"title", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_title", b"_title", "_unit_price_minor", b"_unit_price_minor", "quantity", b"quantity", "sku", b"sku", "title", b"title", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label_amount_minor", b"_label_amount_minor", "_tax_code", b"_tax_code", "_tax_rate_ppm", b"_tax_rate_ppm", "_title", b"_title", "_unit_price_minor", b"_unit_price_minor", "adjustments", b"adjustments", "gtin", b"gtin", "kind", b"kind", "label_amount_minor", b"label_amount_minor", "override_reason", b"override_reason", "price_quantity", b"price_quantity", "quantity", b"quantity", "sku", b"sku", "tax_code", b"tax_code", "tax_rate_ppm", b"tax_rate_ppm", "title", b"title", "unit", b"unit", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__label_amount_minor: _TypeAlias = _typing.Literal["label_amount_minor"]  # noqa: Y015
+    _WhichOneofArgType__label_amount_minor: _TypeAlias = _typing.Literal["_label_amount_minor", b"_label_amount_minor"]  # noqa: Y015
+    _WhichOneofReturnType__tax_code: _TypeAlias = _typing.Literal["tax_code"]  # noqa: Y015
+    _WhichOneofArgType__tax_code: _TypeAlias = _typing.Literal["_tax_code", b"_tax_code"]  # noqa: Y015
+    _WhichOneofReturnType__tax_rate_ppm: _TypeAlias = _typing.Literal["tax_rate_ppm"]  # noqa: Y015
+    _WhichOneofArgType__tax_rate_ppm: _TypeAlias = _typing.Literal["_tax_rate_ppm", b"_tax_rate_ppm"]  # noqa: Y015
     _WhichOneofReturnType__title: _TypeAlias = _typing.Literal["title"]  # noqa: Y015
     _WhichOneofArgType__title: _TypeAlias = _typing.Literal["_title", b"_title"]  # noqa: Y015
     _WhichOneofReturnType__unit_price_minor: _TypeAlias = _typing.Literal["unit_price_minor"]  # noqa: Y015
     _WhichOneofArgType__unit_price_minor: _TypeAlias = _typing.Literal["_unit_price_minor", b"_unit_price_minor"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__label_amount_minor) -> _WhichOneofReturnType__label_amount_minor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tax_code) -> _WhichOneofReturnType__tax_code | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tax_rate_ppm) -> _WhichOneofReturnType__tax_rate_ppm | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__title) -> _WhichOneofReturnType__title | None: ...
     @_typing.overload
@@ -69,39 +124,80 @@ class CreateCheckoutRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     REQUEST_ID_FIELD_NUMBER: _builtins.int
-    PAYER_ID_FIELD_NUMBER: _builtins.int
+    IDENTITY_ID_FIELD_NUMBER: _builtins.int
     CURRENCY_CODE_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
+    PRICES_INCLUDE_TAX_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    CASHIER_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Chosen by the caller, stored before it is sent, unique for ever; repeat
-    it with the same content to get the first answer again, be it a refusal
-    (AIP-155); what was refused is tried again under a new id.
+    """Chosen by the caller, stored before it is sent, unique for ever. The same
+    id with the same content never acts twice: it gets the checkout as it is
+    now, or the first refusal (AIP-155). Try again under a new id what was
+    refused.
     """
-    payer_id: _builtins.str
+    identity_id: _builtins.str
     """The online identity that is to pay. Empty where the shopper pays by pay
-    code: the till makes up a reference of this checkout alone, so that
+    code: the terminal makes up a reference of this checkout alone, so that
     neither store nor order learn who pays.
     """
     currency_code: _builtins.str
     """ISO 4217 code of all prices; empty takes the terminal's own currency."""
+    prices_include_tax: _builtins.bool
+    """As in Checkout; unset takes the terminal's setting."""
+    lane: _builtins.str
+    """As in Checkout; empty takes the name in the device's certificate."""
+    cashier_id: _builtins.str
+    """As in Checkout; at most 64 characters."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewLine]:
         """The first lines; may be empty."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """As in Checkout."""
 
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
-        payer_id: _builtins.str = ...,
+        identity_id: _builtins.str = ...,
         currency_code: _builtins.str = ...,
         lines: _abc.Iterable[Global___NewLine] | None = ...,
+        prices_include_tax: _builtins.bool | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        lane: _builtins.str = ...,
+        cashier_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_prices_include_tax", b"_prices_include_tax", "prices_include_tax", b"prices_include_tax"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency_code", b"currency_code", "lines", b"lines", "payer_id", b"payer_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prices_include_tax", b"_prices_include_tax", "cashier_id", b"cashier_id", "currency_code", b"currency_code", "identity_id", b"identity_id", "labels", b"labels", "lane", b"lane", "lines", b"lines", "prices_include_tax", b"prices_include_tax", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__prices_include_tax: _TypeAlias = _typing.Literal["prices_include_tax"]  # noqa: Y015
+    _WhichOneofArgType__prices_include_tax: _TypeAlias = _typing.Literal["_prices_include_tax", b"_prices_include_tax"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prices_include_tax) -> _WhichOneofReturnType__prices_include_tax | None: ...
 
 Global___CreateCheckoutRequest: _TypeAlias = CreateCheckoutRequest  # noqa: Y015
 
@@ -159,16 +255,24 @@ class ListCheckoutsRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    PAYER_ID_FIELD_NUMBER: _builtins.int
+    PAYER_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    CASHIER_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    payer_id: _builtins.str
-    """Only checkouts of this payer."""
+    lane: _builtins.str
+    """Only checkouts that were opened on this device."""
+    cashier_id: _builtins.str
+    """Only checkouts of this cashier."""
     page_size: _builtins.int
     """At most this many; 0 means 50, more than 200 means 200 (AIP-158)."""
     page_token: _builtins.str
     """next_page_token of the answer before, with the same filters."""
+    @_builtins.property
+    def payer(self) -> _payer_pb2.Payer:
+        """Only checkouts of this payer."""
+
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_checkout_pb2.Checkout.State.ValueType]:
         """Only checkouts in one of these states."""
@@ -176,14 +280,16 @@ class ListCheckoutsRequest(_message.Message):
     def __init__(
         self,
         *,
-        payer_id: _builtins.str = ...,
+        payer: _payer_pb2.Payer | None = ...,
         states: _abc.Iterable[_checkout_pb2.Checkout.State.ValueType] | None = ...,
+        lane: _builtins.str = ...,
+        cashier_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payer", b"payer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "payer_id", b"payer_id", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cashier_id", b"cashier_id", "lane", b"lane", "page_size", b"page_size", "page_token", b"page_token", "payer", b"payer", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -198,7 +304,7 @@ class ListCheckoutsResponse(_message.Message):
     CHECKOUTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where the next page starts; empty on the last page."""
+    """Where the next page starts; empty on the last page. Opaque."""
     @_builtins.property
     def checkouts(self) -> _containers.RepeatedCompositeFieldContainer[_checkout_pb2.Checkout]:
         """The checkouts, newest first."""
@@ -218,45 +324,47 @@ class ListCheckoutsResponse(_message.Message):
 Global___ListCheckoutsResponse: _TypeAlias = ListCheckoutsResponse  # noqa: Y015
 
 @_typing.final
-class ListPendingTransactionsRequest(_message.Message):
-    """Request of ListPendingTransactions."""
+class ListPendingOrdersRequest(_message.Message):
+    """Request of ListPendingOrders."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    PAYER_ID_FIELD_NUMBER: _builtins.int
+    PAYER_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    payer_id: _builtins.str
-    """Whose."""
     page_size: _builtins.int
-    """At most this many; 0 means 50, more than 200 means 200."""
+    """At most this many; 0 means 50, more than 200 means 200 (AIP-158)."""
     page_token: _builtins.str
     """next_page_token of the answer before."""
+    @_builtins.property
+    def payer(self) -> _payer_pb2.Payer:
+        """Whose."""
+
     def __init__(
         self,
         *,
-        payer_id: _builtins.str = ...,
+        payer: _payer_pb2.Payer | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payer", b"payer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "payer_id", b"payer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "payer", b"payer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListPendingTransactionsRequest: _TypeAlias = ListPendingTransactionsRequest  # noqa: Y015
+Global___ListPendingOrdersRequest: _TypeAlias = ListPendingOrdersRequest  # noqa: Y015
 
 @_typing.final
-class ListPendingTransactionsResponse(_message.Message):
-    """Answer of ListPendingTransactions."""
+class ListPendingOrdersResponse(_message.Message):
+    """Answer of ListPendingOrders."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ORDERS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where the next page starts; empty on the last page."""
+    """Where the next page starts; empty on the last page. Opaque."""
     @_builtins.property
     def orders(self) -> _containers.RepeatedCompositeFieldContainer[_order_pb2.Order]:
         """The orders, open and locked, newest first."""
@@ -273,7 +381,7 @@ class ListPendingTransactionsResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListPendingTransactionsResponse: _TypeAlias = ListPendingTransactionsResponse  # noqa: Y015
+Global___ListPendingOrdersResponse: _TypeAlias = ListPendingOrdersResponse  # noqa: Y015
 
 @_typing.final
 class AddLinesRequest(_message.Message):
@@ -283,11 +391,19 @@ class AddLinesRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     CHECKOUT_ID_FIELD_NUMBER: _builtins.int
+    BASKET_VERSION_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """As in CreateCheckoutRequest."""
     checkout_id: _builtins.str
     """The checkout."""
+    basket_version: _builtins.int
+    """The basket_version that the caller read; anything else is ABORTED."""
+    approval_id: _builtins.str
+    """The approval that allows another price, at most 64 characters. Reserved
+    for limits that need one; not looked at yet.
+    """
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewLine]:
         """What to add; at least one."""
@@ -297,11 +413,13 @@ class AddLinesRequest(_message.Message):
         *,
         request_id: _builtins.str = ...,
         checkout_id: _builtins.str = ...,
+        basket_version: _builtins.int = ...,
         lines: _abc.Iterable[Global___NewLine] | None = ...,
+        approval_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkout_id", b"checkout_id", "lines", b"lines", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "basket_version", b"basket_version", "checkout_id", b"checkout_id", "lines", b"lines", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -315,31 +433,45 @@ class UpdateLineRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     CHECKOUT_ID_FIELD_NUMBER: _builtins.int
+    BASKET_VERSION_FIELD_NUMBER: _builtins.int
     LINE_NUMBER_FIELD_NUMBER: _builtins.int
     QUANTITY_FIELD_NUMBER: _builtins.int
     UNIT_PRICE_MINOR_FIELD_NUMBER: _builtins.int
+    OVERRIDE_REASON_FIELD_NUMBER: _builtins.int
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """As in CreateCheckoutRequest."""
     checkout_id: _builtins.str
     """The checkout."""
+    basket_version: _builtins.int
+    """The basket_version that the caller read; anything else is ABORTED."""
     line_number: _builtins.int
     """The line."""
     quantity: _builtins.int
-    """The new quantity, not zero; unset keeps it."""
+    """The new quantity, above 0; unset keeps it."""
     unit_price_minor: _builtins.int
-    """The new price of one piece in minor units; unset keeps it."""
+    """The new price of `price_quantity` units in minor units; unset keeps it.
+    It is an OVERRIDE.
+    """
+    override_reason: _builtins.str
+    """Why the price is another, at most 128 characters."""
+    approval_id: _builtins.str
+    """As in AddLinesRequest."""
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         checkout_id: _builtins.str = ...,
+        basket_version: _builtins.int = ...,
         line_number: _builtins.int = ...,
         quantity: _builtins.int | None = ...,
         unit_price_minor: _builtins.int | None = ...,
+        override_reason: _builtins.str = ...,
+        approval_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_quantity", b"_quantity", "_unit_price_minor", b"_unit_price_minor", "quantity", b"quantity", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quantity", b"_quantity", "_unit_price_minor", b"_unit_price_minor", "checkout_id", b"checkout_id", "line_number", b"line_number", "quantity", b"quantity", "request_id", b"request_id", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quantity", b"_quantity", "_unit_price_minor", b"_unit_price_minor", "approval_id", b"approval_id", "basket_version", b"basket_version", "checkout_id", b"checkout_id", "line_number", b"line_number", "override_reason", b"override_reason", "quantity", b"quantity", "request_id", b"request_id", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__quantity: _TypeAlias = _typing.Literal["quantity"]  # noqa: Y015
     _WhichOneofArgType__quantity: _TypeAlias = _typing.Literal["_quantity", b"_quantity"]  # noqa: Y015
@@ -360,11 +492,14 @@ class RemoveLineRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     CHECKOUT_ID_FIELD_NUMBER: _builtins.int
+    BASKET_VERSION_FIELD_NUMBER: _builtins.int
     LINE_NUMBER_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """As in CreateCheckoutRequest."""
     checkout_id: _builtins.str
     """The checkout."""
+    basket_version: _builtins.int
+    """The basket_version that the caller read; anything else is ABORTED."""
     line_number: _builtins.int
     """The line."""
     def __init__(
@@ -372,15 +507,60 @@ class RemoveLineRequest(_message.Message):
         *,
         request_id: _builtins.str = ...,
         checkout_id: _builtins.str = ...,
+        basket_version: _builtins.int = ...,
         line_number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkout_id", b"checkout_id", "line_number", b"line_number", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basket_version", b"basket_version", "checkout_id", b"checkout_id", "line_number", b"line_number", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RemoveLineRequest: _TypeAlias = RemoveLineRequest  # noqa: Y015
+
+@_typing.final
+class AdjustCheckoutRequest(_message.Message):
+    """Request of AdjustCheckout."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CHECKOUT_ID_FIELD_NUMBER: _builtins.int
+    BASKET_VERSION_FIELD_NUMBER: _builtins.int
+    LINE_NUMBER_FIELD_NUMBER: _builtins.int
+    ADJUSTMENT_FIELD_NUMBER: _builtins.int
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """As in CreateCheckoutRequest."""
+    checkout_id: _builtins.str
+    """The checkout."""
+    basket_version: _builtins.int
+    """The basket_version that the caller read; anything else is ABORTED."""
+    line_number: _builtins.int
+    """The line; 0 spreads the adjustment over all GOODS lines."""
+    approval_id: _builtins.str
+    """As in AddLinesRequest."""
+    @_builtins.property
+    def adjustment(self) -> _line_item_pb2.Adjustment:
+        """The adjustment; of the basket, its amount in all."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        checkout_id: _builtins.str = ...,
+        basket_version: _builtins.int = ...,
+        line_number: _builtins.int = ...,
+        adjustment: _line_item_pb2.Adjustment | None = ...,
+        approval_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adjustment", b"adjustment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustment", b"adjustment", "approval_id", b"approval_id", "basket_version", b"basket_version", "checkout_id", b"checkout_id", "line_number", b"line_number", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdjustCheckoutRequest: _TypeAlias = AdjustCheckoutRequest  # noqa: Y015
 
 @_typing.final
 class SubmitCheckoutRequest(_message.Message):
@@ -390,19 +570,23 @@ class SubmitCheckoutRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     CHECKOUT_ID_FIELD_NUMBER: _builtins.int
+    BASKET_VERSION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """As in CreateCheckoutRequest."""
     checkout_id: _builtins.str
     """The checkout."""
+    basket_version: _builtins.int
+    """The basket_version that the caller read; anything else is ABORTED."""
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         checkout_id: _builtins.str = ...,
+        basket_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkout_id", b"checkout_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basket_version", b"basket_version", "checkout_id", b"checkout_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -414,13 +598,18 @@ class PayCheckoutRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
     CHECKOUT_ID_FIELD_NUMBER: _builtins.int
     ORDER_VERSION_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     PAY_CODE_FIELD_NUMBER: _builtins.int
-    request_id: _builtins.str
-    """As in CreateCheckoutRequest; becomes the payment id."""
+    LANE_FIELD_NUMBER: _builtins.int
+    CASHIER_ID_FIELD_NUMBER: _builtins.int
+    payment_id: _builtins.str
+    """Chosen by the caller, stored before it is sent, unique for ever: the
+    payment's id and this call's request id. Repeated with the same content it
+    gets the checkout as it is now, or the first refusal (AIP-155).
+    """
     checkout_id: _builtins.str
     """The checkout."""
     order_version: _builtins.int
@@ -428,9 +617,13 @@ class PayCheckoutRequest(_message.Message):
     pay_code: _builtins.str
     """The 20 digits of the pay code that the shopper showed, as scanned; empty
     without one. It is stored nowhere and is no part of what is compared when
-    the request is repeated. A till that starts anew before the payment server
-    has answered asks without it.
+    the request is repeated. A terminal that starts anew before the payment
+    server has it ends the payment with PAY_CODE_LOST: scan a new one.
     """
+    lane: _builtins.str
+    """As in Checkout, of this payment."""
+    cashier_id: _builtins.str
+    """As in Checkout, of this payment."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """The amount that the shopper was shown."""
@@ -438,15 +631,17 @@ class PayCheckoutRequest(_message.Message):
     def __init__(
         self,
         *,
-        request_id: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
         checkout_id: _builtins.str = ...,
         order_version: _builtins.int = ...,
         amount: _money_pb2.Money | None = ...,
         pay_code: _builtins.str = ...,
+        lane: _builtins.str = ...,
+        cashier_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "checkout_id", b"checkout_id", "order_version", b"order_version", "pay_code", b"pay_code", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "cashier_id", b"cashier_id", "checkout_id", b"checkout_id", "lane", b"lane", "order_version", b"order_version", "pay_code", b"pay_code", "payment_id", b"payment_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -563,40 +758,6 @@ class GetReceiptRequest(_message.Message):
 Global___GetReceiptRequest: _TypeAlias = GetReceiptRequest  # noqa: Y015
 
 @_typing.final
-class Receipt(_message.Message):
-    """What a till prints."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    CHECKOUT_FIELD_NUMBER: _builtins.int
-    PAID_TIME_FIELD_NUMBER: _builtins.int
-    TEXT_FIELD_NUMBER: _builtins.int
-    text: _builtins.str
-    """The receipt as text, 42 columns, lines ending in a line feed."""
-    @_builtins.property
-    def checkout(self) -> _checkout_pb2.Checkout:
-        """The paid checkout."""
-
-    @_builtins.property
-    def paid_time(self) -> _timestamp_pb2.Timestamp:
-        """When the till learned that it was paid."""
-
-    def __init__(
-        self,
-        *,
-        checkout: _checkout_pb2.Checkout | None = ...,
-        paid_time: _timestamp_pb2.Timestamp | None = ...,
-        text: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checkout", b"checkout", "paid_time", b"paid_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkout", b"checkout", "paid_time", b"paid_time", "text", b"text"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Receipt: _TypeAlias = Receipt  # noqa: Y015
-
-@_typing.final
 class ListCheckoutEventsRequest(_message.Message):
     """Request of ListCheckoutEvents."""
 
@@ -608,7 +769,7 @@ class ListCheckoutEventsRequest(_message.Message):
     checkout_id: _builtins.str
     """The checkout."""
     page_size: _builtins.int
-    """At most this many; 0 means 50, more than 200 means 200."""
+    """At most this many; 0 means 50, more than 200 means 200 (AIP-158)."""
     page_token: _builtins.str
     """next_page_token of the answer before."""
     def __init__(
@@ -635,7 +796,7 @@ class ListCheckoutEventsResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where the next page starts; empty on the last page."""
+    """Where the next page starts; empty on the last page. Opaque."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_checkout_pb2.CheckoutEvent]:
         """The events, oldest first."""

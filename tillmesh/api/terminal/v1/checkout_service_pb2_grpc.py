@@ -4,7 +4,8 @@ import grpc
 import warnings
 
 from tillmesh.api.terminal.v1 import checkout_pb2 as tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2
-from tillmesh.api.terminal.v1 import terminal_service_pb2 as tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2
+from tillmesh.api.terminal.v1 import receipt_pb2 as tillmesh_dot_api_dot_terminal_dot_v1_dot_receipt__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -19,19 +20,19 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in tillmesh/api/terminal/v1/terminal_service_pb2_grpc.py depends on'
+        + ' but the generated code in tillmesh/api/terminal/v1/checkout_service_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class TerminalServiceStub:
-    """Checkouts of one store terminal. Called by the till's own software. Every
-    error carries a google.rpc.ErrorInfo; its domain is "terminal.tillmesh", or
-    that of the server whose refusal is passed on. UNAVAILABLE
-    (PEER_UNAVAILABLE) means that another server did not answer yet: what was
-    asked is stored and goes on, repeat the call with the same request_id.
+class CheckoutServiceStub:
+    """Checkouts of one store terminal. Called by the store's devices. Every error
+    carries a google.rpc.ErrorInfo; its domain is "terminal.tillmesh", or that
+    of the server whose refusal is passed on. UNAVAILABLE (PEER_UNAVAILABLE)
+    means that another server did not answer yet: what was asked is stored and
+    goes on, repeat the call with the same id.
     """
 
     def __init__(self, channel):
@@ -41,88 +42,93 @@ class TerminalServiceStub:
             channel: A grpc.Channel.
         """
         self.CreateCheckout = channel.unary_unary(
-                '/tillmesh.api.terminal.v1.TerminalService/CreateCheckout',
-                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.CreateCheckoutRequest.SerializeToString,
+                '/tillmesh.api.terminal.v1.CheckoutService/CreateCheckout',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.CreateCheckoutRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
                 _registered_method=True)
         self.ResumeCheckout = channel.unary_unary(
-                '/tillmesh.api.terminal.v1.TerminalService/ResumeCheckout',
-                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.ResumeCheckoutRequest.SerializeToString,
+                '/tillmesh.api.terminal.v1.CheckoutService/ResumeCheckout',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ResumeCheckoutRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
                 _registered_method=True)
         self.GetCheckout = channel.unary_unary(
-                '/tillmesh.api.terminal.v1.TerminalService/GetCheckout',
-                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.GetCheckoutRequest.SerializeToString,
+                '/tillmesh.api.terminal.v1.CheckoutService/GetCheckout',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.GetCheckoutRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
                 _registered_method=True)
         self.ListCheckouts = channel.unary_unary(
-                '/tillmesh.api.terminal.v1.TerminalService/ListCheckouts',
-                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.ListCheckoutsRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.ListCheckoutsResponse.FromString,
+                '/tillmesh.api.terminal.v1.CheckoutService/ListCheckouts',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListCheckoutsRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListCheckoutsResponse.FromString,
                 _registered_method=True)
-        self.ListPendingTransactions = channel.unary_unary(
-                '/tillmesh.api.terminal.v1.TerminalService/ListPendingTransactions',
-                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.ListPendingTransactionsRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.ListPendingTransactionsResponse.FromString,
+        self.ListPendingOrders = channel.unary_unary(
+                '/tillmesh.api.terminal.v1.CheckoutService/ListPendingOrders',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListPendingOrdersRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListPendingOrdersResponse.FromString,
                 _registered_method=True)
         self.AddLines = channel.unary_unary(
-                '/tillmesh.api.terminal.v1.TerminalService/AddLines',
-                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.AddLinesRequest.SerializeToString,
+                '/tillmesh.api.terminal.v1.CheckoutService/AddLines',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.AddLinesRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
                 _registered_method=True)
         self.UpdateLine = channel.unary_unary(
-                '/tillmesh.api.terminal.v1.TerminalService/UpdateLine',
-                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.UpdateLineRequest.SerializeToString,
+                '/tillmesh.api.terminal.v1.CheckoutService/UpdateLine',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.UpdateLineRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
                 _registered_method=True)
         self.RemoveLine = channel.unary_unary(
-                '/tillmesh.api.terminal.v1.TerminalService/RemoveLine',
-                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.RemoveLineRequest.SerializeToString,
+                '/tillmesh.api.terminal.v1.CheckoutService/RemoveLine',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.RemoveLineRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
+                _registered_method=True)
+        self.AdjustCheckout = channel.unary_unary(
+                '/tillmesh.api.terminal.v1.CheckoutService/AdjustCheckout',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.AdjustCheckoutRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
                 _registered_method=True)
         self.SubmitCheckout = channel.unary_unary(
-                '/tillmesh.api.terminal.v1.TerminalService/SubmitCheckout',
-                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.SubmitCheckoutRequest.SerializeToString,
+                '/tillmesh.api.terminal.v1.CheckoutService/SubmitCheckout',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.SubmitCheckoutRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
                 _registered_method=True)
         self.PayCheckout = channel.unary_unary(
-                '/tillmesh.api.terminal.v1.TerminalService/PayCheckout',
-                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.PayCheckoutRequest.SerializeToString,
+                '/tillmesh.api.terminal.v1.CheckoutService/PayCheckout',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.PayCheckoutRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
                 _registered_method=True)
         self.EnterPin = channel.unary_unary(
-                '/tillmesh.api.terminal.v1.TerminalService/EnterPin',
-                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.EnterPinRequest.SerializeToString,
+                '/tillmesh.api.terminal.v1.CheckoutService/EnterPin',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.EnterPinRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
                 _registered_method=True)
         self.CancelCheckoutPayment = channel.unary_unary(
-                '/tillmesh.api.terminal.v1.TerminalService/CancelCheckoutPayment',
-                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.CancelCheckoutPaymentRequest.SerializeToString,
+                '/tillmesh.api.terminal.v1.CheckoutService/CancelCheckoutPayment',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.CancelCheckoutPaymentRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
                 _registered_method=True)
         self.CancelCheckout = channel.unary_unary(
-                '/tillmesh.api.terminal.v1.TerminalService/CancelCheckout',
-                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.CancelCheckoutRequest.SerializeToString,
+                '/tillmesh.api.terminal.v1.CheckoutService/CancelCheckout',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.CancelCheckoutRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
                 _registered_method=True)
         self.GetReceipt = channel.unary_unary(
-                '/tillmesh.api.terminal.v1.TerminalService/GetReceipt',
-                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.GetReceiptRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.Receipt.FromString,
+                '/tillmesh.api.terminal.v1.CheckoutService/GetReceipt',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.GetReceiptRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_receipt__pb2.Receipt.FromString,
                 _registered_method=True)
         self.ListCheckoutEvents = channel.unary_unary(
-                '/tillmesh.api.terminal.v1.TerminalService/ListCheckoutEvents',
-                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.ListCheckoutEventsRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.ListCheckoutEventsResponse.FromString,
+                '/tillmesh.api.terminal.v1.CheckoutService/ListCheckoutEvents',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListCheckoutEventsRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListCheckoutEventsResponse.FromString,
                 _registered_method=True)
 
 
-class TerminalServiceServicer:
-    """Checkouts of one store terminal. Called by the till's own software. Every
-    error carries a google.rpc.ErrorInfo; its domain is "terminal.tillmesh", or
-    that of the server whose refusal is passed on. UNAVAILABLE
-    (PEER_UNAVAILABLE) means that another server did not answer yet: what was
-    asked is stored and goes on, repeat the call with the same request_id.
+class CheckoutServiceServicer:
+    """Checkouts of one store terminal. Called by the store's devices. Every error
+    carries a google.rpc.ErrorInfo; its domain is "terminal.tillmesh", or that
+    of the server whose refusal is passed on. UNAVAILABLE (PEER_UNAVAILABLE)
+    means that another server did not answer yet: what was asked is stored and
+    goes on, repeat the call with the same id.
     """
 
     def CreateCheckout(self, request, context):
@@ -147,7 +153,7 @@ class TerminalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCheckout(self, request, context):
-        """Reads one checkout, with the verdict as it is now.
+        """Reads one checkout, with the verdict as the order says now.
         Errors: NOT_FOUND (CHECKOUT_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -155,15 +161,15 @@ class TerminalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListCheckouts(self, request, context):
-        """Lists checkouts of this terminal, newest first.
+        """Lists checkouts of this terminal, newest first, with their last verdicts.
         Errors: INVALID_ARGUMENT (page_size, page_token).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListPendingTransactions(self, request, context):
-        """Lists the pending transactions of an identity in this store, as the order
+    def ListPendingOrders(self, request, context):
+        """Lists the pending transactions of a payer in this store, as the order
         service has them (CN109598490A).
         Errors: INVALID_ARGUMENT; UNAVAILABLE.
         """
@@ -173,10 +179,11 @@ class TerminalServiceServicer:
 
     def AddLines(self, request, context):
         """Adds lines; of a pending transaction the order is changed in place.
-        Errors: those of OrderService.UpdateOrder, and FAILED_PRECONDITION
+        Errors: those of OrderService.ReplaceOrderLines, and ABORTED
+        (BASKET_VERSION_MISMATCH: read it again); FAILED_PRECONDITION
         (CHECKOUT_BUSY, PAYMENT_UNDER_WAY, CHECKOUT_PAID, CHECKOUT_CANCELED; of a
-        pending transaction also CHECKOUT_EMPTY, TOTAL_NEGATIVE,
-        CHECKOUT_TOO_LARGE), NOT_FOUND (ITEM_NOT_FOUND), INVALID_ARGUMENT (also
+        pending transaction also CHECKOUT_EMPTY, CHECKOUT_TOO_LARGE), NOT_FOUND
+        (CHECKOUT_NOT_FOUND, ITEM_NOT_FOUND), INVALID_ARGUMENT (also
         CURRENCY_MISMATCH).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -199,24 +206,36 @@ class TerminalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AdjustCheckout(self, request, context):
+        """Adjusts the price of one line, or spreads an adjustment of the basket over
+        its GOODS lines by their amounts: largest remainder first, ties to the
+        earlier line. Otherwise as AddLines.
+        Errors: as UpdateLine, and FAILED_PRECONDITION (ADJUSTMENT_TOO_LARGE: it
+        would make a line negative).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SubmitCheckout(self, request, context):
         """Raises the pending transaction: creates the order.
-        Errors: FAILED_PRECONDITION (CHECKOUT_EMPTY, TOTAL_NEGATIVE,
-        CHECKOUT_SUBMITTED, CHECKOUT_TOO_LARGE and as AddLines).
+        Errors: FAILED_PRECONDITION (CHECKOUT_EMPTY, CHECKOUT_SUBMITTED,
+        CHECKOUT_TOO_LARGE and as AddLines).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PayCheckout(self, request, context):
-        """Pays what the shopper was shown. Answers with the verdict; on WAIT ask
-        GetCheckout until it is another. The request_id becomes the payment id.
-        With a pay code the payment has the shopper's yes, within their limits.
-        Otherwise it waits for that (WAIT, AWAITING_PAYER), which comes from the
-        shopper's own terminal or by EnterPin. A pay code that does not count is
-        SAFE_TO_RETRY with the payment server's reason.
-        Errors: INVALID_ARGUMENT; ABORTED (VERSION_MISMATCH, AMOUNT_MISMATCH: not what the checkout
-        says now); FAILED_PRECONDITION (CHECKOUT_NOT_SUBMITTED and as AddLines).
+        """Pays what the shopper was shown. Answers with the verdict; ask GetCheckout
+        until it is a final one or SAFE_TO_RETRY. With a pay code the payment has
+        the shopper's yes, within their limits. Otherwise it waits for that
+        (ASK_PAYER), which comes from the shopper's phone or by EnterPin. A pay
+        code that does not count ends in SAFE_TO_RETRY with the payment server's
+        reason. An amount of 0 needs no payment: the order is completed at once.
+        Errors: INVALID_ARGUMENT; ABORTED (VERSION_MISMATCH, AMOUNT_MISMATCH: not
+        what the checkout says now); FAILED_PRECONDITION (CHECKOUT_NOT_SUBMITTED
+        and as AddLines).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -240,15 +259,16 @@ class TerminalServiceServicer:
     def CancelCheckoutPayment(self, request, context):
         """Cancels the payment under way, also while the payment server is away. The
         verdict says whether the cancellation or the payment came first.
-        Errors: FAILED_PRECONDITION (NO_PAYMENT: this till never started one).
+        Errors: FAILED_PRECONDITION (NO_PAYMENT: this terminal never started one).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelCheckout(self, request, context):
-        """Abandons a checkout and cancels its order.
-        Errors: as AddLines.
+        """Abandons a checkout and cancels its order; answers with the verdict
+        CLOSED.
+        Errors: as AddLines, but for the basket's version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -271,97 +291,102 @@ class TerminalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
 
-def add_TerminalServiceServicer_to_server(servicer, server):
+def add_CheckoutServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'CreateCheckout': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateCheckout,
-                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.CreateCheckoutRequest.FromString,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.CreateCheckoutRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.SerializeToString,
             ),
             'ResumeCheckout': grpc.unary_unary_rpc_method_handler(
                     servicer.ResumeCheckout,
-                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.ResumeCheckoutRequest.FromString,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ResumeCheckoutRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.SerializeToString,
             ),
             'GetCheckout': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCheckout,
-                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.GetCheckoutRequest.FromString,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.GetCheckoutRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.SerializeToString,
             ),
             'ListCheckouts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCheckouts,
-                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.ListCheckoutsRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.ListCheckoutsResponse.SerializeToString,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListCheckoutsRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListCheckoutsResponse.SerializeToString,
             ),
-            'ListPendingTransactions': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListPendingTransactions,
-                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.ListPendingTransactionsRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.ListPendingTransactionsResponse.SerializeToString,
+            'ListPendingOrders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPendingOrders,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListPendingOrdersRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListPendingOrdersResponse.SerializeToString,
             ),
             'AddLines': grpc.unary_unary_rpc_method_handler(
                     servicer.AddLines,
-                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.AddLinesRequest.FromString,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.AddLinesRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.SerializeToString,
             ),
             'UpdateLine': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateLine,
-                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.UpdateLineRequest.FromString,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.UpdateLineRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.SerializeToString,
             ),
             'RemoveLine': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveLine,
-                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.RemoveLineRequest.FromString,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.RemoveLineRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.SerializeToString,
+            ),
+            'AdjustCheckout': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdjustCheckout,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.AdjustCheckoutRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.SerializeToString,
             ),
             'SubmitCheckout': grpc.unary_unary_rpc_method_handler(
                     servicer.SubmitCheckout,
-                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.SubmitCheckoutRequest.FromString,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.SubmitCheckoutRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.SerializeToString,
             ),
             'PayCheckout': grpc.unary_unary_rpc_method_handler(
                     servicer.PayCheckout,
-                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.PayCheckoutRequest.FromString,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.PayCheckoutRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.SerializeToString,
             ),
             'EnterPin': grpc.unary_unary_rpc_method_handler(
                     servicer.EnterPin,
-                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.EnterPinRequest.FromString,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.EnterPinRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.SerializeToString,
             ),
             'CancelCheckoutPayment': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelCheckoutPayment,
-                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.CancelCheckoutPaymentRequest.FromString,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.CancelCheckoutPaymentRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.SerializeToString,
             ),
             'CancelCheckout': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelCheckout,
-                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.CancelCheckoutRequest.FromString,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.CancelCheckoutRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.SerializeToString,
             ),
             'GetReceipt': grpc.unary_unary_rpc_method_handler(
                     servicer.GetReceipt,
-                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.GetReceiptRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.Receipt.SerializeToString,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.GetReceiptRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_receipt__pb2.Receipt.SerializeToString,
             ),
             'ListCheckoutEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCheckoutEvents,
-                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.ListCheckoutEventsRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.ListCheckoutEventsResponse.SerializeToString,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListCheckoutEventsRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListCheckoutEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
-            'tillmesh.api.terminal.v1.TerminalService', rpc_method_handlers)
+            'tillmesh.api.terminal.v1.CheckoutService', rpc_method_handlers)
     server.add_generic_rpc_handlers((generic_handler,))
-    server.add_registered_method_handlers('tillmesh.api.terminal.v1.TerminalService', rpc_method_handlers)
+    server.add_registered_method_handlers('tillmesh.api.terminal.v1.CheckoutService', rpc_method_handlers)
 
 
  # This class is part of an EXPERIMENTAL API.
-class TerminalService:
-    """Checkouts of one store terminal. Called by the till's own software. Every
-    error carries a google.rpc.ErrorInfo; its domain is "terminal.tillmesh", or
-    that of the server whose refusal is passed on. UNAVAILABLE
-    (PEER_UNAVAILABLE) means that another server did not answer yet: what was
-    asked is stored and goes on, repeat the call with the same request_id.
+class CheckoutService:
+    """Checkouts of one store terminal. Called by the store's devices. Every error
+    carries a google.rpc.ErrorInfo; its domain is "terminal.tillmesh", or that
+    of the server whose refusal is passed on. UNAVAILABLE (PEER_UNAVAILABLE)
+    means that another server did not answer yet: what was asked is stored and
+    goes on, repeat the call with the same id.
     """
 
     @staticmethod
@@ -378,8 +403,8 @@ class TerminalService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tillmesh.api.terminal.v1.TerminalService/CreateCheckout',
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.CreateCheckoutRequest.SerializeToString,
+            '/tillmesh.api.terminal.v1.CheckoutService/CreateCheckout',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.CreateCheckoutRequest.SerializeToString,
             tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
             options,
             channel_credentials,
@@ -405,8 +430,8 @@ class TerminalService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tillmesh.api.terminal.v1.TerminalService/ResumeCheckout',
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.ResumeCheckoutRequest.SerializeToString,
+            '/tillmesh.api.terminal.v1.CheckoutService/ResumeCheckout',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ResumeCheckoutRequest.SerializeToString,
             tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
             options,
             channel_credentials,
@@ -432,8 +457,8 @@ class TerminalService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tillmesh.api.terminal.v1.TerminalService/GetCheckout',
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.GetCheckoutRequest.SerializeToString,
+            '/tillmesh.api.terminal.v1.CheckoutService/GetCheckout',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.GetCheckoutRequest.SerializeToString,
             tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
             options,
             channel_credentials,
@@ -459,9 +484,9 @@ class TerminalService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tillmesh.api.terminal.v1.TerminalService/ListCheckouts',
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.ListCheckoutsRequest.SerializeToString,
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.ListCheckoutsResponse.FromString,
+            '/tillmesh.api.terminal.v1.CheckoutService/ListCheckouts',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListCheckoutsRequest.SerializeToString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListCheckoutsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -473,7 +498,7 @@ class TerminalService:
             _registered_method=True)
 
     @staticmethod
-    def ListPendingTransactions(request,
+    def ListPendingOrders(request,
             target,
             options=(),
             channel_credentials=None,
@@ -486,9 +511,9 @@ class TerminalService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tillmesh.api.terminal.v1.TerminalService/ListPendingTransactions',
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.ListPendingTransactionsRequest.SerializeToString,
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.ListPendingTransactionsResponse.FromString,
+            '/tillmesh.api.terminal.v1.CheckoutService/ListPendingOrders',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListPendingOrdersRequest.SerializeToString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListPendingOrdersResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -513,8 +538,8 @@ class TerminalService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tillmesh.api.terminal.v1.TerminalService/AddLines',
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.AddLinesRequest.SerializeToString,
+            '/tillmesh.api.terminal.v1.CheckoutService/AddLines',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.AddLinesRequest.SerializeToString,
             tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
             options,
             channel_credentials,
@@ -540,8 +565,8 @@ class TerminalService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tillmesh.api.terminal.v1.TerminalService/UpdateLine',
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.UpdateLineRequest.SerializeToString,
+            '/tillmesh.api.terminal.v1.CheckoutService/UpdateLine',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.UpdateLineRequest.SerializeToString,
             tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
             options,
             channel_credentials,
@@ -567,8 +592,35 @@ class TerminalService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tillmesh.api.terminal.v1.TerminalService/RemoveLine',
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.RemoveLineRequest.SerializeToString,
+            '/tillmesh.api.terminal.v1.CheckoutService/RemoveLine',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.RemoveLineRequest.SerializeToString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AdjustCheckout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.api.terminal.v1.CheckoutService/AdjustCheckout',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.AdjustCheckoutRequest.SerializeToString,
             tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
             options,
             channel_credentials,
@@ -594,8 +646,8 @@ class TerminalService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tillmesh.api.terminal.v1.TerminalService/SubmitCheckout',
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.SubmitCheckoutRequest.SerializeToString,
+            '/tillmesh.api.terminal.v1.CheckoutService/SubmitCheckout',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.SubmitCheckoutRequest.SerializeToString,
             tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
             options,
             channel_credentials,
@@ -621,8 +673,8 @@ class TerminalService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tillmesh.api.terminal.v1.TerminalService/PayCheckout',
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.PayCheckoutRequest.SerializeToString,
+            '/tillmesh.api.terminal.v1.CheckoutService/PayCheckout',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.PayCheckoutRequest.SerializeToString,
             tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
             options,
             channel_credentials,
@@ -648,8 +700,8 @@ class TerminalService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tillmesh.api.terminal.v1.TerminalService/EnterPin',
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.EnterPinRequest.SerializeToString,
+            '/tillmesh.api.terminal.v1.CheckoutService/EnterPin',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.EnterPinRequest.SerializeToString,
             tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
             options,
             channel_credentials,
@@ -675,8 +727,8 @@ class TerminalService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tillmesh.api.terminal.v1.TerminalService/CancelCheckoutPayment',
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.CancelCheckoutPaymentRequest.SerializeToString,
+            '/tillmesh.api.terminal.v1.CheckoutService/CancelCheckoutPayment',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.CancelCheckoutPaymentRequest.SerializeToString,
             tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
             options,
             channel_credentials,
@@ -702,8 +754,8 @@ class TerminalService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tillmesh.api.terminal.v1.TerminalService/CancelCheckout',
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.CancelCheckoutRequest.SerializeToString,
+            '/tillmesh.api.terminal.v1.CheckoutService/CancelCheckout',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.CancelCheckoutRequest.SerializeToString,
             tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
             options,
             channel_credentials,
@@ -729,9 +781,9 @@ class TerminalService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tillmesh.api.terminal.v1.TerminalService/GetReceipt',
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.GetReceiptRequest.SerializeToString,
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.Receipt.FromString,
+            '/tillmesh.api.terminal.v1.CheckoutService/GetReceipt',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.GetReceiptRequest.SerializeToString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_receipt__pb2.Receipt.FromString,
             options,
             channel_credentials,
             insecure,
@@ -756,9 +808,9 @@ class TerminalService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tillmesh.api.terminal.v1.TerminalService/ListCheckoutEvents',
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.ListCheckoutEventsRequest.SerializeToString,
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_terminal__service__pb2.ListCheckoutEventsResponse.FromString,
+            '/tillmesh.api.terminal.v1.CheckoutService/ListCheckoutEvents',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListCheckoutEventsRequest.SerializeToString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListCheckoutEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,
