@@ -17,9 +17,12 @@ from tests.sources import ROOT, RUNTIME, SERVICES, files, tree
 from tillmesh.runtime.errors import CommonReason, ErrorReason, FieldViolation, Refusal, invalid
 from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.peers import UNDECIDED
+from tillmesh.runtime.requests import NOT_REMEMBERED
 
 TESTS = {"order_service": "tests/orders", "thirdparty_server": "tests/payments", "store_terminal": "tests/terminal"}
 KINDS = {
+    # A line that a refund names is a fault of the refund where the order's lines are fixed.
+    "LINE_NOT_FOUND": {StatusCode.NOT_FOUND, StatusCode.FAILED_PRECONDITION},
     "_NOT_FOUND": {StatusCode.NOT_FOUND},
     "_EXISTS": {StatusCode.ALREADY_EXISTS},
     "_REUSED": {StatusCode.ALREADY_EXISTS},
@@ -42,6 +45,12 @@ KINDS = {
     "": {StatusCode.FAILED_PRECONDITION, StatusCode.ABORTED},
 }
 """Statuses by how a reason's name ends; the first that fits counts, the last is for illegal transitions."""
+BODIES = {
+    "order_service": ("OrderPayment.reason", "order/v1/order_payment.proto"),
+    "thirdparty_server": ("Payment.reason", "payment/v1/payment.proto"),
+    "store_terminal": ("Checkout.verdict_reason", "terminal/v1/checkout.proto"),
+}
+"""The field of each server in whose body a reason stands that is no error, and the contract that explains it."""
 
 
 def catalogue(service: str) -> type[ErrorReason]:
@@ -112,6 +121,76 @@ def test_every_refusal_is_raised_with_what_its_text_needs(folder: str) -> None:
             if missing and None not in given:  # None: **facts, which only running it can tell
                 wrong.append(f"{path.relative_to(ROOT)}:{parent.lineno}: {name} without {', '.join(sorted(missing))}")
     assert wrong == []
+
+
+def retried(path: Path, catalogues: dict[str, type[ErrorReason]]) -> Iterator[tuple[int, str, StatusCode | None]]:
+    """Line, what is called, and its status if that is known, of each call that is given a time to wait."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call) and any(keyword.arg == "retry_after_ms" for keyword in node.keywords):
+            called = ast.unparse(node.func)
+            kind, _, name = called.partition(".")
+            known = kind in catalogues and name in catalogues[kind].__members__
+            yield node.lineno, called, catalogues[kind][name].code if known else None
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_nobody_is_told_to_repeat_what_is_refused_for_ever(service: str) -> None:
+    """RetryInfo makes client libraries send the same request again; a remembered refusal is then the answer again."""
+    catalogues: dict[str, type[ErrorReason]] = {"CommonReason": CommonReason, "Reason": catalogue(service)}
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {called}"
+        for path in files(service)
+        for line, called, code in retried(path, catalogues)
+        if code not in NOT_REMEMBERED
+    ]
+    assert wrong == []
+
+
+def test_a_reason_that_is_remembered_says_what_to_send_and_not_to_repeat_it() -> None:
+    remembered = [reason for reason in every_reason() if reason.code not in (*NOT_REMEMBERED, *UNDECIDED)]
+    again = re.compile(r"repeat|(try|send|call)[^.;]* again", re.IGNORECASE)
+    wrong = [named(reason) for reason in remembered if again.search(reason.text) and "under a new" not in reason.text]
+    assert len(remembered) > 30
+    assert wrong == []
+
+
+# Reasons in bodies
+
+
+def section(title: str) -> str:
+    """What docs/errors.md says under a heading."""
+    document = (ROOT / "docs/errors.md").read_text()
+    match = re.search(rf"^### `{re.escape(title)}`\n(.*?)(?=^#|\Z)", document, re.MULTILINE | re.DOTALL)
+    assert match, f"docs/errors.md has no part about {title}"
+    return match.group(1)
+
+
+def rows(title: str) -> dict[str, str]:
+    """Reason and sentence of each row in that part."""
+    return dict(re.findall(r"^\| `([A-Z_]+)` \| (.+) \|$", section(title), re.MULTILINE))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_reason_that_stands_in_a_body_is_explained(service: str) -> None:
+    constants = vars(importlib.import_module(f"{service}.errors")).items()
+    in_bodies = {name for name, value in constants if name == value and re.fullmatch("[A-Z_]+", name)}
+    told = rows(BODIES[service][0])
+    assert in_bodies
+    assert in_bodies - told.keys() == set()
+    assert [reason for reason, sentence in told.items() if not sentence.endswith(".")] == []
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_document_knows_every_reason_that_the_contract_names(service: str) -> None:
+    title, proto = BODIES[service]
+    comments = re.findall(r"((?:^ *//.*\n)+) *string (?:verdict_)?reason = ", *contract(proto))
+    named_there = {word for comment in comments for word in re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", comment)}
+    not_reasons = {"UPPER_SNAKE_CASE", "SAFE_TO_RETRY", "HAND_OVER_GOODS"}
+    assert named_there - not_reasons - rows(title).keys() == set()
+
+
+def contract(proto: str) -> tuple[str, re.RegexFlag]:
+    return (ROOT / "protos/tillmesh/api" / proto).read_text(), re.MULTILINE
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.sources import ROOT
+from tillmesh.api.terminal.v1.checkout_pb2 import Verdict
 from tillmesh.cli.mesh import Mesh
 from tillmesh.paycode import STEP_MS, make
 from tillmesh.runtime.secret import Secret
@@ -35,7 +37,7 @@ def node_client(tmp_path: Path) -> Path:
     install = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--prefer-offline"]
     done = subprocess.run(install, cwd=client, capture_output=True, text=True, timeout=200, check=False)
     if done.returncode:
-        pytest.skip(f"npm can not install the packages here: {done.stderr[-500:]}")
+        pytest.skip(f"npm cannot install the packages here: {done.stderr[-500:]}")
     return client
 
 
@@ -49,13 +51,25 @@ def test_node_drives_a_whole_checkout_from_the_proto_files(mesh: Mesh, node_clie
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     story = re.sub(r"shopper-\w+", "shopper", done.stdout)
-    assert "shopper has GBP 50.00\n" in story
-    assert "over GBP 30.60 is STATE_PENDING\n" in story
-    assert "verdict: VERDICT_HAND_OVER_GOODS , paid by Ada\n" in story
+    assert "shopper has put in GBP 50.00\n" in story
+    assert "over GBP 30.60 is STATE_SUBMITTED\n" in story
+    assert "the till shows: to be paid" in story
+    assert "the till shows: paid: hand over the goods" in story
+    assert "verdict: VERDICT_HAND_OVER_GOODS, paid by Ada\n" in story
     assert "refund of GBP 7.65: STATE_DONE" in story
     assert "White hanging heart" in story
     assert "Paid by Ada\n" in story
     assert story.endswith("shopper has GBP 27.05\n")
+
+
+def test_the_till_in_javascript_shows_something_for_every_verdict_and_ends_at_the_final_ones() -> None:
+    script = (ROOT / "examples/node/checkout.js").read_text()
+    shown = re.search(r"^const SHOWN = \{\n(.*?)^\};", script, re.MULTILINE | re.DOTALL)
+    final = re.search(r"^const FINAL = \[(.*?)\];", script, re.MULTILINE)
+    assert shown
+    assert final
+    assert re.findall(r"^  (\w+):", shown[1], re.MULTILINE) == Verdict.keys()[1:]
+    assert re.findall(r"\w+", final[1]) == ["VERDICT_HAND_OVER_GOODS", "VERDICT_CLOSED"]
 
 
 def test_a_phone_in_javascript_makes_the_pay_codes_that_the_payment_server_takes() -> None:
@@ -79,7 +93,7 @@ def buf_curl(mesh: Mesh, package: str, *arguments: str) -> str:
     own, server = {
         "order": ("platform-cli", "orders.tillmesh"),
         "payment": ("platform-cli", "payments.tillmesh"),
-        "terminal": ("device-store-1+cli", "till.tillmesh"),
+        "terminal": ("device-store-1+cli", "terminal.tillmesh"),
     }[package]
     folder = mesh.authority.folder / own
     command = [str(BUF), "curl", "--protocol", "grpc", "--timeout", "30s", "--servername", server]
@@ -117,18 +131,18 @@ def test_buf_curl_lists_every_method_of_a_server(mesh: Mesh, package: str) -> No
 @pytest.mark.parametrize(
     ("package", "method", "request_", "field"),
     [
-        ("order", "OrderService/ListOrders", {"payer_id": "nobody"}, None),
+        ("order", "OrderService/ListOrders", {"payer": {"identity_id": "nobody"}}, None),
         (
             "payment",
             "IdentityService/CreateIdentity",
-            {"request_id": "r-1", "identity_id": "buf", "currency_code": "JPY"},
-            "accountId",
+            {"identity_id": "buf", "currency_code": "JPY"},
+            "identityId",
         ),
-        ("terminal", "TerminalService/CreateCheckout", {"request_id": "r-1", "payer_id": "buf"}, "checkoutId"),
+        ("terminal", "CheckoutService/CreateCheckout", {"request_id": "r-1", "identity_id": "buf"}, "checkoutId"),
     ],
 )
 def test_buf_curl_calls_a_server(
-    mesh: Mesh, package: str, method: str, request_: dict[str, str], field: str | None
+    mesh: Mesh, package: str, method: str, request_: dict[str, Any], field: str | None
 ) -> None:
     url = f"https://{address(mesh, package)}/tillmesh.api.{package}.v1.{method}"
     answer = json.loads(buf_curl(mesh, package, "--data", json.dumps(request_), url))

@@ -1,6 +1,7 @@
 """The arrows between the parts of the project, read from the imports."""
 
 import importlib
+import re
 from inspect import iscoroutinefunction
 from pathlib import Path
 
@@ -12,15 +13,20 @@ from tests.sources import ROOT, RUNTIME, SERVICES, files, imported
 SERVICERS = {
     "tillmesh.api.order.v1.OrderService": ("order_service.servicer", "OrderServicer"),
     "tillmesh.api.payment.v1.PaymentService": ("thirdparty_server.servicer", "PaymentServicer"),
-    "tillmesh.api.payment.v1.RefundService": ("thirdparty_server.servicer", "RefundServicer"),
-    "tillmesh.api.payment.v1.IdentityService": ("thirdparty_server.account_servicer", "IdentityServicer"),
+    "tillmesh.api.payment.v1.RefundService": ("thirdparty_server.refund_servicer", "RefundServicer"),
+    "tillmesh.api.payment.v1.IdentityService": ("thirdparty_server.identity_servicer", "IdentityServicer"),
+    "tillmesh.api.payment.v1.WalletService": ("thirdparty_server.wallet_servicer", "WalletServicer"),
+    "tillmesh.api.payment.v1.PhoneService": ("thirdparty_server.phone_servicer", "PhoneServicer"),
+    "tillmesh.api.payment.v1.StoreService": ("thirdparty_server.store_servicer", "StoreServicer"),
     "tillmesh.api.payment.v1.AccountService": ("thirdparty_server.account_servicer", "AccountServicer"),
     "tillmesh.api.payment.v1.PayerService": ("thirdparty_server.payer_servicer", "PayerServicer"),
-    "tillmesh.api.terminal.v1.TerminalService": ("store_terminal.servicer", "TerminalServicer"),
+    "tillmesh.api.terminal.v1.CheckoutService": ("store_terminal.servicer", "CheckoutServicer"),
     "tillmesh.api.terminal.v1.TillRefundService": ("store_terminal.refund_servicer", "TillRefundServicer"),
     "tillmesh.api.terminal.v1.CatalogueService": ("store_terminal.catalogue_servicer", "CatalogueServicer"),
 }
 LINES_MAX = 400
+SHARED = ("lines.py", "line_rows.py", "payer.py", "origin.py", "paycode.py")
+"""What all servers and the command line know of goods and payers."""
 PURE = ("grpc", "sqlalchemy", "google", "asyncio", "tillmesh.api")
 
 
@@ -52,6 +58,22 @@ def test_rules_and_tables_know_nothing_of_transport_and_storage(service: str) ->
     assert [name for name in pure if name.split(".")[0] in PURE or name.startswith("tillmesh.api")] == []
 
 
+@pytest.mark.parametrize("file", SHARED)
+def test_what_all_share_knows_nothing_of_transport_and_storage(file: str) -> None:
+    names = list(imported(ROOT / "tillmesh" / file))
+    assert [name for name in names if name.split(".")[0] in PURE or name.startswith("tillmesh.api")] == []
+
+
+@pytest.mark.parametrize("name", ["LineItem", "TaxTotal", "Payer", "Origin"])
+def test_goods_and_payers_are_defined_once(name: str) -> None:
+    folders = (*SERVICES, RUNTIME, "tillmesh/cli")
+    shared = [ROOT / "tillmesh" / file for file in SHARED]
+    paths = [*shared, *(path for folder in folders for path in files(folder))]
+    defined = [relative(path) for path in paths if re.search(rf"^class {name}\b", path.read_text(), re.MULTILINE)]
+    assert len(defined) == 1
+    assert defined[0].removeprefix("tillmesh/") in SHARED
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_only_server_and_servicer_know_the_servicer(service: str) -> None:
     inner = [path for path in files(service) if path.stem not in ("server", "__main__", "servicer")]
@@ -78,7 +100,8 @@ def test_a_service_reads_top_to_bottom_in_the_same_files(service: str) -> None:
 
 def test_a_long_file_is_two_files() -> None:
     folders = (*SERVICES, RUNTIME, "tillmesh/cli", "tools", "tests", "bench")
-    long = {relative(path): len(path.read_text().splitlines()) for folder in folders for path in files(folder)}
+    paths = [*(ROOT / "tillmesh").glob("*.py"), *(path for folder in folders for path in files(folder))]
+    long = {relative(path): len(path.read_text().splitlines()) for path in paths}
     assert {path: lines for path, lines in long.items() if lines > LINES_MAX} == {}
 
 

@@ -7,31 +7,16 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-from sqlalchemy import Engine, MetaData
+from sqlalchemy import Engine, MetaData, Table, select
 
 from tests.migrations.shape import shape
 from tests.sources import ROOT, SERVICES
 from tillmesh.runtime.database import open_engine, parse_url
 from tillmesh.runtime.migrations import Migrations
+from tillmesh.runtime.opaque import KEY_BYTES
 from tillmesh.runtime.schema import prepare
 
 AT_ONCE = 4
-
-FIRST = """
-from alembic import op
-revision, down_revision = "0001", None
-def upgrade():
-    op.execute("CREATE TABLE notes (body TEXT)")
-    op.execute("INSERT INTO notes VALUES ('first')")
-"""
-SECOND = """
-from alembic import op
-revision, down_revision = "0002", "0001"
-def upgrade():
-    op.execute("CREATE TABLE more (body TEXT)")
-    op.execute("UPDATE notes SET body = 'second'")
-    op.execute("{last}")
-"""
 
 
 @pytest.fixture(params=SERVICES)
@@ -44,8 +29,12 @@ def new_engine(new_database: Callable[[], str]) -> Callable[[], Engine]:
     return lambda: open_engine(parse_url(new_database()))
 
 
+def folder(service: str) -> Path:
+    return ROOT / service / "migrations"
+
+
 def migrations(service: str) -> Migrations:
-    return Migrations(ROOT / service / "migrations")
+    return Migrations(folder(service))
 
 
 def tables(service: str) -> MetaData:
@@ -59,9 +48,9 @@ def run(engine: Engine, *statements: str) -> None:
             connection.exec_driver_sql(statement)
 
 
-def bodies(engine: Engine) -> list[str]:
+def seal_keys(engine: Engine) -> list[bytes]:
     with engine.connect() as connection:
-        return list(connection.exec_driver_sql("SELECT body FROM notes").scalars())
+        return list(connection.execute(select(Table("seal_key", MetaData(), autoload_with=connection))).scalars())
 
 
 def all_at_once(url: str, work: Callable[[Engine], object]) -> None:
@@ -87,6 +76,21 @@ def test_an_upgraded_schema_is_the_one_that_a_new_server_makes(service: str, new
     assert list(migrations(service).upgrade(made)) == []
 
 
+def test_until_the_first_release_there_is_one_version(service: str) -> None:
+    assert [path.name for path in folder(service).glob("*.py")] == ["0001_first.py"]
+
+
+def test_every_database_has_a_key_of_its_own_and_keeps_it(service: str, new_engine: Callable[[], Engine]) -> None:
+    upgraded, made = new_engine(), new_engine()
+    list(migrations(service).upgrade(upgraded))
+    prepare(made, tables(service))
+    (first,), (second,) = seal_keys(upgraded), seal_keys(made)
+    assert len(first) == len(second) == KEY_BYTES
+    assert first != second
+    prepare(made, tables(service))
+    assert seal_keys(made) == [second]
+
+
 def test_servers_that_start_at_once_on_an_empty_database_make_one_schema(
     service: str, new_engine: Callable[[], Engine], new_database: Callable[[], str]
 ) -> None:
@@ -94,6 +98,7 @@ def test_servers_that_start_at_once_on_an_empty_database_make_one_schema(
     all_at_once(url, lambda engine: prepare(engine, tables(service)))
     prepare(alone, tables(service))
     assert shape(open_engine(parse_url(url))) == shape(alone)
+    assert len(seal_keys(open_engine(parse_url(url)))) == 1
 
 
 def test_upgrades_at_once_take_each_step_once(service: str, new_database: Callable[[], str]) -> None:
@@ -121,39 +126,17 @@ def test_a_server_refuses_a_schema_of_another_version(service: str, new_engine: 
         list(migrations(service).upgrade(engine))
 
 
-def test_another_programs_database_is_left_alone(service: str, new_engine: Callable[[], Engine]) -> None:
-    engine = new_engine()
-    run(engine, "CREATE TABLE orders (order_id TEXT PRIMARY KEY, state TEXT)")
-    before = shape(engine)
-    with pytest.raises(ValueError, match="has tables of which nobody noted the version, this server needs version"):
-        prepare(engine, tables(service))
-    with pytest.raises(ValueError, match="is it another program"):
-        list(migrations(service).upgrade(engine))
-    assert shape(engine) == before
-
-
-def test_a_database_from_before_versions_were_noted_is_upgraded(service: str, new_engine: Callable[[], Engine]) -> None:
-    engine, made = new_engine(), new_engine()
-    next(migrations(service).upgrade(engine))
-    run(engine, "DROP TABLE alembic_version")
-    steps = list(migrations(service).upgrade(engine))
-    prepare(made, tables(service))
-    assert [step.version for step in steps] == list(migrations(service).versions)[1:]
-    assert shape(engine) == shape(made)
-
-
-def test_an_upgrade_that_fails_has_done_whole_steps_and_goes_on_later(
-    tmp_path: Path, new_engine: Callable[[], Engine]
+@pytest.mark.parametrize("version_table", [False, True])
+def test_another_programs_database_is_left_alone(
+    service: str, new_engine: Callable[[], Engine], version_table: bool
 ) -> None:
+    """Also that of a program which keeps its own versions in the same way, and has noted none."""
     engine = new_engine()
-    (tmp_path / "0001_first.py").write_text(FIRST)
-    (tmp_path / "0002_second.py").write_text(SECOND.format(last="INSERT INTO nowhere VALUES (1)"))
-    with pytest.raises(Exception, match="nowhere"):
-        list(Migrations(tmp_path).upgrade(engine))
-    assert Migrations(tmp_path).found(engine) == "0001"
-    assert bodies(engine) == ["first"]
-    assert "more" not in shape(engine)
-
-    (tmp_path / "0002_second.py").write_text(SECOND.format(last="INSERT INTO more VALUES ('good')"))
-    assert [step.version for step in Migrations(tmp_path).upgrade(engine)] == ["0002"]
-    assert bodies(engine) == ["second"]
+    run(engine, "CREATE TABLE orders (order_id VARCHAR PRIMARY KEY, state VARCHAR)")
+    if version_table:
+        run(engine, "CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)")
+    before = shape(engine)
+    for act in (lambda: prepare(engine, tables(service)), lambda: list(migrations(service).upgrade(engine))):
+        with pytest.raises(ValueError, match="has tables but no version of a schema: is it another program's"):
+            act()
+    assert shape(engine) == before

@@ -4,15 +4,16 @@ import asyncio
 import signal
 import sys
 
-from sqlalchemy import MetaData
-
+from tillmesh.api.payment.v1 import refund_pb2
 from tillmesh.api.payment.v1 import refund_service_pb2 as api
 from tillmesh.runtime.callers import Role
 from tillmesh.runtime.database import open_database
+from tillmesh.runtime.schema import versioned
 from tillmesh.runtime.server import Wiring, run
 from tillmesh.runtime.settings import ServerSettings, load_settings
 
 NAME = "tests.runtime.slow_server"
+METHODS = ("RefundPayment", "CreateUnreferencedRefund", "GetRefund", "ListRefunds")
 
 
 class SlowSettings(ServerSettings, cli_prog_name=NAME):
@@ -26,15 +27,19 @@ class SlowServicer:
         self._go = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._go.set)
 
-    async def GetRefund(self, request: api.GetRefundRequest) -> api.Refund:
+    async def GetRefund(self, request: api.GetRefundRequest) -> refund_pb2.Refund:
         """Says that it is under way and ends on the signal."""
         print("under way", file=sys.stderr, flush=True)
         await self._go.wait()
-        return api.Refund(refund_id=request.refund_id)
+        return refund_pb2.Refund(refund_id=request.refund_id)
 
-    async def CreateRefund(self, request: api.CreateRefundRequest) -> api.Refund:
+    async def RefundPayment(self, request: api.RefundPaymentRequest) -> refund_pb2.Refund:
         """Has a bug."""
         raise ZeroDivisionError(request.note)
+
+    async def CreateUnreferencedRefund(self, _request: api.CreateUnreferencedRefundRequest) -> refund_pb2.Refund:
+        """Is called by no test."""
+        return refund_pb2.Refund()
 
     async def ListRefunds(self, _request: api.ListRefundsRequest) -> api.ListRefundsResponse:
         """Answers at once."""
@@ -43,7 +48,7 @@ class SlowServicer:
 
 async def wire(settings: SlowSettings) -> Wiring:
     """Puts the server together."""
-    database = open_database(settings.database_url, MetaData())
+    database = open_database(settings.database_url, versioned("0001"))
 
     async def close() -> None:
         await database.close()
@@ -57,7 +62,7 @@ async def wire(settings: SlowSettings) -> Wiring:
         raise ZeroDivisionError("in a loop")
 
     service = "tillmesh.api.payment.v1.RefundService"
-    access = {service: dict.fromkeys(("CreateRefund", "GetRefund", "ListRefunds"), frozenset(Role))}
+    access = {service: dict.fromkeys(METHODS, frozenset(Role))}
     return Wiring(
         domain="slow.tillmesh",
         servicers={service: SlowServicer()},

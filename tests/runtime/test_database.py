@@ -5,18 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, LargeBinary, MetaData, String, Table, insert, select
+from sqlalchemy import Column, LargeBinary, String, Table, insert, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from tillmesh.runtime import batches
 from tillmesh.runtime.batches import BATCH_MAX, ENOUGH_MAX, GATHER_S_MAX, Gathering, deliver
 from tillmesh.runtime.database import Database, append_only, open_database, open_engine, parse_url, require_one_row
 from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.schema import versioned
 from tillmesh.runtime.sqlite import SqliteDatabase
 from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
 
-METADATA = MetaData()
+METADATA = versioned("0001")
 NOTES = Table("notes", METADATA, Column("name", String, primary_key=True), Column("body", LargeBinary))
 DIARY = Table("diary", METADATA, Column("day", String, primary_key=True))
 append_only(DIARY)

@@ -8,11 +8,15 @@ import pytest
 from sqlalchemy import Connection, create_engine
 
 from order_service import operations
-from order_service.model import LineItem
+from order_service.model import NewOrder
 from order_service.tables import METADATA, order_history
+from tillmesh.line_rows import SALT_BYTES
+from tillmesh.lines import LineItem
+from tillmesh.payer import identity
 from tillmesh.runtime import statements
 from tillmesh.runtime.history import NO_HISTORY, HistoryTable, next_hash, read_chains
 
+SALT = bytes(SALT_BYTES)
 ORDERS = HistoryTable("order_history", "orders", "order_id")
 CHANGED = "row {} was changed: its hash is not that of its content and the row before"
 REWRITTEN: dict[str, object] = {
@@ -26,7 +30,9 @@ REWRITTEN: dict[str, object] = {
     "currency": "EUR",
     "amount_minor": 1,
     "payment_id": "p-7",
+    "actor": "spiffe://tillmesh/platform/another",
     "trace_id": "another",
+    "content_hash": "0" * 64,
     "at_ms": 7,
     "chain_hash": bytes(32),
 }
@@ -49,12 +55,12 @@ def connection(tmp_path: Path) -> Iterator[Connection]:
 
 def write_orders(connection: statements.Connection) -> None:
     for order_id in ("o-1", "o-2"):
-        operations.create_order(
-            connection, order_id=order_id, store_id="s", payer_id="p", currency="GBP", lines=[mugs(1)], now_ms=1
-        )
+        new = NewOrder(order_id, "s", identity("p"), "GBP", [mugs(1)], prices_include_tax=True)
+        operations.create_order(connection, new, salt=SALT, now_ms=1)
     for version in (1, 2):
-        lines = [mugs(version + 1)]
-        operations.update_order(connection, order_id="o-1", version=version, lines=lines, now_ms=version + 1)
+        operations.replace_lines(
+            connection, order_id="o-1", version=version, lines=[mugs(version + 1)], salt=SALT, now_ms=version + 1
+        )
     operations.cancel_order(connection, order_id="o-1", version=3, now_ms=4)
 
 
@@ -150,7 +156,8 @@ def test_a_row_whose_hash_was_made_anew_no_longer_fits_the_next(connection: Conn
         ),
         (
             ["INSERT INTO order_history SELECT order_id, 5, event, from_state, to_state, version, epoch, currency, "
-             "amount_minor, payment_id, trace_id, at_ms, chain_hash FROM order_history WHERE number = 4"],
+             "amount_minor, payment_id, actor, trace_id, content_hash, at_ms, chain_hash FROM order_history "
+             "WHERE number = 4"],
             [CHANGED.format(5), "its last row is 5, but 4 in orders"],
         ),
         (

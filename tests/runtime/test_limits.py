@@ -14,10 +14,14 @@ from tillmesh.runtime.limits import OWN, Limits, Rate
 SECOND_NS = 1_000_000_000
 GUESTS = [
     parse_uri(uri, "tillmesh")
-    for uri in ("spiffe://tillmesh/till/s-1/t-1", "spiffe://tillmesh/till/s-1/t-2", "spiffe://tillmesh/device/s-1/d-1")
+    for uri in (
+        "spiffe://tillmesh/terminal/s-1/t-1",
+        "spiffe://tillmesh/terminal/s-1/t-2",
+        "spiffe://tillmesh/device/s-1/d-1",
+    )
 ]
 TILL, OTHER_TILL, DEVICE = GUESTS
-PHONE = parse_uri("spiffe://tillmesh/payer/phone-1", "tillmesh")
+PHONE = parse_uri("spiffe://tillmesh/phone/phone-1", "tillmesh")
 OURS = [parse_uri(f"spiffe://tillmesh/{role}/all", "tillmesh") for role in sorted(OWN)]
 
 

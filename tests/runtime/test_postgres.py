@@ -8,15 +8,16 @@ import psycopg
 import pytest
 import sqlalchemy
 from psycopg import sql
-from sqlalchemy import BigInteger, Column, MetaData, String, Table, bindparam, insert, select, update
+from sqlalchemy import BigInteger, Column, String, Table, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tests.postgres import STRANGER, Cluster, running_cluster
 from tillmesh.runtime.database import Database, append_only, open_database
 from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.schema import versioned
 from tillmesh.runtime.statements import Connection
 
-METADATA = MetaData()
+METADATA = versioned("0001")
 COUNTERS = Table(
     "counters", METADATA, Column("name", String, primary_key=True), Column("count", BigInteger, nullable=False)
 )
@@ -157,7 +158,7 @@ def test_a_database_that_can_not_keep_its_promise_is_not_used(postgres: Cluster,
     name = sql.Identifier(database_of(url))
     postgres.sql(sql.SQL("ALTER DATABASE {} SET ").format(name) + sql.SQL(setting))
     try:
-        with pytest.raises(ValueError, match=f"can not use the database .*{setting.removeprefix('default_')}"):
+        with pytest.raises(ValueError, match=f"cannot use the database .*{setting.removeprefix('default_')}"):
             open_database(url, METADATA)
     finally:
         postgres.sql(sql.SQL("ALTER DATABASE {} RESET ALL").format(name))
@@ -177,7 +178,7 @@ def test_what_can_not_be_opened_is_said_in_a_line_without_the_password(
 ) -> None:
     with pytest.raises(ValueError, match=says) as raised:
         open_database(url_of(postgres), METADATA)
-    assert str(raised.value).startswith("can not open the database postgresql://")
+    assert str(raised.value).startswith("cannot open the database postgresql://")
     assert "secret" not in str(raised.value)
     assert "\n" not in str(raised.value)
 

@@ -55,8 +55,8 @@ def test_a_bug_in_a_call_is_told_by_its_trace_and_the_server_goes_on(tmp_path: P
     with running(SLOW, tmp_path) as server, server.channel() as channel:
         stub = RefundServiceStub(channel)
         with pytest.raises(grpc.RpcError) as raised:
-            stub.CreateRefund(
-                api.CreateRefundRequest(note="secret"), metadata=(("traceparent", f"00-{TRACE}-0123456789abcdef-01"),)
+            stub.RefundPayment(
+                api.RefundPaymentRequest(note="secret"), metadata=(("traceparent", f"00-{TRACE}-0123456789abcdef-01"),)
             )
         refusal = refusal_of(raised.value)
         assert (refusal.code, refusal.reason, refusal.domain) == (grpc.StatusCode.INTERNAL, "INTERNAL", "slow.tillmesh")
@@ -85,7 +85,7 @@ def test_a_server_comes_back_on_the_port_it_had(tmp_path: Path) -> None:
 
 
 def complaint(*flags: str) -> str:
-    """What a server that can not start says on standard error."""
+    """What a server that cannot start says on standard error."""
     done = subprocess.run(
         [sys.executable, "-m", "order_service", "--insecure", *flags],
         capture_output=True,
@@ -95,7 +95,7 @@ def complaint(*flags: str) -> str:
     )
     assert done.returncode == 1
     assert done.stdout == ""
-    # gRPC writes a line of its own where it can not bind.
+    # gRPC writes a line of its own where it cannot bind.
     (line,) = [line for line in done.stderr.splitlines() if "add_port.cc" not in line]
     assert line.startswith("order_service: ")
     return line

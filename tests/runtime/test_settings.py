@@ -1,6 +1,10 @@
+from pathlib import Path
+
 import pytest
 from pydantic import Field
 
+from tillmesh.cli.authority import Authority
+from tillmesh.runtime.callers import Role
 from tillmesh.runtime.settings import ServerSettings, load_settings
 
 
@@ -72,3 +76,16 @@ def test_help_describes_every_setting(capsys: pytest.CaptureFixture[str]) -> Non
     text = capsys.readouterr().out
     for field in TillSettings.model_fields:
         assert f"--{field.replace('_', '-')}" in text
+
+
+def test_without_certificates_a_server_acts_in_the_name_of_its_role() -> None:
+    assert load(GOOD).own_uri(Role.ORDERS) == "spiffe://tillmesh/orders"
+    assert load([*GOOD, "--mesh", "north"]).own_uri(Role.TERMINAL) == "spiffe://north/terminal"
+
+
+def test_with_certificates_a_server_acts_in_the_name_of_its_own(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.create()
+    folder = authority.issue(Role.TERMINAL, "store-7", "till-1")
+    settings = load(["--tls-dir", str(folder), *GOOD[1:]])
+    assert settings.own_uri(Role.TERMINAL) == "spiffe://tillmesh/terminal/store-7/till-1"

@@ -20,8 +20,11 @@ import order_service.access
 import store_terminal.access
 import thirdparty_server.access
 from tests.processes import Server, patient, refusal_of, running
-from tests.terminal.till import DEADLINE_S, Behind, Till
+from tests.terminal.till import DEADLINE_S, Behind, Till, gbp
 from tests.trust.secrets import keep_bytes
+from tillmesh.api.payment.v1.store_pb2 import Store
+from tillmesh.api.payment.v1.store_service_pb2 import CreateStoreRequest
+from tillmesh.api.payment.v1.store_service_pb2_grpc import StoreServiceStub
 from tillmesh.cli.authority import Authority
 from tillmesh.runtime.callers import Role
 from tillmesh.runtime.errors import Refusal
@@ -35,14 +38,14 @@ TILL, DEVICE, ALL = "till-1", "scanner-1", "all"
 ACCESS: dict[Role, dict[str, Access]] = {
     Role.ORDERS: order_service.access.ACCESS,
     Role.PAYMENTS: thirdparty_server.access.ACCESS,
-    Role.TILL: store_terminal.access.ACCESS,
+    Role.TERMINAL: store_terminal.access.ACCESS,
 }
 """Of each server, by the role that it has, who may call what."""
 
 
 def names_of(role: Role, store: str = HERE) -> tuple[str, ...]:
     """What a certificate of that role is issued for."""
-    return {Role.TILL: (store, TILL), Role.DEVICE: (store, DEVICE)}.get(role, (ALL,))
+    return {Role.TERMINAL: (store, TILL), Role.DEVICE: (store, DEVICE)}.get(role, (ALL,))
 
 
 def flags(authority: Authority, role: Role, *names: str) -> tuple[str, ...]:
@@ -65,7 +68,7 @@ class Shops:
     @property
     def servers(self) -> dict[Role, Server]:
         """One server of each kind, by the role that its certificate has."""
-        return {Role.ORDERS: self.orders, Role.PAYMENTS: self.payments, Role.TILL: self.terminals[HERE]}
+        return {Role.ORDERS: self.orders, Role.PAYMENTS: self.payments, Role.TERMINAL: self.terminals[HERE]}
 
     def channel(self, role: Role, folder: Path, server: Server | None = None) -> grpc.Channel:
         """The connection of a certificate to a server of that role; to one each, however often it is asked for."""
@@ -79,7 +82,7 @@ class Shops:
     def till(self, store: str) -> Till:
         """Hardware of a store, at the store's own terminal."""
         folder = self.authority.folder_of(Role.DEVICE, store, DEVICE)
-        return Till(self.channel(Role.TILL, folder, self.terminals[store]))
+        return Till(self.channel(Role.TERMINAL, folder, self.terminals[store]))
 
     def behind(self, folder: Path) -> Behind:
         """The order service and the payment server for whoever has that certificate."""
@@ -89,6 +92,18 @@ class Shops:
     def platform(self) -> Behind:
         """The same for the platform."""
         return self.behind(self.authority.folder_of(Role.PLATFORM, ALL))
+
+    def register(self, store: str) -> None:
+        """The platform registers a store, which may give something back without a sale."""
+        stores = StoreServiceStub(self.channel(Role.PAYMENTS, self.authority.folder_of(Role.PLATFORM, ALL)))
+        record = Store(
+            store_id=store,
+            name=f"The shop {store}",
+            time_zone="Europe/London",
+            currency_code="GBP",
+            unreferenced_refund_limit=gbp(100_000),
+        )
+        stores.CreateStore(CreateStoreRequest(store=record))
 
 
 @contextmanager
@@ -111,9 +126,12 @@ def running_shops(folder: Path, *more: str) -> Iterator[Shops]:
         terminals = {}
         for store in (HERE, THERE):
             (folder / store).mkdir()
-            own = (*flags(authority, Role.TILL, store, TILL), "--store-id", store)
+            own = (*flags(authority, Role.TERMINAL, store, TILL), "--store-id", store)
             terminals[store] = stack.enter_context(running("store_terminal", folder / store, *own, *wires, *more))
-        yield Shops(authority, orders, payments, terminals, stack)
+        shops = Shops(authority, orders, payments, terminals, stack)
+        for store in (HERE, THERE):
+            shops.register(store)
+        yield shops
 
 
 def forge(

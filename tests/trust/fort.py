@@ -17,10 +17,10 @@ from tillmesh.runtime.tls import TlsFiles
 
 OTHER_TILL = "till-2"
 PLATFORM = (Role.PLATFORM, ALL)
-HOSTILE = (Role.TILL, HERE, TILL)
+HOSTILE = (Role.TERMINAL, HERE, TILL)
 """The till that misbehaves."""
-NEIGHBOUR = (Role.TILL, HERE, OTHER_TILL)
-STOLEN = (Role.TILL, HERE, "till-3")
+NEIGHBOUR = (Role.TERMINAL, HERE, OTHER_TILL)
+STOLEN = (Role.TERMINAL, HERE, "till-3")
 DEVICE_HERE = (Role.DEVICE, HERE, DEVICE)
 SERVICE = "tillmesh.api.order.v1.OrderService"
 LIST_ORDERS = f"/{SERVICE}/ListOrders".encode()

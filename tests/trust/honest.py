@@ -15,10 +15,12 @@ import grpc
 from tillmesh.api.order.v1 import order_service_pb2 as api
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
+from tillmesh.api.type.v1.payer_pb2 import Payer
 from tillmesh.runtime.callers import MESH, Role
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.tls import TlsFiles
 
+ADA = Payer(identity_id="ada")
 TEA = LineItem(sku="TEA", title="Tea", quantity=2, unit_price_minor=125)
 PAUSE_S = 0.02
 DEADLINE_S = 30.0
@@ -41,7 +43,7 @@ def main(folder: Path, address: str) -> None:
         threading.Thread(target=end_of_input, args=(stopped,), daemon=True).start()
         while not stopped.wait(PAUSE_S):
             order = api.CreateOrderRequest(
-                request_id=new_request_id(), store_id="store-a", payer_id="ada", currency_code="GBP", lines=[TEA]
+                request_id=new_request_id(), store_id="store-a", payer=ADA, currency_code="GBP", lines=[TEA]
             )
             started = time.perf_counter()
             try:

@@ -1,6 +1,7 @@
 """Messages that no honest client sends: broken bytes, and whole ones with hostile values."""
 
 import base64
+import json
 import random
 import struct
 from collections.abc import Callable, Iterator, Mapping
@@ -10,11 +11,17 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 
-from tillmesh.runtime.paging import page_token
+from tillmesh.runtime.opaque import KEY_BYTES, Seal
 
 Known = dict[str, list[str]]
 """Values that exist on the server, by the name of their field."""
 
+FRESH = "*"
+"""In place of a value: an id that nobody used."""
+SEAL = Seal(bytes(KEY_BYTES))
+"""Of no database."""
+SELDOM = {"price_source", "price_override", "label_amount_minor", "amount_minor", "override_reason"}
+"""Fields that make a message wrong unless others fit."""
 LONG = 200_000
 TEXTS = (
     "", "\0", "a\0b", "\x1b[2J", "\r\n", "\x7f", "\x85", "\u2028", "\u202e", "\ufeff", "🦄" * 90, "\U000e0001" * 90,
@@ -57,13 +64,19 @@ class Malformer:
         """A message with plausible values; shares of its fields are hostile or missing."""
         message: Message = message_factory.GetMessageClass(descriptor)()
         for field in descriptor.fields:
-            if self._rng.random() >= missing:
+            of_several = field.containing_oneof and len(field.containing_oneof.fields) > 1
+            left_out = 0.9 if field.name in SELDOM else 0.5 if of_several else missing
+            if self._rng.random() >= left_out:
                 self._fill(message, field, hostile, missing)
         return message
 
     def _fill(self, message: Any, field: FieldDescriptor, hostile: float, missing: float) -> None:
         count = self._rng.choice((0, 1, 2, 3)) if field.is_repeated else 1
         for _ in range(count):
+            if field.message_type is not None and field.message_type.GetOptions().map_entry:
+                key, value = (self._value(part, self._rng.random() < hostile) for part in field.message_type.fields)
+                getattr(message, field.name)[key] = value
+                continue
             if field.message_type is not None:
                 part = getattr(message, field.name).add() if field.is_repeated else getattr(message, field.name)
                 part.CopyFrom(self.whole(field.message_type, hostile, missing))
@@ -86,17 +99,16 @@ class Malformer:
         return self._hostile_text(field.name) if hostile else self._text(field.name)
 
     def _text(self, name: str) -> str:
-        if name == "request_id":
-            return f"r-{self._rng.randrange(10**12)}"
         if name == "page_token":
             return ""
-        return self._rng.choice(self._known.get(name, ["x"]))
+        text = self._rng.choice(self._known.get(name, ["x"]))
+        return f"r-{self._rng.randrange(10**12)}" if text == FRESH else text
 
     def _hostile_text(self, name: str) -> str:
         if name == "page_token":
             if self._rng.random() < 0.1:
                 return self._rng.choice(TOKENS)
-            return page_token(self._rng.choice(PAGE_KEYS), self._rng.choice(([], [""], ["", ""], ["", "", []])))
+            return SEAL.close(json.dumps(self._rng.choice(PAGE_KEYS)), self._rng.choice(("[]", '["ListOrders"]')))
         if self._rng.random() < 0.02:
             return self._rng.choice("a\0🦄") * (LONG // 4)
         return self._rng.choice(TEXTS)

@@ -45,7 +45,7 @@ def files_with_secrets(folder: Path) -> list[str]:
 
 
 def _spellings(secret: bytes) -> set[bytes]:
-    """How it may be written. Of a raw key a part without the bytes that a list of patterns can not hold will do."""
+    """How it may be written. Of a raw key a part without the bytes that a list of patterns cannot hold will do."""
     raw = max(re.split(rb"[\n\0]", secret), key=len)
     spelled = {secret.hex().encode(), secret.hex().upper().encode()}
     for before in range(3):  # base64 has 6 bits a letter, so it depends on what stands before and after

@@ -17,6 +17,7 @@ from tests.trust.fort import DEVICE_HERE, HOSTILE, LIST_ORDERS, NEIGHBOUR, PLATF
 from tests.trust.frames import Wire, message
 from tillmesh.api.order.v1 import order_service_pb2 as api
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
+from tillmesh.api.type.v1.payer_pb2 import Payer
 from tillmesh.runtime.callers import Role
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
@@ -246,7 +247,11 @@ def order(lines: int, title: str) -> api.CreateOrderRequest:
     """An order of so many lines."""
     line = LineItem(sku="TEA-1234567890", title=title, quantity=3, unit_price_minor=125)
     return api.CreateOrderRequest(
-        request_id=new_request_id(), store_id=HERE, payer_id="ada", currency_code="GBP", lines=[line] * lines
+        request_id=new_request_id(),
+        store_id=HERE,
+        payer=Payer(identity_id="ada"),
+        currency_code="GBP",
+        lines=[line] * lines,
     )
 
 

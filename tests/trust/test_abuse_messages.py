@@ -17,14 +17,16 @@ from grpc_status.rpc_status import GRPC_DETAILS_METADATA_KEY
 from tests.terminal.till import TEA, goods
 from tests.trust.certified import ACCESS, ALL, HERE, Shops, methods_of, names_of, running_shops
 from tests.trust.fort import memory_kb
-from tests.trust.malformed import Known, Malformer
+from tests.trust.malformed import FRESH, Known, Malformer
 from tests.trust.test_payers import Metadata, new_phone
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
 from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
+from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1.account_service_pb2_grpc import AccountServiceStub
 from tillmesh.api.payment.v1.identity_service_pb2_grpc import IdentityServiceStub
+from tillmesh.api.type.v1.payer_pb2 import Payer
 from tillmesh.runtime.callers import Role
 from tillmesh.runtime.server import MESSAGE_BYTES_MAX
 from tillmesh.runtime.tls import TlsFiles
@@ -38,7 +40,7 @@ ORDERS = [f"order-{number}" for number in range(8)]
 TRUSTED = "wallet-with-money"
 CAROL, PHONE, OTHER_PHONE = "carol", "phone-1", "phone-2"
 SIGNING = ("SignIn", "SignOut")
-SENDERS = (Role.TILL, Role.DEVICE, Role.PLATFORM, Role.PAYMENTS, Role.PAYER)
+SENDERS = (Role.TERMINAL, Role.DEVICE, Role.PLATFORM, Role.PAYMENTS, Role.PHONE)
 NEVER = {
     StatusCode.INTERNAL,
     StatusCode.UNKNOWN,
@@ -49,20 +51,33 @@ NEVER = {
     StatusCode.CANCELLED,
 }
 KNOWN: Known = {
+    "request_id": [FRESH],
     "order_id": ORDERS,
     "store_id": [HERE],
-    "payer_id": ["bob"],
     "identity_id": ["bob"],
-    "account_id": ["wallet/bob", f"wallet/{TRUSTED}", "external/GBP"],
+    "reference": ["0f8fad5b-d9cb-469f-a165-70867728950e"],
+    "account_id": ["wallet/bob/GBP", f"wallet/{TRUSTED}/GBP", "external/GBP"],
     "currency_code": ["GBP"],
+    "time_zone": ["Europe/London"],
+    "paths": ["display_name", "name", "state", "unreferenced_refund_limit", "confirmation_threshold"],
     "sku": ["TEA"],
-    "device_id": ["tablet"],
+    "gtin": ["", "04006381333931"],
+    "phone_id": ["tablet"],
     "pay_code": ["", "27123456789465650089"],
     "pin": ["12 34"] * 40 + ["1234"],  # each that could be one takes 40 ms
 }
-# Nobody gives money to who can not take it: bob's wallet is empty, ada's is in yen.
-ADA: Known = {"identity_id": ["ada"], "payer_id": ["ada"]}
-KNOWN_TO = {"CreateDeposit": ADA, "CreateRefund": ADA, "ReturnGoods": ADA}
+# Nobody gives money to those who cannot take it: bob's wallet is empty, ada's is in yen.
+KNOWN_TO: dict[str, Known] = {
+    "CreateDeposit": {"deposit_id": [FRESH], "identity_id": ["ada"]},
+    "CreateUnreferencedRefund": {"refund_id": [FRESH], "identity_id": ["ada"]},
+    "ReturnGoods": {"refund_id": [FRESH], "identity_id": ["ada"]},
+    "RefundPayment": {"refund_id": [FRESH]},
+    "RefundCheckout": {"refund_id": [FRESH]},
+    "CreatePayment": {"payment_id": [FRESH]},
+    "PayCheckout": {"payment_id": [FRESH]},
+    "CreateIdentity": {"identity_id": [FRESH, "bob"]},
+    "CreateStore": {"store_id": [FRESH, HERE]},
+}
 
 
 @pytest.fixture(scope="module")
@@ -80,19 +95,21 @@ def furnish(shops: Shops) -> Known:
     payments = shops.channel(Role.PAYMENTS, shops.authority.folder_of(Role.PLATFORM, ALL))
     identities, accounts = IdentityServiceStub(payments), AccountServiceStub(payments)
     for name, currency in (("ada", "JPY"), ("bob", "GBP"), (CAROL, "GBP"), ("dave", "GBP"), (TRUSTED, "GBP")):
-        identities.CreateIdentity(
-            identities_api.CreateIdentityRequest(request_id=f"i-{name}", identity_id=name, currency_code=currency)
-        )
-    deposit = accounts_api.CreateDepositRequest(request_id="d-1", identity_id=TRUSTED)
+        identities.CreateIdentity(identities_api.CreateIdentityRequest(identity_id=name, currency_code=currency))
+    deposit = accounts_api.CreateDepositRequest(deposit_id="d-1", identity_id=TRUSTED)
     deposit.amount.currency_code, deposit.amount.minor_units = "GBP", 12_345
     accounts.CreateDeposit(deposit)
     for order_id in ORDERS:
         create = orders_api.CreateOrderRequest(
-            request_id=f"c-{order_id}", order_id=order_id, store_id=HERE, payer_id="bob", currency_code="GBP"
+            request_id=f"c-{order_id}",
+            order_id=order_id,
+            store_id=HERE,
+            payer=Payer(identity_id="bob"),
+            currency_code="GBP",
         )
         create.lines.append(goods(700))
         platform.orders.CreateOrder(create)
-    checkouts = [till.create("bob", [TEA]), till.pending("bob"), till.pay(till.pending("bob"))]
+    checkouts = [till.create("bob", [TEA]), till.submitted("bob"), till.pay(till.submitted("bob"))]
     return KNOWN | {
         "checkout_id": [checkout.checkout_id for checkout in checkouts],
         "payment_id": [checkouts[-1].payment_id],
@@ -104,9 +121,9 @@ def money(shops: Shops) -> dict[str, tuple[int, ...]]:
     payments = shops.channel(Role.PAYMENTS, shops.authority.folder_of(Role.PLATFORM, ALL))
     listed = AccountServiceStub(payments).ListTrialBalances(accounts_api.ListTrialBalancesRequest())
     for balance in listed.trial_balances:
-        assert (balance.sum_minor, list(balance.differing_account_ids)) == (0, [])
+        assert (balance.sum.minor_units, list(balance.differing_account_ids)) == (0, [])
     sums = {
-        row.currency_code: (row.wallets_minor, row.stores_minor, row.external_minor, row.held_minor)
+        row.currency_code: tuple(money.minor_units for money in (row.wallets, row.stores, row.external, row.held))
         for row in listed.trial_balances
     }
     return {currency: minor for currency, minor in sums.items() if any(minor)}
@@ -120,10 +137,10 @@ class Sender:
         self._stack = stack
         self._channels: dict[tuple[Role, Path], aio.Channel] = {}
         self._sessions: dict[Path, Metadata] = {}
-        for payer, device in ((CAROL, PHONE), ("dave", OTHER_PHONE)):
-            phone = new_phone(shops, payer, device)
+        for payer, phone_id in ((CAROL, PHONE), ("dave", OTHER_PHONE)):
+            phone = new_phone(shops, payer, phone_id)
             phone.sign_in()
-            self._sessions[shops.authority.folder_of(Role.PAYER, device)] = phone.bearer
+            self._sessions[shops.authority.folder_of(Role.PHONE, phone_id)] = phone.bearer
         self.statuses: Counter[tuple[str, str]] = Counter()
         self.wrong: list[str] = []
 
@@ -152,8 +169,8 @@ class Sender:
         allowed = ACCESS[server][method.containing_service.full_name][method.name]
         role = next(role for role in SENDERS if role in allowed)
         # Who signs in or out has no session afterwards.
-        device = OTHER_PHONE if method.name in SIGNING else PHONE
-        return self._shops.authority.folder_of(role, *((device,) if role is Role.PAYER else names_of(role)))
+        phone_id = OTHER_PHONE if method.name in SIGNING else PHONE
+        return self._shops.authority.folder_of(role, *((phone_id,) if role is Role.PHONE else names_of(role)))
 
     async def _channel(self, server: Role, folder: Path) -> aio.Channel:
         if (server, folder) not in self._channels:
@@ -194,7 +211,7 @@ async def test_messages_that_nobody_means_well_with_break_nothing_and_move_no_mo
     assert {name for name, _ in sender.statuses} == {method.name for method in methods}
     assert max(grown.values()) < GROWTH_KB_MAX, grown
     assert money(market) == before == {"GBP": (12_345, 0, -12_345, 0)}
-    captured = payments_api.ListPaymentsRequest(states=[payments_api.Payment.STATE_CAPTURED])
+    captured = payments_api.ListPaymentsRequest(states=[payment_pb2.Payment.STATE_CAPTURED])
     assert not market.platform.payments.ListPayments(captured).payments
     for server in market.servers.values():
         assert server.process.poll() is None

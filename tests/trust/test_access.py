@@ -37,16 +37,23 @@ def test_the_tables_name_exactly_the_methods_of_the_contracts() -> None:
     [
         ("order.v1.OrderService", "LockOrder", {Role.PAYMENTS}),
         ("order.v1.OrderService", "CompleteOrderPayment", {Role.PAYMENTS}),
-        ("payment.v1.PaymentService", "ConfirmPayment", {Role.TILL, Role.PAYER, Role.PLATFORM}),
+        ("order.v1.OrderService", "CompleteFreeOrder", {Role.TERMINAL, Role.PLATFORM}),
+        ("payment.v1.PaymentService", "ConfirmPayment", {Role.TERMINAL, Role.PHONE, Role.PLATFORM}),
         ("payment.v1.AccountService", "CreateDeposit", {Role.PLATFORM}),
-        ("payment.v1.AccountService", "SetReturnLimit", {Role.PLATFORM}),
+        ("payment.v1.StoreService", "CreateStore", {Role.PLATFORM}),
+        ("payment.v1.StoreService", "UpdateStore", {Role.PLATFORM}),
+        ("payment.v1.StoreService", "GetStore", {Role.TERMINAL, Role.PLATFORM}),
+        ("payment.v1.WalletService", "OpenWallet", {Role.PLATFORM}),
+        ("payment.v1.WalletService", "UpdateWallet", {Role.PHONE, Role.PLATFORM}),
         ("payment.v1.IdentityService", "CreateIdentity", {Role.PLATFORM}),
-        ("payment.v1.IdentityService", "UpdateIdentity", {Role.PAYER, Role.PLATFORM}),
+        ("payment.v1.IdentityService", "UpdateIdentity", {Role.PHONE, Role.PLATFORM}),
         ("payment.v1.IdentityService", "SetPin", {Role.PLATFORM}),
-        ("payment.v1.IdentityService", "BindDevice", {Role.PLATFORM}),
-        ("payment.v1.RefundService", "CreateRefund", {Role.TILL, Role.PLATFORM}),
-        ("terminal.v1.TerminalService", "PayCheckout", {Role.DEVICE}),
-        ("terminal.v1.TerminalService", "EnterPin", {Role.DEVICE}),
+        ("payment.v1.PhoneService", "BindPhone", {Role.PLATFORM}),
+        ("payment.v1.PhoneService", "UnbindPhone", {Role.PLATFORM}),
+        ("payment.v1.RefundService", "RefundPayment", {Role.TERMINAL, Role.PLATFORM}),
+        ("payment.v1.RefundService", "CreateUnreferencedRefund", {Role.TERMINAL, Role.PLATFORM}),
+        ("terminal.v1.CheckoutService", "PayCheckout", {Role.DEVICE}),
+        ("terminal.v1.CheckoutService", "EnterPin", {Role.DEVICE}),
     ],
 )
 def test_what_moves_money_is_for_nobody_else(service: str, method: str, roles: set[Role]) -> None:
@@ -81,7 +88,7 @@ def test_a_role_may_call_what_the_table_says_and_nothing_else(shops: Shops, serv
         for method in methods_of(server)
     }
     expected = {name: "served" if may else "ROLE_DENIED" for name, may in allowed.items()}
-    if role is Role.PAYER:  # on whose phone nobody is signed in
+    if role is Role.PHONE:  # on whose phone nobody is signed in
         expected |= {name: "SIGN_IN_REQUIRED" for name, may in allowed.items() if may and not name.endswith(".SignIn")}
     assert walk(shops.channel(server, folder), server) == expected
 
@@ -114,7 +121,7 @@ def strangers(shops: Shops, tmp_path_factory: pytest.TempPathFactory) -> dict[st
             "spiffe://tillmesh/platform/a%6cl",
             "spiffe://tillmesh/platform/all\n",
             f"spiffe://tillmesh/platform/{HERE}/all",
-            f"spiffe://tillmesh/till/{HERE}",
+            f"spiffe://tillmesh/terminal/{HERE}",
             f"spiffe://tillmesh/device/{HERE}/x/y",
             "spiffe://tillmesh.example/platform/all",
             "https://tillmesh/platform/all",

@@ -17,8 +17,9 @@ from tests.terminal.till import Behind, goods, refund_state
 from tests.trust.certified import ACCESS, ALL, DEVICE, HERE, THERE, TILL, Shops, flags, forge, refusal
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
+from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
-from tillmesh.api.terminal.v1 import terminal_service_pb2 as terminal_api
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as terminal_api
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as till_refunds_api
 from tillmesh.cli.authority import Authority
 from tillmesh.runtime.callers import Role
@@ -26,7 +27,7 @@ from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.tls import TlsFiles
 
 NAMES = ("ca.pem", "cert.pem", "key.pem")
-STATE = payments_api.Payment.State
+STATE = payment_pb2.Payment.State
 
 
 @contextmanager
@@ -42,16 +43,16 @@ def revoked(authority: Authority, uri: str) -> Iterator[None]:
 
 
 def test_a_revoked_till_is_refused_at_its_next_call_and_let_in_again_once_it_is_not(shops: Shops) -> None:
-    stolen = shops.behind(shops.authority.issue(Role.TILL, HERE, "stolen"))
-    neighbour = shops.behind(shops.authority.folder_of(Role.TILL, HERE, TILL))
+    stolen = shops.behind(shops.authority.issue(Role.TERMINAL, HERE, "stolen"))
+    neighbour = shops.behind(shops.authority.folder_of(Role.TERMINAL, HERE, TILL))
     orders = orders_api.ListOrdersRequest(store_id=HERE)
     payments = payments_api.ListPaymentsRequest(store_id=HERE)
     stolen.orders.ListOrders(orders)
     stolen.payments.ListPayments(payments)
-    with revoked(shops.authority, f"spiffe://tillmesh/till/{HERE}/stolen"):
+    with revoked(shops.authority, f"spiffe://tillmesh/terminal/{HERE}/stolen"):
         for refused in (refusal(stolen.orders.ListOrders, orders), refusal(stolen.payments.ListPayments, payments)):
             assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
-            assert f"spiffe://tillmesh/till/{HERE}/stolen is revoked" in refused.text
+            assert f"spiffe://tillmesh/terminal/{HERE}/stolen is revoked" in refused.text
         neighbour.orders.ListOrders(orders)
     stolen.orders.ListOrders(orders)
     stolen.payments.ListPayments(payments)
@@ -68,11 +69,11 @@ def test_a_revoked_device_is_refused_by_its_terminal(shops: Shops) -> None:
 
 def test_what_a_revoked_terminal_asked_for_is_open_and_not_refused(shops: Shops) -> None:
     till, shopper = shops.till(THERE), shops.platform.shopper(funds=0)
-    request = till_refunds_api.ReturnGoodsRequest(request_id=new_request_id(), payer_id=shopper, lines=[goods(30)])
-    with revoked(shops.authority, f"spiffe://tillmesh/till/{THERE}/{TILL}"):
+    request = till_refunds_api.ReturnGoodsRequest(refund_id=new_request_id(), identity_id=shopper, lines=[goods(30)])
+    with revoked(shops.authority, f"spiffe://tillmesh/terminal/{THERE}/{TILL}"):
         assert refund_state(till.refunds.ReturnGoods(request, timeout=1)) == "PENDING"
         assert shops.platform.wallet(shopper) == (0, 0)
-    wait_until(lambda: refund_state(till.get_refund(request.request_id)) == "DONE")
+    wait_until(lambda: refund_state(till.get_refund(request.refund_id)) == "DONE")
     assert shops.platform.wallet(shopper) == (30, 0)
 
 
@@ -151,10 +152,10 @@ def paid(behind: Behind) -> str:
     """What becomes of a new payment, which the payment server has to ask the order service for."""
     order = behind.raise_order(behind.shopper())
     request = payments_api.CreatePaymentRequest(
-        request_id=new_request_id(),
+        payment_id=new_request_id(),
         order_id=order.order_id,
         order_version=order.version,
-        payer_id=order.payer_id,
+        payer=order.payer,
         amount=order.amount,
     )
     return STATE.Name(behind.payments.CreatePayment(request, timeout=20).state).removeprefix("STATE_")
@@ -262,7 +263,7 @@ def test_a_server_with_a_certificate_for_another_role_is_not_trusted(shops: Shop
 
 def test_nobody_pays_through_a_till_that_poses_as_the_order_service(shops: Shops, tmp_path: Path) -> None:
     """The order port answers, with a certificate of the mesh, but with that of a store."""
-    impostor_flags = flags(shops.authority, Role.TILL, HERE, TILL)
+    impostor_flags = flags(shops.authority, Role.TERMINAL, HERE, TILL)
     own = flags(shops.authority, Role.PAYMENTS, ALL)
     with (
         running("order_service", tmp_path, *impostor_flags) as impostor,
@@ -272,10 +273,10 @@ def test_nobody_pays_through_a_till_that_poses_as_the_order_service(shops: Shops
         behind = Behind(shops.channel(Role.ORDERS, folder), shops.channel(Role.PAYMENTS, folder, payments))
         order = behind.raise_order(behind.shopper())
         request = payments_api.CreatePaymentRequest(
-            request_id=new_request_id(),
+            payment_id=new_request_id(),
             order_id=order.order_id,
             order_version=order.version,
-            payer_id=order.payer_id,
+            payer=order.payer,
             amount=order.amount,
         )
         payment = behind.payments.CreatePayment(request, timeout=1.5)

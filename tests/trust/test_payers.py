@@ -9,30 +9,35 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.terminal.till import Behind
+from tests.terminal.till import Behind, goods
 from tests.trust.certified import ALL, HERE, TILL, Shops, refusal, running_shops
 from tests.trust.secrets import NEW_PIN, PIN, WRONG_PIN, files_with_secrets, keep, keep_bytes
 from tests.trust.test_stores import payment_of
 from tillmesh import paycode
 from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
 from tillmesh.api.payment.v1 import payer_service_pb2 as payers_api
+from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
+from tillmesh.api.payment.v1 import phone_service_pb2 as phones_api
 from tillmesh.api.payment.v1.identity_service_pb2_grpc import IdentityServiceStub
 from tillmesh.api.payment.v1.payer_service_pb2_grpc import PayerServiceStub
 from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
+from tillmesh.api.payment.v1.phone_service_pb2_grpc import PhoneServiceStub
+from tillmesh.api.type.v1.payer_pb2 import Payer
 from tillmesh.runtime.callers import Role
 from tillmesh.runtime.clock import SystemClock
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret
 
-STATE = payments_api.Payment.State
+STATE = payment_pb2.Payment.State
 Metadata = tuple[tuple[str, str], ...]
 
 
 @dataclass
 class Phone:
-    """A payer's terminal with a certificate of its own."""
+    """A payer's phone with a certificate of its own."""
 
     channel: grpc.Channel
     identity_id: str
@@ -61,35 +66,46 @@ class Phone:
         step = paycode.step_at(SystemClock().now_ms())
         return keep(paycode.make(self.handle, self.key, step).value.decode())
 
-    def reads(self, payment_id: str, metadata: Metadata) -> payments_api.Payment:
+    def reads(self, payment_id: str, metadata: Metadata) -> payment_pb2.Payment:
         """A payment, with that metadata."""
         request = payments_api.GetPaymentRequest(payment_id=payment_id)
-        answer: payments_api.Payment = self.payments.GetPayment(request, metadata=metadata, timeout=20)
+        answer: payment_pb2.Payment = self.payments.GetPayment(request, metadata=metadata, timeout=20)
         return answer
 
 
 def new_phone(shops: Shops, identity_id: str, name: str = "") -> Phone:
     """A phone that the platform has bound to an identity, which gets a PIN."""
-    device_id = name or new_request_id()
-    identities = IdentityServiceStub(shops.channel(Role.PAYMENTS, shops.authority.folder_of(Role.PLATFORM, ALL)))
-    identities.SetPin(identities_api.SetPinRequest(request_id=new_request_id(), identity_id=identity_id, pin=PIN))
-    request = identities_api.BindDeviceRequest(
-        request_id=new_request_id(), identity_id=identity_id, device_id=device_id
-    )
-    key = identities.BindDevice(request, timeout=20).pay_code_key
-    channel = shops.channel(Role.PAYMENTS, shops.authority.issue(Role.PAYER, device_id))
+    phone_id = name or new_request_id()
+    platform = shops.channel(Role.PAYMENTS, shops.authority.folder_of(Role.PLATFORM, ALL))
+    pin = identities_api.SetPinRequest(request_id=new_request_id(), identity_id=identity_id, pin=PIN)
+    IdentityServiceStub(platform).SetPin(pin)
+    request = phones_api.BindPhoneRequest(request_id=new_request_id(), identity_id=identity_id, phone_id=phone_id)
+    key = PhoneServiceStub(platform).BindPhone(request, timeout=20).pay_code_key
+    channel = shops.channel(Role.PAYMENTS, shops.authority.issue(Role.PHONE, phone_id))
     return Phone(channel, identity_id, key.handle, keep_bytes(key.key))
 
 
-def sold(shops: Shops, payer_id: str) -> order_pb2.Order:
-    return shops.platform.raise_order(payer_id, HERE)
+def sold(shops: Shops, payer: Payer) -> order_pb2.Order:
+    request = orders_api.CreateOrderRequest(
+        request_id=new_request_id(), store_id=HERE, payer=payer, currency_code="GBP", lines=[goods(700)]
+    )
+    return shops.platform.orders.CreateOrder(request)
 
 
-def scanned(shops: Shops, code: str) -> payments_api.Payment:
+def whoever() -> Payer:
+    """Under whom a till raises an order whose shopper will show a pay code."""
+    return Payer(reference=new_request_id())
+
+
+def scanned(shops: Shops, code: str) -> payment_pb2.Payment:
     """A till takes a payment with the code that a phone shows."""
-    request = payment_of(sold(shops, new_request_id()))
+    return scanned_for(shops, sold(shops, whoever()), code)
+
+
+def scanned_for(shops: Shops, order: order_pb2.Order, code: str) -> payment_pb2.Payment:
+    request = payment_of(order)
     request.pay_code = code
-    till = shops.behind(shops.authority.folder_of(Role.TILL, HERE, TILL))
+    till = shops.behind(shops.authority.folder_of(Role.TERMINAL, HERE, TILL))
     return till.payments.CreatePayment(request, timeout=20)
 
 
@@ -99,7 +115,7 @@ def test_a_payer_signs_in_shows_a_code_and_reads_the_payment(shops: Shops) -> No
     payment = scanned(shops, phone.code())
     assert (STATE.Name(payment.state), payment.payer_display_name, payment.identity_id) == ("STATE_CAPTURED", "Ada", "")
     assert phone.reads(payment.payment_id, phone.bearer).identity_id == phone.identity_id
-    request = payment_of(sold(shops, phone.identity_id))
+    request = payment_of(sold(shops, Payer(identity_id=phone.identity_id)))
     paid = phone.payments.CreatePayment(request, metadata=phone.bearer, timeout=20)
     assert STATE.Name(paid.state) == "STATE_CAPTURED"
 
@@ -126,13 +142,53 @@ def test_a_lost_phone_is_revoked_with_its_session(shops: Shops) -> None:
     phone = new_phone(shops, shops.platform.shopper(), "lost")
     phone.sign_in()
     before = shops.authority.denied.read_bytes() if shops.authority.denied.exists() else b""
-    shops.authority.deny("spiffe://tillmesh/payer/lost")
+    shops.authority.deny("spiffe://tillmesh/phone/lost")
     try:
         refused = refusal(phone.payers.SignIn, payers_api.SignInRequest(pin=PIN))
-        assert "spiffe://tillmesh/payer/lost is revoked" in refused.text
+        assert "spiffe://tillmesh/phone/lost is revoked" in refused.text
     finally:
         shops.authority.denied.write_bytes(before)
     phone.sign_in()
+
+
+# Who did it
+
+
+def test_a_store_sees_payer_in_place_of_the_phone_and_the_platform_sees_who_it_was(shops: Shops) -> None:
+    phone = new_phone(shops, shops.platform.shopper(), "phone-of-ada")
+    phone.sign_in()
+    request = payment_of(sold(shops, Payer(identity_id=phone.identity_id)))
+    paid = phone.payments.CreatePayment(request, metadata=phone.bearer, timeout=20)
+    events = payments_api.ListPaymentEventsRequest(payment_id=paid.payment_id)
+    till = shops.behind(shops.authority.folder_of(Role.TERMINAL, HERE, TILL))
+    seen = {
+        "store": till.payments.ListPaymentEvents(events, timeout=20).events,
+        "platform": shops.platform.payments.ListPaymentEvents(events, timeout=20).events,
+        "payer": phone.payments.ListPaymentEvents(events, metadata=phone.bearer, timeout=20).events,
+    }
+    server, own = f"spiffe://tillmesh/payments/{ALL}", "spiffe://tillmesh/phone/phone-of-ada"
+    assert {event.actor for event in seen["store"]} == {"payer", server}
+    assert {event.actor for event in seen["platform"]} == {event.actor for event in seen["payer"]} == {own, server}
+    created = payment_pb2.PaymentEvent.TYPE_CREATED
+    assert [event.actor for event in seen["platform"] if event.type == created] == [own]
+
+
+def test_an_order_s_history_names_who_asked_and_then_the_payment_server(shops: Shops) -> None:
+    folder = shops.authority.folder_of(Role.TERMINAL, HERE, TILL)
+    till = shops.behind(folder)
+    request = orders_api.CreateOrderRequest(
+        request_id=new_request_id(), store_id=HERE, payer=whoever(), currency_code="GBP", lines=[goods(700)]
+    )
+    order = till.orders.CreateOrder(request, timeout=20)
+    assert scanned_for(shops, order, new_phone(shops, shops.platform.shopper()).code()).state == STATE.STATE_CAPTURED
+    events = orders_api.ListOrderEventsRequest(order_id=order.order_id)
+    terminal, server = f"spiffe://tillmesh/terminal/{HERE}/{TILL}", f"spiffe://tillmesh/payments/{ALL}"
+    for reader in (till, shops.platform):
+        assert [event.actor for event in reader.orders.ListOrderEvents(events, timeout=20).events] == [
+            terminal,
+            server,
+            server,
+        ]
 
 
 # No secret is left
@@ -170,8 +226,8 @@ def use_every_secret(shops: Shops) -> None:
 
 
 def pay_at_the_pin_pad(shops: Shops, shopper: str) -> None:
-    till: Behind = shops.behind(shops.authority.folder_of(Role.TILL, HERE, TILL))
-    waiting = till.payments.CreatePayment(payment_of(sold(shops, shopper)), timeout=20)
+    till: Behind = shops.behind(shops.authority.folder_of(Role.TERMINAL, HERE, TILL))
+    waiting = till.payments.CreatePayment(payment_of(sold(shops, Payer(identity_id=shopper))), timeout=20)
     for pin, outcome in ((WRONG_PIN, "PIN_WRONG"), (PIN, "")):
         request = payments_api.ConfirmPaymentRequest(
             request_id=new_request_id(), payment_id=waiting.payment_id, store_id=HERE, amount=waiting.amount, pin=pin

@@ -137,24 +137,24 @@ def test_the_command_line_makes_certificates_that_servers_and_clients_use(tmp_pa
     assert len(before[1]) >= 32
     assert cert(folder, "init").returncode == 0
     assert [path.read_bytes() for path in kept] == before
-    for words in (["orders", "central"], ["till", "store-7", "till-1", "--days", "7"]):
+    for words in (["orders", "central"], ["terminal", "store-7", "till-1", "--days", "7"]):
         done = cert(folder, "issue", *words)
         assert done.returncode == 0, done.stderr
     authority = Authority(folder)
-    till, server = authority.folder_of(Role.TILL, "store-7", "till-1"), authority.folder_of(Role.ORDERS, "central")
+    till, server = authority.folder_of(Role.TERMINAL, "store-7", "till-1"), authority.folder_of(Role.ORDERS, "central")
     ends = x509.load_pem_x509_certificate((till / "cert.pem").read_bytes()).not_valid_after_utc
     assert timedelta(days=6) < ends - datetime.now(UTC) < timedelta(days=8)
-    uri = "spiffe://tillmesh/till/store-7/till-1"
+    uri = "spiffe://tillmesh/terminal/store-7/till-1"
     request = orders_api.ListOrdersRequest(store_id="store-7")
     with (
         running("order_service", tmp_path, *flags(authority, Role.ORDERS, "central")) as orders,
         TlsFiles(till, "tillmesh").open_blocking_channel(orders.address, Role.ORDERS) as channel,
     ):
         OrderServiceStub(channel).ListOrders(request, timeout=20)
-        authority.denied.write_text("spiffe://tillmesh/till/store-7/till-2")  # by hand, without a line end
+        authority.denied.write_text("spiffe://tillmesh/terminal/store-7/till-2")  # by hand, without a line end
         assert cert(folder, "deny", uri).returncode == 0
         assert "revoked" in refusal(OrderServiceStub(channel).ListOrders, request).text
-    assert authority.denied.read_text().splitlines() == ["spiffe://tillmesh/till/store-7/till-2", uri]
+    assert authority.denied.read_text().splitlines() == ["spiffe://tillmesh/terminal/store-7/till-2", uri]
     secrets = {path for path in folder.rglob("*") if path.name.endswith((".key", "key.pem", ".secret"))}
     assert secrets == {folder / "ca.key", authority.secret, till / "key.pem", server / "key.pem"}
     assert {stat.S_IMODE(path.stat().st_mode) for path in secrets} == {0o600}
@@ -163,13 +163,13 @@ def test_the_command_line_makes_certificates_that_servers_and_clients_use(tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["issue", "till", "store-7"], "till/STORE/NAME"),
+        (["issue", "terminal", "store-7"], "terminal/STORE/NAME"),
         (["issue", "orders", "store-7", "central"], "orders/NAME"),
-        (["issue", "till", "store 7", "till-1"], "store 7"),
+        (["issue", "terminal", "store 7", "till-1"], "store 7"),
         (["issue", "device", "store-7", "x/y"], "x/y"),
         (["issue", "king", "all"], "king"),
         (["deny", "till/store-7/till-1"], "till/store-7/till-1"),
-        (["deny", "spiffe://elsewhere/till/store-7/till-1"], "spiffe://tillmesh/"),
+        (["deny", "spiffe://elsewhere/terminal/store-7/till-1"], "spiffe://tillmesh/"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_told_plainly(issued: Authority, arguments: list[str], said: str) -> None:

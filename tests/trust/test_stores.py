@@ -9,21 +9,23 @@ import pytest
 from google.protobuf.message import Message
 
 from tests.processes import refusal_of, wait_until
-from tests.terminal.till import TEA_MINOR, Behind, Till, gbp, goods, refund_state, said
+from tests.terminal.till import TEA_MINOR, Behind, Till, gbp, goods, payer, refund_state, said, steady
 from tests.trust.certified import ACCESS, ALL, DEVICE, HERE, THERE, TILL, Shops, call, methods_of, refusal
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
+from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
 from tillmesh.api.payment.v1.refund_service_pb2_grpc import RefundServiceStub
 from tillmesh.api.terminal.v1 import checkout_pb2
-from tillmesh.api.terminal.v1 import terminal_service_pb2 as terminal_api
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as terminal_api
 from tillmesh.api.type.v1.money_pb2 import Money
 from tillmesh.runtime.callers import Role
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 
-STATE = payments_api.Payment.State
+STATE = payment_pb2.Payment.State
+CREATED = order_pb2.OrderEvent.TYPE_CREATED
 
 
 class Caller(NamedTuple):
@@ -32,12 +34,12 @@ class Caller(NamedTuple):
     behind: Behind
     refunds: Any
 
-    def pay(self, order: order_pb2.Order, request_id: str = "") -> payments_api.Payment:
-        return self.behind.payments.CreatePayment(payment_of(order, request_id), timeout=20)
+    def pay(self, order: order_pb2.Order, payment_id: str = "") -> payment_pb2.Payment:
+        return self.behind.payments.CreatePayment(payment_of(order, payment_id), timeout=20)
 
-    def pay_with_consent(self, shops: Shops, order: order_pb2.Order, request_id: str = "") -> payments_api.Payment:
+    def pay_with_consent(self, shops: Shops, order: order_pb2.Order, payment_id: str = "") -> payment_pb2.Payment:
         """A till asks, and the shopper says yes to it through the platform."""
-        waiting = self.pay(order, request_id)
+        waiting = self.pay(order, payment_id)
         assert waiting.state == STATE.STATE_AWAITING_PAYER
         return shops.platform.confirm(waiting.payment_id, waiting.amount, waiting.store_id)
 
@@ -45,7 +47,7 @@ class Caller(NamedTuple):
 def paid(shops: Shops, till: Till, checkout: checkout_pb2.Checkout) -> checkout_pb2.Checkout:
     """A checkout that its shopper said yes to."""
     payment_id = new_request_id()
-    assert till.pay(checkout, payment_id).verdict_reason == "AWAITING_PAYER"
+    assert said(till.pay(checkout, payment_id)) == "PAYING ASK_PAYER"
     shops.platform.confirm(payment_id, checkout.amount, checkout.store_id)
     wait_until(lambda: said(till.get(checkout)) == "PAID HAND_OVER_GOODS")
     return till.get(checkout)
@@ -56,19 +58,19 @@ def caller(shops: Shops, role: Role, *names: str) -> Caller:
     return Caller(shops.behind(folder), RefundServiceStub(shops.channel(Role.PAYMENTS, folder)))
 
 
-def payment_of(order: order_pb2.Order, request_id: str = "") -> payments_api.CreatePaymentRequest:
+def payment_of(order: order_pb2.Order, payment_id: str = "") -> payments_api.CreatePaymentRequest:
     """The payment of an order as it is, with the right version and amount."""
     return payments_api.CreatePaymentRequest(
-        request_id=request_id or new_request_id(),
+        payment_id=payment_id or new_request_id(),
         order_id=order.order_id,
         order_version=order.version,
-        payer_id=order.payer_id,
+        payer=order.payer,
         amount=order.amount,
     )
 
 
-def refund_of(payment_id: str, amount: Money | None = None) -> refunds_api.CreateRefundRequest:
-    return refunds_api.CreateRefundRequest(request_id=new_request_id(), payment_id=payment_id, amount=amount)
+def refund_of(payment_id: str, amount: Money | None = None) -> refunds_api.RefundPaymentRequest:
+    return refunds_api.RefundPaymentRequest(refund_id=new_request_id(), payment_id=payment_id, amount=amount)
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,13 @@ NOBODYS = Theirs("store-z", "nobody", "none", "none", "none", "none", "none")
 @pytest.fixture(scope="session")
 def theirs(shops: Shops) -> Theirs:
     """A pending, a locked and a paid order of the other store, with payments and a refund."""
-    platform, till = caller(shops, Role.PLATFORM, ALL), caller(shops, Role.TILL, THERE, TILL)
+    platform, till = caller(shops, Role.PLATFORM, ALL), caller(shops, Role.TERMINAL, THERE, TILL)
     shopper = platform.behind.shopper()
     open_order = till.behind.raise_order(shopper, THERE)
     captured = till.pay_with_consent(shops, till.behind.raise_order(shopper, THERE))
     waiting = till.pay(till.behind.raise_order(platform.behind.shopper(), THERE))
     assert (captured.state, waiting.state) == (STATE.STATE_CAPTURED, STATE.STATE_AWAITING_PAYER)
-    refund = till.refunds.CreateRefund(refund_of(captured.payment_id, gbp(100)), timeout=20)
+    refund = till.refunds.RefundPayment(refund_of(captured.payment_id, gbp(100)), timeout=20)
     return Theirs(
         THERE,
         shopper,
@@ -109,6 +111,12 @@ def theirs(shops: Shops) -> Theirs:
     )
 
 
+def without_clock(payment: payment_pb2.Payment) -> payment_pb2.Payment:
+    """A payment without what runs down by itself."""
+    payment.ClearField("confirm_remaining")
+    return payment
+
+
 def evidence(shops: Shops, theirs: Theirs) -> list[object]:
     """What must not change by what another store tries."""
     behind = caller(shops, Role.PLATFORM, ALL).behind
@@ -117,9 +125,9 @@ def evidence(shops: Shops, theirs: Theirs) -> list[object]:
     refunds = RefundServiceStub(shops.channel(Role.PAYMENTS, shops.authority.folder_of(Role.PLATFORM, ALL)))
     return [
         *map(behind.orders.GetOrder, orders),
-        *map(behind.payments.GetPayment, payments),
-        behind.orders.ListOrders(orders_api.ListOrdersRequest(payer_id=theirs.shopper)),
-        refunds.ListRefunds(refunds_api.ListRefundsRequest(payer_id=theirs.shopper)),
+        *(without_clock(behind.payments.GetPayment(each)) for each in payments),
+        behind.orders.ListOrders(orders_api.ListOrdersRequest(payer=payer(theirs.shopper))),
+        refunds.ListRefunds(refunds_api.ListRefundsRequest(payer=payer(theirs.shopper))),
         behind.wallet(theirs.shopper),
     ]
 
@@ -139,12 +147,12 @@ def at_refunds(method: str, request: Callable[[Theirs], Message]) -> Attempt:
     return lambda caller, theirs: refusal(getattr(caller.refunds, method), request(theirs))
 
 
-def new_order(store: str, payer: str, request_id: str = "", order_id: str = "") -> orders_api.CreateOrderRequest:
+def new_order(store: str, identity_id: str, request_id: str = "", order_id: str = "") -> orders_api.CreateOrderRequest:
     return orders_api.CreateOrderRequest(
         request_id=request_id or new_request_id(),
         order_id=order_id,
         store_id=store,
-        payer_id=payer,
+        payer=payer(identity_id),
         currency_code="GBP",
         lines=[goods(100)],
     )
@@ -157,14 +165,23 @@ ATTEMPTS: dict[str, Attempt] = {
         "ListOrderEvents", lambda theirs: orders_api.ListOrderEventsRequest(order_id=theirs.open_order)
     ),
     "list their orders": at_orders(
-        "ListOrders", lambda theirs: orders_api.ListOrdersRequest(store_id=theirs.store, payer_id=theirs.shopper)
+        "ListOrders", lambda theirs: orders_api.ListOrdersRequest(store_id=theirs.store, payer=payer(theirs.shopper))
     ),
     "list all orders of a payer": at_orders(
-        "ListOrders", lambda theirs: orders_api.ListOrdersRequest(payer_id=theirs.shopper)
+        "ListOrders", lambda theirs: orders_api.ListOrdersRequest(payer=payer(theirs.shopper))
+    ),
+    "read a version of an order": at_orders(
+        "GetOrderVersion", lambda theirs: orders_api.GetOrderVersionRequest(order_id=theirs.open_order, version=1)
+    ),
+    "complete an order for nothing": at_orders(
+        "CompleteFreeOrder",
+        lambda theirs: orders_api.CompleteFreeOrderRequest(
+            request_id=new_request_id(), order_id=theirs.open_order, version=1
+        ),
     ),
     "change an order": at_orders(
-        "UpdateOrder",
-        lambda theirs: orders_api.UpdateOrderRequest(
+        "ReplaceOrderLines",
+        lambda theirs: orders_api.ReplaceOrderLinesRequest(
             request_id=new_request_id(), order_id=theirs.open_order, version=1, lines=[goods(1)]
         ),
     ),
@@ -200,14 +217,14 @@ ATTEMPTS: dict[str, Attempt] = {
         "CancelPayment",
         lambda theirs: payments_api.CancelPaymentRequest(request_id=new_request_id(), payment_id=theirs.waiting),
     ),
-    "refund a payment": at_refunds("CreateRefund", lambda theirs: refund_of(theirs.captured, gbp(1))),
-    "refund all of a payment": at_refunds("CreateRefund", lambda theirs: refund_of(theirs.captured)),
-    "refund more than was paid": at_refunds("CreateRefund", lambda theirs: refund_of(theirs.captured, gbp(1_000_000))),
-    "refund a payment that is not decided": at_refunds("CreateRefund", lambda theirs: refund_of(theirs.waiting)),
+    "refund a payment": at_refunds("RefundPayment", lambda theirs: refund_of(theirs.captured, gbp(1))),
+    "refund all of a payment": at_refunds("RefundPayment", lambda theirs: refund_of(theirs.captured)),
+    "refund more than was paid": at_refunds("RefundPayment", lambda theirs: refund_of(theirs.captured, gbp(1_000_000))),
+    "refund a payment that is not decided": at_refunds("RefundPayment", lambda theirs: refund_of(theirs.waiting)),
     "return goods in their name": at_refunds(
-        "CreateRefund",
-        lambda theirs: refunds_api.CreateRefundRequest(
-            request_id=new_request_id(), store_id=theirs.store, payer_id=theirs.shopper, amount=gbp(1)
+        "CreateUnreferencedRefund",
+        lambda theirs: refunds_api.CreateUnreferencedRefundRequest(
+            refund_id=new_request_id(), store_id=theirs.store, identity_id=theirs.shopper, amount=gbp(1)
         ),
     ),
     "read a refund": at_refunds("GetRefund", lambda theirs: refunds_api.GetRefundRequest(refund_id=theirs.refund)),
@@ -224,7 +241,7 @@ ATTEMPTS: dict[str, Attempt] = {
 def test_a_till_is_refused_what_is_not_its_store_s_as_if_it_did_not_exist(
     shops: Shops, theirs: Theirs, attempt: str
 ) -> None:
-    ours = caller(shops, Role.TILL, HERE, TILL)
+    ours = caller(shops, Role.TERMINAL, HERE, TILL)
     before = evidence(shops, theirs)
     refused = ATTEMPTS[attempt](ours, theirs)
     assert (refused.code, refused.reason) == (grpc.StatusCode.PERMISSION_DENIED, "STORE_DENIED")
@@ -233,11 +250,11 @@ def test_a_till_is_refused_what_is_not_its_store_s_as_if_it_did_not_exist(
 
 
 def test_a_till_can_not_even_lock_another_store_s_order(shops: Shops, theirs: Theirs) -> None:
-    ours, platform = caller(shops, Role.TILL, HERE, TILL), caller(shops, Role.PLATFORM, ALL)
+    ours, platform = caller(shops, Role.TERMINAL, HERE, TILL), caller(shops, Role.PLATFORM, ALL)
     read = platform.behind.orders.GetOrder
     order = read(orders_api.GetOrderRequest(order_id=theirs.open_order))
     paid = read(orders_api.GetOrderRequest(order_id=theirs.paid_order))
-    nobodys = order_pb2.Order(order_id="none", version=1, payer_id=theirs.shopper, amount=gbp(1))
+    nobodys = order_pb2.Order(order_id="none", version=1, payer=payer(theirs.shopper), amount=gbp(1))
     before = evidence(shops, theirs)
     for attempt in (order, paid, nobodys):
         payment = ours.pay(attempt)
@@ -245,25 +262,25 @@ def test_a_till_can_not_even_lock_another_store_s_order(shops: Shops, theirs: Th
     assert evidence(shops, theirs) == before
     assert read(orders_api.GetOrderRequest(order_id=theirs.open_order)).epoch == 0
     events = orders_api.ListOrderEventsRequest(order_id=theirs.open_order)
-    assert [event.event for event in platform.behind.orders.ListOrderEvents(events).events] == ["CREATED"]
+    assert [event.type for event in platform.behind.orders.ListOrderEvents(events).events] == [CREATED]
 
 
 def test_a_device_is_refused_everything_at_another_store_s_terminal(shops: Shops) -> None:
     shopper = shops.platform.shopper()
-    pending = shops.till(THERE).pending(shopper)
+    pending = shops.till(THERE).submitted(shopper)
     folder = shops.authority.folder_of(Role.DEVICE, HERE, DEVICE)
-    channel = shops.channel(Role.TILL, folder, shops.terminals[THERE])
+    channel = shops.channel(Role.TERMINAL, folder, shops.terminals[THERE])
     read = terminal_api.GetCheckoutRequest(checkout_id=pending.checkout_id)
-    methods = {method.full_name: method for method in methods_of(Role.TILL)}
+    methods = {method.full_name: method for method in methods_of(Role.TERMINAL)}
     answers = {name: call(channel, method) for name, method in methods.items()}
-    answers["theirs"] = call(channel, methods["tillmesh.api.terminal.v1.TerminalService.GetCheckout"], read)
-    assert len(answers) == sum(map(len, ACCESS[Role.TILL].values())) + 1
+    answers["theirs"] = call(channel, methods["tillmesh.api.terminal.v1.CheckoutService.GetCheckout"], read)
+    assert len(answers) == sum(map(len, ACCESS[Role.TERMINAL].values())) + 1
     for answer in answers.values():
         assert isinstance(answer, grpc.RpcError)
         refused = refusal_of(answer)
         assert (refused.code, refused.reason) == (grpc.StatusCode.PERMISSION_DENIED, "STORE_DENIED")
         assert refused.metadata == {"store_id": HERE}
-    assert shops.till(THERE).get(pending) == pending
+    assert steady(shops.till(THERE).get(pending)) == steady(pending)
 
 
 def test_a_device_gets_no_other_store_s_order_through_its_own_terminal(shops: Shops, theirs: Theirs) -> None:
@@ -271,19 +288,17 @@ def test_a_device_gets_no_other_store_s_order_through_its_own_terminal(shops: Sh
     for order_id in (theirs.open_order, NOBODYS.open_order):
         request = terminal_api.ResumeCheckoutRequest(request_id=new_request_id(), order_id=order_id)
         assert refusal(till.service.ResumeCheckout, request).reason == "STORE_DENIED"
-    pending = terminal_api.ListPendingTransactionsRequest(payer_id=theirs.shopper)
-    assert list(till.service.ListPendingTransactions(pending).orders) == []
-    own = terminal_api.ListPendingTransactionsRequest(payer_id=theirs.shopper)
-    assert [order.order_id for order in shops.till(THERE).service.ListPendingTransactions(own).orders] == [
-        theirs.open_order
-    ]
+    pending = terminal_api.ListPendingOrdersRequest(payer=payer(theirs.shopper))
+    assert list(till.service.ListPendingOrders(pending).orders) == []
+    own = shops.till(THERE).service.ListPendingOrders(pending).orders
+    assert [order.order_id for order in own] == [theirs.open_order]
 
 
 @pytest.mark.parametrize("store", [HERE, THERE])
 def test_each_store_s_work_goes_on(shops: Shops, store: str) -> None:
     till, behind = shops.till(store), shops.platform
     shopper = behind.shopper(funds=1_000)
-    bought = paid(shops, till, till.pending(shopper))
+    bought = paid(shops, till, till.submitted(shopper))
     assert behind.order(bought).store_id == store
     assert behind.wallet(shopper) == (1_000 - TEA_MINOR, 0)
     assert behind.payment_states(bought) == ["CAPTURED"]
@@ -295,9 +310,9 @@ def test_each_store_s_work_goes_on(shops: Shops, store: str) -> None:
 
 
 def test_a_store_sees_what_the_platform_did_for_it(shops: Shops) -> None:
-    platform, till = caller(shops, Role.PLATFORM, ALL), caller(shops, Role.TILL, HERE, TILL)
+    platform, till = caller(shops, Role.PLATFORM, ALL), caller(shops, Role.TERMINAL, HERE, TILL)
     payment = platform.pay(platform.behind.raise_order(platform.behind.shopper(), HERE))
-    refund = platform.refunds.CreateRefund(refund_of(payment.payment_id, gbp(1)))
+    refund = platform.refunds.RefundPayment(refund_of(payment.payment_id, gbp(1)))
     listed = till.behind.payments.ListPayments(
         payments_api.ListPaymentsRequest(store_id=HERE, order_id=payment.order_id)
     )
@@ -306,30 +321,31 @@ def test_a_store_sees_what_the_platform_did_for_it(shops: Shops) -> None:
 
 
 def test_another_caller_s_request_id_brings_nobody_their_answer(shops: Shops) -> None:
-    ours, others = caller(shops, Role.TILL, HERE, TILL), caller(shops, Role.TILL, THERE, TILL)
+    ours, others = caller(shops, Role.TERMINAL, HERE, TILL), caller(shops, Role.TERMINAL, THERE, TILL)
     platform = caller(shops, Role.PLATFORM, ALL)
     creation = new_order(HERE, platform.behind.shopper(), order_id=new_request_id())
     order = ours.behind.orders.CreateOrder(creation)
     payment = payment_of(order)
-    captured = ours.pay_with_consent(shops, order, payment.request_id)
+    captured = ours.pay_with_consent(shops, order, payment.payment_id)
     assert captured.state == STATE.STATE_CAPTURED
     refund = refund_of(captured.payment_id, gbp(10))
-    ours.refunds.CreateRefund(refund)
+    ours.refunds.RefundPayment(refund)
     cancellation = payments_api.CancelPaymentRequest(request_id=new_request_id(), payment_id=captured.payment_id)
     ours.behind.payments.CancelPayment(cancellation)
     for stranger, reasons in ((others, {"STORE_DENIED", "REQUEST_ID_REUSED"}), (platform, {"REQUEST_ID_REUSED"})):
         assert refusal(stranger.behind.orders.CreateOrder, creation).reason in reasons
         assert refusal(stranger.behind.payments.CreatePayment, payment).reason in reasons
-        assert refusal(stranger.refunds.CreateRefund, refund).reason in reasons
+        assert refusal(stranger.refunds.RefundPayment, refund).reason in reasons
         assert refusal(stranger.behind.payments.CancelPayment, cancellation).reason in reasons
-    assert ours.behind.orders.CreateOrder(creation) == order
+    now = ours.behind.orders.CreateOrder(creation)
+    assert (now.order_id, now.state, now.payment_id) == (order.order_id, order_pb2.Order.STATE_PAID, payment.payment_id)
     assert ours.behind.payments.CreatePayment(payment, timeout=20).refunded == gbp(10)
 
 
 def test_two_devices_of_one_store_have_request_ids_of_their_own(shops: Shops) -> None:
     second = shops.authority.issue(Role.DEVICE, HERE, "scanner-2")
-    request = terminal_api.CreateCheckoutRequest(request_id=new_request_id(), payer_id="ada")
+    request = terminal_api.CreateCheckoutRequest(request_id=new_request_id(), identity_id="ada")
     first = shops.till(HERE).service.CreateCheckout(request)
-    other = Till(shops.channel(Role.TILL, second))
+    other = Till(shops.channel(Role.TERMINAL, second))
     assert refusal(other.service.CreateCheckout, request).reason == "REQUEST_ID_REUSED"
-    assert shops.till(HERE).service.CreateCheckout(request) == first
+    assert steady(shops.till(HERE).service.CreateCheckout(request)) == steady(first)

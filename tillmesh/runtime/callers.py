@@ -15,20 +15,20 @@ class Role(StrEnum):
 
     ORDERS = "orders"
     PAYMENTS = "payments"
-    TILL = "till"
-    """A store terminal, which speaks for its store."""
+    TERMINAL = "terminal"
+    """The server in a store, which speaks for its store."""
     DEVICE = "device"
     """Hardware and software of a store that uses the store's terminal."""
     PLATFORM = "platform"
     """The online platform and its internal services."""
-    PAYER = "payer"
-    """A payer's own terminal: a phone. Whose it is, is known only once it is signed in."""
+    PHONE = "phone"
+    """A payer's own. Whose it is, is known only once it is signed in."""
 
 
 MESH = "tillmesh"
 """The name of a mesh that nobody named."""
 
-STORE_ROLES = (Role.TILL, Role.DEVICE)
+STORE_ROLES = (Role.TERMINAL, Role.DEVICE)
 _SEGMENT = r"[A-Za-z0-9._-]{1,64}"
 _URI = re.compile(rf"spiffe://({_SEGMENT})/([a-z]+)/({_SEGMENT})(?:/({_SEGMENT}))?")
 
@@ -42,11 +42,13 @@ class Caller:
     store_id: str | None
     """The one store that it may act for; None for those who act for all."""
     payer_id: str | None = None
-    """The one identity that a payer's terminal acts for; None until it is signed in."""
+    """The one identity that a phone acts for; None until it is signed in."""
 
 
 caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
 """Who is being served; None in a server without certificates, where nobody is anybody."""
+
+_acting_server: ContextVar[str] = ContextVar("acting_server", default="")
 
 
 def parse_uri(uri: str, mesh: str) -> Caller:
@@ -63,7 +65,7 @@ def parse_uri(uri: str, mesh: str) -> Caller:
 
 
 class DenyList:
-    """URIs whose certificates count no more: a file of one a line, read again when it changes."""
+    """URIs whose certificates no longer count: a file of one a line, read again when it changes."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -135,7 +137,7 @@ def acting_store() -> str | None:
 def require_payer(identity_id: str | None) -> None:
     """Raises PAYER_DENIED if the caller is a payer and not the one of the record; None as for `require_store`."""
     acting = caller.get()
-    if acting and acting.role is Role.PAYER and (identity_id is None or identity_id != acting.payer_id):
+    if acting and acting.role is Role.PHONE and (identity_id is None or identity_id != acting.payer_id):
         raise CommonReason.PAYER_DENIED(payer_id=acting.payer_id)
 
 
@@ -151,14 +153,36 @@ def acting_role() -> Role | None:
     return acting.role if acting else None
 
 
+def act_as(server: str) -> None:
+    """From here on this task acts for nobody but the server itself."""
+    caller.set(None)
+    _acting_server.set(server)
+
+
+def actor() -> str:
+    """Who does what is being done: the caller's URI, or that of the server in its own tasks.
+
+    Empty in a server without certificates, which knows nobody.
+    """
+    acting = caller.get()
+    return acting.uri if acting else _acting_server.get()
+
+
+def shown_actor(uri: str) -> str:
+    """An actor as the caller may see it: a store learns nothing of a payer's phone."""
+    acting = caller.get()
+    is_phone = uri.split("/")[3:4] == [Role.PHONE]
+    return "payer" if acting and acting.store_id and is_phone else uri
+
+
 def principal() -> str:
     """Whom a request id belongs to.
 
-    To the store, where a terminal with its journal may get a new name; to the payer, whose device may get another.
+    To the store, where a terminal with its journal may get a new name; to the payer, whose phone may be another.
     """
     acting = caller.get()
     if acting is None:
         return ""
-    if acting.role is Role.PAYER:
+    if acting.role is Role.PHONE:
         return f"{acting.role}/{acting.payer_id}"
-    return f"{acting.role}/{acting.store_id}" if acting.role is Role.TILL else acting.uri
+    return f"{acting.role}/{acting.store_id}" if acting.role is Role.TERMINAL else acting.uri

@@ -5,7 +5,8 @@ from typing import Any
 
 from google.protobuf import duration_pb2, timestamp_pb2
 
-from tillmesh.api.type.v1 import money_pb2
+from tillmesh.api.type.v1 import money_pb2, payer_pb2
+from tillmesh.payer import Payer, PayerKind
 from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.money import Money
 
@@ -28,6 +29,13 @@ def from_duration(message: duration_pb2.Duration) -> int:
 def to_money(money: Money) -> money_pb2.Money:
     """An amount on the wire."""
     return money_pb2.Money(currency_code=money.currency, minor_units=money.minor)
+
+
+def to_payer(payer: Payer) -> payer_pb2.Payer:
+    """A payer on the wire."""
+    if payer.kind is PayerKind.IDENTITY:
+        return payer_pb2.Payer(identity_id=payer.value)
+    return payer_pb2.Payer(reference=payer.value)
 
 
 def state_names(enum: Any, numbers: Sequence[int]) -> list[str]:

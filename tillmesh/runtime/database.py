@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError
 
 from tillmesh.runtime import postgres, sqlite
 from tillmesh.runtime.errors import CommonReason
+from tillmesh.runtime.opaque import Seal
 from tillmesh.runtime.postgres import PostgresDatabase
 from tillmesh.runtime.sqlite import SqliteDatabase
 from tillmesh.runtime.statements import Connection, Result
@@ -26,12 +27,14 @@ class Database(Protocol):
 
     replica: str
     """The name of this process among those that use the database; empty where it is the only one."""
+    seal: Seal
+    """Seals the positions that callers are shown."""
 
     async def run(self, operation: Callable[[Connection], Outcome]) -> Outcome:
         """Runs `operation` as one transaction; returns once it is on disk.
 
         An exception of the operation rolls back the operation alone and is raised here. Raises
-        STORAGE_UNAVAILABLE where the database can not say that the transaction is on disk.
+        STORAGE_UNAVAILABLE where the database cannot say that the transaction is on disk.
         """
 
     async def close(self) -> None:
@@ -39,7 +42,7 @@ class Database(Protocol):
 
 
 def open_database(url: str, metadata: MetaData) -> Database:
-    """Opens sqlite:///FILE or postgresql://...; ValueError says why it can not be used."""
+    """Opens sqlite:///FILE or postgresql://...; ValueError says why it cannot be used."""
     parsed = parse_url(url)
     return SqliteDatabase(parsed, metadata) if is_sqlite(parsed) else PostgresDatabase(parsed, metadata)
 
@@ -54,7 +57,7 @@ def parse_url(url: str) -> URL:
     try:
         parsed = sqlalchemy.make_url(url)
     except (ArgumentError, ValueError):
-        shown = url if "@" not in url else "one that can not be read"  # it may have a password in it
+        shown = url if "@" not in url else "one that cannot be read"  # it may have a password in it
         raise ValueError(f"the database URL must start with sqlite:/// or postgresql://, was {shown}") from None
     if parsed.drivername not in ("sqlite", "postgresql"):
         raise ValueError(f"the database URL must start with sqlite:/// or postgresql://, was {parsed}")

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import structlog
 from grpc import StatusCode
 
-from tillmesh.runtime.callers import caller
+from tillmesh.runtime.callers import act_as
 from tillmesh.runtime.deadlines import set_deadline
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.peers import Unanswered
@@ -35,7 +35,8 @@ class Driver(Generic[Record]):
     """At most one task a record in this process, each stepping its record until it is done.
 
     `get` reads a record by its key. `step` takes it one step on, and returns it as it is then. It is read again
-    where somebody else may have changed it meanwhile: after a pause, a poke or a failure.
+    where somebody else may have changed it meanwhile: after a pause, a poke or a failure. `server` is the URI in
+    whose name that is done.
     """
 
     def __init__(
@@ -43,7 +44,9 @@ class Driver(Generic[Record]):
         get: Callable[[str], Awaitable[Record]],
         step: Callable[[Record], Awaitable[tuple[Record, Progress]]],
         rng: random.Random,
+        server: str,
     ) -> None:
+        self._server = server
         self._get = get
         self._step = step
         self._rng = rng
@@ -91,7 +94,7 @@ class Driver(Generic[Record]):
 
     async def _run(self, key: str, record: Record | None) -> Record:
         set_deadline(None)  # the record goes on after the request that started it,
-        caller.set(None)  # and for nobody in particular
+        act_as(self._server)  # and for nobody in particular
         tries = 0
         while True:
             if self._pokes[key].is_set():

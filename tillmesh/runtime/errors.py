@@ -125,7 +125,7 @@ class CommonReason(ErrorReason):
     MESSAGE_MALFORMED = (StatusCode.INVALID_ARGUMENT, "What was sent is not one message of type {message}.")
     DEADLINE_REQUIRED = (
         StatusCode.INVALID_ARGUMENT,
-        "The call has no deadline; set one, of which at most {seconds} seconds count.",
+        "Set a deadline. The server uses at most {seconds} s of it.",
     )
     DEADLINE_CAPPED = (
         StatusCode.DEADLINE_EXCEEDED,
@@ -145,7 +145,7 @@ class CommonReason(ErrorReason):
     )
     UNAUTHENTICATED = (
         StatusCode.UNAUTHENTICATED,
-        "Nobody known is calling: {why}; call with a certificate of the mesh.",
+        "The client certificate is not accepted: {why}. Use a certificate that this mesh issued.",
     )
     ROLE_DENIED = (StatusCode.PERMISSION_DENIED, "The role {role} may not call {method}.")
     STORE_DENIED = (
@@ -154,7 +154,7 @@ class CommonReason(ErrorReason):
     )
     SIGN_IN_REQUIRED = (
         StatusCode.UNAUTHENTICATED,
-        "No payer is signed in on this device, or no more; sign in again.",
+        "The session is missing or has expired. Sign in again.",
     )
     PAYER_DENIED = (
         StatusCode.PERMISSION_DENIED,
@@ -166,7 +166,7 @@ class CommonReason(ErrorReason):
     )
     STORAGE_UNAVAILABLE = (
         StatusCode.UNAVAILABLE,
-        "The server can not write to its database now; repeat the call with the same request id.",
+        "The server cannot write to its database now; repeat the call with the same request id.",
     )
     CONCURRENT_CHANGE = (
         StatusCode.UNAVAILABLE,

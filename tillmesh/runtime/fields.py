@@ -1,23 +1,28 @@
 """Checks of request fields that tell the caller everything that is wrong at once."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 
-from tillmesh.api.type.v1 import money_pb2
+from tillmesh.api.type.v1 import money_pb2, payer_pb2
+from tillmesh.origin import Origin
+from tillmesh.payer import Payer, identity, is_reference, looks_like_reference, reference
 from tillmesh.runtime.errors import CommonReason, FieldViolation, invalid
 from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS, MINOR_UNITS_MAX, Money
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 IDENTIFIER_RULE = "must be 1 to 64 characters of A-Z a-z 0-9 . _ and -"
-# What moves a printer's head or a terminal's cursor, ends a line, or can not be stored everywhere.
+# What moves a printer's head or a terminal's cursor, ends a line, or cannot be stored everywhere.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 CONTROL_RULE = "must have no control characters"
 SHOWN_LENGTH_MAX = 64
+LABELS_MAX = 16
+LABEL_LENGTH_MAX = 256
+CASHIER_LENGTH_MAX = 64
 
 
 class Fields:
@@ -53,6 +58,42 @@ class Fields:
         """A number of minor units or pieces that sums can be made of."""
         self.require(abs(value) <= MINOR_UNITS_MAX, field, f"must lie within ±{MINOR_UNITS_MAX}, was {value}")
         return value
+
+    def identity(self, field: str, value: str, *, optional: bool = False) -> str:
+        """An online identity's id."""
+        self.identifier(field, value, optional=optional)
+        self.require(not looks_like_reference(value), field, f"must not have the form of a UUID, was {shown(value)}")
+        return value
+
+    def payer(self, field: str, message: payer_pb2.Payer) -> Payer:
+        """Who is to pay."""
+        kind = message.WhichOneof("payer")
+        if kind == "reference":
+            rule = "must be a UUID in lower case"
+            self.require(
+                is_reference(message.reference), f"{field}.reference", f"{rule}, was {shown(message.reference)}"
+            )
+            return reference(message.reference)
+        self.require(kind is not None, field, "must have an identity_id or a reference")
+        if kind:
+            self.identity(f"{field}.identity_id", message.identity_id)
+        return identity(message.identity_id)
+
+    def labels(self, field: str, labels: Mapping[str, str]) -> dict[str, str]:
+        """An integrator's own labels."""
+        self.require(len(labels) <= LABELS_MAX, field, f"must be at most {LABELS_MAX}, were {len(labels)}")
+        kept = dict(sorted(labels.items())[:LABELS_MAX])
+        for key, value in kept.items():
+            self.identifier(f"{field} key", key)
+            self.text(f"{field}[{shown(key)}]", value, length_max=LABEL_LENGTH_MAX)
+        return kept
+
+    def origin(self, terminal_id: str, lane: str, cashier_id: str) -> Origin:
+        """Where in a store something is asked for."""
+        self.identifier("terminal_id", terminal_id, optional=True)
+        self.identifier("lane", lane, optional=True)
+        self.text("cashier_id", cashier_id, length_max=CASHIER_LENGTH_MAX)
+        return Origin(terminal_id, lane, cashier_id)
 
     def currency(self, field: str, code: str) -> str:
         """An ISO 4217 code that has minor units."""

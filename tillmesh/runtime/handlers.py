@@ -80,7 +80,7 @@ def _served(
 
     async def answer_to(context: Context) -> Message:
         known = caller.get()
-        if known and known.role is Role.PAYER:
+        if known and known.role is Role.PHONE:
             caller.set(await sign_in(known, method, _bearer_token(context.invocation_metadata() or ())))
         return await behavior(parse(await context.read()))
 

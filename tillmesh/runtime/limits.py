@@ -123,7 +123,7 @@ class Limits:
         shop = Allowance(share, for_guests, Rate(calls_per_s, clock_ns))
         payer = Allowance(max(1, share // PAYER_PART), for_guests, Rate(max(1, calls_per_s // PAYER_PART), clock_ns))
         self._own = Allowance(calls_max, calls_max, None)
-        self._guests = {role: payer if role is Role.PAYER else shop for role in Role if role not in OWN}
+        self._guests = {role: payer if role is Role.PHONE else shop for role in Role if role not in OWN}
         self.call_s_max = call_s_max
         self.open = Allowance(OPEN_A_CALLER, OPEN_MAX, Rate(calls_per_s, clock_ns))
         """Of what is open to everybody with a certificate."""

@@ -24,7 +24,7 @@ from sqlalchemy.pool import NullPool
 from tillmesh.runtime.batches import Gathering, Spoiled, Waiting, deliver, outcome
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.ids import new_request_id
-from tillmesh.runtime.schema import prepare
+from tillmesh.runtime.schema import prepare, read_seal
 from tillmesh.runtime.statements import Connection, Statements
 
 Outcome = TypeVar("Outcome")
@@ -59,8 +59,9 @@ class PostgresDatabase:
         try:
             _assert_keeps_promises(self._engine)
             prepare(self._engine, metadata)
+            self.seal = read_seal(self._engine)
         except DBAPIError as error:
-            raise ValueError(f"can not open the database {url}: {_line(error)}") from error
+            raise ValueError(f"cannot open the database {url}: {_line(error)}") from error
         self._statements = Statements(self._engine.dialect)
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="database")
         self._idle = CONNECTIONS
@@ -184,7 +185,7 @@ def _assert_keeps_promises(engine: Engine) -> None:
         actual: dict[str, str] = dict(connection.exec_driver_sql("SELECT name, setting FROM pg_settings").all())
     wrong = [f"{name} = {actual[name]}" for name, good in REQUIRED_SETTINGS.items() if actual[name] not in good]
     if wrong:
-        raise ValueError(f"can not use the database {engine.url}, which has {', '.join(wrong)}")
+        raise ValueError(f"cannot use the database {engine.url}, which has {', '.join(wrong)}")
 
 
 def _may_try_again(error: Any) -> bool:

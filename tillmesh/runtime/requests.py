@@ -1,57 +1,75 @@
 """Request ids, kept for ever in the transaction of their effect (AIP-155).
 
-The first answer is stored beside its id, so that a repeated request returns it
-whatever has happened since. A refusal is an answer as well: a copy of the request
-that comes late finds the same no, and can not do what its sender was told was not done.
+What is kept of an id is small: who used it, for what, and either the record that came of it or the refusal. So a
+repeated request gets that record as it is now. A refusal is kept as well: a copy of the request that comes late finds
+the same no, and cannot do what its sender was told was not done. No id is ever freed.
 """
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 from grpc import StatusCode
-from sqlalchemy import Boolean, Column, LargeBinary, MetaData, String, Table, bindparam, insert, select
+from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, String, Table, bindparam, insert, select
 
-from tillmesh.runtime.callers import principal
-from tillmesh.runtime.database import Database
+from tillmesh.api.type.v1 import annotations_pb2
+from tillmesh.runtime.callers import actor, principal
+from tillmesh.runtime.database import Database, append_only
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.statements import Connection
 
-Answer = TypeVar("Answer", bound=Message)
+NOT_REMEMBERED = (StatusCode.UNAVAILABLE, StatusCode.PERMISSION_DENIED, StatusCode.RESOURCE_EXHAUSTED)
+"""Refusals that are not remembered: nothing was decided, or not for this caller."""
+
+Record = TypeVar("Record")
 Result = TypeVar("Result")
 
 
-class Request(Protocol):
-    """A protobuf request that carries a request id."""
-
-    request_id: str
-
-    def SerializeToString(self, *, deterministic: bool = False) -> bytes:
-        """The message as bytes."""
-
-
 def requests_table(metadata: MetaData) -> Table:
-    """The table of one database's request ids."""
-    return Table(
+    """The table of one database's request ids; the database lets nobody free one."""
+    table = Table(
         "requests",
         metadata,
         Column("request_id", String, primary_key=True),
+        Column("actor", String, nullable=False),
+        Column("method", String, nullable=False),
         Column("content_hash", LargeBinary, nullable=False),
-        Column("refused", Boolean, nullable=False),
-        Column("answer", LargeBinary, nullable=False),
+        Column("resource", String, nullable=False),
+        Column("refusal", LargeBinary),
+        Column("at_ms", BigInteger, nullable=False),
     )
+    append_only(table)
+    return table
 
 
-def content_hash(request: Any) -> bytes:
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """A request id, and what makes two requests with it the same."""
+
+    request_id: str
+    content_hash: bytes
+    method: str
+    actor: str
+    at_ms: int
+
+    @staticmethod
+    def of(request: Message, request_id: str, now_ms: int) -> "IdempotencyKey":
+        """The key of a request that is being served."""
+        method = type(request).__name__.removesuffix("Request")
+        return IdempotencyKey(request_id, content_hash(request), method, actor(), now_ms)
+
+
+def content_hash(request: Message) -> bytes:
     """What makes two requests the same: who calls, their type and every field but secrets.
 
     A hash of a PIN is as good as the PIN: there are only so many.
     """
-    if secret := _secret_fields(request.DESCRIPTOR):
+    if secret := secret_fields(request.DESCRIPTOR):
         public = type(request)()
         public.CopyFrom(request)
         for name in secret:
@@ -62,9 +80,9 @@ def content_hash(request: Any) -> bytes:
 
 
 @cache
-def _secret_fields(descriptor: Descriptor) -> list[str]:
-    """Fields that the contracts mark with debug_redact."""
-    return [field.name for field in descriptor.fields if field.GetOptions().debug_redact]
+def secret_fields(descriptor: Descriptor) -> list[str]:
+    """Fields of a message that the contracts mark as secret."""
+    return [field.name for field in descriptor.fields if field.GetOptions().Extensions[annotations_pb2.secret]]
 
 
 class RequestLog:
@@ -75,60 +93,73 @@ class RequestLog:
         self._find = select(table).where(table.c.request_id == bindparam("key"))
         self._insert = insert(table)
 
-    async def run(self, database: Database, request: Request, operation: Callable[[Connection], Result]) -> Result:
-        """Runs an operation that uses `once` or `first`, and remembers its refusal if it is refused."""
+    async def run(self, database: Database, key: IdempotencyKey, operation: Callable[[Connection], Result]) -> Result:
+        """Runs an operation that uses `once` or `claim`, and remembers its refusal if it is refused."""
         try:
             return await database.run(operation)
         except Refusal as refusal:
-            if refusal.code in (StatusCode.UNAVAILABLE, StatusCode.PERMISSION_DENIED):
-                raise  # nothing was decided, or not for this caller
-            status = refusal.to_status("").SerializeToString()
+            if refusal.code in NOT_REMEMBERED:
+                raise
+            refusal.retry_after_ms = None  # it would make clients repeat this id, which is refused for ever
+            refused = refusal.to_status("").SerializeToString()
         # Another copy of the request may have been first: then its answer counts, whatever it is.
-        await database.run(lambda connection: self._store(connection, request, status, refused=True))
+        await database.run(lambda connection: self._remember_refusal(connection, key, refused))
         return await database.run(operation)
 
     def once(
-        self, connection: Connection, request: Request, answer_type: type[Answer], effect: Callable[[], Answer]
-    ) -> Answer:
-        """The first answer to this request; makes it by `effect` the first time.
+        self,
+        connection: Connection,
+        key: IdempotencyKey,
+        *,
+        effect: Callable[[], Record],
+        resource: Callable[[Record], str],
+        read: Callable[[str], Record],
+    ) -> Record:
+        """The record that came of this request, as it is now; makes it by `effect` the first time.
 
-        Raises REQUEST_ID_REUSED when the id came with other content before.
+        `resource` is the record's id, by which `read` finds it again. Raises what the request was refused with, and
+        REQUEST_ID_REUSED when the id came with other content before.
         """
-        stored = self._stored(connection, request)
-        if stored is not None:
-            return answer_type.FromString(stored)
-        answer = effect()
-        self._store(connection, request, answer.SerializeToString())
-        return answer
+        known = self.resource(connection, key)
+        if known is not None:
+            return read(known)
+        record = effect()
+        self._store(connection, key, resource(record), None)
+        return record
 
-    def first(self, connection: Connection, request: Request) -> bool:
-        """True the first time; for requests that are answered with how things stand now.
-
-        Raises REQUEST_ID_REUSED when the id came with other content before.
-        """
-        if self.seen(connection, request):
+    def claim(self, connection: Connection, key: IdempotencyKey, resource: str) -> bool:
+        """True the first time, and remembers the record that the request is about; raises as `once` does."""
+        if self.resource(connection, key) is not None:
             return False
-        self._store(connection, request, b"")
+        self._store(connection, key, resource, None)
         return True
 
-    def seen(self, connection: Connection, request: Request) -> bool:
-        """True if the request was answered before; raises what it was refused with, and as `first`."""
-        return self._stored(connection, request) is not None
-
-    def _stored(self, connection: Connection, request: Request) -> bytes | None:
-        row = connection.execute(self._find, {"key": request.request_id}).one_or_none()
+    def resource(self, connection: Connection, key: IdempotencyKey) -> str | None:
+        """The id of the record that the request was about, None the first time; raises as `once` does."""
+        row = connection.execute(self._find, {"key": key.request_id}).one_or_none()
         if row is None:
             return None
-        if row["content_hash"] != content_hash(request):
-            raise CommonReason.REQUEST_ID_REUSED(request_id=request.request_id)
-        answer = bytes(row["answer"])
-        if row["refused"]:
-            raise Refusal.from_status(status_pb2.Status.FromString(answer)) or CommonReason.INTERNAL(trace_id="")
-        return answer
+        if row["content_hash"] != key.content_hash:
+            raise CommonReason.REQUEST_ID_REUSED(request_id=key.request_id)
+        if row["refusal"] is not None:
+            status = status_pb2.Status.FromString(row["refusal"])
+            raise Refusal.from_status(status) or CommonReason.INTERNAL(trace_id="")
+        resource: str = row["resource"]
+        return resource
 
-    def _store(self, connection: Connection, request: Request, answer: bytes, *, refused: bool = False) -> None:
-        """Keeps the first answer; of a refusal, unless there is an answer already."""
-        if refused and connection.execute(self._find, {"key": request.request_id}).first():
-            return
-        values = {"request_id": request.request_id, "content_hash": content_hash(request)}
-        connection.execute(self._insert, values | {"refused": refused, "answer": answer})
+    def _remember_refusal(self, connection: Connection, key: IdempotencyKey, refusal: bytes) -> None:
+        """Keeps a refusal, unless there is an answer already."""
+        if connection.execute(self._find, {"key": key.request_id}).first() is None:
+            self._store(connection, key, "", refusal)
+
+    def _store(self, connection: Connection, key: IdempotencyKey, resource: str, refusal: bytes | None) -> None:
+        values = {
+            "request_id": key.request_id,
+            "actor": key.actor,
+            "method": key.method,
+            "content_hash": key.content_hash,
+            "resource": resource,
+            "refusal": refusal,
+            "at_ms": key.at_ms,
+        }
+        connection.execute(self._insert, values)

@@ -4,6 +4,7 @@ A server makes the schema in an empty database and opens one that is at its own 
 `tillmesh db upgrade` brings that on, one migration after the other (`migrations`).
 """
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from sqlalchemy import (
     Column,
     Connection,
     Engine,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     String,
@@ -23,7 +25,10 @@ from sqlalchemy import (
     select,
 )
 
+from tillmesh.runtime.opaque import KEY_BYTES, Seal
+
 VERSION_TABLE = "alembic_version"
+NO_VERSION = "has tables but no version of a schema: is it another program's?"
 LOCK = 7_111_003
 """The advisory lock of PostgreSQL that whoever makes or changes a schema holds."""
 
@@ -37,7 +42,26 @@ def versioned(version: str) -> MetaData:
         connection.execute(insert(table).values(version_num=version))
 
     event.listen(table, "after_create", remember)
+    _seal_key_table(metadata)
     return metadata
+
+
+def _seal_key_table(metadata: MetaData) -> Table:
+    """The key that a database seals its positions with: all its processes share it, and it survives them."""
+    table = Table("seal_key", metadata, Column("key", LargeBinary, nullable=False))
+
+    def make(_table: Table, connection: Connection, **_: Any) -> None:
+        connection.execute(insert(table).values(key=secrets.token_bytes(KEY_BYTES)))
+
+    event.listen(table, "after_create", make)
+    return table
+
+
+def read_seal(engine: Engine) -> Seal:
+    """The seal of a database."""
+    table = _seal_key_table(MetaData())
+    with engine.connect() as connection:
+        return Seal(connection.execute(select(table.c.key)).scalar_one())
 
 
 def prepare(engine: Engine, metadata: MetaData) -> None:
@@ -84,7 +108,9 @@ def _version_table(metadata: MetaData) -> Table:
 
 
 def _mismatch(engine: Engine, found: str | None, known: str | None) -> str:
-    there = f"is at version {found} of its schema" if found else "has tables of which nobody noted the version"
-    newer = found is not None and known is not None and found > known
-    todo = "run the release that made it" if newer else "stop what uses it and run tillmesh db upgrade"
-    return f"the database {engine.url} {there}, this server needs version {known}: {todo}"
+    if found is None:
+        return f"the database {engine.url} {NO_VERSION}"
+    todo = "stop what uses it and run tillmesh db upgrade"
+    if known is not None and found > known:
+        todo = "run the release that made it"
+    return f"the database {engine.url} is at version {found} of its schema, this server needs version {known}: {todo}"

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
-from tillmesh.runtime.callers import MESH, DenyList, Gate
+from tillmesh.runtime.callers import MESH, DenyList, Gate, Role
 from tillmesh.runtime.fields import IDENTIFIER
 from tillmesh.runtime.limits import CALL_S_MAX, CALLS_MAX, CALLS_PER_S, SHARES, Limits
 from tillmesh.runtime.tls import TlsFiles
@@ -62,6 +62,11 @@ class ServerSettings(BaseSettings):
     def gate(self) -> Gate | None:
         """Who gets in; None without TLS: everybody."""
         return Gate(self.mesh, DenyList(self.denied)) if self.tls_dir else None
+
+    def own_uri(self, role: Role) -> str:
+        """In whose name the server acts by itself; without TLS its role says it."""
+        tls = self.tls()
+        return tls.own_uri() if tls else f"spiffe://{self.mesh}/{role}"
 
     def limits(self) -> Limits:
         """What callers may ask of the process at a time."""

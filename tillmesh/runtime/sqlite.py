@@ -19,7 +19,7 @@ from sqlalchemy.pool import StaticPool
 
 from tillmesh.runtime.batches import Gathering, Spoiled, Waiting, deliver, outcome
 from tillmesh.runtime.errors import CommonReason
-from tillmesh.runtime.schema import prepare
+from tillmesh.runtime.schema import prepare, read_seal
 from tillmesh.runtime.statements import Connection, Statements
 
 Outcome = TypeVar("Outcome")
@@ -42,8 +42,9 @@ class SqliteDatabase:
             self._engine = open_engine(url)
             _assert_undamaged(self._engine, url)
             prepare(self._engine, metadata)
+            self.seal = read_seal(self._engine)
         except DatabaseError as error:
-            raise ValueError(f"can not open the database {url}: {error.orig}") from error
+            raise ValueError(f"cannot open the database {url}: {error.orig}") from error
         driver: Any = self._engine.raw_connection().driver_connection
         self._driver: sqlite3.Connection = driver
         self._connection = Connection(self._driver.cursor(), Statements(self._engine.dialect))
@@ -129,7 +130,7 @@ class SqliteDatabase:
         log.error("transaction_failed", error=str(getattr(error, "orig", error)), operations=len(batch))
         try:
             self._driver.rollback()
-        except sqlite3.Error as again:  # the next transaction can not begin then, and tries this again
+        except sqlite3.Error as again:  # the next transaction cannot begin then, and tries this again
             log.error("rollback_failed", error=str(again))
         self._end(batch, [CommonReason.STORAGE_UNAVAILABLE()] * len(batch))
 
@@ -176,4 +177,4 @@ def _assert_undamaged(engine: Engine, url: URL) -> None:
         found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
     if found != "ok":
         said = " ".join(found.split())
-        raise ValueError(f"can not open the database {str(url)!r}: it is damaged ({said}); restore it from a backup")
+        raise ValueError(f"cannot open the database {str(url)!r}: it is damaged ({said}); restore it from a backup")

@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc
 import structlog
+from cryptography import x509
 from grpc import aio
 
 from tillmesh.runtime.callers import Role
@@ -36,6 +37,7 @@ class TlsFiles:
 
     def read(self) -> tuple[bytes, bytes, bytes]:
         """Trusted certificates, own certificate, own key; OSError says which of them is of no use."""
+        self.stamp()  # OpenSSL does not say which file is not there
         ca, cert, key = (self.folder / name for name in NAMES)
         try:
             trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -44,6 +46,15 @@ class TlsFiles:
         except ssl.SSLError as error:
             raise OSError(f"{self.folder}: ca.pem, or cert.pem with key.pem, is of no use: {error}") from None
         return ca.read_bytes(), cert.read_bytes(), key.read_bytes()
+
+    def own_uri(self) -> str:
+        """The first URI in one's own certificate; OSError where there is none."""
+        certificate = x509.load_pem_x509_certificate(self.read()[1])
+        try:
+            names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            return names.get_values_for_type(x509.UniformResourceIdentifier)[0]
+        except (x509.ExtensionNotFound, IndexError):
+            raise OSError(f"{self.folder}: cert.pem names nobody: it has no URI") from None
 
     def stamp(self) -> tuple[int, ...]:
         """Changes when the files do."""

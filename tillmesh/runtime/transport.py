@@ -1,4 +1,4 @@
-"""gRPC's server, with limits for connections, and one that a single frame can not end."""
+"""gRPC's server, with limits for connections, and one that a single frame cannot end."""
 
 import asyncio
 from typing import Any, cast

@@ -1,0 +1,96 @@
+"""Lines as a database keeps them, and what a history's chain covers of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from tillmesh.lines import Adjustment, Kind, LineItem, PriceOverride, PriceSource, Unit
+
+SALT_BYTES = 16
+
+
+def to_rows(lines: Sequence[LineItem]) -> list[list[Any]]:
+    """Lines as JSON values; what is usual is left out at the end."""
+    return [_row(line) for line in lines]
+
+
+def to_text(lines: Sequence[LineItem]) -> str:
+    """Lines as JSON."""
+    return orjson.dumps(to_rows(lines)).decode()
+
+
+def from_rows(rows: Sequence[Sequence[Any]]) -> tuple[LineItem, ...]:
+    """Lines out of JSON values."""
+    return tuple(_line(row) for row in rows)
+
+
+def from_text(text: str) -> tuple[LineItem, ...]:
+    """Lines out of JSON."""
+    return from_rows(orjson.loads(text))
+
+
+def erasable(salt: bytes) -> Callable[[str], str]:
+    """What stands for a text that may have to be erased one day: nobody finds it again once the salt is gone."""
+    return lambda text: sha256(salt + text.encode()).hexdigest() if text else ""
+
+
+def content_hash(lines: Sequence[LineItem], others: Sequence[str | bool], salt: bytes) -> bytes:
+    """What a history's chain covers of an order's version: SHA-256 over JSON, with erasable texts as salted hashes.
+
+    Erasable are what people are called and what people wrote: titles, reasons, notes, and all texts of `others`.
+    """
+    hidden = erasable(salt)
+    told = [hidden(other) if isinstance(other, str) else other for other in others]
+    return sha256(orjson.dumps([[_row(_hidden(line, hidden)) for line in lines], told])).digest()
+
+
+def _hidden(line: LineItem, hidden: Callable[[str], str]) -> LineItem:
+    override = line.price_override
+    return replace(
+        line,
+        title=hidden(line.title),
+        price_override=override and replace(override, reason=hidden(override.reason)),
+        adjustments=tuple(replace(each, text=hidden(each.text)) for each in line.adjustments),
+    )
+
+
+def _row(line: LineItem) -> list[Any]:
+    row: list[Any] = [
+        line.sku,
+        line.title,
+        line.quantity,
+        line.unit_price_minor,
+        line.kind,
+        line.unit,
+        line.price_quantity,
+        line.gtin,
+        line.tax_code,
+        line.tax_rate_ppm,
+    ]
+    override, adjustments = line.price_override, line.adjustments
+    if line.price_source is not PriceSource.CATALOGUE or adjustments:
+        row += [
+            line.price_source,
+            override and [override.reason, override.actor, override.catalogue_price_minor],
+            line.label_amount_minor,
+            [[each.reason_code, each.text, each.amount_minor] for each in adjustments],
+        ]
+    return row
+
+
+def _line(row: Sequence[Any]) -> LineItem:
+    sku, title, quantity, price, kind, unit, price_quantity, gtin, tax_code, tax_rate_ppm, *special = row
+    plain = LineItem(sku, title, quantity, price, Kind(kind), Unit(unit), price_quantity, gtin, tax_code, tax_rate_ppm)
+    if not special:
+        return plain
+    source, override, label_amount_minor, adjustments = special
+    return replace(
+        plain,
+        price_source=PriceSource(source),
+        price_override=override and PriceOverride(*override),
+        label_amount_minor=label_amount_minor,
+        adjustments=tuple(Adjustment(*each) for each in adjustments),
+    )

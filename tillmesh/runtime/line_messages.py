@@ -1,0 +1,244 @@
+"""Lines and taxes: protobuf to model and back, with the checks of their fields."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from stdnum import ean
+
+from tillmesh.api.type.v1 import line_item_pb2, tax_total_pb2
+from tillmesh.lines import (
+    LINES_MAX,
+    PPM,
+    Adjustment,
+    Kind,
+    LineItem,
+    PriceOverride,
+    PriceSource,
+    TaxTotal,
+    Totals,
+    Unit,
+    default_price_quantity,
+    totals,
+)
+from tillmesh.runtime.fields import Fields, shown
+from tillmesh.runtime.money import MINOR_UNITS_MAX
+
+SKU_MAX = 64
+TITLE_MAX = 256
+ADJUSTMENTS_MAX = 16
+ADJUSTMENT_TEXT_MAX = 128
+OVERRIDE_REASON_MAX = 128
+ACTOR_MAX = 256
+_REASON_CODE = re.compile(r"[A-Za-z0-9._-]{1,32}")
+_TAX_CODE = re.compile(r"[A-Za-z0-9._-]{0,16}")
+_GTIN = re.compile(r"[0-9]{14}")
+_WIRE = line_item_pb2.LineItem
+_KIND_NUMBERS = {kind: _WIRE.Kind.Value(f"KIND_{kind}") for kind in Kind}
+_UNIT_NUMBERS = {unit: _WIRE.Unit.Value(f"UNIT_{unit}") for unit in Unit}
+_SOURCE_NUMBERS = {source: _WIRE.PriceSource.Value(f"PRICE_SOURCE_{source}") for source in PriceSource}
+_KINDS: dict[int, Kind] = {0: Kind.GOODS} | {number: kind for kind, number in _KIND_NUMBERS.items()}
+_UNITS: dict[int, Unit] = {0: Unit.PIECE} | {number: unit for unit, number in _UNIT_NUMBERS.items()}
+_SOURCES: dict[int, PriceSource] = {0: PriceSource.CATALOGUE} | {
+    number: source for source, number in _SOURCE_NUMBERS.items()
+}
+
+
+def order_lines(
+    fields: Fields, messages: Sequence[line_item_pb2.LineItem], *, prices_include_tax: bool, actor: str | None
+) -> tuple[tuple[LineItem, ...], Totals]:
+    """The lines of an order and what they come to.
+
+    `actor` is who set the prices that are no catalogue's; None believes what the lines say of that.
+    """
+    fields.require(1 <= len(messages) <= LINES_MAX, "lines", f"must be 1 to {LINES_MAX}, were {len(messages)}")
+    lines = tuple(
+        line_item(fields, f"lines[{index}]", message, actor=actor) for index, message in enumerate(messages[:LINES_MAX])
+    )
+    total = totals(lines, prices_include_tax=prices_include_tax)
+    ok = total.amount_minor <= MINOR_UNITS_MAX
+    fields.require(ok, "lines", f"must come to at most {MINOR_UNITS_MAX}, came to {total.amount_minor}")
+    return lines, total
+
+
+def line_item(fields: Fields, name: str, message: line_item_pb2.LineItem, *, actor: str | None) -> LineItem:
+    """One line. Where it breaks a rule, the violation is noted and what is returned only serves to go on checking."""
+    unit = unit_of(fields, f"{name}.unit", message.unit) or Unit.PIECE
+    source = _SOURCES.get(message.price_source)
+    fields.require(source is not None, f"{name}.price_source", f"must be a PriceSource, was {message.price_source}")
+    override = None
+    if message.HasField("price_override") or source is PriceSource.OVERRIDE:
+        override = _price_override(fields, f"{name}.price_override", message.price_override, source, actor)
+    labelled = source is PriceSource.LABEL or message.label_amount_minor == 0
+    fields.require(labelled, f"{name}.label_amount_minor", "must be 0 without PRICE_SOURCE_LABEL")
+    line = LineItem(
+        sku=message.sku,
+        title=message.title,
+        quantity=message.quantity,
+        unit_price_minor=message.unit_price_minor,
+        kind=kind_of(fields, f"{name}.kind", message.kind) or Kind.GOODS,
+        unit=unit,
+        price_quantity=message.price_quantity or default_price_quantity(unit),
+        gtin=message.gtin,
+        tax_code=message.tax_code,
+        tax_rate_ppm=message.tax_rate_ppm,
+        price_source=source or PriceSource.CATALOGUE,
+        price_override=override,
+        label_amount_minor=message.label_amount_minor,
+        adjustments=adjustments_of(fields, f"{name}.adjustments", message.adjustments),
+    )
+    if not check_line(fields, name, line):
+        return LineItem(line.sku, "", 1, 0)
+    if message.HasField("amount_minor"):
+        said, came = message.amount_minor, line.amount_minor
+        fields.require(said == came, f"{name}.amount_minor", f"must be {came} or unset, was {said}")
+    return line
+
+
+def check_line(fields: Fields, name: str, line: LineItem) -> bool:
+    """Notes what is wrong with a line; False if its amount cannot be reckoned with."""
+    fields.text(f"{name}.sku", line.sku, length_min=1, length_max=SKU_MAX)
+    fields.text(f"{name}.title", line.title, length_max=TITLE_MAX)
+    gtin(fields, f"{name}.gtin", line.gtin)
+    tax(fields, name, line.tax_code, line.tax_rate_ppm)
+    numbers = {
+        "quantity": (line.quantity, 1),
+        "unit_price_minor": (line.unit_price_minor, 0),
+        "price_quantity": (line.price_quantity, 1),
+        "label_amount_minor": (line.label_amount_minor, 0),
+    }
+    for part, (value, minimum) in numbers.items():
+        ok = minimum <= value <= MINOR_UNITS_MAX
+        fields.require(ok, f"{name}.{part}", f"must be {minimum} to {MINOR_UNITS_MAX}, was {value}")
+    if not all(minimum <= value <= MINOR_UNITS_MAX for value, minimum in numbers.values()):
+        return False
+    amount = line.amount_minor
+    ok = 0 <= amount <= MINOR_UNITS_MAX
+    fields.require(ok, name, f"must come to 0 to {MINOR_UNITS_MAX}, came to {amount}")
+    return ok
+
+
+def adjustments_of(fields: Fields, name: str, messages: Sequence[line_item_pb2.Adjustment]) -> tuple[Adjustment, ...]:
+    """Discounts and surcharges."""
+    fields.require(len(messages) <= ADJUSTMENTS_MAX, name, f"must be at most {ADJUSTMENTS_MAX}, were {len(messages)}")
+    return tuple(
+        adjustment_of(fields, f"{name}[{index}]", message) for index, message in enumerate(messages[:ADJUSTMENTS_MAX])
+    )
+
+
+def adjustment_of(fields: Fields, name: str, message: line_item_pb2.Adjustment) -> Adjustment:
+    """A discount or a surcharge."""
+    code = message.reason_code
+    rule = "must be 1 to 32 characters of A-Z a-z 0-9 . _ and -"
+    fields.require(bool(_REASON_CODE.fullmatch(code)), f"{name}.reason_code", f"{rule}, was {shown(code)}")
+    fields.text(f"{name}.text", message.text, length_max=ADJUSTMENT_TEXT_MAX)
+    fields.require(message.amount_minor != 0, f"{name}.amount_minor", "must not be 0")
+    fields.in_range(f"{name}.amount_minor", message.amount_minor)
+    return Adjustment(code, message.text, message.amount_minor)
+
+
+def kind_of(fields: Fields, name: str, number: int) -> Kind | None:
+    """What is sold; None where nobody says it."""
+    fields.require(number in _KINDS, name, f"must be a Kind, was {number}")
+    return _KINDS.get(number) if number else None
+
+
+def unit_of(fields: Fields, name: str, number: int) -> Unit | None:
+    """What a quantity counts; None where nobody says it."""
+    fields.require(number in _UNITS, name, f"must be a Unit, was {number}")
+    return _UNITS.get(number) if number else None
+
+
+def gtin(fields: Fields, name: str, value: str) -> str:
+    """A GTIN of 14 digits, or nothing."""
+    ok = not value or bool(_GTIN.fullmatch(value) and ean.is_valid(value))
+    fields.require(ok, name, f"must be 14 digits with a right check digit, was {shown(value)}")
+    return value
+
+
+def tax(fields: Fields, name: str, code: str, rate_ppm: int) -> None:
+    """A tax category and its rate."""
+    rule = "must be at most 16 characters of A-Z a-z 0-9 . _ and -"
+    fields.require(bool(_TAX_CODE.fullmatch(code)), f"{name}.tax_code", f"{rule}, was {shown(code)}")
+    fields.require(0 <= rate_ppm <= PPM, f"{name}.tax_rate_ppm", f"must be 0 to {PPM}, was {rate_ppm}")
+
+
+def to_line_item(line: LineItem) -> line_item_pb2.LineItem:
+    """A line on the wire."""
+    message = line_item_pb2.LineItem(
+        kind=_KIND_NUMBERS[line.kind],
+        sku=line.sku,
+        gtin=line.gtin,
+        title=line.title,
+        quantity=line.quantity,
+        unit=_UNIT_NUMBERS[line.unit],
+        unit_price_minor=line.unit_price_minor,
+        price_quantity=line.price_quantity,
+        price_source=_SOURCE_NUMBERS[line.price_source],
+        label_amount_minor=line.label_amount_minor,
+        tax_code=line.tax_code,
+        tax_rate_ppm=line.tax_rate_ppm,
+        amount_minor=line.amount_minor,
+    )
+    if override := line.price_override:
+        message.price_override.reason = override.reason
+        message.price_override.actor = override.actor
+        if override.catalogue_price_minor is not None:
+            message.price_override.catalogue_price_minor = override.catalogue_price_minor
+    for each in line.adjustments:
+        message.adjustments.add(reason_code=each.reason_code, text=each.text, amount_minor=each.amount_minor)
+    return message
+
+
+def from_line_item(message: line_item_pb2.LineItem) -> LineItem:
+    """A line off another server's answer, which has checked it."""
+    override = None
+    if message.HasField("price_override"):
+        told = message.price_override
+        catalogue = told.catalogue_price_minor if told.HasField("catalogue_price_minor") else None
+        override = PriceOverride(told.reason, told.actor, catalogue)
+    return LineItem(
+        sku=message.sku,
+        title=message.title,
+        quantity=message.quantity,
+        unit_price_minor=message.unit_price_minor,
+        kind=_KINDS[message.kind],
+        unit=_UNITS[message.unit],
+        price_quantity=message.price_quantity,
+        gtin=message.gtin,
+        tax_code=message.tax_code,
+        tax_rate_ppm=message.tax_rate_ppm,
+        price_source=_SOURCES[message.price_source],
+        price_override=override,
+        label_amount_minor=message.label_amount_minor,
+        adjustments=tuple(Adjustment(each.reason_code, each.text, each.amount_minor) for each in message.adjustments),
+    )
+
+
+def to_taxes(taxes: Iterable[TaxTotal]) -> list[tax_total_pb2.TaxTotal]:
+    """Taxes on the wire."""
+    return [
+        tax_total_pb2.TaxTotal(
+            tax_code=tax.tax_code,
+            tax_rate_ppm=tax.tax_rate_ppm,
+            net_minor=tax.net_minor,
+            tax_minor=tax.tax_minor,
+            gross_minor=tax.gross_minor,
+        )
+        for tax in taxes
+    ]
+
+
+def _price_override(
+    fields: Fields,
+    name: str,
+    message: line_item_pb2.PriceOverride,
+    source: PriceSource | None,
+    actor: str | None,
+) -> PriceOverride:
+    fields.require(source is PriceSource.OVERRIDE, name, "must be unset without PRICE_SOURCE_OVERRIDE")
+    fields.text(f"{name}.reason", message.reason, length_max=OVERRIDE_REASON_MAX)
+    catalogue = message.catalogue_price_minor if message.HasField("catalogue_price_minor") else None
+    ok = 0 <= (catalogue or 0) <= MINOR_UNITS_MAX
+    fields.require(ok, f"{name}.catalogue_price_minor", f"must be 0 to {MINOR_UNITS_MAX}, was {catalogue}")
+    fields.text(f"{name}.actor", message.actor, length_max=ACTOR_MAX)
+    return PriceOverride(message.reason, message.actor if actor is None else actor, catalogue)
