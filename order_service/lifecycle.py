@@ -17,18 +17,19 @@ class OrderState(StrEnum):
 class OrderEvent(StrEnum):
     """What happened to it."""
 
-    UPDATED = "UPDATED"
+    LINES_REPLACED = "LINES_REPLACED"
     LOCKED = "LOCKED"
     PAID = "PAID"
+    COMPLETED_FREE = "COMPLETED_FREE"
     LEASE_EXPIRED = "LEASE_EXPIRED"
     PAYMENT_CANCELED = "PAYMENT_CANCELED"
     CANCELED = "CANCELED"
 
 
 class PaymentState(StrEnum):
-    """The verdict on one payment attempt; all but HELD are final."""
+    """The verdict on one payment attempt; all but GRANTED are final."""
 
-    HELD = "HELD"
+    GRANTED = "GRANTED"
     PAID = "PAID"
     RELEASED = "RELEASED"
     REFUSED = "REFUSED"
@@ -38,12 +39,16 @@ S, E = OrderState, OrderEvent
 
 _LEGAL = [
     Transition(
-        S.OPEN, E.UPDATED, S.OPEN, "An unlocked order is changed in place; the new version needs a new consent.",
+        S.OPEN, E.LINES_REPLACED, S.OPEN, "An unlocked order is changed in place; the new version needs a new consent.",
         guard="version is the caller's", error="VERSION_MISMATCH",
     ),
     Transition(
         S.OPEN, E.LOCKED, S.LOCKED, "A payment request locks what its payer consented to; epoch + 1.",
         guard="payment id is new; payer, version and amount are the order's",
+    ),
+    Transition(
+        S.OPEN, E.COMPLETED_FREE, S.PAID, "An order that comes to 0 needs no payment: nobody locks it.",
+        guard="version is the caller's, else `VERSION_MISMATCH`; the amount is 0", error="ORDER_NOT_FREE",
     ),
     Transition(
         S.OPEN, E.CANCELED, S.CANCELED, "An order that nobody pays is withdrawn.",
@@ -69,7 +74,7 @@ _REFUSED = [
     Transition(S.OPEN, E.PAYMENT_CANCELED, None, "There is no lock to end.", error="ORDER_NOT_LOCKED"),
     *(
         Transition(S.LOCKED, event, None, "Nothing changes under a lock.", error="ORDER_LOCKED")
-        for event in (E.UPDATED, E.LOCKED, E.CANCELED)
+        for event in (E.LINES_REPLACED, E.LOCKED, E.COMPLETED_FREE, E.CANCELED)
     ),
     *(Transition(S.PAID, event, None, "Paid is paid, for good.", error="ORDER_ALREADY_PAID") for event in E),
     *(Transition(S.CANCELED, event, None, "Withdrawn, for good.", error="ORDER_CANCELED") for event in E),

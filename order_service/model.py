@@ -1,22 +1,30 @@
-"""Orders, payment attempts and history, and the rules that need nothing else."""
+"""Orders, their versions, payment attempts and history, and the rules that need nothing else."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
 
 from order_service.lifecycle import OrderState, PaymentState
+from tillmesh import line_rows
+from tillmesh.lines import LineItem
+from tillmesh.origin import NOWHERE, Origin
+from tillmesh.payer import Payer
 from tillmesh.runtime.money import Money
-
-LINES_MAX = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class LineItem:
-    """One line; `unit_price_minor` in the order's currency."""
+class NewOrder:
+    """An order as somebody asks for it."""
 
-    sku: str
-    title: str
-    quantity: int
-    unit_price_minor: int
+    order_id: str
+    store_id: str
+    payer: Payer
+    currency: str
+    lines: Sequence[LineItem]
+    prices_include_tax: bool
+    labels: Mapping[str, str] = field(default_factory=dict)
+    origin: Origin = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +33,13 @@ class Order:
 
     order_id: str
     store_id: str
-    payer_id: str
-    lines: Sequence[LineItem]
+    payer: Payer
+    lines_text: str
+    """The lines as JSON: most calls never look into them."""
+    prices_include_tax: bool
     amount: Money
+    labels: Mapping[str, str]
+    origin: Origin
     version: int
     state: OrderState
     epoch: int
@@ -39,11 +51,35 @@ class Order:
     created_at_ms: int
     updated_at_ms: int
 
+    @property
+    def lines(self) -> Sequence[LineItem]:
+        """The lines, in the order in which they were given."""
+        return line_rows.from_text(self.lines_text)
+
     def lease_remaining_ms(self, now_ms: int) -> int:
         """What is left of the lock; a clock that stepped back never makes it longer than it was."""
         if self.state is not OrderState.LOCKED:
             return 0
         return max(0, min(self.lease_expires_at_ms - now_ms, self.lease_ms))
+
+
+@dataclass(frozen=True, slots=True)
+class OrderVersion:
+    """What one version of an order asks for. It never changes."""
+
+    order_id: str
+    version: int
+    lines_text: str
+    prices_include_tax: bool
+    amount: Money
+    salt: bytes
+    """Hides the texts of this version in the history's chain: without it nobody can guess them from their hash."""
+    created_at_ms: int
+
+    @property
+    def lines(self) -> Sequence[LineItem]:
+        """The lines, in the order in which they were given."""
+        return line_rows.from_text(self.lines_text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +89,7 @@ class Consent:
     order_id: str
     store_id: str
     """The store that asked for the payment; empty where the payer did."""
-    payer_id: str
+    payer: Payer
     order_version: int
     amount: Money
 
@@ -85,10 +121,31 @@ class HistoryEntry:
     epoch: int
     amount: Money
     payment_id: str
+    actor: str
     trace_id: str
+    content_hash: str | None
+    """What the chain covers of a new version (`content_hash`); None where there is no new one."""
     at_ms: int
 
 
-def total_minor(lines: Sequence[LineItem]) -> int:
-    """Sum of the lines, in minor units."""
-    return sum(line.quantity * line.unit_price_minor for line in lines)
+def labels_text(labels: Mapping[str, str]) -> str:
+    """Labels as JSON, the same text for the same labels."""
+    return orjson.dumps(dict(labels), option=orjson.OPT_SORT_KEYS).decode()
+
+
+def content_hash(
+    *,
+    store_id: str,
+    payer: Payer,
+    labels: Mapping[str, str],
+    origin: Origin,
+    lines: Sequence[LineItem],
+    prices_include_tax: bool,
+    salt: bytes,
+) -> str:
+    """What an order's history covers of one of its versions, beside what stands in the history itself: SHA-256 in hex.
+
+    All but the lines and `salt` is the same for each version of an order.
+    """
+    texts = [store_id, payer.kind, payer.value, labels_text(labels), origin.terminal_id, origin.lane, origin.cashier_id]
+    return line_rows.content_hash(lines, [*texts, prices_include_tax], salt).hex()

@@ -18,35 +18,31 @@ from order_service.errors import (
     Reason,
 )
 from order_service.lifecycle import ORDER, OrderEvent, OrderState, PaymentState
-from order_service.model import Consent, HistoryEntry, LineItem, Order, OrderPayment, total_minor
-from tillmesh.runtime.callers import require_store
-from tillmesh.runtime.errors import CommonReason, Refusal
+from order_service.model import Consent, HistoryEntry, NewOrder, Order, OrderPayment, OrderVersion, content_hash
+from tillmesh import line_rows
+from tillmesh.lines import LineItem, totals
+from tillmesh.runtime.callers import actor, require_store
+from tillmesh.runtime.errors import CommonReason, FieldViolation, Refusal, invalid
 from tillmesh.runtime.history import NO_HISTORY
-from tillmesh.runtime.money import Money
+from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
 from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
 
 
-def create_order(
-    connection: Connection,
-    *,
-    order_id: str,
-    store_id: str,
-    payer_id: str,
-    currency: str,
-    lines: Sequence[LineItem],
-    now_ms: int,
-) -> Order:
-    """Raises a pending transaction."""
-    require_store(store_id)
-    if store.find_order(connection, order_id):
-        raise Reason.ORDER_EXISTS(order_id=order_id)
+def create_order(connection: Connection, new: NewOrder, *, salt: bytes, now_ms: int) -> Order:
+    """Raises a pending transaction; `salt` is random and for nothing else."""
+    require_store(new.store_id)
+    if store.find_order(connection, new.order_id):
+        raise Reason.ORDER_EXISTS(order_id=new.order_id)
     order = Order(
-        order_id=order_id,
-        store_id=store_id,
-        payer_id=payer_id,
-        lines=lines,
-        amount=Money(currency, total_minor(lines)),
+        order_id=new.order_id,
+        store_id=new.store_id,
+        payer=new.payer,
+        lines_text=line_rows.to_text(new.lines),
+        prices_include_tax=new.prices_include_tax,
+        amount=_due(new.lines, new.currency, new.prices_include_tax),
+        labels=new.labels,
+        origin=new.origin,
         version=1,
         state=ORDER.initial,
         epoch=0,
@@ -58,7 +54,9 @@ def create_order(
         created_at_ms=now_ms,
         updated_at_ms=now_ms,
     )
-    return _record(connection, None, order, "CREATED", "")
+    created = _record(connection, None, order, "CREATED", "", _covered(order, new.lines, salt))
+    store.insert_version(connection, created, salt)
+    return created
 
 
 def get_order(connection: Connection, order_id: str) -> Order:
@@ -70,24 +68,40 @@ def get_order(connection: Connection, order_id: str) -> Order:
     return order
 
 
-def update_order(
-    connection: Connection, *, order_id: str, version: int, lines: Sequence[LineItem], now_ms: int
-) -> Order:
-    """Changes the lines in place; version + 1."""
+def get_version(connection: Connection, order_id: str, version: int) -> OrderVersion:
+    """What a version of the order asks for."""
     order = get_order(connection, order_id)
-    _require_legal(order, OrderEvent.UPDATED, now_ms)
-    _require_version(order, version)
-    amount = Money(order.amount.currency, total_minor(lines))
-    after = replace(order, lines=lines, amount=amount, version=order.version + 1)
-    return _advance(connection, order, after, OrderEvent.UPDATED, now_ms)
+    found = store.find_version(connection, order_id, version)
+    if found is None:
+        raise Reason.ORDER_VERSION_NOT_FOUND(order_id=order_id, version=order.version, wanted=version)
+    return found
+
+
+def replace_lines(
+    connection: Connection, *, order_id: str, version: int, lines: Sequence[LineItem], salt: bytes, now_ms: int
+) -> Order:
+    """Replaces the lines in place; version + 1."""
+    order = _to_change(connection, order_id, version, OrderEvent.LINES_REPLACED, now_ms)
+    amount = _due(lines, order.amount.currency, order.prices_include_tax)
+    after = replace(order, lines_text=line_rows.to_text(lines), amount=amount, version=order.version + 1)
+    covered = _covered(after, lines, salt)
+    replaced = _advance(connection, order, after, OrderEvent.LINES_REPLACED, now_ms, covered=covered)
+    store.insert_version(connection, replaced, salt)
+    return replaced
 
 
 def cancel_order(connection: Connection, *, order_id: str, version: int, now_ms: int) -> Order:
     """Withdraws the order."""
-    order = get_order(connection, order_id)
-    _require_legal(order, OrderEvent.CANCELED, now_ms)
-    _require_version(order, version)
+    order = _to_change(connection, order_id, version, OrderEvent.CANCELED, now_ms)
     return _advance(connection, order, order, OrderEvent.CANCELED, now_ms)
+
+
+def complete_free_order(connection: Connection, *, order_id: str, version: int, now_ms: int) -> Order:
+    """Completes an order that comes to 0: PAID without a payment."""
+    order = _to_change(connection, order_id, version, OrderEvent.COMPLETED_FREE, now_ms)
+    if order.amount.minor != 0:
+        raise Reason.ORDER_NOT_FREE(order_id=order_id, amount=order.amount)
+    return _advance(connection, order, order, OrderEvent.COMPLETED_FREE, now_ms)
 
 
 def lock_order(
@@ -117,11 +131,17 @@ def lock_order(
         lease_expires_at_ms=now_ms + lease_ms,
     )
     locked = _advance(connection, order, after, OrderEvent.LOCKED, now_ms)
-    held = OrderPayment(
-        payment_id, order.order_id, PaymentState.HELD, "", epoch=locked.epoch, consent=consent, store_id=order.store_id
+    granted = OrderPayment(
+        payment_id,
+        order.order_id,
+        PaymentState.GRANTED,
+        "",
+        epoch=locked.epoch,
+        consent=consent,
+        store_id=order.store_id,
     )
-    store.insert_payment(connection, held)
-    return held, locked
+    store.insert_payment(connection, granted)
+    return granted, locked
 
 
 def complete_order_payment(
@@ -135,7 +155,7 @@ def complete_order_payment(
     if payment.epoch != epoch:
         raise Reason.EPOCH_MISMATCH(payment_id=payment_id, epoch=payment.epoch, wanted=epoch)
     order = get_order(connection, order_id)
-    if payment.state is not PaymentState.HELD:
+    if payment.state is not PaymentState.GRANTED:
         return payment, order
     if (order.payment_id, order.epoch) != (payment_id, epoch):  # rule 1
         raise Reason.EPOCH_MISMATCH(payment_id=order.payment_id, epoch=order.epoch, wanted=epoch)
@@ -160,7 +180,7 @@ def cancel_order_payment(
         store.insert_payment(connection, released)
         return released, order
     _require_order(payment, order_id)
-    if payment.state is not PaymentState.HELD or order is None:
+    if payment.state is not PaymentState.GRANTED or order is None:
         return payment, order
     released_order = _release(connection, order, OrderEvent.PAYMENT_CANCELED, PAYMENT_CANCELED, now_ms)
     return replace(payment, state=PaymentState.RELEASED, reason=PAYMENT_CANCELED), released_order
@@ -175,6 +195,36 @@ def release_lapsed(connection: Connection, *, now_ms: int, at_most: int) -> list
     ]
 
 
+def _due(lines: Sequence[LineItem], currency: str, prices_include_tax: bool) -> Money:
+    """What lines come to, with the taxes that come on top."""
+    due = totals(lines, prices_include_tax=prices_include_tax).amount_minor
+    if due > MINOR_UNITS_MAX:
+        raise invalid([FieldViolation("lines", f"must come to at most {MINOR_UNITS_MAX}, came to {due}")])
+    return Money(currency, due)
+
+
+def _covered(order: Order, lines: Sequence[LineItem], salt: bytes) -> str:
+    """What the history covers of the version that an order is at; `lines` are the order's."""
+    return content_hash(
+        store_id=order.store_id,
+        payer=order.payer,
+        labels=order.labels,
+        origin=order.origin,
+        lines=lines,
+        prices_include_tax=order.prices_include_tax,
+        salt=salt,
+    )
+
+
+def _to_change(connection: Connection, order_id: str, version: int, event: OrderEvent, now_ms: int) -> Order:
+    """The order, if it is at the caller's version and the event may happen to it."""
+    order = get_order(connection, order_id)
+    _require_legal(order, event, now_ms)
+    if order.version != version:
+        raise Reason.VERSION_MISMATCH(order_id=order_id, version=order.version, wanted=version)
+    return order
+
+
 def _why_not_lock(order: Order | None, consent: Consent) -> str:
     """Reason of a refused lock, or empty; consent is to version and amount, both (rule 4)."""
     if consent.store_id not in ("", order.store_id if order else None):
@@ -184,7 +234,7 @@ def _why_not_lock(order: Order | None, consent: Consent) -> str:
     row = ORDER[order.state, OrderEvent.LOCKED]
     if row.target is None:
         return row.error
-    if order.payer_id != consent.payer_id:
+    if order.payer != consent.payer:
         return PAYER_MISMATCH
     if order.version != consent.order_version:
         return Reason.VERSION_MISMATCH.name
@@ -202,18 +252,35 @@ def _release(connection: Connection, order: Order, event: OrderEvent, reason: st
 
 
 def _advance(
-    connection: Connection, before: Order, after: Order, event: OrderEvent, now_ms: int, payment_id: str = ""
+    connection: Connection,
+    before: Order,
+    after: Order,
+    event: OrderEvent,
+    now_ms: int,
+    *,
+    payment_id: str = "",
+    covered: str | None = None,
 ) -> Order:
     """Moves an order along its transition table and writes its history, in one."""
     target = ORDER[before.state, event].target
     if target is None:
         raise refusal(before, event, now_ms)
     moved = replace(after, state=target, event_count=before.event_count + 1, updated_at_ms=now_ms)
-    return _record(connection, before, moved, event, payment_id or moved.payment_id)
+    return _record(connection, before, moved, event, payment_id or moved.payment_id, covered)
 
 
-def _record(connection: Connection, before: Order | None, after: Order, event: str, payment_id: str) -> Order:
-    """Writes the order and the history row that says why, chained to the row before."""
+def _record(
+    connection: Connection,
+    before: Order | None,
+    after: Order,
+    event: str,
+    payment_id: str,
+    covered: str | None = None,
+) -> Order:
+    """Writes the order and the history row that says why, chained to the row before.
+
+    `covered` is the content hash of a new version.
+    """
     entry = HistoryEntry(
         order_id=after.order_id,
         number=after.event_count,
@@ -224,7 +291,9 @@ def _record(connection: Connection, before: Order | None, after: Order, event: s
         epoch=after.epoch,
         amount=after.amount,
         payment_id=payment_id,
+        actor=actor(),
         trace_id=trace_id.get(),
+        content_hash=covered,
         at_ms=after.updated_at_ms,
     )
     history_hash, row = store.next_history_row(before or after, entry)
@@ -243,22 +312,12 @@ def _require_legal(order: Order, event: OrderEvent, now_ms: int) -> None:
 
 
 def refusal(order: Order, event: OrderEvent, now_ms: int) -> Refusal:
-    """Why `event` can not happen to an order in its state."""
+    """Why `event` cannot happen to an order in its state."""
     reason = Reason[ORDER[order.state, event].error]
     if reason is not Reason.ORDER_LOCKED:
         return reason(order_id=order.order_id, payment_id=order.payment_id)
-    remaining_ms = order.lease_remaining_ms(now_ms)
-    return reason(
-        order_id=order.order_id,
-        payment_id=order.payment_id,
-        seconds_left=-(-remaining_ms // 1000),
-        retry_after_ms=remaining_ms,
-    )
-
-
-def _require_version(order: Order, version: int) -> None:
-    if order.version != version:
-        raise Reason.VERSION_MISMATCH(order_id=order.order_id, version=order.version, wanted=version)
+    seconds_left = -(-order.lease_remaining_ms(now_ms) // 1000)
+    return reason(order_id=order.order_id, payment_id=order.payment_id, seconds_left=seconds_left)
 
 
 def _require_order(payment: OrderPayment, order_id: str) -> None:

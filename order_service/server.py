@@ -10,6 +10,7 @@ from order_service.errors import DOMAIN
 from order_service.servicer import OrderServicer
 from order_service.sweeper import Sweeper
 from order_service.tables import METADATA
+from tillmesh.runtime.callers import Role
 from tillmesh.runtime.clock import Clock, SystemClock
 from tillmesh.runtime.database import Database, open_database
 from tillmesh.runtime.ids import SYSTEM_RNG
@@ -36,7 +37,7 @@ def assemble(settings: OrderSettings, database: Database, clock: Clock, rng: ran
         servicers={"tillmesh.api.order.v1.OrderService": servicer},
         access=ACCESS,
         gate=settings.gate(),
-        loops=[Sweeper(database, clock).run],
+        loops=[Sweeper(database, clock, settings.own_uri(Role.ORDERS)).run],
         on_stop=[database.close],
     )
 

@@ -1,25 +1,28 @@
 """Protobuf to model and back, nothing else."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from order_service import operations, store
-from order_service.lifecycle import OrderState, PaymentState
-from order_service.model import LINES_MAX, Consent, HistoryEntry, LineItem, Order, OrderPayment, total_minor
+from order_service.lifecycle import OrderState
+from order_service.messages import to_event, to_order, to_payment, to_version
+from order_service.model import Consent, HistoryEntry, NewOrder, Order, OrderPayment
 from order_service.tables import REQUESTS
-from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as api
-from tillmesh.api.type.v1 import line_item_pb2
-from tillmesh.runtime.callers import require_store
+from tillmesh.line_rows import SALT_BYTES
+from tillmesh.runtime.callers import Role, acting_role, actor, require_store
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.convert import from_duration, state_names, to_duration, to_money, to_timestamp
+from tillmesh.runtime.convert import from_duration, state_names
 from tillmesh.runtime.database import Database
 from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.ids import new_transaction_number
-from tillmesh.runtime.money import MINOR_UNITS_MAX
+from tillmesh.runtime.line_messages import order_lines
 from tillmesh.runtime.paging import Page
-from tillmesh.runtime.requests import Request
+from tillmesh.runtime.requests import IdempotencyKey
 from tillmesh.runtime.statements import Connection
+
+_Change = api.CreateOrderRequest | api.ReplaceOrderLinesRequest | api.CancelOrderRequest | api.CompleteFreeOrderRequest
 
 
 class OrderServicer:
@@ -37,23 +40,18 @@ class OrderServicer:
         fields.identifier("request_id", request.request_id)
         fields.identifier("order_id", request.order_id, optional=True)
         fields.identifier("store_id", request.store_id)
-        fields.identifier("payer_id", request.payer_id)
+        payer = fields.payer("payer", request.payer)
         fields.currency("currency_code", request.currency_code)
-        lines = _lines(fields, request.lines)
+        taxed = request.prices_include_tax
+        lines, _ = order_lines(fields, request.lines, prices_include_tax=taxed, actor=_price_setter())
+        labels = fields.labels("labels", request.labels)
+        origin = fields.origin(request.terminal_id, request.lane, request.cashier_id)
         fields.check()
         order_id = request.order_id or new_transaction_number(self._rng)
-        now_ms = self._clock.now_ms()
+        new = NewOrder(order_id, request.store_id, payer, request.currency_code, lines, taxed, labels, origin)
+        salt, now_ms = self._salt(), self._clock.now_ms()
         return await self._once(
-            request,
-            lambda connection: operations.create_order(
-                connection,
-                order_id=order_id,
-                store_id=request.store_id,
-                payer_id=request.payer_id,
-                currency=request.currency_code,
-                lines=lines,
-                now_ms=now_ms,
-            ),
+            request, now_ms, lambda connection: operations.create_order(connection, new, salt=salt, now_ms=now_ms)
         )
 
     async def GetOrder(self, request: api.GetOrderRequest) -> order_pb2.Order:
@@ -61,68 +59,88 @@ class OrderServicer:
         order = await self._database.run(lambda connection: operations.get_order(connection, request.order_id))
         return self._order(order)
 
+    async def GetOrderVersion(self, request: api.GetOrderVersionRequest) -> order_pb2.OrderVersion:
+        """Reads one version of an order."""
+        version = await self._database.run(
+            lambda connection: operations.get_version(connection, request.order_id, request.version)
+        )
+        return to_version(version)
+
     async def ListOrders(self, request: api.ListOrdersRequest) -> api.ListOrdersResponse:
         """Lists orders, newest first."""
         states = [OrderState(name) for name in state_names(order_pb2.Order.State, request.states)]
+        fields = Fields()
+        payer = fields.payer("payer", request.payer) if request.HasField("payer") else None
+        fields.check()
         require_store(request.store_id or None)
-        filters = [request.store_id, request.payer_id, states]
-        page = Page[Order](request.page_size, request.page_token, filters, [int, str])
+        filters = ["ListOrders", request.store_id, payer and [payer.kind, payer.value], states]
+        page = Page[Order](self._database.seal, request.page_size, request.page_token, filters)
         rows = await self._database.run(
             lambda connection: store.list_orders(
                 connection,
                 store_id=request.store_id,
-                payer_id=request.payer_id,
+                payer=payer,
                 states=states,
                 before=page.after,
                 at_most=page.at_most,
             )
         )
-        shown, token = page.cut(
-            rows, lambda order: [order.created_at_ms, order.order_id], lambda order: len(order.lines)
-        )
-        return api.ListOrdersResponse(orders=[self._order(order) for order in shown], next_page_token=token)
+        shown, token = page.cut(rows, lambda order: [order.created_at_ms, order.order_id], self._order)
+        return api.ListOrdersResponse(orders=shown, next_page_token=token)
 
-    async def UpdateOrder(self, request: api.UpdateOrderRequest) -> order_pb2.Order:
-        """Changes the lines in place."""
+    async def ReplaceOrderLines(self, request: api.ReplaceOrderLinesRequest) -> order_pb2.Order:
+        """Replaces the lines in place."""
         fields = Fields()
         fields.identifier("request_id", request.request_id)
         fields.positive("version", request.version)
-        lines = _lines(fields, request.lines)
+        # Whether taxes come on top, the order says: what it comes to then, the operation checks.
+        lines, _ = order_lines(fields, request.lines, prices_include_tax=True, actor=_price_setter())
         fields.check()
-        now_ms = self._clock.now_ms()
+        salt, now_ms = self._salt(), self._clock.now_ms()
         return await self._once(
             request,
-            lambda connection: operations.update_order(
-                connection, order_id=request.order_id, version=request.version, lines=lines, now_ms=now_ms
+            now_ms,
+            lambda connection: operations.replace_lines(
+                connection, order_id=request.order_id, version=request.version, lines=lines, salt=salt, now_ms=now_ms
             ),
         )
 
     async def CancelOrder(self, request: api.CancelOrderRequest) -> order_pb2.Order:
         """Withdraws the order."""
-        fields = Fields()
-        fields.identifier("request_id", request.request_id)
-        fields.positive("version", request.version)
-        fields.check()
+        _check_change(request)
         now_ms = self._clock.now_ms()
         return await self._once(
             request,
+            now_ms,
             lambda connection: operations.cancel_order(
                 connection, order_id=request.order_id, version=request.version, now_ms=now_ms
             ),
         )
 
-    async def LockOrder(self, request: api.LockOrderRequest) -> order_pb2.OrderPayment:
+    async def CompleteFreeOrder(self, request: api.CompleteFreeOrderRequest) -> order_pb2.Order:
+        """Completes an order that comes to 0."""
+        _check_change(request)
+        now_ms = self._clock.now_ms()
+        return await self._once(
+            request,
+            now_ms,
+            lambda connection: operations.complete_free_order(
+                connection, order_id=request.order_id, version=request.version, now_ms=now_ms
+            ),
+        )
+
+    async def LockOrder(self, request: api.LockOrderRequest) -> order_payment_pb2.OrderPayment:
         """Locks the order for one payment."""
         fields = Fields()
         fields.identifier("payment_id", request.payment_id)
         fields.identifier("order_id", request.order_id)
-        fields.identifier("payer_id", request.payer_id)
+        payer = fields.payer("payer", request.payer)
         fields.positive("order_version", request.order_version)
         amount = fields.money("amount", request.amount)
         lease_ms = fields.positive("lease", from_duration(request.lease))
         fields.identifier("store_id", request.store_id, optional=True)
         fields.check()
-        consent = Consent(request.order_id, request.store_id, request.payer_id, request.order_version, amount)
+        consent = Consent(request.order_id, request.store_id, payer, request.order_version, amount)
         now_ms = self._clock.now_ms()
         payment, order = await self._database.run(
             lambda connection: operations.lock_order(
@@ -135,7 +153,7 @@ class OrderServicer:
         )
         return self._payment(payment, order)
 
-    async def CompleteOrderPayment(self, request: api.CompleteOrderPaymentRequest) -> order_pb2.OrderPayment:
+    async def CompleteOrderPayment(self, request: api.CompleteOrderPaymentRequest) -> order_payment_pb2.OrderPayment:
         """The commit point of a payment."""
         fields = Fields()
         fields.identifier("payment_id", request.payment_id)
@@ -154,7 +172,7 @@ class OrderServicer:
         )
         return self._payment(payment, order)
 
-    async def CancelOrderPayment(self, request: api.CancelOrderPaymentRequest) -> order_pb2.OrderPayment:
+    async def CancelOrderPayment(self, request: api.CancelOrderPaymentRequest) -> order_payment_pb2.OrderPayment:
         """Ends a payment attempt."""
         fields = Fields()
         fields.identifier("payment_id", request.payment_id)
@@ -170,92 +188,49 @@ class OrderServicer:
 
     async def ListOrderEvents(self, request: api.ListOrderEventsRequest) -> api.ListOrderEventsResponse:
         """Lists an order's history."""
-        page = Page[HistoryEntry](request.page_size, request.page_token, [request.order_id], [int])
+        filters = ["ListOrderEvents", request.order_id]
+        page = Page[HistoryEntry](self._database.seal, request.page_size, request.page_token, filters)
 
         def read(connection: Connection) -> list[HistoryEntry]:
             operations.get_order(connection, request.order_id)
             return store.list_history(connection, request.order_id, page.after[0] if page.after else 0, page.at_most)
 
-        shown, token = page.cut(await self._database.run(read), lambda entry: [entry.number])
-        return api.ListOrderEventsResponse(events=[_event(entry) for entry in shown], next_page_token=token)
+        shown, token = page.cut(await self._database.run(read), lambda entry: [entry.number], to_event)
+        return api.ListOrderEventsResponse(events=shown, next_page_token=token)
 
-    async def _once(self, request: Request, operation: Callable[[Connection], Order]) -> order_pb2.Order:
-        """Runs an operation once for its request id."""
-        return await REQUESTS.run(
+    async def _once(self, request: _Change, now_ms: int, operation: Callable[[Connection], Order]) -> order_pb2.Order:
+        """Runs an operation once for its request id; a repeat gets the order as it is now."""
+        key = IdempotencyKey.of(request, request.request_id, now_ms)
+        order = await REQUESTS.run(
             self._database,
-            request,
+            key,
             lambda connection: REQUESTS.once(
-                connection, request, order_pb2.Order, lambda: self._order(operation(connection))
+                connection,
+                key,
+                effect=lambda: operation(connection),
+                resource=lambda order: order.order_id,
+                read=lambda order_id: operations.get_order(connection, order_id),
             ),
         )
+        return self._order(order)
 
     def _order(self, order: Order) -> order_pb2.Order:
-        message = order_pb2.Order(
-            order_id=order.order_id,
-            store_id=order.store_id,
-            payer_id=order.payer_id,
-            lines=[_line(line) for line in order.lines],
-            amount=to_money(order.amount),
-            version=order.version,
-            state=order_pb2.Order.State.Value(f"STATE_{order.state}"),
-            epoch=order.epoch,
-            payment_id=order.payment_id,
-            create_time=to_timestamp(order.created_at_ms),
-            update_time=to_timestamp(order.updated_at_ms),
-        )
-        if order.state is OrderState.LOCKED:
-            message.lease_remaining.CopyFrom(to_duration(order.lease_remaining_ms(self._clock.now_ms())))
-        return message
+        return to_order(order, self._clock.now_ms())
 
-    def _payment(self, payment: OrderPayment, order: Order | None) -> order_pb2.OrderPayment:
-        message = order_pb2.OrderPayment(
-            payment_id=payment.payment_id,
-            order_id=payment.order_id,
-            state=order_pb2.OrderPayment.State.Value(f"STATE_{payment.state}"),
-            reason=payment.reason,
-            epoch=payment.epoch,
-            store_id=payment.store_id,
-        )
-        if payment.consent:
-            message.order_version = payment.consent.order_version
-            message.amount.CopyFrom(to_money(payment.consent.amount))
-        if payment.state is PaymentState.HELD and order:
-            message.lease_remaining.CopyFrom(to_duration(order.lease_remaining_ms(self._clock.now_ms())))
-        return message
+    def _payment(self, payment: OrderPayment, order: Order | None) -> order_payment_pb2.OrderPayment:
+        return to_payment(payment, order, self._clock.now_ms())
+
+    def _salt(self) -> bytes:
+        return self._rng.randbytes(SALT_BYTES)
 
 
-def _lines(fields: Fields, messages: Sequence[line_item_pb2.LineItem]) -> tuple[LineItem, ...]:
-    fields.require(1 <= len(messages) <= LINES_MAX, "lines", f"must be 1 to {LINES_MAX}, were {len(messages)}")
-    lines = tuple(LineItem(line.sku, line.title, line.quantity, line.unit_price_minor) for line in messages[:LINES_MAX])
-    for index, line in enumerate(lines):
-        name = f"lines[{index}]"
-        fields.text(f"{name}.sku", line.sku, length_min=1, length_max=64)
-        fields.text(f"{name}.title", line.title, length_max=256)
-        fields.require(line.quantity != 0, f"{name}.quantity", "must not be 0")
-        fields.in_range(f"{name}.quantity", line.quantity)
-        fields.in_range(f"{name}.unit_price_minor", line.unit_price_minor)
-    total = total_minor(lines)
-    fields.require(0 <= total <= MINOR_UNITS_MAX, "lines", f"must sum to 0 to {MINOR_UNITS_MAX}, summed to {total}")
-    return lines
+def _check_change(request: api.CancelOrderRequest | api.CompleteFreeOrderRequest) -> None:
+    fields = Fields()
+    fields.identifier("request_id", request.request_id)
+    fields.positive("version", request.version)
+    fields.check()
 
 
-def _line(line: LineItem) -> line_item_pb2.LineItem:
-    return line_item_pb2.LineItem(
-        sku=line.sku, title=line.title, quantity=line.quantity, unit_price_minor=line.unit_price_minor
-    )
-
-
-def _event(entry: HistoryEntry) -> order_pb2.OrderEvent:
-    return order_pb2.OrderEvent(
-        order_id=entry.order_id,
-        number=entry.number,
-        event=entry.event,
-        from_state=order_pb2.Order.State.Value(f"STATE_{entry.from_state or 'UNSPECIFIED'}"),
-        to_state=order_pb2.Order.State.Value(f"STATE_{entry.to_state}"),
-        version=entry.version,
-        epoch=entry.epoch,
-        amount=to_money(entry.amount),
-        payment_id=entry.payment_id,
-        trace_id=entry.trace_id,
-        event_time=to_timestamp(entry.at_ms),
-    )
+def _price_setter() -> str | None:
+    """Who sets the prices that are no catalogue's; None lets the lines say it: a store terminal knows who asked it."""
+    return None if acting_role() in (None, Role.TERMINAL) else actor()

@@ -7,15 +7,26 @@ import orjson
 from sqlalchemy import bindparam, insert, select, tuple_, update
 
 from order_service.lifecycle import OrderState, PaymentState
-from order_service.model import Consent, HistoryEntry, LineItem, Order, OrderPayment
-from order_service.tables import order_history, order_payments, orders
+from order_service.model import Consent, HistoryEntry, Order, OrderPayment, OrderVersion, labels_text
+from order_service.tables import order_history, order_payments, order_versions, orders
+from tillmesh.origin import Origin
+from tillmesh.payer import Payer, PayerKind
 from tillmesh.runtime.database import require_one_row
 from tillmesh.runtime.history import HistoryRow, chained
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.statements import Connection, Row
 
-_FIND_ORDER = select(orders).where(orders.c.order_id == bindparam("key"))
+_WITH_LINES = select(orders, order_versions.c.lines, order_versions.c.prices_include_tax).where(
+    order_versions.c.order_id == orders.c.order_id, order_versions.c.version == orders.c.version
+)
+_FIND_ORDER = _WITH_LINES.where(orders.c.order_id == bindparam("key"))
 _INSERT_ORDER = insert(orders)
+_FIND_VERSION = select(order_versions, orders.c.currency).where(
+    order_versions.c.order_id == bindparam("key"),
+    order_versions.c.version == bindparam("wanted"),
+    orders.c.order_id == order_versions.c.order_id,
+)
+_INSERT_VERSION = insert(order_versions)
 _FIND_PAYMENT = select(order_payments).where(order_payments.c.payment_id == bindparam("key"))
 _INSERT_PAYMENT = insert(order_payments)
 _INSERT_HISTORY = insert(order_history)
@@ -27,14 +38,13 @@ _CHANGE_ORDER = update(orders).where(
     orders.c.event_count == bindparam("event_count_read"),
 )
 _CHANGE_PAYMENT = update(order_payments).where(
-    order_payments.c.payment_id == bindparam("key"), order_payments.c.state == PaymentState.HELD
+    order_payments.c.payment_id == bindparam("key"), order_payments.c.state == PaymentState.GRANTED
 )
 _LAPSED = (
-    select(orders)
-    .where(orders.c.state == OrderState.LOCKED, orders.c.lease_expires_at_ms <= bindparam("now_ms"))
+    _WITH_LINES.where(orders.c.state == OrderState.LOCKED, orders.c.lease_expires_at_ms <= bindparam("now_ms"))
     .order_by(orders.c.lease_expires_at_ms)
     .limit(bindparam("at_most"))
-    .with_for_update(skip_locked=True)  # what another replica is at is left to it
+    .with_for_update(skip_locked=True, of=orders)  # what another replica is at is left to it
 )
 _CLAMP = (
     update(orders)
@@ -63,10 +73,27 @@ def change_order(connection: Connection, before: Order, after: Order) -> None:
         "epoch_read": before.epoch,
         "event_count_read": before.event_count,
     }
-    values = _changing_values(after)
-    if after.lines is not before.lines:
-        values["lines"] = _lines_text(after)
-    require_one_row(connection.execute(_CHANGE_ORDER, guard | values))
+    require_one_row(connection.execute(_CHANGE_ORDER, guard | _changing_values(after)))
+
+
+def find_version(connection: Connection, order_id: str, version: int) -> OrderVersion | None:
+    """A version of an order, also one of the past."""
+    row = connection.execute(_FIND_VERSION, {"key": order_id, "wanted": version}).one_or_none()
+    return None if row is None else _version(row)
+
+
+def insert_version(connection: Connection, order: Order, salt: bytes) -> None:
+    """Keeps the version that an order is at."""
+    values = {
+        "order_id": order.order_id,
+        "version": order.version,
+        "lines": order.lines_text,
+        "prices_include_tax": order.prices_include_tax,
+        "amount_minor": order.amount.minor,
+        "salt": salt,
+        "created_at_ms": order.updated_at_ms,
+    }
+    connection.execute(_INSERT_VERSION, values)
 
 
 def find_payment(connection: Connection, payment_id: str) -> OrderPayment | None:
@@ -85,7 +112,8 @@ def insert_payment(connection: Connection, payment: OrderPayment) -> None:
         "reason": payment.reason,
         "epoch": payment.epoch,
         "asking_store_id": consent and consent.store_id,
-        "payer_id": consent and consent.payer_id,
+        "payer_kind": consent and consent.payer.kind,
+        "payer_value": consent and consent.payer.value,
         "order_version": consent and consent.order_version,
         "currency": consent and consent.amount.currency,
         "amount_minor": consent and consent.amount.minor,
@@ -95,7 +123,7 @@ def insert_payment(connection: Connection, payment: OrderPayment) -> None:
 
 
 def end_payment(connection: Connection, payment_id: str, state: PaymentState, reason: str) -> None:
-    """Moves an attempt from HELD to its final state; CONCURRENT_CHANGE if it is not HELD."""
+    """Moves an attempt from GRANTED to its final state; CONCURRENT_CHANGE if it is not GRANTED."""
     require_one_row(connection.execute(_CHANGE_PAYMENT, {"key": payment_id, "state": state, "reason": reason}))
 
 
@@ -124,17 +152,17 @@ def list_orders(
     connection: Connection,
     *,
     store_id: str,
-    payer_id: str,
+    payer: Payer | None,
     states: Sequence[OrderState],
     before: Sequence[Any] | None,
     at_most: int,
 ) -> list[Order]:
     """Orders newest first, those before the given (created_at_ms, order_id)."""
-    query = select(orders).order_by(orders.c.created_at_ms.desc(), orders.c.order_id.desc()).limit(at_most)
+    query = _WITH_LINES.order_by(orders.c.created_at_ms.desc(), orders.c.order_id.desc()).limit(at_most)
     if store_id:
         query = query.where(orders.c.store_id == store_id)
-    if payer_id:
-        query = query.where(orders.c.payer_id == payer_id)
+    if payer:
+        query = query.where(orders.c.payer_kind == payer.kind, orders.c.payer_value == payer.value)
     if states:
         query = query.where(orders.c.state.in_(states))
     if before:
@@ -157,15 +185,20 @@ def _order_values(order: Order) -> dict[str, Any]:
     constant = {
         "order_id": order.order_id,
         "store_id": order.store_id,
-        "payer_id": order.payer_id,
+        "payer_kind": order.payer.kind,
+        "payer_value": order.payer.value,
         "currency": order.amount.currency,
+        "labels": labels_text(order.labels),
+        "terminal_id": order.origin.terminal_id,
+        "lane": order.origin.lane,
+        "cashier_id": order.origin.cashier_id,
         "created_at_ms": order.created_at_ms,
     }
-    return constant | {"lines": _lines_text(order)} | _changing_values(order)
+    return constant | _changing_values(order)
 
 
 def _changing_values(order: Order) -> dict[str, Any]:
-    """What any change may change; lines are many and change seldom, the rest is in indexes and never does."""
+    """What a change may change; the rest is in indexes, or stays as it was asked for."""
     return {
         "amount_minor": order.amount.minor,
         "version": order.version,
@@ -180,17 +213,16 @@ def _changing_values(order: Order) -> dict[str, Any]:
     }
 
 
-def _lines_text(order: Order) -> str:
-    return orjson.dumps([(line.sku, line.title, line.quantity, line.unit_price_minor) for line in order.lines]).decode()
-
-
 def _order(row: Row) -> Order:
     return Order(
         order_id=row["order_id"],
         store_id=row["store_id"],
-        payer_id=row["payer_id"],
-        lines=tuple(LineItem(*line) for line in orjson.loads(row["lines"])),
+        payer=Payer(PayerKind(row["payer_kind"]), row["payer_value"]),
+        lines_text=row["lines"],
+        prices_include_tax=row["prices_include_tax"],
         amount=Money(row["currency"], row["amount_minor"]),
+        labels=orjson.loads(row["labels"]),
+        origin=Origin(row["terminal_id"], row["lane"], row["cashier_id"]),
         version=row["version"],
         state=OrderState(row["state"]),
         epoch=row["epoch"],
@@ -204,11 +236,24 @@ def _order(row: Row) -> Order:
     )
 
 
+def _version(row: Row) -> OrderVersion:
+    return OrderVersion(
+        order_id=row["order_id"],
+        version=row["version"],
+        lines_text=row["lines"],
+        prices_include_tax=row["prices_include_tax"],
+        amount=Money(row["currency"], row["amount_minor"]),
+        salt=row["salt"],
+        created_at_ms=row["created_at_ms"],
+    )
+
+
 def _payment(row: Row) -> OrderPayment:
     consent = None
-    if row["payer_id"] is not None:
+    if row["payer_kind"] is not None:
+        payer = Payer(PayerKind(row["payer_kind"]), row["payer_value"])
         amount = Money(row["currency"], row["amount_minor"])
-        consent = Consent(row["order_id"], row["asking_store_id"], row["payer_id"], row["order_version"], amount)
+        consent = Consent(row["order_id"], row["asking_store_id"], payer, row["order_version"], amount)
     return OrderPayment(
         payment_id=row["payment_id"],
         order_id=row["order_id"],
@@ -233,7 +278,9 @@ def _history_values(entry: HistoryEntry) -> dict[str, str | int | None]:
         "currency": entry.amount.currency,
         "amount_minor": entry.amount.minor,
         "payment_id": entry.payment_id,
+        "actor": entry.actor,
         "trace_id": entry.trace_id,
+        "content_hash": entry.content_hash,
         "at_ms": entry.at_ms,
     }
 
@@ -249,6 +296,8 @@ def _history(row: Row) -> HistoryEntry:
         epoch=row["epoch"],
         amount=Money(row["currency"], row["amount_minor"]),
         payment_id=row["payment_id"],
+        actor=row["actor"],
         trace_id=row["trace_id"],
+        content_hash=row["content_hash"],
         at_ms=row["at_ms"],
     )

@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from order_service import operations
+from tillmesh.runtime.callers import act_as
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.database import Database
 from tillmesh.runtime.errors import Refusal
@@ -16,14 +17,16 @@ log = structlog.get_logger()
 
 
 class Sweeper:
-    """The first instruction generator of CN103606078A."""
+    """The first instruction generator of CN103606078A; `server` is the URI in whose name it acts."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, server: str) -> None:
+        self._server = server
         self._database = database
         self._clock = clock
 
     async def run(self) -> None:
         """Sweeps for ever; at once again while there is more to do."""
+        act_as(self._server)
         while True:
             try:
                 released = await self.sweep()

@@ -1,13 +1,14 @@
 """The tables, and what the database itself refuses whatever the code does."""
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Index, LargeBinary, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Index, LargeBinary, String, Table, Text
 
 from order_service.lifecycle import OrderState, PaymentState
+from tillmesh.payer import PayerKind
 from tillmesh.runtime.database import append_only, one_of
 from tillmesh.runtime.requests import RequestLog
 from tillmesh.runtime.schema import versioned
 
-METADATA = versioned("0002")
+METADATA = versioned("0001")
 REQUESTS = RequestLog(METADATA)
 
 orders = Table(
@@ -15,10 +16,14 @@ orders = Table(
     METADATA,
     Column("order_id", String, primary_key=True),
     Column("store_id", String, nullable=False),
-    Column("payer_id", String, nullable=False),
-    Column("lines", Text, nullable=False),
+    Column("payer_kind", String, one_of("payer_kind", PayerKind), nullable=False),
+    Column("payer_value", String, nullable=False),
     Column("currency", String, nullable=False),
     Column("amount_minor", BigInteger, CheckConstraint("amount_minor >= 0"), nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("terminal_id", String, nullable=False),
+    Column("lane", String, nullable=False),
+    Column("cashier_id", String, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("state", String, one_of("state", OrderState), nullable=False),
     Column("epoch", BigInteger, nullable=False),
@@ -29,10 +34,14 @@ orders = Table(
     Column("history_hash", LargeBinary, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("updated_at_ms", BigInteger, nullable=False),
-    CheckConstraint("(payment_id <> '') = (state IN ('LOCKED', 'PAID'))", name="holder_iff_locked_or_paid"),
+    # A PAID order without a payment has amount 0.
+    CheckConstraint(
+        "(payment_id <> '') = (state = 'LOCKED' OR (state = 'PAID' AND amount_minor > 0))",
+        name="holder_iff_locked_or_paid",
+    ),
 )
 Index("orders_newest", orders.c.created_at_ms, orders.c.order_id)
-Index("orders_of_payer", orders.c.payer_id, orders.c.created_at_ms, orders.c.order_id)
+Index("orders_of_payer", orders.c.payer_kind, orders.c.payer_value, orders.c.created_at_ms, orders.c.order_id)
 Index("orders_of_store", orders.c.store_id, orders.c.created_at_ms, orders.c.order_id)
 Index(
     "orders_locked",
@@ -40,6 +49,20 @@ Index(
     sqlite_where=orders.c.state == OrderState.LOCKED,
     postgresql_where=orders.c.state == OrderState.LOCKED,
 )
+
+# The lines of every version, also of the one that an order is at: they stand nowhere else.
+order_versions = Table(
+    "order_versions",
+    METADATA,
+    Column("order_id", String, primary_key=True),
+    Column("version", BigInteger, primary_key=True),
+    Column("lines", Text, nullable=False),
+    Column("prices_include_tax", Boolean, nullable=False),
+    Column("amount_minor", BigInteger, CheckConstraint("amount_minor >= 0"), nullable=False),
+    Column("salt", LargeBinary, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+)
+append_only(order_versions)
 
 # No foreign key to orders: an attempt to pay an unknown order is remembered as well.
 order_payments = Table(
@@ -51,7 +74,8 @@ order_payments = Table(
     Column("reason", String, nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("asking_store_id", String),
-    Column("payer_id", String),
+    Column("payer_kind", String, one_of("payer_kind", PayerKind)),
+    Column("payer_value", String),
     Column("order_version", BigInteger),
     Column("currency", String),
     Column("amount_minor", BigInteger),
@@ -61,8 +85,8 @@ Index(
     "one_holder_an_order",
     order_payments.c.order_id,
     unique=True,
-    sqlite_where=order_payments.c.state.in_([PaymentState.HELD, PaymentState.PAID]),
-    postgresql_where=order_payments.c.state.in_([PaymentState.HELD, PaymentState.PAID]),
+    sqlite_where=order_payments.c.state.in_([PaymentState.GRANTED, PaymentState.PAID]),
+    postgresql_where=order_payments.c.state.in_([PaymentState.GRANTED, PaymentState.PAID]),
 )
 
 order_history = Table(
@@ -78,7 +102,10 @@ order_history = Table(
     Column("currency", String, nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
     Column("payment_id", String, nullable=False),
+    Column("actor", String, nullable=False),
     Column("trace_id", String, nullable=False),
+    # Set where there is a new version: SHA-256 in hex of what the chain covers of it (model.content_hash).
+    Column("content_hash", String),
     Column("at_ms", BigInteger, nullable=False),
     Column("chain_hash", LargeBinary, nullable=False),
 )

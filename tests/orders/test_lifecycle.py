@@ -9,8 +9,8 @@ from sqlalchemy.exc import IntegrityError
 
 from order_service.errors import Reason
 from order_service.lifecycle import ORDER, OrderEvent, OrderState, PaymentState
-from tests.orders.shop import LEASE_MS, Shop, state
-from tillmesh.api.order.v1 import order_pb2
+from tests.orders.shop import GIFT, LEASE_MS, Shop, event_name, state
+from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.statements import Connection
 
@@ -23,6 +23,7 @@ class Case:
 
     payment_id: str
     epoch: int
+    version: int = 1
 
 
 async def bring_to(shop: Shop, target: OrderState) -> Case:
@@ -40,19 +41,24 @@ async def bring_to(shop: Shop, target: OrderState) -> Case:
     return Case("holder", 2)
 
 
-async def updated(shop: Shop, _case: Case) -> str:
-    await shop.update(version=1)
+async def lines_replaced(shop: Shop, case: Case) -> str:
+    await shop.replace_lines(case.version)
     return ""
 
 
 async def locked(shop: Shop, _case: Case) -> str:
     payment = await shop.lock("newcomer")
-    assert state(payment) == ("REFUSED" if payment.reason else "HELD")
+    assert state(payment) == ("REFUSED" if payment.reason else "GRANTED")
     return payment.reason
 
 
 async def paid(shop: Shop, case: Case) -> str:
     return state(await shop.complete(case.payment_id, case.epoch))
+
+
+async def completed_free(shop: Shop, case: Case) -> str:
+    await shop.complete_free(case.version)
+    return ""
 
 
 async def lease_expired(shop: Shop, _case: Case) -> str:
@@ -64,15 +70,16 @@ async def payment_canceled(shop: Shop, case: Case) -> str:
     return state(await shop.cancel_payment(case.payment_id))
 
 
-async def canceled(shop: Shop, _case: Case) -> str:
-    await shop.cancel(version=1)
+async def canceled(shop: Shop, case: Case) -> str:
+    await shop.cancel(case.version)
     return ""
 
 
 CAUSES: dict[OrderEvent, Callable[[Shop, Case], Awaitable[str]]] = {
-    E.UPDATED: updated,
+    E.LINES_REPLACED: lines_replaced,
     E.LOCKED: locked,
     E.PAID: paid,
+    E.COMPLETED_FREE: completed_free,
     E.LEASE_EXPIRED: lease_expired,
     E.PAYMENT_CANCELED: payment_canceled,
     E.CANCELED: canceled,
@@ -98,11 +105,13 @@ REFUSED = [key for key, row in ORDER.rows.items() if not row.target]
 @pytest.mark.parametrize(("before", "event"), LEGAL)
 async def test_a_legal_event_leads_where_the_table_says(shop: Shop, before: OrderState, event: OrderEvent) -> None:
     case = await bring_to(shop, before)
+    if event is E.COMPLETED_FREE:
+        case.version = (await shop.replace_lines(1, GIFT)).version
     number = (await shop.history())[-1].number
     await CAUSES[event](shop, case)
     order, last = await shop.order(), (await shop.history())[-1]
     assert state(order) == ORDER[before, event].target
-    assert (last.number, last.event) == (number + 1, event)
+    assert (last.number, event_name(last)) == (number + 1, event)
     assert last.from_state == order_pb2.Order.State.Value(f"STATE_{before}")
     assert last.to_state == order.state
 
@@ -120,15 +129,16 @@ async def test_a_refused_event_changes_nothing_and_says_why(shop: Shop, before: 
     assert await shop.history() == history
 
 
-@pytest.mark.parametrize("cause", [updated, canceled])
+@pytest.mark.parametrize("cause", [lines_replaced, completed_free, canceled])
 async def test_a_change_of_a_version_that_is_not_the_callers_is_refused(
     shop: Shop, cause: Callable[[Shop, Case], Awaitable[str]]
 ) -> None:
     case = await bring_to(shop, S.OPEN)
-    await shop.update(version=1)
+    await shop.replace_lines(version=1)
     with pytest.raises(Refusal, match="Order o-1 is at version 2, not at 1") as raised:
         await cause(shop, case)
-    assert raised.value.reason == ORDER[S.OPEN, E.UPDATED].error == ORDER[S.OPEN, E.CANCELED].error
+    assert await shop.events() == ["CREATED", "LOCKED", "PAYMENT_CANCELED", "LINES_REPLACED"]
+    assert raised.value.reason == ORDER[S.OPEN, E.LINES_REPLACED].error == ORDER[S.OPEN, E.CANCELED].error
 
 
 async def test_a_completion_with_another_epoch_is_refused(shop: Shop) -> None:
@@ -143,10 +153,10 @@ async def test_who_meets_a_lock_is_told_its_holder_and_the_seconds_left(shop: Sh
     await bring_to(shop, S.LOCKED)
     shop.clock.advance(1_001)
     with pytest.raises(Refusal) as raised:
-        await shop.update(version=1)
+        await shop.replace_lines(version=1)
     refusal = raised.value
     assert refusal.metadata == {"order_id": "o-1", "payment_id": "holder", "seconds_left": "59"}
-    assert refusal.retry_after_ms == LEASE_MS - 1_001
+    assert "under a new request id" in refusal.text
 
 
 def test_the_words_of_the_table_are_those_of_the_contract() -> None:
@@ -154,7 +164,9 @@ def test_the_words_of_the_table_are_those_of_the_contract() -> None:
         return {"STATE_UNSPECIFIED", *(f"STATE_{state}" for state in states)}
 
     assert set(order_pb2.Order.State.keys()) == with_prefix(OrderState)
-    assert set(order_pb2.OrderPayment.State.keys()) == with_prefix(PaymentState)
+    assert set(order_payment_pb2.OrderPayment.State.keys()) == with_prefix(PaymentState)
+    types = {"TYPE_UNSPECIFIED", "TYPE_CREATED", *(f"TYPE_{event}" for event in OrderEvent)}
+    assert set(order_pb2.OrderEvent.Type.keys()) == types
 
 
 def test_every_refusal_of_the_table_has_words() -> None:
@@ -197,12 +209,24 @@ async def database_accepts(shop: Shop, statement: str) -> bool:
         *((f"UPDATE orders SET state = '{state}', payment_id = 'p'", True) for state in (S.LOCKED, S.PAID)),
         *((f"UPDATE orders SET state = '{state}', payment_id = 'p'", False) for state in (S.OPEN, S.CANCELED)),
         *((f"UPDATE orders SET state = '{state}', payment_id = ''", False) for state in (S.LOCKED, S.PAID)),
+        *(
+            (f"UPDATE orders SET state = '{state}', payment_id = '', amount_minor = 0", True)
+            for state in (S.OPEN, S.PAID)
+        ),
+        *(
+            (f"UPDATE orders SET state = '{state}', payment_id = 'p', amount_minor = 0", False)
+            for state in (S.OPEN, S.PAID)
+        ),
+        ("UPDATE orders SET state = 'LOCKED', payment_id = '', amount_minor = 0", False),
         ("UPDATE orders SET state = 'PENDING', payment_id = ''", False),
+        ("UPDATE orders SET payer_kind = 'CARD'", False),
         ("UPDATE orders SET amount_minor = -1", False),
         *((f"UPDATE order_payments SET state = '{state}' WHERE payment_id = 'holder'", True) for state in PaymentState),
         ("UPDATE order_payments SET state = 'OPEN'", False),
         ("UPDATE order_payments SET state = 'PAID' WHERE payment_id = 'dead'", False),
-        ("UPDATE order_payments SET state = 'HELD' WHERE payment_id = 'dead'", False),
+        ("UPDATE order_payments SET state = 'GRANTED' WHERE payment_id = 'dead'", False),
+        ("UPDATE order_versions SET lines = '[]'", False),
+        ("DELETE FROM order_versions", False),
     ],
 )
 async def test_the_database_itself_refuses_what_the_table_does_not_know(

@@ -11,20 +11,24 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from order_service.audit import version_findings
 from tests.clocks import ManualClock
-from tests.orders.shop import Shop, state
-from tillmesh.api.order.v1 import order_pb2
+from tests.orders.shop import Shop, event_name, state
+from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
+from tillmesh.runtime.database import open_engine, parse_url
 from tillmesh.runtime.errors import Refusal
 
 Answer = TypeVar("Answer")
-ORDERS = ("o-1", "o-2")
-PAYMENTS = {f"p-{number}": ORDERS[number % 2] for number in range(12)}
+FIRST_PRICES = {"o-1": 100, "o-2": 100, "o-3": 0}
+ORDERS = tuple(FIRST_PRICES)
+PAYMENTS = {f"p-{number}": ORDERS[number % 3] for number in range(15)}
 DEFINITE = {
     "VERSION_MISMATCH",
     "ORDER_LOCKED",
     "ORDER_ALREADY_PAID",
     "ORDER_CANCELED",
+    "ORDER_NOT_FREE",
     "PAYMENT_NOT_FOUND",
     "EPOCH_MISMATCH",
     "REQUEST_ID_REUSED",
@@ -32,31 +36,36 @@ DEFINITE = {
 
 orders = st.sampled_from(ORDERS)
 payments = st.sampled_from(sorted(PAYMENTS))
-prices = st.sampled_from([100, 100, 250])  # often the same total for other lines
+prices = st.sampled_from([100, 100, 100, 250, 250, 0])  # often the same total for other lines, at times nothing
 rarely = st.sampled_from([False, False, False, True])
 off_by = st.sampled_from([0, 0, 0, 0, -1, 1])  # mostly what the order says
 
 
 class OrderMachine(RuleBasedStateMachine):
-    """Two orders, twelve payments, one clock."""
+    """Three orders of which one comes to nothing at first, fifteen payments, one clock."""
 
     @initialize()
     def open_shop(self) -> None:
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
+        self.url = f"sqlite:///{self.folder.name}/orders.db"
         self.clock = ManualClock()
         self.shop = self.runner.run(self.start())
         self.sku = 0
-        self.verdicts: dict[str, order_pb2.OrderPayment] = {}
-        self.seen = {name: self.runner.run(self.shop.create(name, self.lines(100))) for name in ORDERS}
+        self.verdicts: dict[str, order_payment_pb2.OrderPayment] = {}
+        self.seen = {
+            name: self.runner.run(self.shop.create(name, self.lines(price))) for name, price in FIRST_PRICES.items()
+        }
 
     async def start(self) -> Shop:
-        return Shop(f"sqlite:///{self.folder.name}/orders.db", self.clock)
+        return Shop(self.url, self.clock)
 
     def teardown(self) -> None:
         for order in self.seen.values():
             self.history_is_whole(order)
         self.runner.run(self.shop.database.close())
+        with open_engine(parse_url(self.url)).connect() as connection:
+            assert list(version_findings(connection)) == []
         self.runner.close()
         self.folder.cleanup()
 
@@ -74,9 +83,9 @@ class OrderMachine(RuleBasedStateMachine):
         return [LineItem(sku=f"sku-{self.sku}", quantity=1, unit_price_minor=price)]
 
     @rule(order_id=orders, price=prices, off=off_by)
-    def update(self, order_id: str, price: int, off: int) -> None:
+    def replace_lines(self, order_id: str, price: int, off: int) -> None:
         before = self.seen[order_id]
-        after = self.call(self.shop.update(max(1, before.version + off), self.lines(price), order_id))
+        after = self.call(self.shop.replace_lines(max(1, before.version + off), self.lines(price), order_id))
         if after:
             assert state(before) == "OPEN"
             assert after.version == before.version + 1
@@ -85,6 +94,14 @@ class OrderMachine(RuleBasedStateMachine):
     def cancel(self, order_id: str, off: int, sure: bool) -> None:
         if sure:
             self.call(self.shop.cancel(max(1, self.seen[order_id].version + off), order_id))
+
+    @rule(order_id=orders, off=off_by)
+    def complete_free(self, order_id: str, off: int) -> None:
+        before = self.seen[order_id]
+        after = self.call(self.shop.complete_free(max(1, before.version + off), order_id))
+        if after:
+            assert (state(before), before.amount.minor_units) == ("OPEN", 0)
+            assert (state(after), after.epoch, after.version) == ("PAID", before.epoch, max(1, before.version + off))
 
     @rule(order_id=orders)
     def complete_holder(self, order_id: str) -> None:
@@ -103,7 +120,7 @@ class OrderMachine(RuleBasedStateMachine):
                 payment_id,
                 order_id=order.order_id,
                 version=max(1, order.version + off),
-                minor=order.amount.minor_units + minor_off,
+                minor=max(1, order.amount.minor_units + minor_off),
                 lease_ms=1_000,
             )
         )
@@ -118,7 +135,7 @@ class OrderMachine(RuleBasedStateMachine):
         if sure:
             self.told(self.shop.cancel_payment(payment_id, PAYMENTS[payment_id]))
 
-    @rule(order_id=orders, events=st.permutations(["complete", "cancel", "update", "sweep"]))
+    @rule(order_id=orders, events=st.permutations(["complete", "cancel", "replace", "free", "sweep"]))
     def race(self, order_id: str, events: list[str]) -> None:
         """Two things happen to a holder of the lock in one batch; the next look finds out who won."""
         order = self.seen[order_id]
@@ -126,7 +143,8 @@ class OrderMachine(RuleBasedStateMachine):
         calls: dict[str, Callable[[], Coroutine[Any, Any, object]]] = {
             "complete": lambda: self.shop.complete(holder, max(1, order.epoch), PAYMENTS[holder]),
             "cancel": lambda: self.shop.cancel_payment(holder, PAYMENTS[holder]),
-            "update": lambda: self.shop.update(order.version, self.lines(100), order_id),
+            "replace": lambda: self.shop.replace_lines(order.version, self.lines(100), order_id),
+            "free": lambda: self.shop.complete_free(order.version, order_id),
             "sweep": self.shop.sweep,
         }
 
@@ -134,7 +152,7 @@ class OrderMachine(RuleBasedStateMachine):
             return await asyncio.gather(*(calls[event]() for event in events[:2]), return_exceptions=True)
 
         for outcome in self.runner.run(together()):
-            if isinstance(outcome, order_pb2.OrderPayment):
+            if isinstance(outcome, order_payment_pb2.OrderPayment):
                 self.note_verdict(outcome)
             elif isinstance(outcome, BaseException):
                 assert isinstance(outcome, Refusal)
@@ -156,15 +174,15 @@ class OrderMachine(RuleBasedStateMachine):
         self.runner.run(self.shop.database.close())
         self.shop = self.runner.run(self.start())
 
-    def told(self, call: Coroutine[Any, Any, order_pb2.OrderPayment]) -> None:
+    def told(self, call: Coroutine[Any, Any, order_payment_pb2.OrderPayment]) -> None:
         payment = self.call(call)
         if payment is not None:
             self.note_verdict(payment)
 
-    def note_verdict(self, payment: order_pb2.OrderPayment) -> None:
-        """Checks a verdict against what was told before: HELD may end, all others stand."""
+    def note_verdict(self, payment: order_payment_pb2.OrderPayment) -> None:
+        """Checks a verdict against what was told before: GRANTED may end, all others stand."""
         before = self.verdicts.setdefault(payment.payment_id, payment)
-        if state(before) == "HELD":
+        if state(before) == "GRANTED":
             assert state(payment) != "REFUSED"
         else:
             assert (state(payment), payment.reason) == (state(before), before.reason)
@@ -195,10 +213,11 @@ class OrderMachine(RuleBasedStateMachine):
         for payment in mine.values():
             if state(payment) == "PAID":
                 assert (state(order), order.payment_id, order.epoch) == ("PAID", payment.payment_id, payment.epoch)
-        assert bool(order.payment_id) == (state(order) in ("LOCKED", "PAID"))
+        free = state(order) == "PAID" and order.amount.minor_units == 0
+        assert bool(order.payment_id) == (state(order) in ("LOCKED", "PAID") and not free)
         if order.payment_id in mine:
             holder = mine[order.payment_id]
-            assert state(holder) in ("HELD", "PAID")
+            assert state(holder) in ("GRANTED", "PAID")
             assert (holder.order_version, holder.amount) == (order.version, order.amount)
 
     def history_is_whole(self, order: order_pb2.Order) -> None:
@@ -206,9 +225,14 @@ class OrderMachine(RuleBasedStateMachine):
         assert [entry.number for entry in history] == list(range(1, len(history) + 1))
         for one, next_one in pairwise(history):
             assert next_one.from_state == one.to_state
-            assert next_one.version - one.version == (next_one.event == "UPDATED")
-            assert next_one.epoch - one.epoch == (next_one.event == "LOCKED")
-            assert next_one.event == "UPDATED" or next_one.amount == one.amount
+            event = event_name(next_one)
+            assert next_one.version - one.version == (event == "LINES_REPLACED")
+            assert next_one.epoch - one.epoch == (event == "LOCKED")
+            assert event == "LINES_REPLACED" or next_one.amount == one.amount
+            assert event != "COMPLETED_FREE" or (next_one.amount.minor_units, next_one.payment_id) == (0, "")
+        for entry in history:
+            version = self.runner.run(self.shop.version(entry.version, order.order_id))
+            assert version.amount == entry.amount
         last = history[-1]
         assert (last.to_state, last.version, last.epoch) == (order.state, order.version, order.epoch)
         assert last.amount == order.amount

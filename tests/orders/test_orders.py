@@ -3,27 +3,16 @@
 import pytest
 from google.protobuf.message import Message
 
-from order_service.model import LINES_MAX
-from tests.orders.shop import COFFEE, LEASE_MS, TEA, Shop, state
+from tests.orders.shop import COFFEE, LEASE_MS, PAYER, REFERENCE, TEA, Shop, event_name, line, refused_fields, state
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as api
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
+from tillmesh.api.type.v1.payer_pb2 import Payer
 from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.money import MINOR_UNITS_MAX
 from tillmesh.runtime.telemetry import trace_id
 
 Order = order_pb2.Order
-
-
-def line(quantity: int = 1, minor: int = 1, sku: str = "TEA", title: str = "") -> LineItem:
-    return LineItem(sku=sku, title=title, quantity=quantity, unit_price_minor=minor)
-
-
-async def refused_fields(call: object) -> list[str]:
-    with pytest.raises(Refusal) as raised:
-        await call  # type: ignore[misc]
-    assert raised.value.reason == "INVALID_FIELD"
-    return [violation.field for violation in raised.value.violations]
+UUID = REFERENCE.reference
 
 
 async def test_an_order_starts_open_at_version_one_and_has_no_epoch(shop: Shop) -> None:
@@ -47,14 +36,55 @@ async def test_a_number_that_is_taken_is_refused(shop: Shop) -> None:
 
 
 async def test_equal_lines_stay_separate_and_in_their_order(shop: Shop) -> None:
-    lines = [line(1, 5, "B"), line(1, 5, "A"), line(1, 5, "B"), line(-1, 2, "b"), line(2, -3, "OFF")]
+    lines = [line("B", 1, 5), line("A", 1, 5), line("B", 1, 5), line("b", 1, 5)]
     order = await shop.create(lines=lines)
     assert list(order.lines) == lines
-    assert order.amount.minor_units == 5 + 5 + 5 - 2 - 6
+    assert order.amount.minor_units == 20
+
+
+LABELS = {"invoice": "2026-11/7", "note": "with a bow", "table": ""}
+
+
+async def test_what_an_integrator_attaches_is_kept_through_every_change(shop: Shop) -> None:
+    order = await shop.create(labels=LABELS, terminal_id="terminal-1", lane="lane-3", cashier_id="Ada Lovelace")
+    await shop.replace_lines(version=1)
+    await shop.lock("p", version=2, minor=400)
+    paid = (await shop.complete("p", 1), await shop.order())[1]
+    for seen in (order, paid, (await shop.service.ListOrders(api.ListOrdersRequest())).orders[0]):
+        assert dict(seen.labels) == LABELS
+        assert (seen.terminal_id, seen.lane, seen.cashier_id) == ("terminal-1", "lane-3", "Ada Lovelace")
+
+
+@pytest.mark.parametrize(
+    ("labels", "fields"),
+    [
+        ({f"label-{number}": "" for number in range(17)}, ["labels"]),
+        ({"": "x"}, ["labels key"]),
+        ({"x" * 65: "x"}, ["labels key"]),
+        ({"a b": "x"}, ["labels key"]),
+        ({"note": "x" * 257}, ["labels['note']"]),
+        ({"note": "a\nb"}, ["labels['note']"]),
+    ],
+    ids=str,
+)
+async def test_labels_beyond_what_is_kept_are_refused(shop: Shop, labels: dict[str, str], fields: list[str]) -> None:
+    assert await refused_fields(shop.create(labels=labels)) == fields
+
+
+async def test_as_many_labels_as_there_may_be_are_kept(shop: Shop) -> None:
+    labels = {f"{number:064}": "é" * 256 for number in range(16)}
+    assert dict((await shop.create(labels=labels)).labels) == labels
 
 
 async def test_an_order_that_is_not_there_is_named(shop: Shop) -> None:
-    for call in (shop.order("o-9"), shop.update(1, order_id="o-9"), shop.cancel(1, "o-9"), shop.history("o-9")):
+    for call in (
+        shop.order("o-9"),
+        shop.version(1, "o-9"),
+        shop.replace_lines(1, order_id="o-9"),
+        shop.cancel(1, "o-9"),
+        shop.complete_free(1, "o-9"),
+        shop.history("o-9"),
+    ):
         with pytest.raises(Refusal, match="ORDER_NOT_FOUND: There is no order o-9"):
             await call
 
@@ -62,112 +92,48 @@ async def test_an_order_that_is_not_there_is_named(shop: Shop) -> None:
 async def test_lines_are_changed_in_place(shop: Shop) -> None:
     before = await shop.create()
     shop.clock.advance(5)
-    after = await shop.update(version=1, lines=COFFEE)
+    after = await shop.replace_lines(version=1, lines=COFFEE)
     assert (after.order_id, after.version, after.amount.minor_units) == ("o-1", 2, 400)
     assert list(after.lines) == list(COFFEE)
     assert after.create_time == before.create_time
     assert after.update_time.ToMilliseconds() == before.update_time.ToMilliseconds() + 5
 
 
-# Invariant 6: the first answer, for ever.
-
-
-async def test_a_creation_that_is_repeated_gets_the_first_answer_whatever_happened_since(shop: Shop) -> None:
-    first = await shop.create(request_id="r-1")
-    await shop.update(version=1)
-    assert await shop.create(request_id="r-1") == first
-    await shop.cancel(version=2)
-    assert await shop.create(request_id="r-1") == first
-    assert await shop.events() == ["CREATED", "UPDATED", "CANCELED"]
-
-
-async def test_a_creation_without_a_number_creates_one_order_however_often_it_is_sent(shop: Shop) -> None:
-    first = await shop.create("", request_id="r-1")
-    assert await shop.create("", request_id="r-1") == first
-    assert len((await shop.service.ListOrders(api.ListOrdersRequest())).orders) == 1
-
-
-async def test_a_change_that_is_repeated_gets_the_first_answer_and_changes_nothing_more(shop: Shop) -> None:
-    await shop.create()
-    first = await shop.update(version=1, request_id="r-1")
-    await shop.lock("p", version=2, minor=400)
-    assert await shop.update(version=1, request_id="r-1") == first
-    canceled_request = shop.cancel(version=2, request_id="r-1")
-    with pytest.raises(Refusal, match="REQUEST_ID_REUSED"):
-        await canceled_request
-    assert await shop.events() == ["CREATED", "UPDATED", "LOCKED"]
-
-
-async def test_a_copy_of_a_refused_change_that_comes_late_changes_nothing(shop: Shop) -> None:
-    await shop.create()
-    await shop.lock("p")
-    with pytest.raises(Refusal, match="ORDER_LOCKED"):
-        await shop.update(version=1, request_id="r-1")
-    await shop.cancel_payment("p")
-    with pytest.raises(Refusal, match="ORDER_LOCKED"):
-        await shop.update(version=1, request_id="r-1")
-    assert (await shop.order()).version == 1
-    assert (await shop.update(version=1, request_id="r-2")).version == 2
-
-
 # Fields.
 
 
 async def test_everything_that_is_wrong_with_a_request_is_told_at_once(shop: Shop) -> None:
+    bad_lines = [LineItem(), line("MUG", 1, 1, "x" * 257)]
+    payer = Payer(identity_id="é")
     fields = await refused_fields(
-        shop.create("o 1", [line(0, 1, ""), line(1, 1, title="x" * 257)], store_id="", payer_id="é", currency="GBp")
+        shop.create("o 1", bad_lines, store_id="", payer=payer, currency="GBp", lane="a b", cashier_id="x" * 65)
     )
     assert fields == [
         "order_id",
         "store_id",
-        "payer_id",
+        "payer.identity_id",
         "currency_code",
         "lines[0].sku",
         "lines[0].quantity",
         "lines[1].title",
+        "lane",
+        "cashier_id",
     ]
-
-
-@pytest.mark.parametrize(
-    ("lines", "field"),
-    [
-        ([], "lines"),
-        ([line()] * (LINES_MAX + 1), "lines"),
-        ([line(1, -1)], "lines"),
-        ([line(1, MINOR_UNITS_MAX), line(1, 1)], "lines"),
-        ([line(1, MINOR_UNITS_MAX + 1)], "lines[0].unit_price_minor"),
-        ([line(2**63 - 1, 2**63 - 1)], "lines[0].quantity"),
-        ([line(-(2**63), 1)], "lines[0].quantity"),
-        ([line(sku="x" * 65)], "lines[0].sku"),
-    ],
-)
-async def test_lines_that_make_no_order_are_refused(shop: Shop, lines: list[LineItem], field: str) -> None:
-    await shop.create()
-    assert field in await refused_fields(shop.create("o-2", lines))
-    assert field in await refused_fields(shop.update(1, lines))
-    assert await shop.events() == ["CREATED"]
-
-
-async def test_the_largest_order_there_may_be_is_an_order(shop: Shop) -> None:
-    lines = [line(1, MINOR_UNITS_MAX), *[line(10**6, 1), line(-(10**6), 1)] * ((LINES_MAX - 2) // 2), line(1, 0)]
-    assert len(lines) == LINES_MAX
-    order = await shop.create(lines=lines)
-    assert order.amount.minor_units == MINOR_UNITS_MAX
-    assert await shop.order() == order
 
 
 @pytest.mark.parametrize(
     ("request_", "fields"),
     [
-        (api.CreateOrderRequest(), ["request_id", "store_id", "payer_id", "currency_code", "lines"]),
-        (api.UpdateOrderRequest(version=0), ["request_id", "version", "lines"]),
+        (api.CreateOrderRequest(), ["request_id", "store_id", "payer", "currency_code", "lines"]),
+        (api.ReplaceOrderLinesRequest(version=0), ["request_id", "version", "lines"]),
         (api.CancelOrderRequest(version=-1), ["request_id", "version"]),
+        (api.CompleteFreeOrderRequest(version=-(2**63)), ["request_id", "version"]),
         (
             api.LockOrderRequest(),
             [
                 "payment_id",
                 "order_id",
-                "payer_id",
+                "payer",
                 "order_version",
                 "amount.currency_code",
                 "amount.minor_units",
@@ -177,6 +143,7 @@ async def test_the_largest_order_there_may_be_is_an_order(shop: Shop) -> None:
         (api.CompleteOrderPaymentRequest(epoch=-(2**63)), ["payment_id", "order_id", "epoch"]),
         (api.CancelOrderPaymentRequest(payment_id="x" * 65), ["payment_id", "order_id"]),
         (api.ListOrdersRequest(page_size=-1), ["page_size"]),
+        (api.ListOrdersRequest(payer=Payer()), ["payer"]),
         (api.ListOrderEventsRequest(order_id="o-1", page_size=-1), ["page_size"]),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Message) else "",
@@ -196,25 +163,54 @@ async def listed(shop: Shop, **filters: object) -> list[str]:
 
 
 async def test_orders_are_found_by_store_payer_and_state_newest_first(shop: Shop) -> None:
-    for number, (store, payer) in enumerate([("a", "x"), ("a", "y"), ("b", "x"), ("b", "y")]):
+    x, y = Payer(identity_id="x"), Payer(identity_id="y")
+    for number, (store, payer) in enumerate([("a", x), ("a", y), ("b", x), ("b", y)]):
         shop.clock.advance(1)
-        await shop.create(f"o-{number}", store_id=store, payer_id=payer)
-    await shop.lock("p", order_id="o-2", payer_id="x")
+        await shop.create(f"o-{number}", store_id=store, payer=payer)
+    await shop.lock("p", order_id="o-2", payer=x)
     await shop.cancel(1, "o-3")
     assert await listed(shop) == ["o-3", "o-2", "o-1", "o-0"]
     assert await listed(shop, store_id="a") == ["o-1", "o-0"]
-    assert await listed(shop, payer_id="x") == ["o-2", "o-0"]
-    assert await listed(shop, payer_id="x", store_id="b") == ["o-2"]
+    assert await listed(shop, payer=x) == ["o-2", "o-0"]
+    assert await listed(shop, payer=x, store_id="b") == ["o-2"]
     assert await listed(shop, states=[Order.STATE_OPEN, Order.STATE_LOCKED]) == ["o-2", "o-1", "o-0"]
     assert await listed(shop, states=[Order.STATE_CANCELED]) == ["o-3"]
-    assert await listed(shop, payer_id="nobody") == []
+    assert await listed(shop, payer=Payer(identity_id="nobody")) == []
+
+
+async def test_orders_of_a_reference_are_found_by_it_and_by_no_identity(shop: Shop) -> None:
+    await shop.create("o-1", payer=REFERENCE)
+    await shop.create("o-2", payer=PAYER)
+    assert (await shop.order("o-1")).payer == REFERENCE
+    assert await listed(shop, payer=REFERENCE) == ["o-1"]
+    assert await listed(shop, payer=PAYER) == ["o-2"]
+    assert await listed(shop) == ["o-2", "o-1"]
+
+
+@pytest.mark.parametrize(
+    ("payer", "field"),
+    [
+        (Payer(identity_id=UUID), "payer.identity_id"),
+        (Payer(identity_id=UUID.upper()), "payer.identity_id"),
+        (Payer(reference="payer-1"), "payer.reference"),
+        (Payer(reference=UUID.upper()), "payer.reference"),
+        (Payer(), "payer"),
+    ],
+    ids=str,
+)
+async def test_no_identity_is_named_as_a_reference_and_none_has_the_form_of_one(
+    shop: Shop, payer: Payer, field: str
+) -> None:
+    assert await refused_fields(shop.create(payer=payer)) == [field]
+    assert await refused_fields(shop.lock("p", payer=payer)) == [field]
+    assert await refused_fields(shop.service.ListOrders(api.ListOrdersRequest(payer=payer))) == [field]
 
 
 async def test_a_list_shows_a_locked_order_with_the_time_that_remains(shop: Shop) -> None:
     await shop.create()
     await shop.lock("p")
     shop.clock.advance(1_000)
-    (order,) = (await shop.service.ListOrders(api.ListOrdersRequest(payer_id="payer-1"))).orders
+    (order,) = (await shop.service.ListOrders(api.ListOrdersRequest(payer=PAYER))).orders
     assert (state(order), order.payment_id) == ("LOCKED", "p")
     assert order.lease_remaining.ToMilliseconds() == LEASE_MS - 1_000
 
@@ -234,13 +230,28 @@ async def test_pages_show_every_order_once_although_orders_arrive_meanwhile(shop
     assert seen == [f"o-{number}" for number in reversed(range(7))]
 
 
+async def test_large_orders_make_shorter_pages_that_show_each_of_them(shop: Shop) -> None:
+    lines = [line(f"{number:064}", 1, 1, "x" * 256) for number in range(600)]
+    for number in range(20):
+        await shop.create(f"o-{number}", lines)
+        shop.clock.advance(1)
+    answer = await shop.service.ListOrders(api.ListOrdersRequest())
+    assert answer.ByteSize() < 4 * 1024 * 1024
+    seen = [order.order_id for order in answer.orders]
+    assert len(seen) < 20
+    while answer.next_page_token:
+        answer = await shop.service.ListOrders(api.ListOrdersRequest(page_token=answer.next_page_token))
+        seen += [order.order_id for order in answer.orders]
+    assert seen == [f"o-{number}" for number in reversed(range(20))]
+
+
 async def test_a_page_token_is_good_for_its_own_filters_only(shop: Shop) -> None:
     for number in range(3):
         await shop.create(f"o-{number}")
     token = (await shop.service.ListOrders(api.ListOrdersRequest(page_size=1))).next_page_token
     others: list[api.ListOrdersRequest] = [
         api.ListOrdersRequest(page_token=token, store_id="store-1"),
-        api.ListOrdersRequest(page_token=token, payer_id="payer-1"),
+        api.ListOrdersRequest(page_token=token, payer=PAYER),
         api.ListOrdersRequest(page_token=token, states=[Order.STATE_OPEN]),
         api.ListOrdersRequest(page_token="forged"),
     ]
@@ -269,12 +280,12 @@ async def test_a_filter_with_more_states_than_there_are_is_refused(shop: Shop) -
 async def test_every_change_is_told_with_number_versions_and_trace(shop: Shop) -> None:
     trace_id.set("0123456789abcdef0123456789abcdef")
     await shop.create()
-    await shop.update(version=1)
+    await shop.replace_lines(version=1)
     await shop.lock("p", version=2, minor=400)
     history = await shop.history()
-    assert [(entry.number, entry.event, entry.version, entry.amount.minor_units) for entry in history] == [
+    assert [(entry.number, event_name(entry), entry.version, entry.amount.minor_units) for entry in history] == [
         (1, "CREATED", 1, 250),
-        (2, "UPDATED", 2, 400),
+        (2, "LINES_REPLACED", 2, 400),
         (3, "LOCKED", 2, 400),
     ]
     assert history[0].from_state == Order.STATE_UNSPECIFIED
@@ -285,7 +296,7 @@ async def test_every_change_is_told_with_number_versions_and_trace(shop: Shop) -
 async def test_a_long_history_is_read_in_pages(shop: Shop) -> None:
     await shop.create()
     for version in range(1, 7):
-        await shop.update(version=version)
+        await shop.replace_lines(version=version)
     numbers, token = [], ""
     while True:
         request = api.ListOrderEventsRequest(order_id="o-1", page_size=3, page_token=token)

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from order_service.audit import version_findings
 from tests.clocks import ManualClock
-from tests.orders.shop import COFFEE, LEASE_MS, TEA_MINOR, Shop, state
+from tests.orders.shop import COFFEE, GIFT, LEASE_MS, TEA_MINOR, Shop, state
 from tests.postgres import Cluster
-from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
+from tillmesh.api.type.v1.payer_pb2 import Payer
 from tillmesh.runtime.database import open_engine, parse_url
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.history import HistoryTable, read_chains
@@ -27,6 +29,7 @@ async def shops(postgres: Cluster, clock: ManualClock) -> AsyncIterator[tuple[Sh
         await asyncio.gather(first.database.close(), second.database.close())
         with open_engine(parse_url(url)).connect() as connection:
             assert [chain for chain in read_chains(connection, HISTORY) if chain.findings] == []
+            assert list(version_findings(connection)) == []
         assert postgres.deadlocks(url) == 0
 
 
@@ -78,7 +81,7 @@ async def test_of_two_payments_one_gets_the_lock(shops: tuple[Shop, Shop]) -> No
         answers = await asyncio.gather(
             *(shop.lock(f"{order_id}-{number}", order_id=order_id) for number, shop in enumerate(shops))
         )
-        assert sorted(map(state, answers)) == ["HELD", "REFUSED"]
+        assert sorted(map(state, answers)) == ["GRANTED", "REFUSED"]
         assert (await shops[0].order(order_id)).epoch == 1
 
 
@@ -86,7 +89,7 @@ async def test_a_lock_request_that_comes_to_both_is_one(shops: tuple[Shop, Shop]
     await asyncio.gather(*(shops[0].create(order_id) for order_id in ORDERS))
     for order_id in ORDERS:
         first, second = await asyncio.gather(*(shop.lock("p-" + order_id, order_id=order_id) for shop in shops))
-        assert (state(first), first.epoch) == (state(second), second.epoch) == ("HELD", 1)
+        assert (state(first), first.epoch) == (state(second), second.epoch) == ("GRANTED", 1)
         assert await shops[0].events(order_id) == ["CREATED", "LOCKED"]
 
 
@@ -107,35 +110,54 @@ async def test_an_order_is_locked_as_it_was_consented_to_or_changed_but_not_both
     first, second = shops
     await asyncio.gather(*(first.create(order_id) for order_id in ORDERS))
     for order_id in ORDERS:
-        lock, update = await asyncio.gather(
-            first.lock(f"p-{order_id}", order_id=order_id), second.update(1, order_id=order_id), return_exceptions=True
+        lock, replaced = await asyncio.gather(
+            first.lock(f"p-{order_id}", order_id=order_id),
+            second.replace_lines(1, order_id=order_id),
+            return_exceptions=True,
         )
-        assert isinstance(lock, order_pb2.OrderPayment)
+        assert isinstance(lock, order_payment_pb2.OrderPayment)
         order = await first.order(order_id)
-        if isinstance(update, Refusal):
-            assert (update.reason, state(lock)) == ("ORDER_LOCKED", "HELD")
+        if isinstance(replaced, Refusal):
+            assert (replaced.reason, state(lock)) == ("ORDER_LOCKED", "GRANTED")
             assert (order.version, order.amount.minor_units) == (1, TEA_MINOR)
         else:
             assert (state(lock), lock.reason) == ("REFUSED", "VERSION_MISMATCH")
             assert (order.version, list(order.lines)) == (2, list(COFFEE))
 
 
+async def test_a_free_order_is_completed_as_it_was_shown_or_changed_but_not_both(shops: tuple[Shop, Shop]) -> None:
+    first, second = shops
+    await asyncio.gather(*(first.create(order_id, GIFT) for order_id in ORDERS))
+    for order_id in ORDERS:
+        completed, replaced = await asyncio.gather(
+            first.complete_free(1, order_id),
+            second.replace_lines(1, order_id=order_id),
+            return_exceptions=True,
+        )
+        order = await first.order(order_id)
+        if isinstance(completed, Refusal):
+            assert (completed.reason, state(order), order.version) == ("VERSION_MISMATCH", "OPEN", 2)
+        else:
+            assert isinstance(replaced, Refusal)
+            assert (replaced.reason, state(order), order.amount.minor_units) == ("ORDER_ALREADY_PAID", "PAID", 0)
+
+
 async def test_a_request_that_comes_to_both_has_one_effect_and_one_answer(shops: tuple[Shop, Shop]) -> None:
     for order_id in ORDERS:
         created = await asyncio.gather(*(shop.create(order_id, request_id=f"create-{order_id}") for shop in shops))
         assert created[0] == created[1]
-        updated = await asyncio.gather(
-            *(shop.update(1, order_id=order_id, request_id=f"update-{order_id}") for shop in shops)
+        replaced = await asyncio.gather(
+            *(shop.replace_lines(1, order_id=order_id, request_id=f"replace-{order_id}") for shop in shops)
         )
-        assert [order.version for order in updated] == [2, 2]
-        assert await shops[0].events(order_id) == ["CREATED", "UPDATED"]
+        assert [order.version for order in replaced] == [2, 2]
+        assert await shops[0].events(order_id) == ["CREATED", "LINES_REPLACED"]
 
 
 async def test_a_request_id_with_two_contents_has_one_effect(shops: tuple[Shop, Shop]) -> None:
     for order_id in ORDERS:
         outcomes = await asyncio.gather(
             *(
-                shop.create(order_id, request_id=f"create-{order_id}", payer_id=f"payer-{number}")
+                shop.create(order_id, request_id=f"create-{order_id}", payer=Payer(identity_id=f"payer-{number}"))
                 for number, shop in enumerate(shops)
             ),
             return_exceptions=True,
