@@ -4,10 +4,10 @@ from tillmesh.runtime.callers import Role
 from tillmesh.runtime.handlers import Access
 
 _PLATFORM = frozenset({Role.PLATFORM})
-_SHOPS = frozenset({Role.TILL, Role.PLATFORM})
-_PAYER = frozenset({Role.PAYER})
-_OWNER = frozenset({Role.PAYER, Role.PLATFORM})
-_ALL = frozenset({Role.TILL, Role.PAYER, Role.PLATFORM})
+_SHOPS = frozenset({Role.TERMINAL, Role.PLATFORM})
+_PAYER = frozenset({Role.PHONE})
+_OWNER = frozenset({Role.PHONE, Role.PLATFORM})
+_ALL = frozenset({Role.TERMINAL, Role.PHONE, Role.PLATFORM})
 
 ACCESS: dict[str, Access] = {
     "tillmesh.api.payment.v1.PaymentService": {
@@ -19,7 +19,8 @@ ACCESS: dict[str, Access] = {
         "ListPaymentEvents": _ALL,
     },
     "tillmesh.api.payment.v1.RefundService": {
-        "CreateRefund": _SHOPS,
+        "RefundPayment": _SHOPS,
+        "CreateUnreferencedRefund": _SHOPS,
         "GetRefund": _SHOPS,
         "ListRefunds": _SHOPS,
     },
@@ -29,21 +30,35 @@ ACCESS: dict[str, Access] = {
         "ListIdentities": _PLATFORM,
         "UpdateIdentity": _OWNER,
         "SetPin": _PLATFORM,
-        "BindDevice": _PLATFORM,
-        "UnbindDevice": _PLATFORM,
+    },
+    "tillmesh.api.payment.v1.WalletService": {
+        "OpenWallet": _PLATFORM,
+        "GetWallet": _OWNER,
+        "ListWallets": _OWNER,
+        "UpdateWallet": _OWNER,
+    },
+    "tillmesh.api.payment.v1.PhoneService": {
+        "BindPhone": _PLATFORM,
+        "ListPhones": _OWNER,
+        "UnbindPhone": _PLATFORM,
+    },
+    "tillmesh.api.payment.v1.StoreService": {
+        "CreateStore": _PLATFORM,
+        "GetStore": _SHOPS,
+        "ListStores": _PLATFORM,
+        "UpdateStore": _PLATFORM,
     },
     "tillmesh.api.payment.v1.PayerService": {
         "SignIn": _PAYER,  # the one call without a session
         "SignOut": _PAYER,
         "RenewPayCodeKey": _PAYER,
-        "ListPendingTransactions": _PAYER,
+        "ListPendingOrders": _PAYER,
     },
     "tillmesh.api.payment.v1.AccountService": {
         "GetAccount": _OWNER,
         "ListAccounts": _PLATFORM,
         "ListAccountEntries": _OWNER,
         "CreateDeposit": _PLATFORM,
-        "SetReturnLimit": _PLATFORM,
         "ListTrialBalances": _PLATFORM,
     },
 }

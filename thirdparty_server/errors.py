@@ -11,18 +11,34 @@ class Reason(ErrorReason):
     """Reasons of refusals."""
 
     IDENTITY_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no identity {identity_id}.")
-    IDENTITY_EXISTS = (StatusCode.ALREADY_EXISTS, "There is an identity {identity_id} already; choose another id.")
+    IDENTITY_EXISTS = (
+        StatusCode.ALREADY_EXISTS,
+        "There is an identity {identity_id} already, with other content; choose another id, or update it.",
+    )
+    WALLET_NOT_FOUND = (StatusCode.NOT_FOUND, "Identity {identity_id} has no wallet in {currency}; open one first.")
+    WALLET_EXISTS = (StatusCode.ALREADY_EXISTS, "Identity {identity_id} has a wallet in {currency} already.")
+    STORE_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no record of store {store_id}; let the platform create it.")
+    STORE_EXISTS = (
+        StatusCode.ALREADY_EXISTS,
+        "There is a store {store_id} already, with other content; choose another id, or update it.",
+    )
+    STORE_SUSPENDED = (StatusCode.FAILED_PRECONDITION, "Store {store_id} is suspended; the platform can activate it.")
     ACCOUNT_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no account {account_id}.")
     PAYMENT_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no payment {payment_id}.")
     REFUND_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no refund {refund_id}.")
-    DEVICE_NOT_FOUND = (StatusCode.NOT_FOUND, "Nobody's device is called {device_uri}.")
-    DEVICE_BOUND = (
+    PHONE_NOT_FOUND = (StatusCode.NOT_FOUND, "Phone {phone_uri} is not bound, or no longer to that identity.")
+    PHONE_BOUND = (
         StatusCode.FAILED_PRECONDITION,
-        "Device {device_uri} is bound to another identity; unbind it first.",
+        "Phone {phone_uri} is bound to another identity; unbind it first, then bind it under a new request id.",
     )
-    DEVICE_NOT_BOUND = (
+    PHONE_NOT_BOUND = (
         StatusCode.FAILED_PRECONDITION,
-        "Device {device_uri} is bound to no identity; let the platform bind it.",
+        "Phone {phone_uri} is bound to no identity; let the platform bind it.",
+    )
+    VERSION_MISMATCH = (
+        StatusCode.ABORTED,
+        "{resource} is at version {version}, not at {wanted}; "
+        "read it again and send the change under a new request id.",
     )
     PIN_WRONG = (StatusCode.FAILED_PRECONDITION, "The PIN is wrong; tries left: {tries_left}.")
     PIN_LOCKED = (
@@ -30,13 +46,25 @@ class Reason(ErrorReason):
         "The PIN is locked after too many wrong ones; let the platform set a new one.",
     )
     PIN_NOT_SET = (StatusCode.FAILED_PRECONDITION, "No PIN is set for this payer; let the platform set one.")
+    PAY_CODE_INVALID = (
+        StatusCode.FAILED_PRECONDITION,
+        "The pay code was misread, is too old or was made up; scan the next one under a new id.",
+    )
+    PAY_CODE_USED = (
+        StatusCode.FAILED_PRECONDITION,
+        "The pay code was used before; scan the next one under a new id.",
+    )
+    PAY_CODE_LOCKED = (
+        StatusCode.FAILED_PRECONDITION,
+        "Pay codes of this phone are locked for a while after too many wrong ones; name the identity instead.",
+    )
     SECRET_MISSING = (
         StatusCode.FAILED_PRECONDITION,
-        "PINs, devices and pay codes need --secret-file, which this server was started without.",
+        "PINs, phones and pay codes need --secret-file, which this server was started without.",
     )
     CURRENCY_MISMATCH = (
         StatusCode.INVALID_ARGUMENT,
-        "Account {account_id} is kept in {currency}, the amount is in {wanted}; nothing is converted.",
+        "Payment {payment_id} is in {currency}, the amount is in {wanted}; nothing is converted.",
     )
     PAYMENT_NOT_WAITING = (
         StatusCode.FAILED_PRECONDITION,
@@ -52,31 +80,55 @@ class Reason(ErrorReason):
     )
     PAYMENT_NOT_SETTLED = (
         StatusCode.UNAVAILABLE,
-        "Payment {payment_id} is {state}, which is not decided yet; repeat the call with the same request id.",
+        "Payment {payment_id} is {state}, which is not decided yet; repeat the call with the same refund id.",
+    )
+    PAYMENT_ALREADY_REFUNDED = (
+        StatusCode.FAILED_PRECONDITION,
+        "Payment {payment_id} is already refunded in full.",
     )
     REFUND_EXCEEDS_PAYMENT = (
         StatusCode.FAILED_PRECONDITION,
         "Payment {payment_id} has {left} left to refund, {wanted} is more.",
     )
-    RETURN_LIMIT_EXCEEDED = (
+    LINE_NOT_FOUND = (
         StatusCode.FAILED_PRECONDITION,
-        "Store {store_id} has {left} left of its limit for returns without a sale, {wanted} is more; "
-        "refund the sale's payment, or let the operator raise the limit.",
+        "Order {order_id} has no line {line_number}; its paid version has lines 1 to {lines}.",
+    )
+    REFUND_EXCEEDS_LINE = (
+        StatusCode.FAILED_PRECONDITION,
+        "Line {line_number} of order {order_id} has a quantity of {left} left to give back, {wanted} is more.",
+    )
+    DECLINED = (
+        StatusCode.FAILED_PRECONDITION,
+        "Nothing can be given back to that identity in this currency; ask for a pay code.",
+    )
+    UNREFERENCED_REFUND_LIMIT_EXCEEDED = (
+        StatusCode.FAILED_PRECONDITION,
+        "Store {store_id} has {left} left of its limit for refunds without a sale, {wanted} is more; "
+        "refund the sale's payment, or let the platform raise the limit.",
     )
     LIMIT_IN_USE = (
         StatusCode.FAILED_PRECONDITION,
-        "Store {store_id} has given back {used} already; the limit can not be less.",
+        "Store {store_id} has given back {used} already; the limit cannot be less.",
     )
 
 
 # Reasons why a payment ends that are no errors (Payment.reason); those of the
 # order service (OrderPayment.reason) are passed on as they are.
 INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
+IDENTITY_NOT_FOUND = Reason.IDENTITY_NOT_FOUND.name
+WALLET_NOT_FOUND = Reason.WALLET_NOT_FOUND.name
 PAYER_TIMEOUT = "PAYER_TIMEOUT"
 PAYMENT_CANCELED = "PAYMENT_CANCELED"
 ORDER_UNREACHABLE = "ORDER_UNREACHABLE"
 SUPERSEDED = "SUPERSEDED"
 PAYER_MISMATCH = "PAYER_MISMATCH"
-PAY_CODE_INVALID = "PAY_CODE_INVALID"
-PAY_CODE_USED = "PAY_CODE_USED"
-PAY_CODE_LOCKED = "PAY_CODE_LOCKED"
+STORE_SUSPENDED = Reason.STORE_SUSPENDED.name
+PAY_CODE_REQUIRED = "PAY_CODE_REQUIRED"
+PAY_CODE_INVALID = Reason.PAY_CODE_INVALID.name
+PAY_CODE_USED = Reason.PAY_CODE_USED.name
+PAY_CODE_LOCKED = Reason.PAY_CODE_LOCKED.name
+
+DECLINED = Reason.DECLINED.name
+"""What a store terminal is told instead of those that say something of a payer who showed it no code."""
+HIDDEN_FROM_TERMINALS = frozenset({IDENTITY_NOT_FOUND, WALLET_NOT_FOUND, INSUFFICIENT_FUNDS})

@@ -7,16 +7,16 @@ never queue for one row: a roll-up, which roll_ups.py brings forward, and the
 transfers after it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     ColumnElement,
     FromClause,
     ScalarSelect,
     Select,
-    and_,
     bindparam,
     case,
     func,
@@ -26,25 +26,47 @@ from sqlalchemy import (
     update,
 )
 
-from thirdparty_server.model import Account, AccountKind, AccountRef, Entry, Phase, Purpose, TrialBalance
+from thirdparty_server.model import (
+    Account,
+    AccountKind,
+    AccountRef,
+    Deposit,
+    Entry,
+    Phase,
+    Purpose,
+    wallet_owner,
+)
 from thirdparty_server.tables import account_sums, accounts, transfers
+from tillmesh.runtime.callers import actor
 from tillmesh.runtime.database import require_one_row
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.statements import Connection, Row
 
 MOVING = (Phase.SINGLE, Phase.POST)
 ENDING = (Phase.POST, Phase.VOID)
+"""Phases that move money, and those that end a hold."""
 _DEBIT, _CREDIT = transfers.c.debit_account_id, transfers.c.credit_account_id
 
 
 class Overdrawn(Exception):
-    """A guarded account has not got what was to be taken; nothing was written."""
+    """A guarded account would be below its limit; nothing was written."""
 
 
 _IS_OPEN = select(accounts.c.account_id).where(accounts.c.account_id == bindparam("key"))
 _INSERT_ACCOUNT = insert(accounts)
 _INSERT_TRANSFER = insert(transfers).returning(transfers.c.transfer_id)
 _FIND_TRANSFER = select(transfers).where(transfers.c.transfer_id == bindparam("key"))
+_FIND_DEPOSIT = select(transfers).where(
+    transfers.c.purpose == Purpose.DEPOSIT, transfers.c.reference == bindparam("key"), transfers.c.phase == Phase.SINGLE
+)
+_SET_LIMIT = (
+    update(accounts)
+    .where(
+        accounts.c.account_id == bindparam("key"),
+        accounts.c.posted_minor - accounts.c.held_minor >= -bindparam("limit_minor", type_=BigInteger),
+    )
+    .values(credit_limit_minor=bindparam("limit_minor", type_=BigInteger))
+)
 _ADD_TO_BALANCE = (
     update(accounts)
     .where(
@@ -153,9 +175,16 @@ def find_account(connection: Connection, account_id: str) -> Account | None:
 
 
 def set_credit_limit(connection: Connection, ref: AccountRef, limit_minor: int) -> None:
-    """Changes how far below zero a guarded account may go; the caller has checked that it is not there yet."""
-    change = update(accounts).where(accounts.c.account_id == ref.account_id).values(credit_limit_minor=limit_minor)
-    connection.execute(change)
+    """Changes how far below zero a guarded account may go; Overdrawn if it is further below already."""
+    if connection.execute(_SET_LIMIT, {"key": ref.account_id, "limit_minor": limit_minor}).rowcount != 1:
+        raise Overdrawn(ref.account_id)
+
+
+def take_accounts(connection: Connection, refs: Iterable[AccountRef]) -> None:
+    """Locks accounts in the order of their ids, for a transaction that changes several."""
+    ids = sorted({ref.account_id for ref in refs})
+    query = select(accounts.c.account_id).where(accounts.c.account_id.in_(ids)).order_by(accounts.c.account_id)
+    connection.execute(query.with_for_update())
 
 
 def transfer(
@@ -220,10 +249,21 @@ def list_entries(connection: Connection, account_id: str, after_id: int, at_most
             reference=row["reference"],
             counterparty_account_id=row["debit_account_id"] if gains else row["credit_account_id"],
             amount=Money(row["currency"], row["amount_minor"] if gains else -row["amount_minor"]),
+            actor=row["actor"],
             at_ms=row["at_ms"],
         )
         entries.append(entry)
     return entries
+
+
+def find_deposit(connection: Connection, deposit_id: str) -> Deposit | None:
+    """The deposit of that id, which is a transfer."""
+    row = connection.execute(_FIND_DEPOSIT, {"key": deposit_id}).one_or_none()
+    if row is None:
+        return None
+    identity_id = wallet_owner(row["credit_account_id"])
+    assert identity_id is not None, "a deposit goes into a wallet"
+    return Deposit(deposit_id, identity_id, Money(row["currency"], row["amount_minor"]), row["actor"], row["at_ms"])
 
 
 def newest_transfer_id(connection: Connection) -> int:
@@ -257,46 +297,6 @@ def roll_up(connection: Connection, account_id: str, *, up_to_id: int, at_least:
         first = {"account_id": account_id, "through_transfer_id": through_id, "posted_minor": minor}
         connection.execute(_INSERT_ROLL_UP, first)
     return number
-
-
-def trial_balances(connection: Connection) -> list[TrialBalance]:
-    """Adds up every currency from the transfers, and compares each kept balance and roll-up with them."""
-    posted_sums = _sums(connection, _effect(_CREDIT, 1, MOVING), _effect(_DEBIT, -1, MOVING))
-    held_sums = _sums(connection, _effect(_DEBIT, 1, [Phase.HOLD]), _effect(_DEBIT, -1, ENDING))
-    rolled_up_sums = _sums(connection, _rolled_up(_CREDIT, 1), _rolled_up(_DEBIT, -1))
-    roll_ups = {row["account_id"]: row["posted_minor"] for row in connection.execute(select(account_sums))}
-    balances: dict[str, TrialBalance] = {}
-    for row in connection.execute(select(accounts).order_by(accounts.c.currency, accounts.c.account_id)):
-        account_id, guarded = row["account_id"], row["credit_limit_minor"] is not None
-        posted, held = posted_sums.get(account_id, 0), held_sums.get(account_id, 0)
-        balance = balances.setdefault(row["currency"], TrialBalance(row["currency"]))
-        balance.add(AccountKind(row["kind"]), row["posted_minor"] if guarded else posted, row["held_minor"])
-        if guarded:
-            agrees = (row["posted_minor"], row["held_minor"]) == (posted, held)
-        else:
-            agrees = roll_ups.get(account_id, 0) == rolled_up_sums.get(account_id, 0)
-        if not agrees:
-            balance.differing_account_ids.append(account_id)
-    return list(balances.values())
-
-
-def _effect(account: Column[str], sign: int, phases: Sequence[Phase]) -> Select[str, int]:
-    """What each transfer of some phases adds to one of its two accounts."""
-    minor = (sign * transfers.c.amount_minor).label("minor")
-    return select(account.label("account_id"), minor).where(transfers.c.phase.in_(phases))
-
-
-def _rolled_up(account: Column[str], sign: int) -> Select[str, int]:
-    """What each transfer that a roll-up claims to have added adds to it."""
-    claimed = and_(account_sums.c.account_id == account, account_sums.c.through_transfer_id >= transfers.c.transfer_id)
-    return _effect(account, sign, MOVING).join(account_sums, claimed)
-
-
-def _sums(connection: Connection, *effects: Select[str, int]) -> dict[str, int]:
-    """Effects added up by account."""
-    both = union_all(*effects).subquery()
-    summed = select(both.c.account_id, func.sum(both.c.minor).label("minor")).group_by(both.c.account_id)
-    return {row["account_id"]: int(row["minor"]) for row in connection.execute(summed)}
 
 
 def _account(row: Row) -> Account:
@@ -346,6 +346,7 @@ def _write(
         "hold_id": hold_id,
         "purpose": purpose,
         "reference": reference,
+        "actor": actor(),
         "at_ms": now_ms,
     }
     return int(connection.execute(_INSERT_TRANSFER, values).scalar_one())

@@ -12,7 +12,7 @@ class PaymentState(StrEnum):
     PENDING = "PENDING"
     AWAITING_PAYER = "AWAITING_PAYER"
     AUTHORIZED = "AUTHORIZED"
-    RELEASING = "RELEASING"
+    VOIDING = "VOIDING"
     CAPTURED = "CAPTURED"
     VOIDED = "VOIDED"
 
@@ -54,17 +54,22 @@ _LEGAL = [
         S.AUTHORIZED, E.ORDER_RELEASED, S.VOIDED, "The order said no: the hold is given back.",
     ),
     *(
-        Transition(state, event, S.RELEASING, "Given up, but final only when the order has acknowledged it.")
+        Transition(state, event, S.VOIDING, "Given up, but final only when the order has acknowledged it.")
         for state in (S.PENDING, S.AWAITING_PAYER)
         for event in (E.DECLINED, E.CANCELED, E.EXPIRED)
     ),
-    Transition(S.RELEASING, E.ORDER_RELEASED, S.VOIDED, "The order acknowledged: this attempt can not pay."),
+    Transition(S.VOIDING, E.ORDER_RELEASED, S.VOIDED, "The order acknowledged: this attempt cannot pay."),
     *(
         Transition(
             state, E.SUPERSEDED, S.VOIDED, "The order locked again, so the lock of this attempt is over.",
             guard="a larger epoch was granted for the order",
         )
-        for state in (S.AWAITING_PAYER, S.AUTHORIZED, S.RELEASING)
+        for state in (S.AWAITING_PAYER, S.AUTHORIZED, S.VOIDING)
+    ),
+    Transition(
+        S.PENDING, E.SUPERSEDED, S.VOIDED,
+        "The answer with its epoch came late: the order locked again meanwhile, so that lock is over.",
+        guard="its own epoch is known, and a larger one was granted for the order",
     ),
     Transition(
         S.CAPTURED, E.REFUNDED, S.CAPTURED, "Money is given back; the order stays paid.",
@@ -85,13 +90,12 @@ _GIVE_UP = (E.DECLINED, E.CANCELED, E.EXPIRED)
 _FORWARD = (E.LOCKED_FOR_PAYER, E.FUNDS_HELD)
 
 _REFUSED = [
-    *_refused([S.PENDING], [E.SUPERSEDED], "It has no epoch, so it may yet get a larger one.", "NO_EPOCH"),
-    *_refused([S.PENDING, S.AWAITING_PAYER, S.RELEASING], [E.ORDER_PAID], "It never asked for that.", "NOT_ASKED"),
+    *_refused([S.PENDING, S.AWAITING_PAYER, S.VOIDING], [E.ORDER_PAID], "It never asked for that.", "NOT_ASKED"),
     *_refused([S.AWAITING_PAYER], [E.ORDER_RELEASED], "It has not asked the order anything.", "NOT_ASKED"),
     *_refused([S.AWAITING_PAYER], [E.LOCKED_FOR_PAYER], "It is locked already.", "PAYMENT_NOT_WAITING"),
     *_refused([S.AUTHORIZED], _GIVE_UP, "Sent means sent: only the order's verdict ends the hold.", "ORDER_DECIDES"),
     *_refused([S.AUTHORIZED], _FORWARD, "The money is held already.", "PAYMENT_NOT_WAITING"),
-    *_refused([S.RELEASING], (*_GIVE_UP, *_FORWARD), "It is given up already.", "PAYMENT_NOT_WAITING"),
+    *_refused([S.VOIDING], (*_GIVE_UP, *_FORWARD), "It is given up already.", "PAYMENT_NOT_WAITING"),
     *_refused(
         [S.CAPTURED], [event for event in E if event is not E.REFUNDED], "Captured, for good.", "PAYMENT_NOT_WAITING"
     ),

@@ -1,32 +1,26 @@
-"""What the servicers share: records on the wire, and fields off it that need more than a look."""
+"""What the servicers of payments and refunds share: records on the wire, and fields that need more than a look."""
 
 import re
 
+from google.protobuf.message import Message
+
+from thirdparty_server.errors import DECLINED, HIDDEN_FROM_TERMINALS
 from thirdparty_server.lifecycle import PaymentState
-from thirdparty_server.model import (
-    Account,
-    AccountKind,
-    Device,
-    Entry,
-    HistoryEntry,
-    Identity,
-    Payment,
-    Refund,
-    TrialBalance,
-    wallet,
-)
-from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
-from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
+from thirdparty_server.model import HistoryEntry, Payment, Refund
+from tillmesh.api.payment.v1 import payment_pb2, refund_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
-from tillmesh.runtime.callers import Role, acting_role
-from tillmesh.runtime.convert import to_money, to_timestamp
+from tillmesh.api.type.v1 import payer_pb2
+from tillmesh.origin import NOWHERE, Origin
+from tillmesh.payer import Payer
+from tillmesh.runtime.callers import Role, acting_role, shown_actor
+from tillmesh.runtime.convert import to_duration, to_money, to_payer, to_timestamp
 from tillmesh.runtime.fields import Fields
+from tillmesh.runtime.line_messages import to_taxes
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.secret import Secret
 
 _PIN = re.compile(r"[0-9]{4,12}")
-INSTANT_COUNT_MAX = 10_000
 
 
 def pin(fields: Fields, text: str) -> Secret:
@@ -44,150 +38,103 @@ def require_pin(pin: Secret | None) -> None:
 
 def pay_code(fields: Fields, text: str) -> Secret | None:
     """A pay code, if one was shown; whether it is one is for the payment to say."""
-    may_scan = acting_role() in (None, Role.TILL)
+    may_scan = acting_role() in (None, Role.TERMINAL)
     fields.require(may_scan or not text, "pay_code", "is for store terminals alone")
     return Secret(text.encode()) if text else None
 
 
-def to_payment(payment: Payment) -> payments_api.Payment:
+def origin(
+    fields: Fields,
+    request: payments_api.CreatePaymentRequest
+    | refunds_api.RefundPaymentRequest
+    | refunds_api.CreateUnreferencedRefundRequest,
+) -> Origin:
+    """Where in a store something is asked for; a payer's phone is in none."""
+    found = fields.origin(request.terminal_id, request.lane, request.cashier_id)
+    in_store = acting_role() is not Role.PHONE
+    fields.require(in_store or found == NOWHERE, "terminal_id", "must be empty from a phone, as lane and cashier_id")
+    return found
+
+
+def payer_filter(fields: Fields, request: Message, payer: payer_pb2.Payer) -> Payer | None:
+    """The payer that a list is for; None for all."""
+    return fields.payer("payer", payer) if request.HasField("payer") else None
+
+
+def filter_key(payer: Payer | None) -> list[str]:
+    """The same, as a page token keeps it."""
+    return [payer.kind, payer.value] if payer else []
+
+
+def to_payment(payment: Payment, now_ms: int) -> payment_pb2.Payment:
     """A payment, as far as the caller may see it: no store learns who paid by pay code."""
-    message = payments_api.Payment(
+    message = payment_pb2.Payment(
         payment_id=payment.payment_id,
         order_id=payment.order_id,
         order_version=payment.order_version,
-        payer_id=payment.payer_id,
+        payer=to_payer(payment.payer),
         store_id=payment.store_id,
         amount=to_money(payment.amount),
-        state=payments_api.Payment.State.Value(f"STATE_{payment.state}"),
-        reason=payment.reason,
+        state=payment_pb2.Payment.State.Value(f"STATE_{payment.state}"),
+        reason=_shown_reason(payment.reason, payment.by_code),
         epoch=payment.epoch,
         refunded=to_money(Money(payment.amount.currency, payment.refunded_minor)),
+        identity_id="" if acting_role() is Role.TERMINAL else payment.identity_id or "",
+        payer_display_name=payment.payer_display_name,
+        terminal_id=payment.origin.terminal_id,
+        lane=payment.origin.lane,
+        cashier_id=payment.origin.cashier_id,
         create_time=to_timestamp(payment.created_at_ms),
         update_time=to_timestamp(payment.updated_at_ms),
-        identity_id="" if acting_role() is Role.TILL else payment.identity_id or "",
-        payer_display_name=payment.payer_display_name,
     )
     if payment.state is PaymentState.AWAITING_PAYER:
-        message.confirm_deadline.CopyFrom(to_timestamp(payment.confirm_deadline_ms))
+        message.confirm_remaining.CopyFrom(to_duration(max(0, payment.confirm_deadline_ms - now_ms)))
     return message
 
 
-def to_event(entry: HistoryEntry) -> payments_api.PaymentEvent:
-    """A change of a payment."""
-    return payments_api.PaymentEvent(
+def to_event(entry: HistoryEntry, by_code: bool) -> payment_pb2.PaymentEvent:
+    """A change of a payment, as far as the caller may see it."""
+    return payment_pb2.PaymentEvent(
         payment_id=entry.payment_id,
         number=entry.number,
-        event=entry.event,
-        from_state=payments_api.Payment.State.Value(f"STATE_{entry.from_state or 'UNSPECIFIED'}"),
-        to_state=payments_api.Payment.State.Value(f"STATE_{entry.to_state}"),
+        type=payment_pb2.PaymentEvent.Type.Value(f"TYPE_{entry.event}"),
+        from_state=payment_pb2.Payment.State.Value(f"STATE_{entry.from_state or 'UNSPECIFIED'}"),
+        to_state=payment_pb2.Payment.State.Value(f"STATE_{entry.to_state}"),
         epoch=entry.epoch,
-        reason=entry.reason,
+        reason=_shown_reason(entry.reason, by_code),
         refund_id=entry.refund_id,
         amount=to_money(entry.amount),
+        actor=shown_actor(entry.actor),
         trace_id=entry.trace_id,
         event_time=to_timestamp(entry.at_ms),
     )
 
 
-def to_refund(refund: Refund) -> refunds_api.Refund:
-    """A refund."""
-    return refunds_api.Refund(
+def to_refund(refund: Refund) -> refund_pb2.Refund:
+    """A refund; no store learns whom a pay code named."""
+    given = refund.given
+    hidden = refund.by_code and acting_role() is Role.TERMINAL
+    return refund_pb2.Refund(
         refund_id=refund.refund_id,
         payment_id=refund.payment_id,
         store_id=refund.store_id,
-        payer_id=refund.payer_id,
-        amount=to_money(refund.amount),
+        payer=None if hidden else to_payer(refund.payer),
+        amount=to_money(given.amount),
+        lines=[
+            refund_pb2.RefundLine(line_number=line.line_number, quantity=line.quantity, amount_minor=line.amount_minor)
+            for line in given.lines
+        ],
+        taxes=to_taxes(given.taxes),
         note=refund.note,
+        terminal_id=refund.origin.terminal_id,
+        lane=refund.origin.lane,
+        cashier_id=refund.origin.cashier_id,
+        actor=shown_actor(refund.actor),
         create_time=to_timestamp(refund.created_at_ms),
     )
 
 
-def instant_limit(
-    fields: Fields, request: identities_api.CreateIdentityRequest | identities_api.UpdateIdentityRequest
-) -> Money | None:
-    """The largest payment without a yes; None for any."""
-    if not request.HasField("instant_limit"):
-        return None
-    return fields.money("instant_limit", request.instant_limit, minimum=0)
-
-
-def instant_count_max(
-    fields: Fields, request: identities_api.CreateIdentityRequest | identities_api.UpdateIdentityRequest
-) -> int | None:
-    """The largest number of payments a day without a yes; None for any."""
-    if not request.HasField("instant_count_max"):
-        return None
-    count = request.instant_count_max
-    ok = 0 <= count <= INSTANT_COUNT_MAX
-    fields.require(ok, "instant_count_max", f"must be 0 to {INSTANT_COUNT_MAX}, was {count}")
-    return count
-
-
-def to_identity(identity: Identity) -> identities_api.Identity:
-    """An identity."""
-    message = identities_api.Identity(
-        identity_id=identity.identity_id,
-        display_name=identity.display_name,
-        account_id=wallet(identity.identity_id, identity.currency).account_id,
-        create_time=to_timestamp(identity.created_at_ms),
-    )
-    if identity.instant_limit_minor is not None:
-        message.instant_limit.CopyFrom(to_money(Money(identity.currency, identity.instant_limit_minor)))
-    if identity.instant_count_max is not None:
-        message.instant_count_max = identity.instant_count_max
-    return message
-
-
-def to_key(device: Device) -> identities_api.PayCodeKey:
-    """What names a device in its pay codes, without its key: answers are kept, and the key is kept nowhere."""
-    return identities_api.PayCodeKey(handle=device.handle)
-
-
-def to_device(device: Device) -> identities_api.PayerDevice:
-    """A payer's terminal, without its key."""
-    return identities_api.PayerDevice(
-        identity_id=device.identity_id,
-        device_id=device.device_id,
-        device_uri=device.device_uri,
-        create_time=to_timestamp(device.created_at_ms),
-    )
-
-
-def to_account(account: Account) -> accounts_api.Account:
-    """An account."""
-    message = accounts_api.Account(
-        account_id=account.account_id,
-        kind=accounts_api.Account.Kind.Value(f"KIND_{account.kind}"),
-        posted=to_money(Money(account.currency, account.posted_minor)),
-        held=to_money(Money(account.currency, account.held_minor)),
-    )
-    if account.credit_limit_minor is not None:
-        message.credit_limit.CopyFrom(to_money(Money(account.currency, account.credit_limit_minor)))
-    return message
-
-
-def to_entry(entry: Entry) -> accounts_api.AccountEntry:
-    """A line of a statement."""
-    return accounts_api.AccountEntry(
-        transfer_id=entry.transfer_id,
-        phase=accounts_api.AccountEntry.Phase.Value(f"PHASE_{entry.phase}"),
-        purpose=entry.purpose,
-        reference=entry.reference,
-        counterparty_account_id=entry.counterparty_account_id,
-        amount=to_money(entry.amount),
-        entry_time=to_timestamp(entry.at_ms),
-    )
-
-
-def to_trial_balance(balance: TrialBalance) -> accounts_api.TrialBalance:
-    """What a currency adds up to."""
-    by_kind = balance.minor_by_kind
-    return accounts_api.TrialBalance(
-        currency_code=balance.currency,
-        sum_minor=sum(by_kind.values()),
-        wallets_minor=by_kind[AccountKind.WALLET],
-        stores_minor=by_kind[AccountKind.STORE_SALES] + by_kind[AccountKind.STORE_RETURNS],
-        external_minor=by_kind[AccountKind.EXTERNAL],
-        held_minor=balance.held_minor,
-        differing_account_ids=balance.differing_account_ids,
-    )
+def _shown_reason(reason: str, by_code: bool) -> str:
+    """A reason as the caller may see it: a till that was shown no code learns nothing of wallets."""
+    hidden = acting_role() is Role.TERMINAL and not by_code and reason in HIDDEN_FROM_TERMINALS
+    return DECLINED if hidden else reason

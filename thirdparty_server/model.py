@@ -1,17 +1,21 @@
-"""Accounts, identities, payments, refunds and history, and the rules that need nothing else."""
+"""Accounts, identities, stores, payments, refunds and history, and the rules that need nothing else."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from thirdparty_server.lifecycle import PaymentState
+from tillmesh.lines import LineItem, TaxTotal
+from tillmesh.origin import Origin
+from tillmesh.payer import Payer
 from tillmesh.runtime.money import Money
 
 PIN_TRIES = 5
 """Wrong PINs in a row after which no PIN is right, until a new one is set."""
 CODE_TRIES = 5
-"""Wrong pay codes in a row after which a device's codes are locked for a while."""
+"""Wrong pay codes in a row after which a phone's codes are locked for a while."""
 REFERENCE_MS = 3_600_000
-"""For how long after a pay code its order may be paid without another one, if the payer says yes."""
+"""For how long after a pay code its order may be paid without another one, if its payer says yes."""
 DAY_MS = 86_400_000
 
 
@@ -39,7 +43,7 @@ class Purpose(StrEnum):
     DEPOSIT = "DEPOSIT"
     PAYMENT = "PAYMENT"
     REFUND = "REFUND"
-    RETURN = "RETURN"
+    UNREFERENCED_REFUND = "UNREFERENCED_REFUND"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +61,14 @@ class AccountRef:
 
 
 def wallet(identity_id: str, currency: str) -> AccountRef:
-    """The account bound to an identity."""
-    return AccountRef(AccountKind.WALLET, f"wallet/{identity_id}", currency)
+    """The account of an identity's wallet in that currency."""
+    return AccountRef(AccountKind.WALLET, f"wallet/{identity_id}/{currency}", currency)
 
 
 def wallet_owner(account_id: str) -> str | None:
     """The identity whose wallet has that id; None if it is no wallet."""
-    kind, _, identity_id = account_id.partition("/")
-    return identity_id if kind == "wallet" else None
+    kind, _, rest = account_id.partition("/")
+    return rest.partition("/")[0] if kind == "wallet" else None
 
 
 def store_sales(store_id: str, currency: str) -> AccountRef:
@@ -73,7 +77,7 @@ def store_sales(store_id: str, currency: str) -> AccountRef:
 
 
 def store_returns(store_id: str, currency: str) -> AccountRef:
-    """What a store gave back for returns without their sale."""
+    """What a store gave back without a sale."""
     return AccountRef(AccountKind.STORE_RETURNS, f"returns/{store_id}/{currency}", currency)
 
 
@@ -109,7 +113,19 @@ class Entry:
     reference: str
     counterparty_account_id: str
     amount: Money
+    actor: str
     at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deposit:
+    """Money from outside, put into a wallet."""
+
+    deposit_id: str
+    identity_id: str
+    amount: Money
+    actor: str
+    created_at_ms: int
 
 
 @dataclass(slots=True)
@@ -129,25 +145,76 @@ class TrialBalance:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who pays, with the one account bound to it."""
+    """Who pays, from the wallets bound to them."""
 
     identity_id: str
     display_name: str
-    currency: str
-    instant_limit_minor: int | None
-    instant_count_max: int | None
+    version: int
     created_at_ms: int
-
-    def needs_confirmation(self, amount: Money) -> bool:
-        """True if the payer has to say yes to so much."""
-        return self.instant_limit_minor is not None and amount.minor > self.instant_limit_minor
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class Wallet:
+    """What an identity's payments in one currency are deducted from, and when it is asked for its yes."""
+
+    identity_id: str
+    currency: str
+    threshold_minor: int | None
+    """The largest amount that is paid without a yes; None: each payment needs one."""
+    unconfirmed_per_day_max: int | None
+    """The largest number of payments a day without a yes; None for any number."""
+    version: int
+    created_at_ms: int
+
+    @property
+    def account(self) -> AccountRef:
+        """Its account in the ledger."""
+        return wallet(self.identity_id, self.currency)
+
+    @property
+    def threshold(self) -> Money | None:
+        """The largest amount that is paid without a yes."""
+        return None if self.threshold_minor is None else Money(self.currency, self.threshold_minor)
+
+    def needs_confirmation(self, amount: Money) -> bool:
+        """True if the payer has to say yes to so much."""
+        return self.threshold_minor is None or amount.minor > self.threshold_minor
+
+
+class StoreState(StrEnum):
+    """Whether a store is paid."""
+
+    ACTIVE = "ACTIVE"
+    SUSPENDED = "SUSPENDED"
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Who is paid, and within which limits."""
+
+    store_id: str
+    name: str
+    address_lines: tuple[str, ...]
+    tax_number: str
+    time_zone: str
+    currency: str
+    unreferenced_refund_limit_minor: int | None
+    state: StoreState
+    version: int
+    created_at_ms: int
+
+    @property
+    def unreferenced_refund_limit(self) -> Money | None:
+        """What it may give back without a sale, in all; None for nothing."""
+        limit_minor = self.unreferenced_refund_limit_minor
+        return None if limit_minor is None else Money(self.currency, limit_minor)
+
+
+@dataclass(frozen=True, slots=True)
+class Phone:
     """A payer's own terminal, and what its pay codes are made of."""
 
-    device_uri: str
+    phone_uri: str
     identity_id: str
     handle: str
     """Names it in its pay codes."""
@@ -157,34 +224,21 @@ class Device:
     created_at_ms: int
 
     @property
-    def device_id(self) -> str:
+    def phone_id(self) -> str:
         """The last part of its URI."""
-        return self.device_uri.rpartition("/")[2]
+        return self.phone_uri.rpartition("/")[2]
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
-    """Whom an order was raised under whose payer showed a pay code."""
-
-    payer_reference: str
-    identity_id: str
-    store_id: str
-    order_id: str
-    created_at_ms: int
-
-    def is_for(self, store_id: str, order_id: str) -> bool:
-        """True if it was made for that order of that store."""
-        return (self.store_id, self.order_id) == (store_id, order_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Payer:
-    """Who is to pay, and how that is known."""
+class FoundPayer:
+    """Whose money a payment is, and how that is known."""
 
     identity: Identity | None
-    """Whose account it is; None if the payment is to be declined."""
+    """None if the payment is to be declined because nobody is found."""
     by_code: bool = False
-    """True if they showed a pay code for it."""
+    """True if they showed a pay code for this payment, and it counted."""
+    must_confirm: bool = False
+    """True if they have to say yes, whatever their wallet's limits are."""
     reason: str = ""
     """Why it is to be declined."""
 
@@ -205,13 +259,16 @@ class Payment:
     payment_id: str
     order_id: str
     order_version: int
-    payer_id: str
-    """As the order names them: an identity, or the reference of who showed a pay code."""
+    payer: Payer
+    """As the order names them."""
+    by_code: bool
+    """True if a pay code was shown for this payment, and counted."""
     identity_id: str | None
-    """Whose account it is; None if nobody is known."""
+    """Whose wallet it is; None if nobody is known."""
     payer_display_name: str
     """What the store may show; empty without a pay code."""
     store_id: str
+    origin: Origin
     amount: Money
     confirm: bool
     """True if it waits for its payer once the order is locked."""
@@ -227,17 +284,62 @@ class Payment:
     created_at_ms: int
     updated_at_ms: int
 
+    @property
+    def left(self) -> Money:
+        """What may still be refunded of it."""
+        return Money(self.amount.currency, self.amount.minor - self.refunded_minor)
+
+
+@dataclass(frozen=True, slots=True)
+class PaidVersion:
+    """What a payment paid for: the lines of one version of an order, which never change."""
+
+    lines: tuple[LineItem, ...]
+    prices_include_tax: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """All that is left of a payment, as what is to be refunded of it."""
+
+
+Wanted = Money | Mapping[int, int] | Everything
+"""What is to be refunded of a payment: an amount, quantities by line number, or all that is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefundLine:
+    """What of one line of a paid order came back; its number counts from 1."""
+
+    line_number: int
+    quantity: int
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBack:
+    """What a refund comes to."""
+
+    amount: Money
+    taxes: tuple[TaxTotal, ...] = ()
+    """What each tax comes to in the lines."""
+    lines: tuple[RefundLine, ...] = ()
+
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """Money given back; `payment_id` is empty for a return without its sale."""
+    """Money given back; `payment_id` is empty for a refund without a sale."""
 
     refund_id: str
     payment_id: str
     store_id: str
-    payer_id: str
-    amount: Money
+    payer: Payer
+    by_code: bool
+    """True if a pay code, and nobody else, named the payer."""
+    given: GivenBack
     note: str
+    origin: Origin
+    actor: str
     created_at_ms: int
 
 
@@ -254,6 +356,7 @@ class HistoryEntry:
     reason: str
     refund_id: str
     amount: Money
+    actor: str
     trace_id: str
     at_ms: int
 

@@ -4,34 +4,50 @@ Each takes the payment as it finds it and moves it by compare-and-set; what come
 twice or late finds another state and changes nothing. The rules that are numbered
 here are explained in docs/protocol.md.
 
-What a function changes it takes in one order: devices, identities, payments, accounts. So no two
-that run at once, on PostgreSQL, wait for each other.
+What a function changes it takes in one order: phones, identities, wallets, stores, payments, accounts; payments
+of one order by their ids, and wallets of several payers likewise. So no two that run at once, on PostgreSQL, wait for
+each other.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from thirdparty_server import ledger, payer_store, store
-from thirdparty_server.errors import INSUFFICIENT_FUNDS, PAYMENT_CANCELED, SUPERSEDED, Reason
+import structlog
+
+from thirdparty_server import identity_store, ledger, store
+from thirdparty_server.errors import (
+    INSUFFICIENT_FUNDS,
+    PAYMENT_CANCELED,
+    STORE_SUSPENDED,
+    SUPERSEDED,
+    WALLET_NOT_FOUND,
+    Reason,
+)
 from thirdparty_server.lifecycle import PAYMENT, PaymentEvent, PaymentState
 from thirdparty_server.model import (
     DAY_MS,
     AccountRef,
+    FoundPayer,
     HistoryEntry,
     Lock,
-    Payer,
     Payment,
     Purpose,
+    StoreState,
     Timing,
+    Wallet,
     store_sales,
     wallet,
 )
-from tillmesh.runtime.callers import Role, acting_role, acting_store, require_payer, require_store
+from tillmesh.origin import Origin
+from tillmesh.payer import Payer
+from tillmesh.runtime.callers import Role, acting_role, acting_store, actor, require_payer, require_store
 from tillmesh.runtime.history import NO_HISTORY
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
 
 E = PaymentEvent
+log = structlog.get_logger()
 
 
 def create_payment(
@@ -40,26 +56,34 @@ def create_payment(
     payment_id: str,
     order_id: str,
     order_version: int,
-    payer_id: str,
     payer: Payer,
+    found: FoundPayer,
     amount: Money,
+    origin: Origin,
     now_ms: int,
 ) -> Payment:
-    """Step A: records the attempt before anything is asked of the order; `payer_id` is what the order says."""
-    identity, reason = payer.identity, payer.reason
-    known_to_store = identity is not None and (payer.by_code or identity.identity_id != payer_id)
-    if identity and identity.currency != amount.currency:
-        reason = Reason.CURRENCY_MISMATCH.name
+    """Step A: records the attempt before anything is asked of the order; `payer` is what the order says."""
+    identity, reason = found.identity, found.reason
+    known_to_store = found.by_code or payer.identity_id is None
+    confirm = False
+    if identity:
+        own = identity_store.find_wallet(connection, identity.identity_id, amount.currency)
+        if own is None:
+            reason = WALLET_NOT_FOUND
+        else:
+            confirm = _needs_yes(connection, found, own, amount, now_ms)
     payment = Payment(
         payment_id=payment_id,
         order_id=order_id,
         order_version=order_version,
-        payer_id=payer_id,
+        payer=payer,
+        by_code=found.by_code,
         identity_id=identity.identity_id if identity else None,
         payer_display_name=identity.display_name if identity and known_to_store else "",
         store_id=acting_store() or "",
+        origin=origin,
         amount=amount,
-        confirm=not reason and _needs_yes(connection, payer, amount, now_ms),
+        confirm=confirm,
         state=PAYMENT.initial,
         reason="",
         epoch=0,
@@ -89,13 +113,23 @@ def take_payment(connection: Connection, payment_id: str) -> Payment:
 def record_lock(
     connection: Connection, *, payment_id: str, lock: Lock, asked_at_ms: int, timing: Timing, now_ms: int
 ) -> Payment:
-    """Step C: the order is locked; hold the money, or wait for the payer."""
-    payment = take_payment(connection, payment_id)
-    if payment.state is not PaymentState.PENDING:
-        return payment
-    for older in store.smaller_epochs(connection, payment.order_id, lock.epoch):  # rule 9
-        _end(connection, older, E.SUPERSEDED, SUPERSEDED, now_ms)
+    """Step C: the order is locked; hold the money, or wait for the payer.
+
+    Rule 9: an order grants its epochs one after the other, and each ends the lock before it. So what has a smaller
+    epoch than another payment of its order can no longer pay, and must hold nothing, whichever of the two answers
+    arrives first: a larger epoch ends the payments with smaller ones, and a smaller one that comes late ends its own.
+    """
+    unfinished = store.take_unfinished(connection, payment_id)
+    payment = next((each for each in unfinished if each.payment_id == payment_id), None)
+    if payment is None or payment.state is not PaymentState.PENDING:
+        return get_payment(connection, payment_id)
     locked = replace(payment, epoch=lock.epoch, store_id=lock.store_id)
+    _supersede(connection, unfinished, locked, now_ms)
+    if store.has_larger_epoch(connection, payment.order_id, lock.epoch):
+        return _end(connection, locked, E.SUPERSEDED, SUPERSEDED, now_ms)
+    shop = identity_store.find_store(connection, lock.store_id)
+    if shop and shop.state is StoreState.SUSPENDED:
+        return _advance(connection, locked, E.DECLINED, now_ms, reason=STORE_SUSPENDED)
     if payment.confirm:
         deadline_ms = asked_at_ms + timing.window_ms(lock.remaining_ms)
         waiting = replace(locked, confirm_deadline_ms=deadline_ms)
@@ -128,9 +162,17 @@ def cancel_payment(connection: Connection, *, payment_id: str, now_ms: int) -> P
 
 
 def capture(connection: Connection, *, payment_id: str, now_ms: int) -> Payment:
-    """Step E after a yes: posts the hold."""
+    """Step E after a yes: posts the hold.
+
+    The yes may come twice. But the order asks nobody for money that is not held: a yes to a payment without a hold
+    means that an order is paid for which nobody will pay, and only people can put that right.
+    """
     payment = take_payment(connection, payment_id)
     if payment.state is not PaymentState.AUTHORIZED:
+        if payment.state is not PaymentState.CAPTURED:
+            log.error(
+                "captured_without_hold", payment_id=payment_id, order_id=payment.order_id, state=str(payment.state)
+            )
         return payment
     assert payment.hold_id is not None
     ledger.post(connection, payment.hold_id, _payer_account(payment), _store_account(payment), now_ms)
@@ -145,35 +187,29 @@ def release(connection: Connection, *, payment_id: str, reason: str, now_ms: int
     return _end(connection, payment, E.ORDER_RELEASED, payment.reason or reason, now_ms)
 
 
-def refund_payment(connection: Connection, payment: Payment, *, refund_id: str, amount: Money, now_ms: int) -> None:
-    """Gives back part of a captured payment, never more than is left of it."""
-    if PAYMENT[payment.state, E.REFUNDED].target is None:
-        raise Reason.PAYMENT_NOT_CAPTURED(payment_id=payment.payment_id, state=payment.state)
-    left = Money(payment.amount.currency, payment.amount.minor - payment.refunded_minor)
-    if amount.currency != left.currency or amount.minor > left.minor or left.minor == 0:
-        raise Reason.REFUND_EXCEEDS_PAYMENT(payment_id=payment.payment_id, left=left, wanted=amount)
-    payer, shop = _payer_account(payment), _store_account(payment)
-    ledger.transfer(connection, shop, payer, amount, Purpose.REFUND, refund_id, now_ms)
+def give_back(connection: Connection, payment: Payment, *, refund_id: str, amount: Money, now_ms: int) -> None:
+    """Gives back part of a captured payment; the caller has taken it and checked that so much is left of it."""
+    if amount.minor:
+        payer, shop = _payer_account(payment), _store_account(payment)
+        ledger.transfer(connection, shop, payer, amount, Purpose.REFUND, refund_id, now_ms)
     refunded = replace(payment, refunded_minor=payment.refunded_minor + amount.minor)
     _advance(connection, refunded, E.REFUNDED, now_ms, refund_id=refund_id, amount=amount)
 
 
-def _needs_yes(connection: Connection, payer: Payer, amount: Money, now_ms: int) -> bool:
+def _needs_yes(connection: Connection, found: FoundPayer, own: Wallet, amount: Money, now_ms: int) -> bool:
     """True if the payer has to say yes once the order is locked; counts the payment if not.
 
     Payers who ask for it themselves have said it. A store has it by a pay code, within the limits:
     to know somebody's id is no consent.
     """
-    assert payer.identity is not None, "what nobody pays is declined"
     role = acting_role()
-    if role is Role.PAYER:
+    if role is Role.PHONE:
         return False
-    if role is Role.TILL and not payer.by_code:
+    if found.must_confirm or (role is Role.TERMINAL and not found.by_code):
         return True
-    identity = payer.identity
-    return identity.needs_confirmation(amount) or not payer_store.count_instant_payment(
-        connection, identity.identity_id, now_ms // DAY_MS
-    )
+    if own.needs_confirmation(amount):
+        return True
+    return not identity_store.count_unconfirmed(connection, own, now_ms // DAY_MS)
 
 
 def _allowed(payment_id: str, payment: Payment | None) -> Payment:
@@ -201,6 +237,15 @@ def _hold_funds(connection: Connection, payment: Payment, now_ms: int) -> Paymen
     except ledger.Overdrawn:
         return _advance(connection, payment, E.DECLINED, now_ms, reason=INSUFFICIENT_FUNDS)
     return _advance(connection, replace(payment, hold_id=hold_id), E.FUNDS_HELD, now_ms)
+
+
+def _supersede(connection: Connection, unfinished: Sequence[Payment], locked: Payment, now_ms: int) -> None:
+    """Ends the payments of an order whose epoch is below the one granted now."""
+    over = [payment for payment in unfinished if 0 < payment.epoch < locked.epoch]
+    if any(payment.state is PaymentState.AUTHORIZED for payment in over):  # and so more than one wallet may change
+        ledger.take_accounts(connection, map(_payer_account, [*over, locked]))
+    for payment in over:
+        _end(connection, payment, E.SUPERSEDED, SUPERSEDED, now_ms)
 
 
 def _end(connection: Connection, payment: Payment, event: PaymentEvent, reason: str, now_ms: int) -> Payment:
@@ -251,6 +296,7 @@ def _record(
         reason=after.reason,
         refund_id=refund_id,
         amount=amount or after.amount,
+        actor=actor(),
         trace_id=trace_id.get(),
         at_ms=after.updated_at_ms,
     )

@@ -1,28 +1,28 @@
-"""Queries about PINs, devices and pay codes. What counts tries is one conditional UPDATE each."""
+"""Queries about PINs, phones and pay codes. What counts tries is one conditional UPDATE each."""
 
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, delete, insert, or_, select, update
+from sqlalchemy import bindparam, case, delete, insert, select, update
 
-from thirdparty_server.model import CODE_TRIES, PIN_TRIES, Device, Reference
-from thirdparty_server.tables import identities, payer_devices, payer_references
+from thirdparty_server.model import CODE_TRIES, PIN_TRIES, Phone
+from thirdparty_server.tables import identities, phones
 from tillmesh.runtime.database import require_one_row
 from tillmesh.runtime.statements import Connection, Row
 
-_DEVICE = (
-    payer_devices.c.device_uri,
-    payer_devices.c.identity_id,
-    payer_devices.c.handle,
-    payer_devices.c.key_id,
-    payer_devices.c.code_locked_until_ms,
-    payer_devices.c.created_at_ms,
+_PHONE = (
+    phones.c.phone_uri,
+    phones.c.identity_id,
+    phones.c.handle,
+    phones.c.key_id,
+    phones.c.code_locked_until_ms,
+    phones.c.created_at_ms,
 )
-_FIND_DEVICE = select(*_DEVICE).where(payer_devices.c.device_uri == bindparam("key"))
-_FIND_HANDLE = select(*_DEVICE).where(payer_devices.c.handle == bindparam("key"))
-_FIND_SESSION = select(payer_devices.c.identity_id).where(
-    payer_devices.c.device_uri == bindparam("key"),
-    payer_devices.c.token_hash == bindparam("hash"),
-    payer_devices.c.token_expires_at_ms > bindparam("now_ms"),
+_FIND_PHONE = select(*_PHONE).where(phones.c.phone_uri == bindparam("key"))
+_FIND_HANDLE = select(*_PHONE).where(phones.c.handle == bindparam("key"))
+_FIND_SESSION = select(phones.c.identity_id).where(
+    phones.c.phone_uri == bindparam("key"),
+    phones.c.token_hash == bindparam("hash"),
+    phones.c.token_expires_at_ms > bindparam("now_ms"),
 )
 _OF_IDENTITY = identities.c.identity_id == bindparam("key")
 _COUNT_PIN_TRY = (
@@ -33,54 +33,35 @@ _COUNT_PIN_TRY = (
 _RESET_PIN_TRIES = (
     update(identities).where(_OF_IDENTITY, identities.c.pin_hash == bindparam("hash")).values(pin_failures=0)
 )
-# A day that is over is never counted anew: a clock that stepped back gives nobody more.
-_NEW_DAY = identities.c.instant_day < bindparam("day")
-_COUNT_INSTANT = (
-    update(identities)
-    .where(
-        _OF_IDENTITY,
-        or_(
-            identities.c.instant_count_max.is_(None),
-            and_(_NEW_DAY, identities.c.instant_count_max > 0),
-            and_(~_NEW_DAY, identities.c.instant_count < identities.c.instant_count_max),
-        ),
-    )
-    .values(
-        instant_count=case((_NEW_DAY, 1), else_=identities.c.instant_count + 1),
-        instant_day=case((_NEW_DAY, bindparam("day")), else_=identities.c.instant_day),
-    )
-)
 _TAKE_STEP = (
-    update(payer_devices)
+    update(phones)
     .where(
-        payer_devices.c.handle == bindparam("key"),
-        payer_devices.c.last_step < bindparam("step"),
-        payer_devices.c.code_locked_until_ms <= bindparam("now_ms"),
+        phones.c.handle == bindparam("key"),
+        phones.c.last_step < bindparam("step"),
+        phones.c.code_locked_until_ms <= bindparam("now_ms"),
     )
     .values(last_step=bindparam("step"), code_failures=0)
 )
-_LAST_TRY = payer_devices.c.code_failures >= CODE_TRIES - 1
+_LAST_TRY = phones.c.code_failures >= CODE_TRIES - 1
 _COUNT_CODE_FAILURE = (
-    update(payer_devices)
-    .where(payer_devices.c.handle == bindparam("key"), payer_devices.c.code_locked_until_ms <= bindparam("now_ms"))
+    update(phones)
+    .where(phones.c.handle == bindparam("key"), phones.c.code_locked_until_ms <= bindparam("now_ms"))
     .values(
-        code_failures=case((_LAST_TRY, 0), else_=payer_devices.c.code_failures + 1),
-        code_locked_until_ms=case((_LAST_TRY, bindparam("until_ms")), else_=payer_devices.c.code_locked_until_ms),
+        code_failures=case((_LAST_TRY, 0), else_=phones.c.code_failures + 1),
+        code_locked_until_ms=case((_LAST_TRY, bindparam("until_ms")), else_=phones.c.code_locked_until_ms),
     )
 )
-_INSERT_DEVICE = insert(payer_devices)
-_INSERT_REFERENCE = insert(payer_references)
-_FIND_REFERENCE = select(payer_references).where(payer_references.c.payer_reference == bindparam("key"))
+_INSERT_PHONE = insert(phones)
 _NO_SESSION: dict[str, None] = {"token_hash": None, "token_expires_at_ms": None}
-_START_SESSION = update(payer_devices).where(
-    payer_devices.c.device_uri == bindparam("key"), payer_devices.c.identity_id == bindparam("owner")
+_START_SESSION = update(phones).where(
+    phones.c.phone_uri == bindparam("key"), phones.c.identity_id == bindparam("owner")
 )
-_END_SESSION = update(payer_devices).where(payer_devices.c.device_uri == bindparam("key")).values(_NO_SESSION)
+_END_SESSION = update(phones).where(phones.c.phone_uri == bindparam("key")).values(_NO_SESSION)
 
 
 def set_pin(connection: Connection, identity_id: str, pin_hash: str) -> None:
     """Sets a PIN that nobody has tried yet, and ends the identity's sessions."""
-    connection.execute(update(payer_devices).where(payer_devices.c.identity_id == identity_id).values(_NO_SESSION))
+    connection.execute(update(phones).where(phones.c.identity_id == identity_id).values(_NO_SESSION))
     change = update(identities).where(identities.c.identity_id == identity_id)
     connection.execute(change.values(pin_hash=pin_hash, pin_failures=0))
 
@@ -103,49 +84,50 @@ def reset_pin_tries(connection: Connection, identity_id: str, pin_hash: str) -> 
     return connection.execute(_RESET_PIN_TRIES, {"key": identity_id, "hash": pin_hash}).rowcount == 1
 
 
-def count_instant_payment(connection: Connection, identity_id: str, day: int) -> bool:
-    """Counts a payment without the payer's yes; False if the day (since 1970, UTC) has had all of them."""
-    return connection.execute(_COUNT_INSTANT, {"key": identity_id, "day": day}).rowcount == 1
+def find_phone(connection: Connection, phone_uri: str) -> Phone | None:
+    """The phone with that certificate."""
+    return _phone(connection.execute(_FIND_PHONE, {"key": phone_uri}).one_or_none())
 
 
-def find_device(connection: Connection, device_uri: str) -> Device | None:
-    """The device with that certificate."""
-    return _device(connection.execute(_FIND_DEVICE, {"key": device_uri}).one_or_none())
+def find_phone_of_handle(connection: Connection, handle: str) -> Phone | None:
+    """The phone with that handle in its pay codes."""
+    return _phone(connection.execute(_FIND_HANDLE, {"key": handle}).one_or_none())
 
 
-def find_device_of_handle(connection: Connection, handle: str) -> Device | None:
-    """The device with that handle in its pay codes."""
-    return _device(connection.execute(_FIND_HANDLE, {"key": handle}).one_or_none())
+def list_phones(connection: Connection, identity_id: str, after_uri: str, at_most: int) -> list[Phone]:
+    """An identity's phones by URI, those after the given one."""
+    query = select(*_PHONE).where(phones.c.identity_id == identity_id, phones.c.phone_uri > after_uri)
+    return [Phone(**row) for row in connection.execute(query.order_by(phones.c.phone_uri).limit(at_most))]
 
 
-def insert_device(connection: Connection, device: Device) -> None:
-    """Binds a device on which nobody is signed in."""
+def insert_phone(connection: Connection, phone: Phone) -> None:
+    """Binds a phone on which nobody is signed in."""
     values = {
-        "device_uri": device.device_uri,
-        "identity_id": device.identity_id,
-        "created_at_ms": device.created_at_ms,
-        **_fresh_key(device),
+        "phone_uri": phone.phone_uri,
+        "identity_id": phone.identity_id,
+        "created_at_ms": phone.created_at_ms,
+        **_fresh_key(phone),
     }
-    connection.execute(_INSERT_DEVICE, values)
+    connection.execute(_INSERT_PHONE, values)
 
 
-def change_key(connection: Connection, device: Device) -> None:
-    """Replaces the device's handle and key, none of whose codes was shown yet."""
-    change = update(payer_devices).where(payer_devices.c.device_uri == device.device_uri)
-    require_one_row(connection.execute(change.values(_fresh_key(device))))
+def change_key(connection: Connection, phone: Phone) -> None:
+    """Replaces the phone's handle and key, none of whose codes was shown yet."""
+    change = update(phones).where(phones.c.phone_uri == phone.phone_uri)
+    require_one_row(connection.execute(change.values(_fresh_key(phone))))
 
 
-def delete_device(connection: Connection, device_uri: str) -> None:
-    """Unbinds a device, with its session."""
-    connection.execute(delete(payer_devices).where(payer_devices.c.device_uri == device_uri))
+def delete_phone(connection: Connection, phone_uri: str) -> None:
+    """Unbinds a phone, with its session."""
+    connection.execute(delete(phones).where(phones.c.phone_uri == phone_uri))
 
 
 def start_session(
-    connection: Connection, device_uri: str, identity_id: str, token_hash: bytes, expires_at_ms: int
+    connection: Connection, phone_uri: str, identity_id: str, token_hash: bytes, expires_at_ms: int
 ) -> bool:
-    """Replaces the session of a device; False if it is no longer bound to that identity."""
+    """Replaces the session of a phone; False if it is no longer bound to that identity."""
     values = {
-        "key": device_uri,
+        "key": phone_uri,
         "owner": identity_id,
         "token_hash": token_hash,
         "token_expires_at_ms": expires_at_ms,
@@ -153,55 +135,37 @@ def start_session(
     return connection.execute(_START_SESSION, values).rowcount == 1
 
 
-def end_session(connection: Connection, device_uri: str) -> None:
-    """Ends the session of a device, if it has one."""
-    connection.execute(_END_SESSION, {"key": device_uri})
+def end_session(connection: Connection, phone_uri: str) -> None:
+    """Ends the session of a phone, if it has one."""
+    connection.execute(_END_SESSION, {"key": phone_uri})
 
 
-def find_session(connection: Connection, device_uri: str, token_hash: bytes, now_ms: int) -> str | None:
-    """The identity that is signed in on that device with that token."""
-    values = {"key": device_uri, "hash": token_hash, "now_ms": now_ms}
+def find_session(connection: Connection, phone_uri: str, token_hash: bytes, now_ms: int) -> str | None:
+    """The identity that is signed in on that phone with that token."""
+    values = {"key": phone_uri, "hash": token_hash, "now_ms": now_ms}
     row = connection.execute(_FIND_SESSION, values).one_or_none()
     return None if row is None else row["identity_id"]
 
 
 def take_step(connection: Connection, handle: str, step: int, now_ms: int) -> bool:
-    """Accepts the code of a step; False if that or a later one was accepted before, or the device is locked."""
+    """Accepts the code of a step; False if that or a later one was accepted before, or the phone is locked."""
     return connection.execute(_TAKE_STEP, {"key": handle, "step": step, "now_ms": now_ms}).rowcount == 1
 
 
 def count_code_failure(connection: Connection, handle: str, now_ms: int, locked_until_ms: int) -> None:
-    """Counts a wrong code of a known device that is not locked; the last one that may be wrong locks it."""
+    """Counts a wrong code of a known phone that is not locked; the last one that may be wrong locks it."""
     connection.execute(_COUNT_CODE_FAILURE, {"key": handle, "now_ms": now_ms, "until_ms": locked_until_ms})
 
 
-def find_reference(connection: Connection, payer_reference: str) -> Reference | None:
-    """Whom a reference stands for."""
-    row = connection.execute(_FIND_REFERENCE, {"key": payer_reference}).one_or_none()
-    return None if row is None else Reference(**row)
-
-
-def insert_reference(connection: Connection, reference: Reference) -> None:
-    """Remembers for ever whom a reference stands for."""
-    values = {
-        "payer_reference": reference.payer_reference,
-        "identity_id": reference.identity_id,
-        "store_id": reference.store_id,
-        "order_id": reference.order_id,
-        "created_at_ms": reference.created_at_ms,
-    }
-    connection.execute(_INSERT_REFERENCE, values)
-
-
-def _fresh_key(device: Device) -> dict[str, Any]:
+def _fresh_key(phone: Phone) -> dict[str, Any]:
     return {
-        "handle": device.handle,
-        "key_id": device.key_id,
+        "handle": phone.handle,
+        "key_id": phone.key_id,
         "last_step": 0,
         "code_failures": 0,
         "code_locked_until_ms": 0,
     }
 
 
-def _device(row: Row | None) -> Device | None:
-    return None if row is None else Device(**row)
+def _phone(row: Row | None) -> Phone | None:
+    return None if row is None else Phone(**row)

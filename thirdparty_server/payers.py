@@ -1,16 +1,25 @@
-"""Who pays, and how that is known: PINs, devices, sessions and pay codes; each function within one transaction."""
+"""Who pays, and how that is known: PINs, phones, sessions and pay codes; each function within one transaction."""
 
 import hmac
 import secrets
 from dataclasses import dataclass, replace
 
-from thirdparty_server import payer_store, store
-from thirdparty_server.account_operations import get_identity
-from thirdparty_server.errors import PAY_CODE_INVALID, PAY_CODE_LOCKED, PAY_CODE_USED, PAYER_MISMATCH, Reason
-from thirdparty_server.model import PIN_TRIES, REFERENCE_MS, Device, Identity, Payer, PinTry, Reference
+from thirdparty_server import identity_store, payer_store, store
+from thirdparty_server.errors import (
+    IDENTITY_NOT_FOUND,
+    PAY_CODE_INVALID,
+    PAY_CODE_LOCKED,
+    PAY_CODE_REQUIRED,
+    PAY_CODE_USED,
+    PAYER_MISMATCH,
+    Reason,
+)
+from thirdparty_server.identity_operations import get_identity
+from thirdparty_server.model import PIN_TRIES, REFERENCE_MS, FoundPayer, Identity, Phone, PinTry
 from thirdparty_server.vault import Vault, token_hash
 from tillmesh import paycode
-from tillmesh.runtime.callers import acting_store, require_payer
+from tillmesh.payer import Payer
+from tillmesh.runtime.callers import Role, acting_payer, acting_role, acting_store, require_payer
 from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.secret import Secret
 from tillmesh.runtime.statements import Connection
@@ -23,66 +32,88 @@ class ShownCode:
     code: Secret
     vault: Vault
     lock_ms: int
-    """For how long a device is locked after too many wrong codes."""
+    """For how long a phone is locked after too many wrong codes."""
 
 
 # Who pays an order.
 
 
-def find_payer(connection: Connection, *, payer_id: str, order_id: str, shown: ShownCode | None, now_ms: int) -> Payer:
-    """Who is to pay what an order says of its payer, with the code that was shown if there was one."""
-    require_payer(payer_id)
-    named = store.find_identity(connection, payer_id)
+def find_payer(
+    connection: Connection, *, payer: Payer, order_id: str, shown: ShownCode | None, now_ms: int
+) -> FoundPayer:
+    """Whose money pays an order that names that payer, with the code that was shown if there was one."""
     if shown:
-        return _find_by_code(connection, named, payer_id, order_id, shown, now_ms)
-    if named:
-        return Payer(named)
-    known = payer_store.find_reference(connection, payer_id)
-    if known and known.is_for(acting_store() or "", order_id) and now_ms - known.created_at_ms < REFERENCE_MS:
-        return Payer(get_identity(connection, known.identity_id))  # a code is a yes to one payment only
-    return Payer(None, reason=Reason.IDENTITY_NOT_FOUND.name)
+        return _find_by_code(connection, payer, shown, now_ms)
+    if payer.identity_id is None:
+        return _find_by_earlier_code(connection, payer.value, order_id, now_ms)
+    require_payer(payer.identity_id)
+    named = identity_store.find_identity(connection, payer.identity_id)
+    return FoundPayer(named) if named else FoundPayer(None, reason=IDENTITY_NOT_FOUND)
 
 
-def _find_by_code(
-    connection: Connection, named: Identity | None, payer_id: str, order_id: str, shown: ShownCode, now_ms: int
-) -> Payer:
-    """Who showed a code, if the order is theirs; a reference that is new becomes theirs."""
-    device, reason = _redeem(connection, shown, now_ms)
-    if device is None:
-        return Payer(None, reason=reason)
-    identity_id, store_id = device.identity_id, acting_store() or ""
-    known = payer_store.find_reference(connection, payer_id)
-    if named:
-        theirs = named.identity_id == identity_id
-    elif known:
-        theirs = known.identity_id == identity_id and known.is_for(store_id, order_id)
-    else:
-        theirs = True
-        payer_store.insert_reference(connection, Reference(payer_id, identity_id, store_id, order_id, now_ms))
-    return Payer(get_identity(connection, identity_id), by_code=True) if theirs else Payer(None, reason=PAYER_MISMATCH)
+def _find_by_code(connection: Connection, payer: Payer, shown: ShownCode, now_ms: int) -> FoundPayer:
+    """Whoever showed a code. Under a reference each payment may have another payer, under an identity none."""
+    phone = redeem(connection, shown, now_ms, only_for=payer.identity_id)
+    if isinstance(phone, str):
+        return FoundPayer(None, reason=phone)
+    return FoundPayer(get_identity(connection, phone.identity_id), by_code=True)
 
 
-def _redeem(connection: Connection, shown: ShownCode, now_ms: int) -> tuple[Device | None, str]:
-    """Takes a code for good: the device that made it, or why it does not count.
+def _find_by_earlier_code(connection: Connection, reference: str, order_id: str, now_ms: int) -> FoundPayer:
+    """The payer of the order's latest payment whose code counted: a code is a yes to one payment, so they must confirm.
 
-    What may be guessed gets one reason, whatever is wrong.
+    A till finds only who showed a code in its own store, and a phone only its own payer.
     """
+    identity_id = store.latest_payer_by_code(
+        connection,
+        order_id=order_id,
+        reference=reference,
+        store_id=acting_store(),
+        since_ms=now_ms - REFERENCE_MS,
+    )
+    if acting_role() is Role.PHONE and identity_id != acting_payer():
+        raise CommonReason.PAYER_DENIED(payer_id=acting_payer())
+    if identity_id is None:
+        return FoundPayer(None, reason=PAY_CODE_REQUIRED)
+    return FoundPayer(get_identity(connection, identity_id), must_confirm=True)
+
+
+def redeem(connection: Connection, shown: ShownCode, now_ms: int, *, only_for: str | None = None) -> Phone | str:
+    """Takes a code for good: the phone that made it, or the reason why it does not count.
+
+    What may be guessed gets one reason, whatever is wrong. A right code of another identity than `only_for` is not
+    used up: its payer may still pay with it elsewhere.
+    """
+    phone, step = _checked(connection, shown, now_ms)
+    if phone is None or step is None:
+        if phone:
+            payer_store.count_code_failure(connection, phone.handle, now_ms, now_ms + shown.lock_ms)
+        return PAY_CODE_INVALID
+    if only_for not in (None, phone.identity_id):
+        return PAYER_MISMATCH
+    if payer_store.take_step(connection, phone.handle, step, now_ms):
+        return phone
+    return PAY_CODE_LOCKED if phone.code_locked_until_ms > now_ms else PAY_CODE_USED
+
+
+def count_wrong_code(connection: Connection, shown: ShownCode, now_ms: int) -> None:
+    """Counts a wrong code for a call that refuses it: what a refused call writes is undone."""
+    phone, step = _checked(connection, shown, now_ms)
+    if phone and step is None:
+        payer_store.count_code_failure(connection, phone.handle, now_ms, now_ms + shown.lock_ms)
+
+
+def _checked(connection: Connection, shown: ShownCode, now_ms: int) -> tuple[Phone | None, int | None]:
+    """The phone that a code names, and the step for which its key makes that code; None for what there is not."""
     parsed = paycode.parse(shown.code)
     if parsed is None:
-        return None, PAY_CODE_INVALID
-    device = payer_store.find_device_of_handle(connection, parsed.handle)
-    key = shown.vault.pay_code_key(parsed.handle, device.key_id if device else "")  # an unknown one takes as long
+        return None, None
+    phone = payer_store.find_phone_of_handle(connection, parsed.handle)
+    key = shown.vault.pay_code_key(parsed.handle, phone.key_id if phone else "")  # an unknown one takes as long
     now = paycode.step_at(now_ms)
     macs = {step: paycode.mac_of(parsed.handle, key, step) for step in (now - 1, now, now + 1)}
     steps = [step for step, mac in macs.items() if hmac.compare_digest(mac, parsed.mac)]
-    if device is None:
-        return None, PAY_CODE_INVALID
-    if not steps:
-        payer_store.count_code_failure(connection, device.handle, now_ms, now_ms + shown.lock_ms)
-        return None, PAY_CODE_INVALID
-    if payer_store.take_step(connection, device.handle, steps[-1], now_ms):
-        return device, ""
-    return None, PAY_CODE_LOCKED if device.code_locked_until_ms > now_ms else PAY_CODE_USED
+    return phone, steps[-1] if steps else None
 
 
 # PINs. A try is counted, then checked outside of any transaction, then settled with its effect.
@@ -116,75 +147,82 @@ def set_pin(connection: Connection, *, identity_id: str, pin_hash: str) -> Ident
     return identity
 
 
-# Devices and sessions.
+# Phones and sessions.
 
 
-def bind_device(connection: Connection, *, request_id: str, identity_id: str, device_uri: str, now_ms: int) -> Device:
-    """Binds a device to an identity, with a new key and nobody signed in."""
+def bind_phone(connection: Connection, *, request_id: str, identity_id: str, phone_uri: str, now_ms: int) -> Phone:
+    """Binds a phone to an identity, with a new key and nobody signed in."""
     get_identity(connection, identity_id)
-    bound = payer_store.find_device(connection, device_uri)
+    bound = payer_store.find_phone(connection, phone_uri)
     if bound and bound.identity_id != identity_id:
-        raise Reason.DEVICE_BOUND(device_uri=device_uri)
-    payer_store.delete_device(connection, device_uri)
-    device = Device(device_uri, identity_id, _new_handle(connection), request_id, 0, now_ms)
-    payer_store.insert_device(connection, device)
-    return device
+        raise Reason.PHONE_BOUND(phone_uri=phone_uri)
+    payer_store.delete_phone(connection, phone_uri)
+    phone = Phone(phone_uri, identity_id, _new_handle(connection), request_id, 0, now_ms)
+    payer_store.insert_phone(connection, phone)
+    return phone
 
 
-def unbind_device(connection: Connection, *, device_uri: str) -> Device:
-    """Ends what a device may do."""
-    device = payer_store.find_device(connection, device_uri)
-    if device is None:
-        raise Reason.DEVICE_NOT_FOUND(device_uri=device_uri)
-    payer_store.delete_device(connection, device_uri)
-    return device
+def get_phone(connection: Connection, *, phone_uri: str, identity_id: str) -> Phone:
+    """The phone as it is bound to that identity now."""
+    phone = payer_store.find_phone(connection, phone_uri)
+    if phone is None or phone.identity_id != identity_id:
+        raise Reason.PHONE_NOT_FOUND(phone_uri=phone_uri)
+    return phone
 
 
-def renew_key(connection: Connection, *, request_id: str, device_uri: str) -> Device:
-    """Gives the device of a signed-in payer a new key, whose codes are neither used nor locked."""
-    device = replace(_bound_device(connection, device_uri), handle=_new_handle(connection), key_id=request_id)
-    payer_store.change_key(connection, device)
-    return device
+def unbind_phone(connection: Connection, *, phone_uri: str) -> None:
+    """Ends what a phone may do."""
+    if payer_store.find_phone(connection, phone_uri) is None:
+        raise Reason.PHONE_NOT_FOUND(phone_uri=phone_uri)
+    payer_store.delete_phone(connection, phone_uri)
 
 
-def begin_sign_in(connection: Connection, *, device_uri: str) -> PinTry:
-    """Counts a try of the PIN of whoever the device is bound to."""
-    return begin_pin_try(connection, _bound_device(connection, device_uri).identity_id)
+def renew_key(connection: Connection, *, request_id: str, phone_uri: str) -> Phone:
+    """Gives the phone of a signed-in payer a new key, whose codes are neither used nor locked."""
+    phone = replace(bound_phone(connection, phone_uri), handle=_new_handle(connection), key_id=request_id)
+    payer_store.change_key(connection, phone)
+    return phone
 
 
-def sign_in(connection: Connection, *, device_uri: str, pin_try: PinTry, token: Secret, expires_at_ms: int) -> Identity:
-    """Starts a session, unless PIN or device are no longer what was tried."""
+def begin_sign_in(connection: Connection, *, phone_uri: str) -> PinTry:
+    """Counts a try of the PIN of whoever the phone is bound to."""
+    return begin_pin_try(connection, bound_phone(connection, phone_uri).identity_id)
+
+
+def sign_in(connection: Connection, *, phone_uri: str, pin_try: PinTry, token: Secret, expires_at_ms: int) -> Identity:
+    """Starts a session, unless PIN or phone are no longer what was tried."""
     payer_id, kept = pin_try.identity_id, token_hash(token)
-    if not payer_store.start_session(connection, device_uri, payer_id, kept, expires_at_ms):
-        raise Reason.DEVICE_NOT_BOUND(device_uri=device_uri)
+    if not payer_store.start_session(connection, phone_uri, payer_id, kept, expires_at_ms):
+        raise Reason.PHONE_NOT_BOUND(phone_uri=phone_uri)
     settle_pin_try(connection, pin_try)
-    identity = store.find_identity(connection, pin_try.identity_id)
-    assert identity is not None, "a device is bound to an identity"
+    identity = identity_store.find_identity(connection, pin_try.identity_id)
+    assert identity is not None, "a phone is bound to an identity"
     return identity
 
 
-def sign_out(connection: Connection, *, device_uri: str) -> None:
-    """Ends the device's session."""
-    payer_store.end_session(connection, device_uri)
+def sign_out(connection: Connection, *, phone_uri: str) -> None:
+    """Ends the phone's session."""
+    payer_store.end_session(connection, phone_uri)
 
 
-def signed_in(connection: Connection, *, device_uri: str, token: Secret, now_ms: int) -> str:
-    """The identity that the token of this device stands for."""
-    identity_id = payer_store.find_session(connection, device_uri, token_hash(token), now_ms)
+def signed_in(connection: Connection, *, phone_uri: str, token: Secret, now_ms: int) -> str:
+    """The identity that the token of this phone stands for."""
+    identity_id = payer_store.find_session(connection, phone_uri, token_hash(token), now_ms)
     if identity_id is None:
         raise CommonReason.SIGN_IN_REQUIRED()
     return identity_id
 
 
-def _bound_device(connection: Connection, device_uri: str) -> Device:
-    device = payer_store.find_device(connection, device_uri)
-    if device is None:
-        raise Reason.DEVICE_NOT_BOUND(device_uri=device_uri)
-    return device
+def bound_phone(connection: Connection, phone_uri: str) -> Phone:
+    """The phone, which must be bound to somebody."""
+    phone = payer_store.find_phone(connection, phone_uri)
+    if phone is None:
+        raise Reason.PHONE_NOT_BOUND(phone_uri=phone_uri)
+    return phone
 
 
 def _new_handle(connection: Connection) -> str:
     while True:
         handle = f"{secrets.randbelow(10**paycode.HANDLE_DIGITS):0{paycode.HANDLE_DIGITS}}"
-        if payer_store.find_device_of_handle(connection, handle) is None:
+        if payer_store.find_phone_of_handle(connection, handle) is None:
             return handle

@@ -9,21 +9,23 @@ import structlog
 from thirdparty_server import operations, store
 from thirdparty_server.errors import ORDER_UNREACHABLE, PAYER_TIMEOUT
 from thirdparty_server.lifecycle import PaymentEvent, PaymentState
-from thirdparty_server.model import Lock, Payment, Timing
-from tillmesh.api.order.v1 import order_pb2
+from thirdparty_server.model import Lock, PaidVersion, Payment, Timing
+from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
+from tillmesh.payer import identity
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.convert import from_duration, to_duration, to_money
+from tillmesh.runtime.convert import from_duration, to_duration, to_money, to_payer
 from tillmesh.runtime.database import Database
 from tillmesh.runtime.driver import Progress
 from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.line_messages import from_line_item
 from tillmesh.runtime.peers import Peer
 from tillmesh.runtime.telemetry import trace_id
 
 if TYPE_CHECKING:  # the generated module has it in its types alone
     from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceAsyncStub
 
-Verdict = order_pb2.OrderPayment
+Verdict = order_payment_pb2.OrderPayment
 NO = (Verdict.STATE_RELEASED, Verdict.STATE_REFUSED)
 
 log = structlog.get_logger()
@@ -41,7 +43,7 @@ class Orders:
         request = orders_api.LockOrderRequest(
             payment_id=payment.payment_id,
             order_id=payment.order_id,
-            payer_id=payment.payer_id,
+            payer=to_payer(payment.payer),
             order_version=payment.order_version,
             amount=to_money(payment.amount),
             lease=to_duration(lease_ms),
@@ -56,11 +58,17 @@ class Orders:
         )
         return await self.peer.call(self.stub.CompleteOrderPayment, request)
 
-    async def pending(self, payer_id: str, page_size: int, page_token: str) -> tuple[Sequence[order_pb2.Order], str]:
+    async def paid_version(self, payment: Payment) -> PaidVersion:
+        """What a captured payment paid for."""
+        request = orders_api.GetOrderVersionRequest(order_id=payment.order_id, version=payment.order_version)
+        answer = await self.peer.call(self.stub.GetOrderVersion, request)
+        return PaidVersion(tuple(from_line_item(line) for line in answer.lines), answer.prices_include_tax)
+
+    async def pending(self, identity_id: str, page_size: int, page_token: str) -> tuple[Sequence[order_pb2.Order], str]:
         """A page of a payer's pending transactions, and where the next one starts."""
         states = [order_pb2.Order.STATE_OPEN, order_pb2.Order.STATE_LOCKED]
         request = orders_api.ListOrdersRequest(
-            payer_id=payer_id, states=states, page_size=page_size, page_token=page_token
+            payer=to_payer(identity(identity_id)), states=states, page_size=page_size, page_token=page_token
         )
         answer = await self.peer.call(self.stub.ListOrders, request)
         return answer.orders, answer.next_page_token
@@ -101,8 +109,8 @@ class PaymentResolver:
                 return await self._await_payer(payment)
             case PaymentState.AUTHORIZED:
                 return await self._complete(payment)
-            case PaymentState.RELEASING:
-                return await self._release(payment)
+            case PaymentState.VOIDING:
+                return await self._void(payment)
             case PaymentState.CAPTURED | PaymentState.VOIDED:
                 return payment, Progress.DONE
 
@@ -113,7 +121,7 @@ class PaymentResolver:
         verdict = await self._orders.lock(payment, self._timing.lease_ms(payment.confirm))
         if verdict.state in NO:
             return await self._end(payment, verdict)
-        if verdict.state != Verdict.STATE_HELD:
+        if verdict.state != Verdict.STATE_GRANTED:
             return self._puzzled(payment, verdict)
         lock = Lock(verdict.epoch, verdict.store_id, from_duration(verdict.lease_remaining))
         now_ms = self._clock.now_ms()
@@ -142,13 +150,14 @@ class PaymentResolver:
             captured = await self._database.run(
                 lambda connection: operations.capture(connection, payment_id=payment.payment_id, now_ms=now_ms)
             )
-            log.info("captured", payment_id=payment.payment_id, order_id=payment.order_id)
+            if captured.state is PaymentState.CAPTURED:
+                log.info("captured", payment_id=payment.payment_id, order_id=payment.order_id)
             return captured, Progress.STEPPED
         if verdict.state in NO:
             return await self._end(payment, verdict)
         return self._puzzled(payment, verdict)
 
-    async def _release(self, payment: Payment) -> tuple[Payment, Progress]:
+    async def _void(self, payment: Payment) -> tuple[Payment, Progress]:
         try:
             verdict = await self._orders.cancel(payment)
         except Refusal as refusal:

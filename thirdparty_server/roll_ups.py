@@ -7,6 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from thirdparty_server import ledger
+from tillmesh.runtime.callers import act_as
 from tillmesh.runtime.database import Database
 from tillmesh.runtime.errors import Refusal
 
@@ -23,7 +24,7 @@ log = structlog.get_logger()
 
 
 class RollUps:
-    """Adds up what can not get older neighbours any more.
+    """Adds up what cannot get older neighbours any more.
 
     PostgreSQL takes the ids of transfers from a sequence: a transaction may commit a lower id after another one
     has committed a higher one. Whoever had a lower id when a higher one was seen was under way at that moment. No
@@ -34,14 +35,16 @@ class RollUps:
     Several processes may do this at once on one database: each step is compare-and-set on what it read.
     """
 
-    def __init__(self, database: Database, monotonic_s: Callable[[], float]) -> None:
+    def __init__(self, database: Database, monotonic_s: Callable[[], float], server: str) -> None:
+        self._server = server
         self._database = database
         self._monotonic_s = monotonic_s
         self._seen: deque[tuple[float, int]] = deque()
         """The newest transfer at some moments, oldest first, from the last one of a safe age on."""
 
     async def run(self) -> None:
-        """Goes round for ever."""
+        """Goes round for ever, in the name of the server itself."""
+        act_as(self._server)
         while True:
             try:
                 await self.round()

@@ -10,15 +10,20 @@ from grpc import aio
 from pydantic import Field, model_validator
 
 from thirdparty_server.access import ACCESS
-from thirdparty_server.account_servicer import AccountServicer, IdentityServicer
+from thirdparty_server.account_servicer import AccountServicer
 from thirdparty_server.errors import DOMAIN
+from thirdparty_server.identity_servicer import IdentityServicer
 from thirdparty_server.model import Timing
 from thirdparty_server.payer_servicer import PayerServicer, Sessions
+from thirdparty_server.phone_servicer import PhoneServicer
+from thirdparty_server.refund_servicer import RefundServicer
 from thirdparty_server.resolver import Orders, PaymentResolver
 from thirdparty_server.roll_ups import RollUps
-from thirdparty_server.servicer import PaymentServicer, RefundServicer
+from thirdparty_server.servicer import PaymentServicer
+from thirdparty_server.store_servicer import StoreServicer
 from thirdparty_server.tables import METADATA
 from thirdparty_server.vault import Vault
+from thirdparty_server.wallet_servicer import WalletServicer
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.runtime.callers import Role
 from tillmesh.runtime.clock import Clock, SystemClock
@@ -43,15 +48,12 @@ class PaymentSettings(ServerSettings, cli_prog_name="thirdparty_server", env_pre
     lease_margin_s: float = Field(10, gt=0, description="by how much the order's lock outlasts that, in seconds")
     instant_lease_s: float = Field(30, gt=0, description="lock of a payment that nobody confirms, in seconds")
     lock_patience_s: float = Field(30, gt=0, description="how long to try to lock an order, in seconds")
-    return_limit_minor: int = Field(
-        50_000, ge=0, description="what a store may give back without a sale, in minor units, until its limit is set"
-    )
     secret_file: Path | None = Field(
         None, description="file of 32 or more random bytes behind PINs, sessions and pay codes; needed with TLS"
     )
     session_s: float = Field(900, gt=0, description="how long a payer stays signed in, in seconds")
     pay_code_lock_s: float = Field(
-        900, gt=0, description="how long a device's pay codes do not count after five wrong ones, in seconds"
+        900, gt=0, description="how long a phone's pay codes do not count after five wrong ones, in seconds"
     )
 
     @model_validator(mode="after")
@@ -83,8 +85,10 @@ def assemble(
 ) -> Wiring:
     """Puts the service together."""
     orders = Orders(OrderServiceStub(orders_channel), Peer())
+    server = settings.own_uri(Role.PAYMENTS)
     resolver = PaymentResolver(database, orders, clock, settings.timing())
-    driver = Driver(resolver.get, resolver.step, rng)
+    driver = Driver(resolver.get, resolver.step, rng, server)
+    roll_ups = RollUps(database, lambda: asyncio.get_running_loop().time(), server)
     vault = settings.vault()
     code_lock_ms, session_ms = int(settings.pay_code_lock_s * 1000), int(settings.session_s * 1000)
     api = "tillmesh.api.payment.v1"
@@ -92,14 +96,17 @@ def assemble(
         domain=DOMAIN,
         servicers={
             f"{api}.PaymentService": PaymentServicer(database, driver, orders, clock, vault, code_lock_ms),
-            f"{api}.RefundService": RefundServicer(database, driver, clock, settings.return_limit_minor),
-            f"{api}.IdentityService": IdentityServicer(database, clock, vault, settings.mesh),
+            f"{api}.RefundService": RefundServicer(database, driver, orders, clock, vault, code_lock_ms),
+            f"{api}.IdentityService": IdentityServicer(database, clock, vault),
+            f"{api}.WalletService": WalletServicer(database, clock),
+            f"{api}.PhoneService": PhoneServicer(database, clock, vault, settings.mesh),
+            f"{api}.StoreService": StoreServicer(database, clock),
             f"{api}.AccountService": AccountServicer(database, clock),
             f"{api}.PayerService": PayerServicer(database, orders, clock, vault, session_ms),
         },
         access=ACCESS,
         gate=settings.gate(),
-        loops=[lambda: driver.resume(resolver.due), RollUps(database, lambda: asyncio.get_running_loop().time()).run],
+        loops=[lambda: driver.resume(resolver.due), roll_ups.run],
         on_stop=[driver.stop, orders_channel.close, database.close],
         sign_in=Sessions(database, clock).sign_in,
     )

@@ -1,4 +1,4 @@
-"""Queries. A change of a payment is compare-and-set on its state and history number."""
+"""Queries about payments. A change of a payment is compare-and-set on its state and history number."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,8 +6,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Table, and_, bindparam, insert, or_, select, tuple_, update
 
 from thirdparty_server.lifecycle import PaymentState
-from thirdparty_server.model import HistoryEntry, Identity, Payment, Refund, wallet
-from thirdparty_server.tables import UNFINISHED, identities, payment_history, payments, refunds
+from thirdparty_server.model import HistoryEntry, Payment
+from thirdparty_server.tables import BY_CODE, GRANTED, UNFINISHED, payment_history, payments
+from tillmesh.origin import Origin
+from tillmesh.payer import Payer, PayerKind
 from tillmesh.runtime.claims import Claims
 from tillmesh.runtime.database import require_one_row
 from tillmesh.runtime.history import HistoryRow, chained
@@ -17,8 +19,6 @@ from tillmesh.runtime.statements import Connection, Row
 Newest = Sequence[Any] | None
 """Where a page of a newest-first list starts: (created_at_ms, id) of the row before it."""
 
-_FIND_IDENTITY = select(identities).where(identities.c.identity_id == bindparam("key"))
-_INSERT_IDENTITY = insert(identities)
 _FIND_PAYMENT = select(payments).where(payments.c.payment_id == bindparam("key"))
 _TAKE_PAYMENT = _FIND_PAYMENT.with_for_update()
 _INSERT_PAYMENT = insert(payments)
@@ -28,17 +28,35 @@ _CHANGE_PAYMENT = update(payments).where(
     payments.c.event_count == bindparam("event_count_read"),
 )
 _INSERT_HISTORY = insert(payment_history)
-_SMALLER_EPOCHS = (
+_same_order = payments.alias("same_order")
+_TAKE_UNFINISHED = (
     select(payments)
     .where(
-        payments.c.order_id == bindparam("key"),
-        payments.c.epoch > 0,
-        payments.c.epoch < bindparam("granted"),
+        payments.c.order_id
+        == select(_same_order.c.order_id).where(_same_order.c.payment_id == bindparam("key")).scalar_subquery(),
         UNFINISHED,
     )
-    .order_by(payments.c.epoch)
-    .with_for_update()
+    .order_by(payments.c.payment_id)
+    .with_for_update(of=payments)
 )
+_LARGER_EPOCH = (
+    select(payments.c.payment_id)
+    .where(payments.c.order_id == bindparam("key"), GRANTED, payments.c.epoch > bindparam("granted"))
+    .limit(1)
+)
+_LATEST_BY_CODE = (
+    select(payments.c.identity_id)
+    .where(
+        BY_CODE,
+        payments.c.order_id == bindparam("key"),
+        payments.c.payer_kind == PayerKind.REFERENCE,
+        payments.c.payer_value == bindparam("reference"),
+        payments.c.created_at_ms > bindparam("since_ms"),
+    )
+    .order_by(payments.c.created_at_ms.desc(), payments.c.payment_id.desc())
+    .limit(1)
+)
+_LATEST_BY_CODE_AT_STORE = _LATEST_BY_CODE.where(payments.c.store_id == bindparam("store"))
 # A row from the future is no fresh one: the clock stepped back.
 _TO_DRIVE = and_(
     UNFINISHED,
@@ -54,52 +72,6 @@ _CLAMP = (
     )
     .values(confirm_deadline_ms=bindparam("longest_ms"))
 )
-_FIND_REFUND = select(refunds).where(refunds.c.refund_id == bindparam("key"))
-_INSERT_REFUND = insert(refunds)
-
-
-def find_identity(connection: Connection, identity_id: str) -> Identity | None:
-    """The identity of that id."""
-    row = connection.execute(_FIND_IDENTITY, {"key": identity_id}).one_or_none()
-    return None if row is None else _identity(row)
-
-
-def insert_identity(connection: Connection, identity: Identity) -> None:
-    """Registers an identity; its account must be open."""
-    values = {
-        "identity_id": identity.identity_id,
-        "display_name": identity.display_name,
-        "currency": identity.currency,
-        "account_id": wallet(identity.identity_id, identity.currency).account_id,
-        "instant_limit_minor": identity.instant_limit_minor,
-        "instant_count_max": identity.instant_count_max,
-        "instant_day": 0,
-        "instant_count": 0,
-        "pin_failures": 0,
-        "created_at_ms": identity.created_at_ms,
-    }
-    connection.execute(_INSERT_IDENTITY, values)
-
-
-def change_identity(connection: Connection, identity: Identity) -> None:
-    """Replaces display name and instant limits."""
-    change = (
-        update(identities)
-        .where(identities.c.identity_id == identity.identity_id)
-        .values(
-            display_name=identity.display_name,
-            instant_limit_minor=identity.instant_limit_minor,
-            instant_count_max=identity.instant_count_max,
-        )
-    )
-    require_one_row(connection.execute(change))
-
-
-def list_identities(connection: Connection, after_id: str, at_most: int) -> list[Identity]:
-    """Identities by id, those after the given one."""
-    query = select(identities).where(identities.c.identity_id > after_id)
-    query = query.order_by(identities.c.identity_id).limit(at_most)
-    return [_identity(row) for row in connection.execute(query)]
 
 
 def find_payment(connection: Connection, payment_id: str) -> Payment | None:
@@ -125,10 +97,26 @@ def change_payment(connection: Connection, before: Payment, after: Payment) -> N
     require_one_row(connection.execute(_CHANGE_PAYMENT, guard | _changing_values(after)))
 
 
-def smaller_epochs(connection: Connection, order_id: str, granted: int) -> list[Payment]:
-    """Takes the unfinished payments of an order with a recorded epoch below the one granted now."""
-    rows = connection.execute(_SMALLER_EPOCHS, {"key": order_id, "granted": granted})
-    return [_payment(row) for row in rows]
+def take_unfinished(connection: Connection, payment_id: str) -> list[Payment]:
+    """The unfinished payments of that payment's order, itself included: nobody else changes them meanwhile."""
+    return [_payment(row) for row in connection.execute(_TAKE_UNFINISHED, {"key": payment_id})]
+
+
+def has_larger_epoch(connection: Connection, order_id: str, granted: int) -> bool:
+    """True if a larger epoch than that is recorded of any payment of the order."""
+    return connection.execute(_LARGER_EPOCH, {"key": order_id, "granted": granted}).first() is not None
+
+
+def latest_payer_by_code(
+    connection: Connection, *, order_id: str, reference: str, store_id: str | None, since_ms: int
+) -> str | None:
+    """The identity of the order's latest payment since then under that reference whose code counted."""
+    values = {"key": order_id, "reference": reference, "since_ms": since_ms}
+    if store_id is None:
+        found = connection.execute(_LATEST_BY_CODE, values).first()
+    else:
+        found = connection.execute(_LATEST_BY_CODE_AT_STORE, values | {"store": store_id}).first()
+    return None if found is None else found["identity_id"]
 
 
 def due_payments(connection: Connection, replica: str, now_ms: int, payer_window_ms: int) -> list[str]:
@@ -144,7 +132,7 @@ def list_payments(
     connection: Connection,
     *,
     order_id: str,
-    payer_id: str,
+    payer: Payer | None,
     identity_id: str,
     store_id: str,
     states: Sequence[PaymentState],
@@ -152,9 +140,9 @@ def list_payments(
     at_most: int,
 ) -> list[Payment]:
     """Payments newest first."""
-    filters = {"order_id": order_id, "payer_id": payer_id, "identity_id": identity_id, "store_id": store_id}
+    filters = {"order_id": order_id, "identity_id": identity_id, "store_id": store_id} | payer_columns(payer)
     extra = [payments.c.state.in_(states)] if states else []
-    rows = _newest(connection, payments, payments.c.payment_id, filters, extra, before, at_most)
+    rows = newest(connection, payments, payments.c.payment_id, filters, extra, before, at_most)
     return [_payment(row) for row in rows]
 
 
@@ -179,37 +167,27 @@ def list_history(connection: Connection, payment_id: str, after_number: int, at_
     return [_history(row) for row in connection.execute(query)]
 
 
-def find_refund(connection: Connection, refund_id: str) -> Refund | None:
-    """The refund of that id."""
-    row = connection.execute(_FIND_REFUND, {"key": refund_id}).one_or_none()
-    return None if row is None else _refund(row)
+def payer_columns(payer: Payer | None) -> dict[str, str]:
+    """A payer by the columns that keep one."""
+    return {} if payer is None else {"payer_kind": payer.kind, "payer_value": payer.value}
 
 
-def insert_refund(connection: Connection, refund: Refund) -> None:
-    """Records a refund."""
-    values = {
-        "refund_id": refund.refund_id,
-        "payment_id": refund.payment_id,
-        "store_id": refund.store_id,
-        "payer_id": refund.payer_id,
-        "currency": refund.amount.currency,
-        "amount_minor": refund.amount.minor,
-        "note": refund.note,
-        "created_at_ms": refund.created_at_ms,
-    }
-    connection.execute(_INSERT_REFUND, values)
+def origin_columns(origin: Origin) -> dict[str, str]:
+    """An origin by the columns that keep one."""
+    return {"terminal_id": origin.terminal_id, "lane": origin.lane, "cashier_id": origin.cashier_id}
 
 
-def list_refunds(
-    connection: Connection, *, payment_id: str, payer_id: str, store_id: str, before: Newest, at_most: int
-) -> list[Refund]:
-    """Refunds newest first."""
-    filters = {"payment_id": payment_id, "payer_id": payer_id, "store_id": store_id}
-    rows = _newest(connection, refunds, refunds.c.refund_id, filters, [], before, at_most)
-    return [_refund(row) for row in rows]
+def payer_of(row: Row) -> Payer:
+    """The payer in a row."""
+    return Payer(PayerKind(row["payer_kind"]), row["payer_value"])
 
 
-def _newest(
+def origin_of(row: Row) -> Origin:
+    """The origin in a row."""
+    return Origin(row["terminal_id"], row["lane"], row["cashier_id"])
+
+
+def newest(
     connection: Connection,
     table: Table,
     key: ColumnElement[Any],
@@ -218,6 +196,7 @@ def _newest(
     before: Newest,
     at_most: int,
 ) -> Sequence[Row]:
+    """Rows of a table that fit the filters which are not empty, newest first."""
     query = select(table).order_by(table.c.created_at_ms.desc(), key.desc()).limit(at_most)
     query = query.where(*(table.c[name] == value for name, value in filters.items() if value), *extra)
     if before:
@@ -230,7 +209,7 @@ def _payment_values(payment: Payment) -> dict[str, Any]:
         "payment_id": payment.payment_id,
         "order_id": payment.order_id,
         "order_version": payment.order_version,
-        "payer_id": payment.payer_id,
+        "by_code": payment.by_code,
         "identity_id": payment.identity_id,
         "payer_display_name": payment.payer_display_name,
         "currency": payment.amount.currency,
@@ -239,7 +218,7 @@ def _payment_values(payment: Payment) -> dict[str, Any]:
         "trace_id": payment.trace_id,
         "created_at_ms": payment.created_at_ms,
     }
-    return constant | _changing_values(payment)
+    return constant | payer_columns(payment.payer) | origin_columns(payment.origin) | _changing_values(payment)
 
 
 def _changing_values(payment: Payment) -> dict[str, Any]:
@@ -263,10 +242,12 @@ def _payment(row: Row) -> Payment:
         payment_id=row["payment_id"],
         order_id=row["order_id"],
         order_version=row["order_version"],
-        payer_id=row["payer_id"],
+        payer=payer_of(row),
+        by_code=row["by_code"],
         identity_id=row["identity_id"],
         payer_display_name=row["payer_display_name"],
         store_id=row["store_id"],
+        origin=origin_of(row),
         amount=Money(row["currency"], row["amount_minor"]),
         confirm=row["confirm"],
         state=PaymentState(row["state"]),
@@ -283,17 +264,6 @@ def _payment(row: Row) -> Payment:
     )
 
 
-def _identity(row: Row) -> Identity:
-    return Identity(
-        identity_id=row["identity_id"],
-        display_name=row["display_name"],
-        currency=row["currency"],
-        instant_limit_minor=row["instant_limit_minor"],
-        instant_count_max=row["instant_count_max"],
-        created_at_ms=row["created_at_ms"],
-    )
-
-
 def _history_values(entry: HistoryEntry) -> dict[str, str | int | None]:
     """All columns but the hash, which is over them."""
     return {
@@ -307,6 +277,7 @@ def _history_values(entry: HistoryEntry) -> dict[str, str | int | None]:
         "refund_id": entry.refund_id,
         "currency": entry.amount.currency,
         "amount_minor": entry.amount.minor,
+        "actor": entry.actor,
         "trace_id": entry.trace_id,
         "at_ms": entry.at_ms,
     }
@@ -323,18 +294,7 @@ def _history(row: Row) -> HistoryEntry:
         reason=row["reason"],
         refund_id=row["refund_id"],
         amount=Money(row["currency"], row["amount_minor"]),
+        actor=row["actor"],
         trace_id=row["trace_id"],
         at_ms=row["at_ms"],
-    )
-
-
-def _refund(row: Row) -> Refund:
-    return Refund(
-        refund_id=row["refund_id"],
-        payment_id=row["payment_id"],
-        store_id=row["store_id"],
-        payer_id=row["payer_id"],
-        amount=Money(row["currency"], row["amount_minor"]),
-        note=row["note"],
-        created_at_ms=row["created_at_ms"],
     )

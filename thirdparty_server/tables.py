@@ -15,17 +15,19 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     literal_column,
+    true,
 )
 
 from thirdparty_server.lifecycle import FINAL, PaymentState
-from thirdparty_server.model import PIN_TRIES, AccountKind, Phase, Purpose
+from thirdparty_server.model import PIN_TRIES, AccountKind, Phase, Purpose, StoreState
 from tillmesh.paycode import HANDLE_DIGITS
+from tillmesh.payer import PayerKind
 from tillmesh.runtime.claims import claim_columns
 from tillmesh.runtime.database import append_only, one_of
 from tillmesh.runtime.requests import RequestLog
 from tillmesh.runtime.schema import versioned
 
-METADATA = versioned("0004")
+METADATA = versioned("0001")
 REQUESTS = RequestLog(METADATA)
 
 
@@ -48,7 +50,7 @@ _summed = accounts.c.credit_limit_minor.is_(None)
 Index("accounts_summed", accounts.c.account_id, sqlite_where=_summed, postgresql_where=_summed)
 
 # One debit, one credit, one currency, one amount above zero: an unbalanced
-# transfer can not be written down.
+# transfer cannot be written down.
 transfers = Table(
     "transfers",
     METADATA,
@@ -63,6 +65,7 @@ transfers = Table(
     Column("ends_phase", String, Computed("CASE WHEN hold_id IS NOT NULL THEN 'HOLD' END", persisted=True)),
     Column("purpose", String, one_of("purpose", Purpose), nullable=False),
     Column("reference", String, nullable=False),
+    Column("actor", String, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
     CheckConstraint("debit_account_id <> credit_account_id", name="two_accounts"),
     CheckConstraint("(hold_id IS NOT NULL) = (phase IN ('POST', 'VOID'))", name="post_and_void_end_a_hold"),
@@ -102,22 +105,49 @@ identities = Table(
     METADATA,
     Column("identity_id", String, primary_key=True),
     Column("display_name", String, nullable=False),
-    Column("currency", String, nullable=False),
-    Column("account_id", String, ForeignKey("accounts.account_id"), nullable=False, unique=True),
-    Column("instant_limit_minor", BigInteger),
-    Column("instant_count_max", BigInteger, CheckConstraint("instant_count_max >= 0")),
-    Column("instant_day", BigInteger, nullable=False),
-    Column("instant_count", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
     Column("pin_hash", String),
     Column("pin_failures", BigInteger, CheckConstraint(f"pin_failures BETWEEN 0 AND {PIN_TRIES}"), nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
 )
 
-# A payer's terminal: whose it is, who is signed in on it, and which pay codes of it still count.
-payer_devices = Table(
-    "payer_devices",
+# Without a threshold its payer is asked for each payment.
+wallets = Table(
+    "wallets",
     METADATA,
-    Column("device_uri", String, primary_key=True),
+    Column("identity_id", String, ForeignKey("identities.identity_id"), primary_key=True),
+    Column("currency", String, primary_key=True),
+    Column("account_id", String, nullable=False, unique=True),
+    Column("threshold_minor", BigInteger, CheckConstraint("threshold_minor >= 0")),
+    Column("unconfirmed_per_day_max", BigInteger, CheckConstraint("unconfirmed_per_day_max >= 0")),
+    Column("unconfirmed_day", BigInteger, nullable=False),
+    Column("unconfirmed_count", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    ForeignKeyConstraint(["account_id", "currency"], ["accounts.account_id", "accounts.currency"]),
+)
+
+# A store without a row is paid as well, but gives nothing back without a sale.
+stores = Table(
+    "stores",
+    METADATA,
+    Column("store_id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("address_lines", String, nullable=False),
+    Column("tax_number", String, nullable=False),
+    Column("time_zone", String, nullable=False),
+    Column("currency", String, nullable=False),
+    Column("unreferenced_refund_limit_minor", BigInteger, CheckConstraint("unreferenced_refund_limit_minor >= 0")),
+    Column("state", String, one_of("state", StoreState), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+)
+
+# A payer's own terminal: whose it is, who is signed in on it, and which pay codes of it still count.
+phones = Table(
+    "phones",
+    METADATA,
+    Column("phone_uri", String, primary_key=True),
     Column("identity_id", String, ForeignKey("identities.identity_id"), nullable=False),
     Column("handle", String, CheckConstraint(f"length(handle) = {HANDLE_DIGITS}"), nullable=False, unique=True),
     Column("key_id", String, nullable=False, unique=True),
@@ -129,31 +159,25 @@ payer_devices = Table(
     Column("created_at_ms", BigInteger, nullable=False),
     CheckConstraint("(token_hash IS NULL) = (token_expires_at_ms IS NULL)", name="a_session_ends"),
 )
-Index("payer_devices_of_identity", payer_devices.c.identity_id)
+Index("phones_of_identity", phones.c.identity_id, phones.c.phone_uri)
 
-# Whom an order is raised under whose payer showed a pay code: good for that order of that store alone.
-payer_references = Table(
-    "payer_references",
-    METADATA,
-    Column("payer_reference", String, primary_key=True),
-    Column("identity_id", String, ForeignKey("identities.identity_id"), nullable=False),
-    Column("store_id", String, nullable=False),
-    Column("order_id", String, nullable=False),
-    Column("created_at_ms", BigInteger, nullable=False),
-)
-append_only(payer_references)
 
-# `payer_id` is what the order says; an attempt by somebody unknown is remembered as well, without identity.
+# Payer kind and value are what the order says; an attempt by somebody unknown is remembered as well, without identity.
 payments = Table(
     "payments",
     METADATA,
     Column("payment_id", String, primary_key=True),
     Column("order_id", String, nullable=False),
     Column("order_version", BigInteger, nullable=False),
-    Column("payer_id", String, nullable=False),
+    Column("payer_kind", String, one_of("payer_kind", PayerKind), nullable=False),
+    Column("payer_value", String, nullable=False),
+    Column("by_code", Boolean, nullable=False),
     Column("identity_id", String, ForeignKey("identities.identity_id")),
     Column("payer_display_name", String, nullable=False),
     Column("store_id", String, nullable=False),
+    Column("terminal_id", String, nullable=False),
+    Column("lane", String, nullable=False),
+    Column("cashier_id", String, nullable=False),
     Column("currency", String, nullable=False),
     Column("amount_minor", BigInteger, CheckConstraint("amount_minor > 0"), nullable=False),
     Column("confirm", Boolean, nullable=False),
@@ -171,9 +195,11 @@ payments = Table(
     *claim_columns(),
     CheckConstraint("refunded_minor BETWEEN 0 AND amount_minor", name="refunds_within_amount"),
     CheckConstraint("refunded_minor = 0 OR state = 'CAPTURED'", name="only_captured_is_refunded"),
-    CheckConstraint("identity_id IS NOT NULL OR state IN ('PENDING', 'RELEASING', 'VOIDED')", name="who_pays_is_known"),
+    CheckConstraint("identity_id IS NOT NULL OR state IN ('PENDING', 'VOIDING', 'VOIDED')", name="who_pays_is_known"),
     CheckConstraint("hold_id IS NOT NULL OR state NOT IN ('AUTHORIZED', 'CAPTURED')", name="money_was_held"),
 )
+BY_CODE = payments.c.by_code.is_(true())
+GRANTED = payments.c.epoch > literal_column("0")
 _captured = payments.c.state == PaymentState.CAPTURED
 # Literal, also in queries: SQLite uses an index with such a condition only if a query has it in the same words.
 UNFINISHED = payments.c.state.not_in([literal_column(f"'{state}'") for state in sorted(FINAL)])
@@ -181,7 +207,24 @@ Index("one_capture_an_order", payments.c.order_id, unique=True, sqlite_where=_ca
 Index("payments_unfinished", payments.c.updated_at_ms, sqlite_where=UNFINISHED, postgresql_where=UNFINISHED)
 Index("payments_newest", payments.c.created_at_ms, payments.c.payment_id)
 Index("payments_of_order", payments.c.order_id, payments.c.created_at_ms, payments.c.payment_id)
-Index("payments_of_payer", payments.c.payer_id, payments.c.created_at_ms, payments.c.payment_id)
+Index(
+    "payments_by_code",
+    payments.c.order_id,
+    payments.c.payer_kind,
+    payments.c.payer_value,
+    payments.c.created_at_ms,
+    payments.c.payment_id,
+    sqlite_where=BY_CODE,
+    postgresql_where=BY_CODE,
+)
+Index("payments_granted", payments.c.order_id, payments.c.epoch, sqlite_where=GRANTED, postgresql_where=GRANTED)
+Index(
+    "payments_of_payer",
+    payments.c.payer_kind,
+    payments.c.payer_value,
+    payments.c.created_at_ms,
+    payments.c.payment_id,
+)
 Index("payments_of_identity", payments.c.identity_id, payments.c.created_at_ms, payments.c.payment_id)
 Index("payments_of_store", payments.c.store_id, payments.c.created_at_ms, payments.c.payment_id)
 
@@ -198,26 +241,48 @@ payment_history = Table(
     Column("refund_id", String, nullable=False),
     Column("currency", String, nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
+    Column("actor", String, nullable=False),
     Column("trace_id", String, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
     Column("chain_hash", LargeBinary, nullable=False),
 )
 append_only(payment_history)
 
+# `by_code` is true where a pay code alone named who receives.
 refunds = Table(
     "refunds",
     METADATA,
     Column("refund_id", String, primary_key=True),
     Column("payment_id", String, nullable=False),
     Column("store_id", String, nullable=False),
-    Column("payer_id", String, nullable=False),
+    Column("payer_kind", String, one_of("payer_kind", PayerKind), nullable=False),
+    Column("payer_value", String, nullable=False),
+    Column("by_code", Boolean, nullable=False),
     Column("currency", String, nullable=False),
-    Column("amount_minor", BigInteger, CheckConstraint("amount_minor > 0"), nullable=False),
+    Column("amount_minor", BigInteger, CheckConstraint("amount_minor >= 0"), nullable=False),
+    Column("taxes", String, nullable=False),
     Column("note", String, nullable=False),
+    Column("terminal_id", String, nullable=False),
+    Column("lane", String, nullable=False),
+    Column("cashier_id", String, nullable=False),
+    Column("actor", String, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
 )
 append_only(refunds)
 Index("refunds_newest", refunds.c.created_at_ms, refunds.c.refund_id)
 Index("refunds_of_payment", refunds.c.payment_id, refunds.c.created_at_ms, refunds.c.refund_id)
-Index("refunds_of_payer", refunds.c.payer_id, refunds.c.created_at_ms, refunds.c.refund_id)
+Index("refunds_of_payer", refunds.c.payer_kind, refunds.c.payer_value, refunds.c.created_at_ms, refunds.c.refund_id)
 Index("refunds_of_store", refunds.c.store_id, refunds.c.created_at_ms, refunds.c.refund_id)
+
+# What of each line of a paid order was given back by which refund.
+refund_lines = Table(
+    "refund_lines",
+    METADATA,
+    Column("refund_id", String, ForeignKey("refunds.refund_id"), primary_key=True),
+    Column("line_number", BigInteger, CheckConstraint("line_number > 0"), primary_key=True),
+    Column("payment_id", String, ForeignKey("payments.payment_id"), nullable=False),
+    Column("quantity", BigInteger, CheckConstraint("quantity > 0"), nullable=False),
+    Column("amount_minor", BigInteger, CheckConstraint("amount_minor >= 0"), nullable=False),
+)
+append_only(refund_lines)
+Index("refund_lines_of_payment", refund_lines.c.payment_id, refund_lines.c.line_number)

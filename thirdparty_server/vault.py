@@ -58,7 +58,7 @@ class Vault:
         return replace(pin_try, right=right)
 
     def pay_code_key(self, handle: str, key_id: str) -> Secret:
-        """The key that a device makes its pay codes with; kept nowhere."""
+        """The key that a phone makes its pay codes with; kept nowhere."""
         return self._derived("pay-code", handle, key_id)
 
     def _peppered(self, identity_id: str, pin: Secret) -> bytes:

@@ -6,10 +6,21 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TypeVar
 
-from thirdparty_server import account_operations, ledger, operations, store
+from thirdparty_server import (
+    account_operations,
+    identity_operations,
+    identity_store,
+    operations,
+    refund_operations,
+    store,
+)
 from thirdparty_server.lifecycle import PaymentEvent, PaymentState
-from thirdparty_server.model import HistoryEntry, Identity, Lock, Payer, Payment, Timing
+from thirdparty_server.model import FoundPayer, HistoryEntry, Identity, Lock, Payment, Timing, TrialBalance, Wallet
+from thirdparty_server.refund_operations import NewRefund
 from thirdparty_server.tables import METADATA
+from thirdparty_server.trial_balances import trial_balances
+from tillmesh.origin import NOWHERE
+from tillmesh.payer import identity as identity_payer
 from tillmesh.runtime.database import Database, open_database
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.statements import Connection
@@ -68,18 +79,19 @@ class Books:
     def new_id(self, kind: str) -> str:
         return f"{kind}-{next(self.numbers)}"
 
-    def shopper(self, funds: int = 0, currency: str = "GBP", instant_limit: int | None = None) -> str:
-        identity = Identity(self.new_id("payer"), "Ada", currency, instant_limit, None, NOW_MS)
-        self.run(lambda connection: account_operations.create_identity(connection, identity))
+    def shopper(self, funds: int = 0, currency: str = "GBP", threshold: int | None = 10**9) -> str:
+        identity = Identity(self.new_id("payer"), "Ada", 1, NOW_MS)
+        first = Wallet(identity.identity_id, currency, threshold, None, 1, NOW_MS)
+        self.run(lambda connection: identity_operations.create_identity(connection, identity=identity, first=first))
         if funds:
             self.deposit(identity.identity_id, Money(currency, funds))
         return identity.identity_id
 
     def deposit(self, identity_id: str, amount: Money) -> None:
-        request_id = self.new_id("deposit")
+        deposit_id = self.new_id("deposit")
         self.run(
             lambda connection: account_operations.create_deposit(
-                connection, request_id=request_id, identity_id=identity_id, amount=amount, now_ms=NOW_MS
+                connection, deposit_id=deposit_id, identity_id=identity_id, amount=amount, now_ms=NOW_MS
             )
         )
 
@@ -91,9 +103,10 @@ class Books:
                 payment_id=payment_id,
                 order_id=order_id,
                 order_version=1,
-                payer_id=payer_id,
-                payer=Payer(store.find_identity(connection, payer_id)),
+                payer=identity_payer(payer_id),
+                found=FoundPayer(identity_store.find_identity(connection, payer_id)),
                 amount=amount,
+                origin=NOWHERE,
                 now_ms=NOW_MS,
             )
         )
@@ -134,13 +147,12 @@ class Books:
         )
 
     def refund(self, payment_id: str, amount: Money) -> None:
-        refund_id = self.new_id("refund")
-
-        def give_back(connection: Connection) -> None:
-            payment = operations.get_payment(connection, payment_id)
-            operations.refund_payment(connection, payment, refund_id=refund_id, amount=amount, now_ms=NOW_MS)
-
-        self.run(give_back)
+        new = NewRefund(self.new_id("refund"), "", NOWHERE, NOW_MS)
+        self.run(
+            lambda connection: refund_operations.refund_payment(
+                connection, new=new, payment_id=payment_id, wanted=amount, paid=None
+            )
+        )
 
     def payment(self, payment_id: str) -> Payment:
         return self.run(lambda connection: operations.get_payment(connection, payment_id))
@@ -155,12 +167,12 @@ class Books:
 
     def in_state(self, state: PaymentState, *, confirm: bool = False) -> Payment:
         """A payment of 10.00 in that state; once it holds its money, its wallet has nothing left."""
-        payer_id = self.shopper(1000, instant_limit=0 if confirm else None)
+        payer_id = self.shopper(1000, threshold=0 if confirm else 10**9)
         payment = self.create(payer_id, Money("GBP", 1000))
         match state:
             case PaymentState.PENDING:
                 return payment
-            case PaymentState.RELEASING:
+            case PaymentState.VOIDING:
                 return self.cancel(payment.payment_id)
             case PaymentState.VOIDED:
                 return self.release(payment.payment_id)
@@ -169,8 +181,11 @@ class Books:
             payment = self.confirm(payment)
         return self.capture(payment.payment_id) if state is PaymentState.CAPTURED else payment
 
+    def trial_balances(self) -> list[TrialBalance]:
+        return self.run(lambda connection: trial_balances(connection, "", 200))
+
     def check(self) -> None:
         """The books balance, whichever way they are added up."""
-        for balance in self.run(ledger.trial_balances):
+        for balance in self.trial_balances():
             assert sum(balance.minor_by_kind.values()) == 0, balance
             assert balance.differing_account_ids == [], balance

@@ -4,7 +4,7 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,21 +17,31 @@ from grpc import aio
 from tests.clocks import ManualClock
 from tests.trust.secrets import keep_bytes
 from thirdparty_server import operations, payers
-from thirdparty_server.account_servicer import AccountServicer, IdentityServicer
+from thirdparty_server.account_servicer import AccountServicer
+from thirdparty_server.identity_servicer import IdentityServicer
+from thirdparty_server.model import Lock
 from thirdparty_server.payer_servicer import PayerServicer
+from thirdparty_server.phone_servicer import PhoneServicer
+from thirdparty_server.refund_servicer import RefundServicer
 from thirdparty_server.resolver import Orders, PaymentResolver
 from thirdparty_server.server import PaymentSettings, assemble
-from thirdparty_server.servicer import PaymentServicer, RefundServicer
+from thirdparty_server.servicer import PaymentServicer
+from thirdparty_server.store_servicer import StoreServicer
 from thirdparty_server.tables import METADATA
+from thirdparty_server.wallet_servicer import WalletServicer
+from tillmesh import payer as payers_of_orders
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
+from tillmesh.api.payment.v1 import account_pb2, deposit_pb2, payment_pb2, refund_pb2, store_pb2
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
 from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
-from tillmesh.api.type.v1 import line_item_pb2
+from tillmesh.api.payment.v1 import store_service_pb2 as stores_api
+from tillmesh.api.type.v1 import line_item_pb2, payer_pb2
 from tillmesh.api.type.v1.money_pb2 import Money
+from tillmesh.origin import NOWHERE
 from tillmesh.runtime.callers import Role
 from tillmesh.runtime.database import Database, open_database
 from tillmesh.runtime.driver import Progress
@@ -47,6 +57,8 @@ if TYPE_CHECKING:  # the generated module has it in its types alone
 
 STORE = "store-1"
 DEADLINE_S = 30.0
+INSTANT = 10**9
+"""A threshold below which every payment of a test is."""
 
 
 def gbp(minor: int) -> Money:
@@ -57,13 +69,27 @@ def line(minor: int) -> line_item_pb2.LineItem:
     return line_item_pb2.LineItem(sku="85123A", title="HEART T-LIGHT HOLDER", quantity=1, unit_price_minor=minor)
 
 
-def asked(order: order_pb2.Order, request_id: str = "") -> payments_api.CreatePaymentRequest:
+def named(who: str) -> payer_pb2.Payer:
+    """A payer on the wire: a reference where it has the form of one, else an identity."""
+    if payers_of_orders.is_reference(who):
+        return payer_pb2.Payer(reference=who)
+    return payer_pb2.Payer(identity_id=who)
+
+
+def model_payer(message: payer_pb2.Payer) -> payers_of_orders.Payer:
+    """The same in the model."""
+    if message.reference:
+        return payers_of_orders.reference(message.reference)
+    return payers_of_orders.identity(message.identity_id)
+
+
+def asked(order: order_pb2.Order, payment_id: str = "") -> payments_api.CreatePaymentRequest:
     """What a till or phone sends to pay the order as it was shown."""
     return payments_api.CreatePaymentRequest(
-        request_id=request_id or new_request_id(),
+        payment_id=payment_id or new_request_id(),
         order_id=order.order_id,
         order_version=order.version,
-        payer_id=order.payer_id,
+        payer=order.payer,
         amount=order.amount,
     )
 
@@ -107,6 +133,9 @@ class Side:
     payments: PaymentServicer
     refunds: RefundServicer
     identities: IdentityServicer
+    wallets: WalletServicer
+    phones: PhoneServicer
+    stores: StoreServicer
     accounts: AccountServicer
     payers: PayerServicer
     sign_in: SignIn
@@ -115,43 +144,68 @@ class Side:
         self,
         funds: int = 0,
         currency: str = "GBP",
-        instant_limit: int | None = None,
-        instant_count_max: int | None = None,
+        threshold: int | None = INSTANT,
+        unconfirmed_max: int | None = None,
     ) -> str:
-        """A new identity with money in its wallet."""
-        limit = None if instant_limit is None else Money(currency_code=currency, minor_units=instant_limit)
+        """A new identity with money in its wallet; without a threshold it is asked for each payment."""
+        limit = None if threshold is None else Money(currency_code=currency, minor_units=threshold)
         identity = await self.identities.CreateIdentity(
             identities_api.CreateIdentityRequest(
-                request_id=new_request_id(),
-                identity_id=new_request_id(),
+                identity_id=f"shopper-{new_request_id()}",
                 display_name="Ada",
                 currency_code=currency,
-                instant_limit=limit,
-                instant_count_max=instant_count_max,
+                confirmation_threshold=limit,
+                unconfirmed_payments_per_day_max=unconfirmed_max,
             )
         )
         if funds:
             await self.deposit(identity.identity_id, funds, currency)
         return identity.identity_id
 
-    async def deposit(self, identity_id: str, minor: int, currency: str = "GBP") -> accounts_api.Account:
+    async def deposit(self, identity_id: str, minor: int, currency: str = "GBP") -> deposit_pb2.Deposit:
         return await self.accounts.CreateDeposit(
             accounts_api.CreateDepositRequest(
-                request_id=new_request_id(),
+                deposit_id=new_request_id(),
                 identity_id=identity_id,
                 amount=Money(currency_code=currency, minor_units=minor),
             )
         )
 
-    async def order(self, payer_id: str, minor: int = 1000, currency: str = "GBP") -> order_pb2.Order:
-        """A new pending order at the order service."""
+    async def store(self, limit: int | None = None, store_id: str = STORE, currency: str = "GBP") -> store_pb2.Store:
+        """The record of a store, which may give so much back without a sale."""
+        store = store_pb2.Store(
+            store_id=store_id,
+            name="Corner shop",
+            address_lines=["1 High Street", "London"],
+            tax_number="GB 123 4567 89",
+            time_zone="Europe/London",
+            currency_code=currency,
+        )
+        if limit is not None:
+            store.unreferenced_refund_limit.CopyFrom(Money(currency_code=currency, minor_units=limit))
+        return await self.stores.CreateStore(stores_api.CreateStoreRequest(store=store))
+
+    async def order(self, payer: str, minor: int = 1000, currency: str = "GBP") -> order_pb2.Order:
+        """A new pending order at the order service, of an identity or under a reference."""
+        return await self.order_of(payer, [line(minor)], currency)
+
+    async def order_of(
+        self,
+        payer: str,
+        lines: Sequence[line_item_pb2.LineItem],
+        currency: str = "GBP",
+        *,
+        prices_include_tax: bool = True,
+    ) -> order_pb2.Order:
+        """The same with these lines."""
         return await self.orders.CreateOrder(
             orders_api.CreateOrderRequest(
                 request_id=new_request_id(),
                 store_id=STORE,
-                payer_id=payer_id,
+                payer=named(payer),
                 currency_code=currency,
-                lines=[line(minor)],
+                lines=lines,
+                prices_include_tax=prices_include_tax,
             )
         )
 
@@ -162,26 +216,37 @@ class Side:
 
     async def record(self, order: order_pb2.Order) -> str:
         """Step A alone: the payment is recorded and nobody drives it; returns its id."""
-        payment_id = new_request_id()
+        payment_id, payer = new_request_id(), model_payer(order.payer)
         await self.database.run(
             lambda connection: operations.create_payment(
                 connection,
                 payment_id=payment_id,
                 order_id=order.order_id,
                 order_version=order.version,
-                payer_id=order.payer_id,
-                payer=payers.find_payer(
-                    connection,
-                    payer_id=order.payer_id,
-                    order_id=order.order_id,
-                    shown=None,
-                    now_ms=self.clock.now_ms(),
+                payer=payer,
+                found=payers.find_payer(
+                    connection, payer=payer, order_id=order.order_id, shown=None, now_ms=self.clock.now_ms()
                 ),
                 amount=ModelMoney(order.amount.currency_code, order.amount.minor_units),
+                origin=NOWHERE,
                 now_ms=self.clock.now_ms(),
             )
         )
         return payment_id
+
+    async def locked(self, payment_id: str, epoch: int) -> None:
+        """Step C alone, with an epoch that nobody asked the order service for."""
+        now_ms, lock = self.clock.now_ms(), Lock(epoch, STORE, 60_000)
+        await self.database.run(
+            lambda connection: operations.record_lock(
+                connection,
+                payment_id=payment_id,
+                lock=lock,
+                asked_at_ms=now_ms,
+                timing=self.settings.timing(),
+                now_ms=now_ms,
+            )
+        )
 
     async def step(self, payment_id: str) -> str:
         """One step of the resolver; returns the state that it led to."""
@@ -195,7 +260,7 @@ class Side:
             payment, progress = await self.resolver.step(payment)
         return await self.state(payment_id)
 
-    async def payment(self, payment_id: str) -> payments_api.Payment:
+    async def payment(self, payment_id: str) -> payment_pb2.Payment:
         return await self.payments.GetPayment(payments_api.GetPaymentRequest(payment_id=payment_id))
 
     async def state(self, payment_id: str) -> tuple[str, str]:
@@ -205,23 +270,50 @@ class Side:
     async def events(self, payment_id: str) -> list[str]:
         listed = await self.payments.ListPaymentEvents(payments_api.ListPaymentEventsRequest(payment_id=payment_id))
         assert [event.number for event in listed.events] == list(range(1, len(listed.events) + 1))
-        return [event.event for event in listed.events]
+        return [payment_pb2.PaymentEvent.Type.Name(event.type).removeprefix("TYPE_") for event in listed.events]
 
-    async def pay(self, order: order_pb2.Order, request_id: str = "") -> payments_api.Payment:
-        return await self.payments.CreatePayment(asked(order, request_id))
+    async def pay(self, order: order_pb2.Order, payment_id: str = "") -> payment_pb2.Payment:
+        return await self.payments.CreatePayment(asked(order, payment_id))
 
-    async def captured(self, payer_id: str, minor: int = 1000, currency: str = "GBP") -> payments_api.Payment:
+    async def captured(self, payer: str, minor: int = 1000, currency: str = "GBP") -> payment_pb2.Payment:
         """A payment that went through."""
-        payment = await self.pay(await self.order(payer_id, minor, currency))
+        payment = await self.pay(await self.order(payer, minor, currency))
         assert state_and_reason(payment) == ("CAPTURED", "")
         return payment
 
-    async def refund(self, payment_id: str, minor: int | None, request_id: str = "") -> refunds_api.Refund:
-        return await self.refunds.CreateRefund(
-            refunds_api.CreateRefundRequest(
-                request_id=request_id or new_request_id(),
+    async def refund(self, payment_id: str, minor: int | None, refund_id: str = "") -> refund_pb2.Refund:
+        """Gives back an amount, or all that is left."""
+        return await self.refunds.RefundPayment(
+            refunds_api.RefundPaymentRequest(
+                refund_id=refund_id or new_request_id(),
                 payment_id=payment_id,
                 amount=None if minor is None else gbp(minor),
+            )
+        )
+
+    async def refund_lines(
+        self, payment_id: str, quantities: Mapping[int, int], refund_id: str = ""
+    ) -> refund_pb2.Refund:
+        """Gives back quantities by line number."""
+        lines = [
+            refund_pb2.RefundLine(line_number=number, quantity=quantity) for number, quantity in quantities.items()
+        ]
+        return await self.refunds.RefundPayment(
+            refunds_api.RefundPaymentRequest(
+                refund_id=refund_id or new_request_id(), payment_id=payment_id, lines=lines
+            )
+        )
+
+    async def give_back(
+        self, payee: str, minor: int, currency: str = "GBP", store_id: str = STORE, refund_id: str = ""
+    ) -> refund_pb2.Refund:
+        """Goods came back whose sale nobody finds."""
+        return await self.refunds.CreateUnreferencedRefund(
+            refunds_api.CreateUnreferencedRefundRequest(
+                refund_id=refund_id or new_request_id(),
+                store_id=store_id,
+                identity_id=payee,
+                amount=Money(currency_code=currency, minor_units=minor),
             )
         )
 
@@ -230,20 +322,20 @@ class Side:
         account = await self.accounts.GetAccount(accounts_api.GetAccountRequest(account_id=account_id))
         return account.posted.minor_units, account.held.minor_units
 
-    async def wallet(self, identity_id: str) -> tuple[int, int]:
-        return await self.balance(f"wallet/{identity_id}")
+    async def wallet(self, identity_id: str, currency: str = "GBP") -> tuple[int, int]:
+        return await self.balance(f"wallet/{identity_id}/{currency}")
 
-    async def books(self) -> dict[str, accounts_api.TrialBalance]:
+    async def books(self) -> dict[str, account_pb2.TrialBalance]:
         """The trial balance of each currency, having checked that it balances."""
         listed = await self.accounts.ListTrialBalances(accounts_api.ListTrialBalancesRequest())
         for balance in listed.trial_balances:
-            assert balance.sum_minor == 0
+            assert balance.sum.minor_units == 0
             assert not balance.differing_account_ids
         return {balance.currency_code: balance for balance in listed.trial_balances}
 
 
-def state_and_reason(payment: payments_api.Payment) -> tuple[str, str]:
-    return payments_api.Payment.State.Name(payment.state).removeprefix("STATE_"), payment.reason
+def state_and_reason(payment: payment_pb2.Payment) -> tuple[str, str]:
+    return payment_pb2.Payment.State.Name(payment.state).removeprefix("STATE_"), payment.reason
 
 
 def secret_file(folder: Path) -> Path:
@@ -268,15 +360,31 @@ async def payment_side(
     channel = open_channel(orders_address, Role.ORDERS, None)
     stub = OrderServiceStub(cast(aio.Channel, Patient(channel)))
     wiring = assemble(settings, database, channel, clock, random.Random(20261121))
-    payments, refunds, identities, accounts, payers_ = wiring.servicers.values()
+    payments, refunds, identities, wallets, phones, stores, accounts, payers_ = wiring.servicers.values()
     assert isinstance(payments, PaymentServicer)
     assert isinstance(refunds, RefundServicer)
     assert isinstance(identities, IdentityServicer)
+    assert isinstance(wallets, WalletServicer)
+    assert isinstance(phones, PhoneServicer)
+    assert isinstance(stores, StoreServicer)
     assert isinstance(accounts, AccountServicer)
     assert isinstance(payers_, PayerServicer)
     resolver = PaymentResolver(database, Orders(stub, Peer()), clock, settings.timing())
     yield Side(
-        settings, database, clock, stub, resolver, payments, refunds, identities, accounts, payers_, wiring.sign_in
+        settings=settings,
+        database=database,
+        clock=clock,
+        orders=stub,
+        resolver=resolver,
+        payments=payments,
+        refunds=refunds,
+        identities=identities,
+        wallets=wallets,
+        phones=phones,
+        stores=stores,
+        accounts=accounts,
+        payers=payers_,
+        sign_in=wiring.sign_in,
     )
     for close in wiring.on_stop:
         await close()

@@ -4,15 +4,16 @@ import pytest
 
 from tests.payments.side import STORE, Side, gbp, line, refused, state_and_reason
 from thirdparty_server.errors import Reason
-from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
+from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.type.v1.money_pb2 import Money
 from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.ids import new_request_id
 
 
-def yes(payment: payments_api.Payment, request_id: str = "") -> payments_api.ConfirmPaymentRequest:
+def yes(payment: payment_pb2.Payment, request_id: str = "") -> payments_api.ConfirmPaymentRequest:
     """The payer agrees to what was shown."""
     return payments_api.ConfirmPaymentRequest(
         request_id=request_id or new_request_id(),
@@ -22,13 +23,13 @@ def yes(payment: payments_api.Payment, request_id: str = "") -> payments_api.Con
     )
 
 
-def no(payment: payments_api.Payment) -> payments_api.CancelPaymentRequest:
+def no(payment: payment_pb2.Payment) -> payments_api.CancelPaymentRequest:
     return payments_api.CancelPaymentRequest(request_id=new_request_id(), payment_id=payment.payment_id)
 
 
-async def waiting(side: Side, funds: int = 5000) -> tuple[order_pb2.Order, payments_api.Payment]:
+async def waiting(side: Side, funds: int = 5000) -> tuple[order_pb2.Order, payment_pb2.Payment]:
     """An order of 10.00 whose payment waits for its payer."""
-    order = await side.order(await side.shopper(funds=funds, instant_limit=500))
+    order = await side.order(await side.shopper(funds=funds, threshold=500))
     payment = await side.pay(order)
     assert state_and_reason(payment) == ("AWAITING_PAYER", "")
     return order, payment
@@ -46,19 +47,19 @@ async def test_a_payment_that_waits_locks_the_order_and_holds_nothing(side: Side
     order, payment = await waiting(side)
     locked = await side.order_now(order)
     assert (locked.state, locked.payment_id) == (order_pb2.Order.STATE_LOCKED, payment.payment_id)
-    assert await side.wallet(order.payer_id) == (5000, 0)
+    assert await side.wallet(order.payer.identity_id) == (5000, 0)
     assert payment.store_id == STORE
 
 
 @pytest.mark.parametrize(("amount", "state"), [(500, "CAPTURED"), (501, "AWAITING_PAYER")])
-async def test_the_instant_limit_itself_needs_no_confirmation(side: Side, amount: int, state: str) -> None:
-    payer_id = await side.shopper(funds=5000, instant_limit=500)
+async def test_the_threshold_itself_needs_no_confirmation(side: Side, amount: int, state: str) -> None:
+    payer_id = await side.shopper(funds=5000, threshold=500)
     assert state_and_reason(await side.pay(await side.order(payer_id, amount))) == (state, "")
 
 
 async def test_the_payers_time_ends_before_the_orders_lock(side: Side) -> None:
     order, payment = await waiting(side)
-    window_ms = payment.confirm_deadline.ToMilliseconds() - side.clock.now_ms()
+    window_ms = payment.confirm_remaining.ToMilliseconds()
     lease_ms = (await side.order_now(order)).lease_remaining.ToMilliseconds()
     assert 0 < window_ms < lease_ms
 
@@ -72,9 +73,9 @@ async def test_the_payers_yes_captures(side: Side) -> None:
     order, payment = await waiting(side)
     confirmed = await side.payments.ConfirmPayment(yes(payment))
     assert state_and_reason(confirmed) == ("CAPTURED", "")
-    assert not confirmed.HasField("confirm_deadline")
+    assert not confirmed.HasField("confirm_remaining")
     assert (await side.order_now(order)).state == order_pb2.Order.STATE_PAID
-    assert await side.wallet(order.payer_id) == (4000, 0)
+    assert await side.wallet(order.payer.identity_id) == (4000, 0)
     assert await side.events(payment.payment_id) == ["CREATED", "LOCKED_FOR_PAYER", "FUNDS_HELD", "ORDER_PAID"]
 
 
@@ -82,7 +83,7 @@ async def test_a_yes_sent_twice_is_one_yes(side: Side) -> None:
     order, payment = await waiting(side)
     request = yes(payment)
     assert await side.payments.ConfirmPayment(request) == await side.payments.ConfirmPayment(request)
-    assert await side.wallet(order.payer_id) == (4000, 0)
+    assert await side.wallet(order.payer.identity_id) == (4000, 0)
     request.amount.minor_units += 1
     with refused(CommonReason.REQUEST_ID_REUSED):
         await side.payments.ConfirmPayment(request)
@@ -105,26 +106,26 @@ async def test_a_yes_to_another_shop_or_amount_is_no_yes(side: Side, store_id: s
     request.amount.CopyFrom(amount)
     with refused(Reason.CONSENT_MISMATCH):
         await side.payments.ConfirmPayment(request)
-    assert await side.wallet(order.payer_id) == (5000, 0)
+    assert await side.wallet(order.payer.identity_id) == (5000, 0)
     assert state_and_reason(await side.payments.ConfirmPayment(yes(payment))) == ("CAPTURED", "")
 
 
 async def test_a_yes_that_comes_too_late_takes_nothing_and_the_order_is_unlocked(side: Side) -> None:
     order, payment = await waiting(side)
-    side.clock.advance(payment.confirm_deadline.ToMilliseconds() - side.clock.now_ms())
+    side.clock.advance(payment.confirm_remaining.ToMilliseconds())
     with refused(Reason.PAYMENT_NOT_WAITING):
         await side.payments.ConfirmPayment(yes(payment))
-    assert await side.step(payment.payment_id) == "RELEASING"
+    assert await side.step(payment.payment_id) == "VOIDING"
     assert (await side.order_now(order)).state == order_pb2.Order.STATE_LOCKED
     assert await side.finish(payment.payment_id) == ("VOIDED", "PAYER_TIMEOUT")
     assert (await side.order_now(order)).state == order_pb2.Order.STATE_OPEN
-    assert await side.wallet(order.payer_id) == (5000, 0)
+    assert await side.wallet(order.payer.identity_id) == (5000, 0)
     assert await side.events(payment.payment_id) == ["CREATED", "LOCKED_FOR_PAYER", "EXPIRED", "ORDER_RELEASED"]
 
 
 async def test_a_payment_is_taken_up_when_its_payers_time_is_over_and_not_before(side: Side) -> None:
     _, payment = await waiting(side)
-    side.clock.advance(payment.confirm_deadline.ToMilliseconds() - side.clock.now_ms() - 1)
+    side.clock.advance(payment.confirm_remaining.ToMilliseconds() - 1)
     assert await side.resolver.due() == []
     side.clock.advance(1)
     assert await side.resolver.due() == [payment.payment_id]
@@ -144,7 +145,7 @@ async def test_a_yes_without_the_money_is_declined_and_the_order_is_open_again(s
     declined = await side.payments.ConfirmPayment(yes(payment))
     assert state_and_reason(declined) == ("VOIDED", "INSUFFICIENT_FUNDS")
     assert (await side.order_now(order)).state == order_pb2.Order.STATE_OPEN
-    assert await side.wallet(order.payer_id) == (999, 0)
+    assert await side.wallet(order.payer.identity_id) == (999, 0)
 
 
 async def test_cancel_while_waiting_unlocks_the_order_to_be_changed_in_place_and_paid(side: Side) -> None:
@@ -153,13 +154,13 @@ async def test_cancel_while_waiting_unlocks_the_order_to_be_changed_in_place_and
     assert state_and_reason(canceled) == ("VOIDED", "PAYMENT_CANCELED")
     with refused(Reason.PAYMENT_NOT_WAITING):
         await side.payments.ConfirmPayment(yes(payment))
-    changed = await side.orders.UpdateOrder(
-        orders_api.UpdateOrderRequest(
+    changed = await side.orders.ReplaceOrderLines(
+        orders_api.ReplaceOrderLinesRequest(
             request_id=new_request_id(), order_id=order.order_id, version=order.version, lines=[line(300)]
         )
     )
     assert state_and_reason(await side.pay(changed)) == ("CAPTURED", "")
-    assert await side.wallet(order.payer_id) == (4700, 0)
+    assert await side.wallet(order.payer.identity_id) == (4700, 0)
 
 
 async def test_a_cancellation_sent_twice_says_the_same(side: Side) -> None:
@@ -178,11 +179,11 @@ async def test_cancel_after_the_capture_says_that_it_came_too_late(side: Side) -
 
 async def test_cancel_before_the_order_decided_gives_the_hold_back(side: Side) -> None:
     order, payment_id = await authorized(side)
-    assert await side.wallet(order.payer_id) == (5000, 1000)
+    assert await side.wallet(order.payer.identity_id) == (5000, 1000)
     canceled = await side.payments.CancelPayment(no(await side.payment(payment_id)))
     assert state_and_reason(canceled) == ("VOIDED", "PAYMENT_CANCELED")
     assert (await side.order_now(order)).state == order_pb2.Order.STATE_OPEN
-    assert await side.wallet(order.payer_id) == (5000, 0)
+    assert await side.wallet(order.payer.identity_id) == (5000, 0)
 
 
 async def test_cancel_after_the_order_was_paid_captures_although_the_answer_was_lost(side: Side) -> None:
@@ -193,7 +194,7 @@ async def test_cancel_after_the_order_was_paid_captures_although_the_answer_was_
     canceled = await side.payments.CancelPayment(no(await side.payment(payment_id)))
     assert state_and_reason(canceled) == ("CAPTURED", "")
     assert (await side.order_now(order)).state == order_pb2.Order.STATE_PAID
-    assert await side.wallet(order.payer_id) == (4000, 0)
+    assert await side.wallet(order.payer.identity_id) == (4000, 0)
 
 
 async def test_a_till_cancels_at_the_order_although_the_payment_server_knows_nothing_of_it(side: Side) -> None:
@@ -201,10 +202,10 @@ async def test_a_till_cancels_at_the_order_although_the_payment_server_knows_not
     released = await side.orders.CancelOrderPayment(
         orders_api.CancelOrderPaymentRequest(payment_id=payment.payment_id, order_id=order.order_id)
     )
-    assert released.state == order_pb2.OrderPayment.STATE_RELEASED
+    assert released.state == order_payment_pb2.OrderPayment.STATE_RELEASED
     late = await side.payments.ConfirmPayment(yes(payment))
     assert state_and_reason(late) == ("VOIDED", "PAYMENT_CANCELED")
-    assert await side.wallet(order.payer_id) == (5000, 0)
+    assert await side.wallet(order.payer.identity_id) == (5000, 0)
 
 
 async def test_a_payment_killed_at_the_order_before_it_locked_can_never_lock(side: Side) -> None:

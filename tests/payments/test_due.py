@@ -1,14 +1,16 @@
-"""Looking for payments that have to be driven on, which every server does every second."""
+"""Looking for payments costs no more however many there are."""
 
 import sqlite3
 from pathlib import Path
 
+import pytest
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.sql import ClauseElement
 
 from tests.payments.books import NOW_MS, Books
 from thirdparty_server import store
 from thirdparty_server.lifecycle import PaymentState
-from tillmesh.runtime.statements import Connection, Statements
+from tillmesh.runtime.statements import Connection, Statements, Values
 
 LATER_MS = NOW_MS + 60_000
 
@@ -38,3 +40,29 @@ def test_a_look_takes_no_longer_however_many_payments_are_final(tmp_path: Path) 
         books.in_state(PaymentState.VOIDED)
     assert steps_of_a_look(path) == few
     books.close()
+
+
+LATEST = {"key": "order-1", "reference": "r", "since_ms": 0}
+
+
+@pytest.mark.parametrize(
+    ("statement", "values", "index"),
+    [
+        (store._LATEST_BY_CODE, LATEST, "payments_by_code"),
+        (store._LATEST_BY_CODE_AT_STORE, LATEST | {"store": "store-1"}, "payments_by_code"),
+        (store._LARGER_EPOCH, {"key": "order-1", "granted": 1}, "payments_granted"),
+        (store._TAKE_UNFINISHED, {"key": "payment-1"}, "payments_of_order"),
+    ],
+    ids=["by-code", "by-code-at-store", "larger-epoch", "unfinished"],
+)
+def test_what_an_order_had_is_found_by_an_index(
+    tmp_path: Path, statement: ClauseElement, values: Values, index: str
+) -> None:
+    books = Books.open(f"sqlite:///{tmp_path}/payments.db")
+    compiled = Statements(sqlite.dialect()).compiled(statement, values)
+    driver = sqlite3.connect(tmp_path / "payments.db")
+    plan = [row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {compiled.text}", compiled.parameters(values))]
+    driver.close()
+    books.close()
+    assert any(index in step for step in plan), plan
+    assert not any(step.startswith("SCAN") for step in plan), plan

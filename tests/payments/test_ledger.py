@@ -4,7 +4,6 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from tests.payments.books import FOREIGN_KEY, NOW_MS, STORE, Books, twice, without
-from thirdparty_server import ledger
 from thirdparty_server.lifecycle import PaymentState
 from thirdparty_server.model import Payment
 from tillmesh.runtime.money import Money
@@ -12,7 +11,7 @@ from tillmesh.runtime.money import Money
 SALES = f"sales/{STORE}/GBP"
 INSERT_TRANSFER = (
     "INSERT INTO transfers (phase, debit_account_id, credit_account_id, currency, amount_minor, hold_id, purpose,"
-    " reference, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " reference, actor, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '', ?)"
 )
 
 
@@ -21,6 +20,15 @@ def held(books: Books) -> Payment:
     """A payment of 10.00 whose money is held, and accounts in two currencies."""
     books.shopper(1000, "JPY")
     return books.in_state(PaymentState.AUTHORIZED)
+
+
+def payer(payment: Payment) -> str:
+    assert payment.identity_id is not None
+    return payment.identity_id
+
+
+def wallet_of(payment: Payment) -> str:
+    return f"wallet/{payer(payment)}/GBP"
 
 
 def write(
@@ -40,7 +48,7 @@ def write(
 
 def test_what_is_right_is_written(books: Books, held: Payment) -> None:
     """The counterpart of all refusals below: the statements themselves are sound."""
-    wallet = f"wallet/{held.payer_id}"
+    wallet = wallet_of(held)
     write(books, wallet, SALES)
     write(books, wallet, SALES, phase="HOLD")
     write(books, wallet, SALES, phase="POST", hold_id=held.hold_id)
@@ -51,16 +59,16 @@ def test_what_is_right_is_written(books: Books, held: Payment) -> None:
 @pytest.mark.parametrize("amount", [0, -1, None])
 def test_a_transfer_of_nothing_or_less_is_refused(books: Books, held: Payment, amount: int | None) -> None:
     with pytest.raises(IntegrityError, match="amount_minor"):
-        write(books, f"wallet/{held.payer_id}", SALES, amount=amount)
+        write(books, wallet_of(held), SALES, amount=amount)
 
 
 def test_half_a_transfer_is_refused(books: Books, held: Payment) -> None:
     with pytest.raises(IntegrityError, match=without("credit_account_id")):
-        write(books, f"wallet/{held.payer_id}", None)
+        write(books, wallet_of(held), None)
     with pytest.raises(IntegrityError, match=without("debit_account_id")):
         write(books, None, SALES)
     with pytest.raises(IntegrityError, match=FOREIGN_KEY):
-        write(books, f"wallet/{held.payer_id}", "sales/nowhere/GBP")
+        write(books, wallet_of(held), "sales/nowhere/GBP")
 
 
 def test_a_transfer_to_itself_is_refused(books: Books, held: Payment) -> None:
@@ -71,19 +79,19 @@ def test_a_transfer_to_itself_is_refused(books: Books, held: Payment) -> None:
 @pytest.mark.parametrize("currency", ["JPY", "GBP", "BHD"])
 def test_a_transfer_between_two_currencies_is_refused(books: Books, held: Payment, currency: str) -> None:
     with pytest.raises(IntegrityError, match=FOREIGN_KEY):
-        write(books, f"wallet/{held.payer_id}", "external/JPY", currency=currency)
+        write(books, wallet_of(held), "external/JPY", currency=currency)
 
 
 @pytest.mark.parametrize("phase", ["POST", "VOID"])
 def test_a_hold_is_ended_once(books: Books, held: Payment, phase: str) -> None:
     books.capture(held.payment_id)
     with pytest.raises(IntegrityError, match=twice("hold_id")):
-        write(books, f"wallet/{held.payer_id}", SALES, phase=phase, hold_id=held.hold_id)
+        write(books, wallet_of(held), SALES, phase=phase, hold_id=held.hold_id)
 
 
 @pytest.mark.parametrize("phase", ["POST", "VOID"])
 def test_a_hold_is_ended_by_its_own_amount_between_its_own_accounts(books: Books, held: Payment, phase: str) -> None:
-    wallet, other = f"wallet/{held.payer_id}", f"wallet/{books.shopper()}"
+    wallet, other = wallet_of(held), f"wallet/{books.shopper()}/GBP"
     for debit, credit, amount in (
         (wallet, SALES, 999),
         (wallet, SALES, 1001),
@@ -96,7 +104,7 @@ def test_a_hold_is_ended_by_its_own_amount_between_its_own_accounts(books: Books
 
 @pytest.mark.parametrize("phase", ["POST", "VOID"])
 def test_nothing_is_posted_or_voided_that_was_not_held(books: Books, held: Payment, phase: str) -> None:
-    wallet = f"wallet/{held.payer_id}"
+    wallet = wallet_of(held)
     with pytest.raises(IntegrityError, match="post_and_void_end_a_hold"):
         write(books, wallet, SALES, phase=phase)
     with pytest.raises(IntegrityError, match=FOREIGN_KEY):
@@ -111,18 +119,18 @@ def test_nothing_is_posted_or_voided_that_was_not_held(books: Books, held: Payme
 @pytest.mark.parametrize("phase", ["SINGLE", "HOLD"])
 def test_only_post_and_void_end_a_hold(books: Books, held: Payment, phase: str) -> None:
     with pytest.raises(IntegrityError, match="post_and_void_end_a_hold"):
-        write(books, f"wallet/{held.payer_id}", SALES, phase=phase, hold_id=held.hold_id)
+        write(books, wallet_of(held), SALES, phase=phase, hold_id=held.hold_id)
 
 
 def test_a_transfer_is_booked_once_for_its_reference(books: Books, held: Payment) -> None:
     with pytest.raises(IntegrityError, match=twice("purpose.*reference.*phase")):
-        write(books, f"wallet/{held.payer_id}", SALES, phase="HOLD", reference=held.payment_id)
+        write(books, wallet_of(held), SALES, phase="HOLD", reference=held.payment_id)
 
 
 @pytest.mark.parametrize(("phase", "purpose"), [("MAYBE", "PAYMENT"), ("SINGLE", "GIFT")])
 def test_a_transfer_of_an_unknown_kind_is_refused(books: Books, held: Payment, phase: str, purpose: str) -> None:
     with pytest.raises(IntegrityError, match="is_known"):
-        write(books, f"wallet/{held.payer_id}", SALES, phase=phase, purpose=purpose)
+        write(books, wallet_of(held), SALES, phase=phase, purpose=purpose)
 
 
 @pytest.mark.parametrize(
@@ -136,12 +144,12 @@ def test_a_transfer_of_an_unknown_kind_is_refused(books: Books, held: Payment, p
 )
 def test_a_wallet_below_its_limit_is_refused(books: Books, held: Payment, change: str) -> None:
     with pytest.raises(IntegrityError, match="within_limit"):
-        books.sql(f"UPDATE accounts SET {change} WHERE account_id = ?", f"wallet/{held.payer_id}")
+        books.sql(f"UPDATE accounts SET {change} WHERE account_id = ?", wallet_of(held))
 
 
 def test_a_negative_hold_is_refused(books: Books, held: Payment) -> None:
     with pytest.raises(IntegrityError, match=r"(?i)check constraint.*held_minor"):
-        books.sql("UPDATE accounts SET held_minor = -1 WHERE account_id = ?", f"wallet/{held.payer_id}")
+        books.sql("UPDATE accounts SET held_minor = -1 WHERE account_id = ?", wallet_of(held))
 
 
 def test_an_account_without_a_limit_keeps_no_balance(books: Books, held: Payment) -> None:
@@ -154,23 +162,25 @@ def test_an_account_does_not_change_its_currency(books: Books, held: Payment) ->
         books.sql("UPDATE accounts SET currency = 'JPY' WHERE account_id = ?", SALES)
 
 
-@pytest.mark.parametrize("table", ["transfers", "payment_history", "refunds"])
+@pytest.mark.parametrize("table", ["transfers", "payment_history", "refunds", "refund_lines"])
 def test_what_happened_is_never_changed_and_never_deleted(books: Books, held: Payment, table: str) -> None:
     books.capture(held.payment_id)
     books.refund(held.payment_id, Money("GBP", 1))
-    books.sql("INSERT INTO refunds VALUES ('r-1', ?, 'store-1', 'p-1', 'GBP', 1, '', 0)", held.payment_id)
+    ((refund_id,),) = books.sql("SELECT refund_id FROM refunds")
+    books.sql("INSERT INTO refund_lines VALUES (?, 1, ?, 1, 1)", refund_id, held.payment_id)
     ((rows,),) = books.sql(f"SELECT count(*) FROM {table}")
-    for statement in (f"UPDATE {table} SET currency = 'EUR'", f"DELETE FROM {table}"):
+    assert rows
+    for statement in (f"UPDATE {table} SET amount_minor = 4711", f"DELETE FROM {table}"):
         with pytest.raises(IntegrityError, match=f"{table} is append-only"):
             books.sql(statement)
-    assert books.sql(f"SELECT count(*) FROM {table} WHERE currency <> 'EUR'") == [(rows,)]
+    assert books.sql(f"SELECT count(*) FROM {table} WHERE amount_minor <> 4711") == [(rows,)]
 
 
 def test_two_captured_payments_of_one_order_are_refused(books: Books, held: Payment) -> None:
     books.capture(held.payment_id)
-    books.deposit(held.payer_id, Money("GBP", 1000))
-    second = books.create(held.payer_id, held.amount, held.order_id)
-    second = books.lock(second.payment_id)
+    books.deposit(payer(held), Money("GBP", 1000))
+    second = books.create(payer(held), held.amount, held.order_id)
+    second = books.lock(second.payment_id, epoch=2)
     assert second.state is PaymentState.AUTHORIZED
     with pytest.raises(IntegrityError, match=twice("order_id")):
         books.sql("UPDATE payments SET state = 'CAPTURED' WHERE payment_id = ?", second.payment_id)
@@ -179,12 +189,12 @@ def test_two_captured_payments_of_one_order_are_refused(books: Books, held: Paym
 def test_a_second_capture_by_the_code_takes_nothing(books: Books, held: Payment) -> None:
     """The index stands behind the operation: the whole transaction is undone."""
     books.capture(held.payment_id)
-    books.deposit(held.payer_id, Money("GBP", 1000))
-    second = books.create(held.payer_id, held.amount, held.order_id)
-    books.lock(second.payment_id)
+    books.deposit(payer(held), Money("GBP", 1000))
+    second = books.create(payer(held), held.amount, held.order_id)
+    books.lock(second.payment_id, epoch=2)
     with pytest.raises(IntegrityError):
         books.capture(second.payment_id)
-    assert books.balance(f"wallet/{held.payer_id}") == (1000, 1000)
+    assert books.balance(wallet_of(held)) == (1000, 1000)
     assert books.balance(SALES) == (1000, 0)
     books.check()
 
@@ -220,6 +230,6 @@ def test_the_trial_balance_names_a_wallet_that_differs_from_its_transfers(
     books: Books, held: Payment, change: str
 ) -> None:
     books.check()
-    books.sql(f"UPDATE accounts SET {change} WHERE account_id = ?", f"wallet/{held.payer_id}")
-    differing = [balance.differing_account_ids for balance in books.run(ledger.trial_balances)]
-    assert differing == [[f"wallet/{held.payer_id}"], []]
+    books.sql(f"UPDATE accounts SET {change} WHERE account_id = ?", wallet_of(held))
+    differing = [balance.differing_account_ids for balance in books.trial_balances()]
+    assert differing == [[wallet_of(held)], []]

@@ -2,6 +2,7 @@
 
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 from hypothesis import Phase, settings
@@ -16,16 +17,18 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.payments.books import NOW_MS, STORE, Books
-from thirdparty_server import account_operations, ledger
+from tests.payments.books import NOW_MS, Books
+from thirdparty_server import refund_operations, store_operations
 from thirdparty_server.errors import Reason
 from thirdparty_server.lifecycle import PaymentState
-from thirdparty_server.model import AccountKind, Refund
+from thirdparty_server.model import AccountKind, Store, StoreState
+from thirdparty_server.refund_operations import NewRefund
+from tillmesh.origin import NOWHERE
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
 
 CURRENCIES = ("JPY", "GBP", "BHD")
-DEFAULT_RETURN_LIMIT = 150
+FIRST_LIMIT = 150
 amounts = st.integers(min_value=1, max_value=120)
 
 
@@ -37,7 +40,8 @@ class Expected:
     captured: int = 0
     refunded: int = 0
     returned: int = 0
-    return_limit: int = DEFAULT_RETURN_LIMIT
+    return_limit: int = FIRST_LIMIT
+    version: int = 1
 
 
 @dataclass
@@ -53,6 +57,11 @@ class Paid:
     amount: int
     state: PaymentState
     refunded: int = 0
+
+
+def shop(currency: str) -> str:
+    """A store has one currency."""
+    return f"shop-{currency}"
 
 
 class MoneyIsConserved(RuleBasedStateMachine):
@@ -75,6 +84,9 @@ class MoneyIsConserved(RuleBasedStateMachine):
 
     @initialize(target=wallets)
     def two_shoppers_a_currency(self) -> object:
+        for currency in CURRENCIES:
+            store = Store(shop(currency), "Shop", (), "", "UTC", currency, FIRST_LIMIT, StoreState.ACTIVE, 1, NOW_MS)
+            self.books.run(partial(store_operations.create_store, store=store))
         for currency in CURRENCIES * 2:
             self.model[self.books.shopper(0, currency)] = Wallet(currency)
         return multiple(*self.model)
@@ -89,7 +101,7 @@ class MoneyIsConserved(RuleBasedStateMachine):
     @rule(payer_id=wallets, currency=st.sampled_from(CURRENCIES), amount=amounts)
     def deposit_in_some_currency(self, payer_id: str, currency: str, amount: int) -> None:
         if currency != self.model[payer_id].currency:
-            with pytest.raises(Refusal, match=Reason.CURRENCY_MISMATCH.name):
+            with pytest.raises(Refusal, match=Reason.WALLET_NOT_FOUND.name):
                 self.books.deposit(payer_id, Money(currency, amount))
 
     @rule(target=payments, payer_id=wallets, amount=amounts)
@@ -98,7 +110,7 @@ class MoneyIsConserved(RuleBasedStateMachine):
         payment = self.books.create(payer_id, Money(wallet.currency, amount))
         payment = self.books.lock(payment.payment_id)
         enough = wallet.posted - wallet.held >= amount
-        assert payment.state is (PaymentState.AUTHORIZED if enough else PaymentState.RELEASING)
+        assert payment.state is (PaymentState.AUTHORIZED if enough else PaymentState.VOIDING)
         wallet.held += amount if enough else 0
         self.paid[payment.payment_id] = Paid(payer_id, amount, payment.state)
         return payment.payment_id
@@ -141,13 +153,16 @@ class MoneyIsConserved(RuleBasedStateMachine):
     def take_goods_back(self, payer_id: str, amount: int) -> None:
         wallet = self.model[payer_id]
         expected = self.expected[wallet.currency]
-        refund_id = self.books.new_id("return")
-        refund = Refund(refund_id, "", STORE, payer_id, Money(wallet.currency, amount), "", NOW_MS)
+        new = NewRefund(self.books.new_id("return"), "", NOWHERE, NOW_MS)
 
         def give_back() -> None:
             self.books.run(
-                lambda connection: account_operations.create_return(
-                    connection, refund=refund, default_limit_minor=DEFAULT_RETURN_LIMIT, now_ms=NOW_MS
+                lambda connection: refund_operations.create_unreferenced_refund(
+                    connection,
+                    new=new,
+                    store_id=shop(wallet.currency),
+                    payee=payer_id,
+                    amount=Money(wallet.currency, amount),
                 )
             )
 
@@ -156,7 +171,7 @@ class MoneyIsConserved(RuleBasedStateMachine):
             expected.returned += amount
             wallet.posted += amount
         else:
-            with pytest.raises(Refusal, match=Reason.RETURN_LIMIT_EXCEEDED.name):
+            with pytest.raises(Refusal, match=Reason.UNREFERENCED_REFUND_LIMIT_EXCEEDED.name):
                 give_back()
 
     @rule(currency=st.sampled_from(CURRENCIES), limit=st.integers(min_value=0, max_value=300))
@@ -165,10 +180,15 @@ class MoneyIsConserved(RuleBasedStateMachine):
 
         def set_limit() -> None:
             self.books.run(
-                lambda connection: account_operations.set_return_limit(
-                    connection, store_id=STORE, limit=Money(currency, limit)
+                lambda connection: store_operations.update_store(
+                    connection,
+                    store_id=shop(currency),
+                    version=expected.version,
+                    changes={"unreferenced_refund_limit_minor": limit},
+                    limit_in=currency,
                 )
             )
+            expected.version += 1
 
         if limit >= expected.returned:
             set_limit()
@@ -179,7 +199,7 @@ class MoneyIsConserved(RuleBasedStateMachine):
 
     @invariant()
     def every_currency_adds_up_to_zero_and_to_what_was_booked(self) -> None:
-        for balance in self.books.run(ledger.trial_balances):
+        for balance in self.books.trial_balances():
             expected = self.expected[balance.currency]
             assert sum(balance.minor_by_kind.values()) == 0
             assert balance.differing_account_ids == []
@@ -194,7 +214,7 @@ class MoneyIsConserved(RuleBasedStateMachine):
     @invariant()
     def every_wallet_has_what_is_kept_and_never_less_than_nothing(self) -> None:
         for payer_id, wallet in self.model.items():
-            posted, held = self.books.balance(f"wallet/{payer_id}")
+            posted, held = self.books.balance(f"wallet/{payer_id}/{wallet.currency}")
             assert (posted, held) == (wallet.posted, wallet.held)
             assert posted - held >= 0
 

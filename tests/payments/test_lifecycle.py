@@ -2,19 +2,18 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, inspect
+from structlog.testing import capture_logs
 
 from tests.databases import KINDS, databases
 from tests.payments.books import Books
 from thirdparty_server.errors import Reason
 from thirdparty_server.lifecycle import FINAL, PAYMENT, PaymentEvent, PaymentState
-from thirdparty_server.model import AccountKind, Payment, Phase
+from thirdparty_server.model import AccountKind, Payment, Phase, Purpose, StoreState
 from thirdparty_server.tables import METADATA
-from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
-from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
+from tillmesh.api.payment.v1 import account_pb2, payment_pb2, store_pb2
 from tillmesh.runtime.database import open_engine, parse_url
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
@@ -35,12 +34,17 @@ def books(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         books.close()
 
 
+def payer(payment: Payment) -> str:
+    assert payment.identity_id is not None
+    return payment.identity_id
+
+
 def empty_wallet(books: Books, payment: Payment) -> None:
     """Spends elsewhere what the payment would have needed."""
-    account = f"wallet/{payment.payer_id}"
+    account = f"wallet/{payer(payment)}/GBP"
     posted, held = books.balance(account)
     if posted > held:
-        other = books.create(payment.payer_id, Money("GBP", posted - held))
+        other = books.create(payer(payment), Money("GBP", posted - held))
         other = books.lock(other.payment_id)
         if other.state is S.AWAITING_PAYER:
             books.confirm(other)
@@ -63,8 +67,12 @@ def happen(books: Books, payment: Payment, event: PaymentEvent) -> None:
             books.capture(payment.payment_id)
         case E.ORDER_RELEASED:
             books.release(payment.payment_id)
+        case E.SUPERSEDED if payment.state is S.PENDING:  # its own lock is known after that of the other
+            other = books.create(payer(payment), payment.amount, payment.order_id)
+            books.lock(other.payment_id, epoch=2)
+            books.lock(payment.payment_id, epoch=1)
         case E.SUPERSEDED:
-            other = books.create(payment.payer_id, payment.amount, payment.order_id)
+            other = books.create(payer(payment), payment.amount, payment.order_id)
             books.lock(other.payment_id, epoch=2)
         case E.REFUNDED:
             books.refund(payment.payment_id, Money("GBP", 1))
@@ -75,7 +83,7 @@ def arrange(books: Books, state: PaymentState, event: PaymentEvent) -> Payment:
     payment = books.in_state(state, confirm=event is E.LOCKED_FOR_PAYER or state is S.AWAITING_PAYER)
     if event is E.DECLINED:
         empty_wallet(books, payment)
-    if (state, event) == (S.RELEASING, E.SUPERSEDED):  # given up after it had its lock
+    if (state, event) == (S.VOIDING, E.SUPERSEDED):  # given up after it had its lock
         waiting = books.in_state(S.AWAITING_PAYER, confirm=True)
         payment = books.cancel(waiting.payment_id)
     assert payment.state is state
@@ -99,7 +107,7 @@ def reason_heard(books: Books, payment: Payment, event: PaymentEvent) -> str:
 
 def seen(books: Books, payment: Payment) -> tuple[object, ...]:
     """All that an event could change."""
-    wallet = books.balance(f"wallet/{payment.payer_id}")
+    wallet = books.balance(f"wallet/{payer(payment)}/GBP")
     return books.payment(payment.payment_id), books.history(payment.payment_id), wallet
 
 
@@ -114,7 +122,7 @@ def test_a_legal_event_leads_to_its_target_and_into_the_history(
     last = books.history(payment.payment_id)[-1]
     assert (last.number, last.event) == (payment.event_count + 1, event)
     assert (last.from_state, last.to_state, last.reason) == (state, after.state, after.reason)
-    assert bool(after.reason) == (after.state in (S.RELEASING, S.VOIDED))
+    assert bool(after.reason) == (after.state in (S.VOIDING, S.VOIDED))
     held = ["HOLD"] if S.AUTHORIZED in (state, after.state) or state is S.CAPTURED else []
     ended = {S.CAPTURED: ["POST"], S.VOIDED: ["VOID"]}.get(after.state, []) if held else []
     assert transfers(books, payment) == held + ended
@@ -134,7 +142,7 @@ def test_a_refused_event_changes_nothing_or_raises_its_reason(
 
 def test_the_table_has_every_pair_once_and_every_error_is_known() -> None:
     assert sorted(PAYMENT.rows) == sorted(EVERY)
-    internal = {"INSUFFICIENT_FUNDS", "NO_EPOCH", "NOT_ASKED", "ORDER_DECIDES"}
+    internal = {"INSUFFICIENT_FUNDS", "NOT_ASKED", "ORDER_DECIDES"}
     assert {row.error for row in PAYMENT.rows.values()} - {""} <= internal | set(Reason.__members__)
 
 
@@ -150,7 +158,7 @@ def test_money_that_is_held_is_ended_by_the_order_alone() -> None:
 def test_every_attempt_that_is_given_up_asks_the_order_before_it_is_final() -> None:
     for state in (S.PENDING, S.AWAITING_PAYER):
         for event in (E.DECLINED, E.CANCELED, E.EXPIRED):
-            assert PAYMENT[state, event].target is S.RELEASING
+            assert PAYMENT[state, event].target is S.VOIDING
 
 
 def checked_values(engine: Engine, table: str, column: str) -> set[str]:
@@ -163,9 +171,11 @@ def checked_values(engine: Engine, table: str, column: str) -> set[str]:
 @pytest.mark.parametrize(
     ("enum", "names", "table", "column"),
     [
-        (PaymentState, payments_api.Payment.State.keys(), "payments", "state"),
-        (AccountKind, accounts_api.Account.Kind.keys(), "accounts", "kind"),
-        (Phase, accounts_api.AccountEntry.Phase.keys(), "transfers", "phase"),
+        (PaymentState, payment_pb2.Payment.State.keys(), "payments", "state"),
+        (AccountKind, account_pb2.Account.Kind.keys(), "accounts", "kind"),
+        (Phase, account_pb2.AccountEntry.Phase.keys(), "transfers", "phase"),
+        (Purpose, account_pb2.AccountEntry.Purpose.keys(), "transfers", "purpose"),
+        (StoreState, store_pb2.Store.State.keys(), "stores", "state"),
     ],
 )
 def test_model_contract_and_database_have_the_same_values(
@@ -177,6 +187,40 @@ def test_model_contract_and_database_have_the_same_values(
 
 
 def test_every_event_is_named_in_the_contract() -> None:
-    proto = Path("protos/tillmesh/api/payment/v1/payment_service.proto").read_text()
-    comment = proto[proto.index("// What happened: CREATED") : proto.index("string event = 3;")]
-    assert set(re.findall(r"[A-Z_]{4,}", comment)) == {"CREATED", *E}
+    assert set(payment_pb2.PaymentEvent.Type.keys()) == {f"TYPE_{name}" for name in ("UNSPECIFIED", "CREATED", *E)}
+
+
+@pytest.mark.parametrize("state", [S.PENDING, S.AWAITING_PAYER, S.VOIDING, S.VOIDED])
+def test_a_yes_of_the_order_to_a_payment_without_a_hold_is_an_alarm_and_changes_nothing(
+    books: Books, state: PaymentState
+) -> None:
+    payment = books.in_state(state, confirm=state is S.AWAITING_PAYER)
+    with capture_logs() as logs:
+        assert books.capture(payment.payment_id) == payment
+    alarm = {"event": "captured_without_hold", "log_level": "error", "state": state}
+    assert logs == [alarm | {"payment_id": payment.payment_id, "order_id": payment.order_id}]
+
+
+def test_a_yes_of_the_order_that_comes_twice_is_no_alarm(books: Books) -> None:
+    payment = books.in_state(S.CAPTURED)
+    with capture_logs() as logs:
+        assert books.capture(payment.payment_id) == payment
+    assert logs == []
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_smaller_epoch_that_comes_late_holds_nothing(books: Books, ended: bool) -> None:
+    """Rule 9 from the other side: its answer arrives when that of a larger epoch is recorded, in whatever state."""
+    payer_id = books.shopper(5000)
+    early, late = (books.create(payer_id, Money("GBP", 1000), "order-late") for _ in range(2))
+    if ended:
+        early, late = (books.create(payer_id, Money("GBP", 1000), "order-ended") for _ in range(2))
+    assert books.lock(late.payment_id, epoch=2).state is S.AUTHORIZED
+    if ended:
+        books.release(late.payment_id)
+    locked = books.lock(early.payment_id, epoch=1)
+    assert (locked.state, locked.reason, locked.epoch) == (S.VOIDED, "SUPERSEDED", 1)
+    assert transfers(books, early) == []
+    assert [entry.event for entry in books.history(early.payment_id)] == ["CREATED", "SUPERSEDED"]
+    assert books.payment(late.payment_id).state is (S.VOIDED if ended else S.AUTHORIZED)
+    books.release(late.payment_id)

@@ -3,37 +3,35 @@
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from tests.payments.books import CHECK, FOREIGN_KEY, NOW_MS, STORE, Books, twice
+from tests.payments.books import CHECK, FOREIGN_KEY, Books, twice
 from tillmesh.runtime.money import Money
 
-INSERT_DEVICE = (
-    "INSERT INTO payer_devices (device_uri, identity_id, handle, key_id, last_step, code_failures,"
+INSERT_PHONE = (
+    "INSERT INTO phones (phone_uri, identity_id, handle, key_id, last_step, code_failures,"
     " code_locked_until_ms, token_hash, token_expires_at_ms, created_at_ms) VALUES (?, ?, ?, ?, 0, 0, 0, ?, ?, 0)"
 )
 
 
-def device(
-    books: Books, identity_id: str, uri: str = "a", handle: str = "12345678", token: bytes | None = None
-) -> None:
-    books.sql(INSERT_DEVICE, uri, identity_id, handle, books.new_id("key"), token, None)
+def phone(books: Books, identity_id: str, uri: str = "a", handle: str = "12345678", token: bytes | None = None) -> None:
+    books.sql(INSERT_PHONE, uri, identity_id, handle, books.new_id("key"), token, None)
 
 
-def test_a_device_is_one_identity_s_and_has_a_handle_of_its_own(books: Books) -> None:
+def test_a_phone_is_one_identity_s_and_has_a_handle_of_its_own(books: Books) -> None:
     ada, bob = books.shopper(), books.shopper()
-    device(books, ada)
-    with pytest.raises(IntegrityError, match=twice("device_uri")):
-        device(books, bob, handle="87654321")
+    phone(books, ada)
+    with pytest.raises(IntegrityError, match=twice("phone_uri")):
+        phone(books, bob, handle="87654321")
     with pytest.raises(IntegrityError, match=twice("handle")):
-        device(books, bob, uri="b")
+        phone(books, bob, uri="b")
     with pytest.raises(IntegrityError, match=FOREIGN_KEY):
-        device(books, "nobody", uri="c", handle="00000000")
+        phone(books, "nobody", uri="c", handle="00000000")
     with pytest.raises(IntegrityError, match=CHECK):
-        device(books, bob, uri="d", handle="1234567")
+        phone(books, bob, uri="d", handle="1234567")
 
 
 def test_a_session_without_an_end_is_none(books: Books) -> None:
     with pytest.raises(IntegrityError, match="a_session_ends"):
-        device(books, books.shopper(), token=b"hash")
+        phone(books, books.shopper(), token=b"hash")
 
 
 @pytest.mark.parametrize("failures", [-1, 6])
@@ -43,17 +41,30 @@ def test_a_pin_has_five_tries(books: Books, failures: int) -> None:
         books.sql("UPDATE identities SET pin_failures = ? WHERE identity_id = ?", failures, identity_id)
 
 
-def test_whom_a_reference_stands_for_never_changes(books: Books) -> None:
-    ada, bob = books.shopper(), books.shopper()
-    insert = f"INSERT INTO payer_references VALUES (?, ?, '{STORE}', 'order-1', {NOW_MS})"
-    books.sql(insert, "r-1", ada)
-    for statement in ("UPDATE payer_references SET order_id = 'order-2'", "DELETE FROM payer_references"):
-        with pytest.raises(IntegrityError, match="payer_references is append-only"):
-            books.sql(statement)
-    with pytest.raises(IntegrityError, match=twice("payer_reference")):
-        books.sql(insert, "r-1", bob)
+def test_a_wallet_is_one_identity_s_and_there_is_one_a_currency(books: Books) -> None:
+    ada = books.shopper()
+    insert = "INSERT INTO wallets VALUES (?, ?, ?, NULL, NULL, 0, 0, 1, 0)"
+    with pytest.raises(IntegrityError, match=twice("identity_id.*currency|account_id")):
+        books.sql(insert, ada, "GBP", f"wallet/{ada}/GBP")
     with pytest.raises(IntegrityError, match=FOREIGN_KEY):
-        books.sql(insert, "r-2", "nobody")
+        books.sql(insert, ada, "JPY", f"wallet/{ada}/JPY")
+    with pytest.raises(IntegrityError, match=CHECK):
+        books.sql("UPDATE wallets SET threshold_minor = -1")
+
+
+def test_a_refund_gives_nothing_back_below_zero_and_a_line_at_least_a_piece(books: Books) -> None:
+    refund = "INSERT INTO refunds VALUES (?, '', 's', 'IDENTITY', 'p', ?, 'GBP', ?, '[]', '', '', '', '', '', 0)"
+    with pytest.raises(IntegrityError, match=CHECK):
+        books.sql(refund, "r-1", False, -1)
+    books.sql(refund, "r-2", False, 0)
+    payment = books.create(books.shopper(1000), Money("GBP", 1000))
+    line = "INSERT INTO refund_lines VALUES ('r-2', ?, ?, ?, ?)"
+    for number, quantity, amount in ((0, 1, 1), (1, 0, 1), (1, 1, -1)):
+        with pytest.raises(IntegrityError, match=CHECK):
+            books.sql(line, number, payment.payment_id, quantity, amount)
+    books.sql(line, 1, payment.payment_id, 1, 0)
+    with pytest.raises(IntegrityError, match=twice("refund_id.*line_number")):
+        books.sql(line, 1, payment.payment_id, 1, 0)
 
 
 def test_money_is_held_of_a_known_account_alone(books: Books) -> None:

@@ -2,11 +2,13 @@
 
 import pytest
 
-from tests.payments.side import STORE, Side, asked, gbp, line, refused, state_and_reason
+from tests.payments.side import STORE, Side, asked, gbp, line, named, refused, state_and_reason
 from thirdparty_server.errors import Reason
-from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
+from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
+from tillmesh.api.type.v1 import payer_pb2
 from tillmesh.api.type.v1.money_pb2 import Money
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.ids import new_request_id
@@ -51,15 +53,15 @@ async def test_an_unknown_identity_is_declined_and_remembered_at_the_order(side:
     answer = await side.orders.CancelOrderPayment(
         orders_api.CancelOrderPaymentRequest(payment_id=payment.payment_id, order_id=order.order_id)
     )
-    assert answer.state == order_pb2.OrderPayment.STATE_RELEASED
+    assert answer.state == order_payment_pb2.OrderPayment.STATE_RELEASED
 
 
 async def test_nothing_is_converted(side: Side) -> None:
     payer_id = await side.shopper(funds=1_000_000, currency="JPY")
     order = await side.order(payer_id, 1000, "GBP")
-    assert state_and_reason(await side.pay(order)) == ("VOIDED", "CURRENCY_MISMATCH")
+    assert state_and_reason(await side.pay(order)) == ("VOIDED", "WALLET_NOT_FOUND")
     assert (await side.order_now(order)).state == order_pb2.Order.STATE_OPEN
-    assert await side.wallet(payer_id) == (1_000_000, 0)
+    assert await side.wallet(payer_id, "JPY") == (1_000_000, 0)
 
 
 async def test_the_right_number_in_the_wrong_currency_is_another_amount(side: Side) -> None:
@@ -95,16 +97,16 @@ async def test_consent_to_something_else_takes_nothing(
 async def test_nobody_pays_another_identitys_order(side: Side) -> None:
     order = await side.order(await side.shopper(funds=5000))
     request = asked(order)
-    request.payer_id = await side.shopper(funds=5000)
+    request.payer.identity_id = await side.shopper(funds=5000)
     assert state_and_reason(await side.payments.CreatePayment(request)) == ("VOIDED", "PAYER_MISMATCH")
-    assert await side.wallet(request.payer_id) == (5000, 0)
+    assert await side.wallet(request.payer.identity_id) == (5000, 0)
 
 
 async def test_equal_amounts_of_another_version_are_another_order(side: Side) -> None:
     payer_id = await side.shopper(funds=5000)
     shown = await side.order(payer_id, 1000)
-    await side.orders.UpdateOrder(
-        orders_api.UpdateOrderRequest(
+    await side.orders.ReplaceOrderLines(
+        orders_api.ReplaceOrderLinesRequest(
             request_id=new_request_id(), order_id=shown.order_id, version=1, lines=[line(400), line(600)]
         )
     )
@@ -132,11 +134,11 @@ async def test_a_canceled_order_is_not_paid(side: Side) -> None:
 async def test_the_same_request_is_the_same_payment_for_ever(side: Side) -> None:
     payer_id = await side.shopper(funds=5000)
     order = await side.order(payer_id)
-    first = await side.pay(order, request_id := new_request_id())
-    assert await side.pay(order, request_id) == first
-    await side.refund(request_id, 400)
-    again = await side.pay(order, request_id)
-    assert (again.payment_id, again.refunded) == (request_id, gbp(400))
+    first = await side.pay(order, payment_id := new_request_id())
+    assert await side.pay(order, payment_id) == first
+    await side.refund(payment_id, 400)
+    again = await side.pay(order, payment_id)
+    assert (again.payment_id, again.refunded) == (payment_id, gbp(400))
     assert await side.wallet(payer_id) == (4400, 0)
 
 
@@ -146,7 +148,7 @@ async def test_the_same_request_is_the_same_payment_for_ever(side: Side) -> None
         payments_api.CreatePaymentRequest(amount=gbp(999)),
         payments_api.CreatePaymentRequest(order_version=2),
         payments_api.CreatePaymentRequest(order_id="another"),
-        payments_api.CreatePaymentRequest(payer_id="another"),
+        payments_api.CreatePaymentRequest(payer=named("another")),
     ],
     ids=["amount", "version", "order", "payer"],
 )
@@ -178,23 +180,45 @@ async def test_a_payment_id_that_another_order_knows_ends_without_taking_money(s
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("request_id", ""),
-        ("request_id", "x" * 65),
+        ("payment_id", ""),
+        ("payment_id", "x" * 65),
         ("order_id", "no spaces"),
         ("order_version", 0),
         ("order_version", -1),
-        ("payer_id", ""),
     ],
 )
 async def test_a_request_that_makes_no_sense_is_refused_by_field(side: Side, field: str, value: object) -> None:
     request = payments_api.CreatePaymentRequest(
-        request_id="r-1", order_id="o-1", order_version=1, payer_id="p-1", amount=gbp(1000)
+        payment_id="r-1", order_id="o-1", order_version=1, payer=named("p-1"), amount=gbp(1000)
     )
     setattr(request, field, value)
     with pytest.raises(Refusal) as raised:
         await side.payments.CreatePayment(request)
     assert [violation.field for violation in raised.value.violations] == [field]
     assert not (await side.payments.ListPayments(payments_api.ListPaymentsRequest())).payments
+
+
+NOBODY = payer_pb2.Payer()
+NO_REFERENCES = ("ada", "D1B0F0A8-7C40-4B8A-9C2D-7F1B2C3D4E5F", "d1b0f0a87c404b8a9c2d7f1b2c3d4e5f", "")
+NO_IDENTITIES = ("", "no spaces", "d1b0f0a8-7c40-4b8a-9c2d-7f1b2c3d4e5f", "D1B0F0A8-7C40-4B8A-9C2D-7F1B2C3D4E5F")
+
+
+@pytest.mark.parametrize(
+    ("payer", "field"),
+    [
+        (NOBODY, "payer"),
+        *((payer_pb2.Payer(reference=value), "payer.reference") for value in NO_REFERENCES),
+        *((payer_pb2.Payer(identity_id=value), "payer.identity_id") for value in NO_IDENTITIES),
+    ],
+    ids=str,
+)
+async def test_a_reference_is_a_uuid_and_an_identity_never_is(side: Side, payer: payer_pb2.Payer, field: str) -> None:
+    request = payments_api.CreatePaymentRequest(
+        payment_id="r-1", order_id="o-1", order_version=1, payer=payer, amount=gbp(1000)
+    )
+    with pytest.raises(Refusal) as raised:
+        await side.payments.CreatePayment(request)
+    assert {violation.field for violation in raised.value.violations} == {field}
 
 
 @pytest.mark.parametrize(
@@ -204,7 +228,7 @@ async def test_a_request_that_makes_no_sense_is_refused_by_field(side: Side, fie
 )
 async def test_an_amount_that_is_no_payment_is_refused(side: Side, amount: Money) -> None:
     request = payments_api.CreatePaymentRequest(
-        request_id="r-1", order_id="o-1", order_version=1, payer_id="p-1", amount=amount
+        payment_id="r-1", order_id="o-1", order_version=1, payer=named("p-1"), amount=amount
     )
     with refused(CommonReason.INVALID_FIELD):
         await side.payments.CreatePayment(request)
@@ -222,7 +246,7 @@ async def test_payments_are_listed_newest_first_page_by_page(side: Side) -> None
     token = ""
     while True:
         page = await side.payments.ListPayments(
-            payments_api.ListPaymentsRequest(payer_id=payer_id, page_size=2, page_token=token)
+            payments_api.ListPaymentsRequest(payer=named(payer_id), page_size=2, page_token=token)
         )
         assert len(page.payments) <= 2
         seen += [payment.payment_id for payment in page.payments]
@@ -241,8 +265,8 @@ async def test_payments_are_found_by_order_store_and_state(side: Side) -> None:
         (payments_api.ListPaymentsRequest(order_id=captured.order_id), 1),
         (payments_api.ListPaymentsRequest(store_id=STORE), 2),
         (payments_api.ListPaymentsRequest(store_id="another"), 0),
-        (payments_api.ListPaymentsRequest(states=[payments_api.Payment.STATE_VOIDED]), 1),
-        (payments_api.ListPaymentsRequest(states=[payments_api.Payment.STATE_PENDING]), 0),
+        (payments_api.ListPaymentsRequest(states=[payment_pb2.Payment.STATE_VOIDED]), 1),
+        (payments_api.ListPaymentsRequest(states=[payment_pb2.Payment.STATE_PENDING]), 0),
     ]
     for request, count in cases:
         assert len((await side.payments.ListPayments(request)).payments) == count, request

@@ -11,14 +11,15 @@ import pytest
 
 from tests.clocks import ManualClock
 from tests.payments.phones import OTHER_TILL, TILL, Phone, acting, bind, pay_at_till, payer, set_pin
-from tests.payments.side import STORE, Side, gbp, payment_side, refused, state_and_reason
+from tests.payments.side import STORE, Side, gbp, named, payment_side, refused, state_and_reason
 from tests.processes import Server
 from tests.trust.secrets import NEW_PIN, PIN, WRONG_PIN
 from thirdparty_server import payer_store, payers
 from thirdparty_server.errors import Reason
 from tillmesh.api.order.v1 import order_pb2
-from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
+from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
+from tillmesh.api.payment.v1 import phone_service_pb2 as phones_api
 from tillmesh.api.type.v1.money_pb2 import Money
 from tillmesh.runtime.callers import Caller
 from tillmesh.runtime.errors import CommonReason, Refusal
@@ -60,14 +61,14 @@ async def test_guesses_at_once_get_no_more_than_five_tries(side: Side) -> None:
     assert await outcome(phone, PIN) == "PIN_LOCKED"
     await set_pin(side, phone.identity_id)
 
-    async def begin(device_uri: str) -> bool:
+    async def begin(phone_uri: str) -> bool:
         try:
-            await side.database.run(lambda connection: payers.begin_sign_in(connection, device_uri=device_uri))
+            await side.database.run(lambda connection: payers.begin_sign_in(connection, phone_uri=phone_uri))
         except Refusal as refusal:
             return refusal.reason != "PIN_LOCKED"
         return True
 
-    assert sum(await asyncio.gather(*(begin(phones[number % 4].device.uri) for number in range(40)))) == 5
+    assert sum(await asyncio.gather(*(begin(phones[number % 4].certified.uri) for number in range(40)))) == 5
 
 
 async def test_another_payer_s_tries_are_their_own(side: Side) -> None:
@@ -80,8 +81,8 @@ async def test_another_payer_s_tries_are_their_own(side: Side) -> None:
 async def test_nobody_signs_in_without_a_pin_or_on_a_phone_that_is_nobody_s(side: Side) -> None:
     phone = await bind(side, await side.shopper())
     assert await outcome(phone, PIN) == "PIN_NOT_SET"
-    stranger = Phone(side, "", Caller("spiffe://tillmesh/payer/found", phone.device.role, None), "", phone.key)
-    assert await outcome(stranger, PIN) == "DEVICE_NOT_BOUND"
+    stranger = Phone(side, "", Caller("spiffe://tillmesh/phone/found", phone.certified.role, None), "", phone.key)
+    assert await outcome(stranger, PIN) == "PHONE_NOT_BOUND"
 
 
 @pytest.mark.parametrize("pin", ["", "739", "7391046280462", "7391O462", "-7391046", "７３９１０４６２", "73910462\n"])
@@ -107,15 +108,15 @@ async def test_a_pin_is_kept_so_that_equal_ones_do_not_show(side: Side) -> None:
 
 async def test_a_pin_that_is_changed_while_the_old_one_is_checked_lets_nobody_in(side: Side) -> None:
     phone = await payer(side)
-    uri = phone.device.uri
-    begun = await side.database.run(lambda connection: payers.begin_sign_in(connection, device_uri=uri))
+    uri = phone.certified.uri
+    begun = await side.database.run(lambda connection: payers.begin_sign_in(connection, phone_uri=uri))
     pin_try = await side.settings.vault().checked(begun, Secret(PIN.encode()))
     assert pin_try.right
     await set_pin(side, phone.identity_id, NEW_PIN)
     with refused(Reason.PIN_WRONG):
         await side.database.run(
             lambda connection: payers.sign_in(
-                connection, device_uri=uri, pin_try=pin_try, token=Secret(b"t"), expires_at_ms=2**60
+                connection, phone_uri=uri, pin_try=pin_try, token=Secret(b"t"), expires_at_ms=2**60
             )
         )
     assert await outcome(phone, NEW_PIN) == "signed in"
@@ -123,15 +124,15 @@ async def test_a_pin_that_is_changed_while_the_old_one_is_checked_lets_nobody_in
 
 async def test_a_phone_that_is_unbound_while_its_pin_is_checked_is_signed_in_by_nobody(side: Side) -> None:
     phone = await payer(side)
-    uri = phone.device.uri
-    begun = await side.database.run(lambda connection: payers.begin_sign_in(connection, device_uri=uri))
+    uri = phone.certified.uri
+    begun = await side.database.run(lambda connection: payers.begin_sign_in(connection, phone_uri=uri))
     pin_try = await side.settings.vault().checked(begun, Secret(PIN.encode()))
-    await side.database.run(lambda connection: payers.unbind_device(connection, device_uri=uri))
-    await bind(side, await side.shopper(), phone.device.uri.rpartition("/")[2])
-    with refused(Reason.DEVICE_NOT_BOUND):
+    await side.database.run(lambda connection: payers.unbind_phone(connection, phone_uri=uri))
+    await bind(side, await side.shopper(), phone.certified.uri.rpartition("/")[2])
+    with refused(Reason.PHONE_NOT_BOUND):
         await side.database.run(
             lambda connection: payers.sign_in(
-                connection, device_uri=uri, pin_try=pin_try, token=Secret(b"t"), expires_at_ms=2**60
+                connection, phone_uri=uri, pin_try=pin_try, token=Secret(b"t"), expires_at_ms=2**60
             )
         )
 
@@ -150,7 +151,7 @@ async def test_a_pin_that_arrives_again_late_is_not_set_again(side: Side) -> Non
 # The till's PIN pad
 
 
-async def waiting(side: Side, minor: int = 1000) -> tuple[Phone, order_pb2.Order, payments_api.Payment]:
+async def waiting(side: Side, minor: int = 1000) -> tuple[Phone, order_pb2.Order, payment_pb2.Payment]:
     """A payer whose payment a till has asked for by knowing their id."""
     phone = await payer(side)
     order = await side.order(phone.identity_id, minor)
@@ -159,7 +160,7 @@ async def waiting(side: Side, minor: int = 1000) -> tuple[Phone, order_pb2.Order
     return phone, order, payment
 
 
-def keyed_in(payment: payments_api.Payment, pin: str, request_id: str = "") -> payments_api.ConfirmPaymentRequest:
+def keyed_in(payment: payment_pb2.Payment, pin: str, request_id: str = "") -> payments_api.ConfirmPaymentRequest:
     return payments_api.ConfirmPaymentRequest(
         request_id=request_id or new_request_id(),
         payment_id=payment.payment_id,
@@ -171,7 +172,7 @@ def keyed_in(payment: payments_api.Payment, pin: str, request_id: str = "") -> p
 
 async def at_the_pad(
     side: Side, request: payments_api.ConfirmPaymentRequest, till: Caller = TILL
-) -> payments_api.Payment:
+) -> payment_pb2.Payment:
     with acting(till):
         return await side.payments.ConfirmPayment(request)
 
@@ -208,7 +209,7 @@ async def test_five_wrong_pins_at_the_till_lock_and_the_payment_ends_with_its_wi
     for pin in (WRONG_PIN, PIN):
         with refused(Reason.PIN_LOCKED):
             await at_the_pad(side, keyed_in(payment, pin))
-    side.clock.advance(payment.confirm_deadline.ToMilliseconds() - side.clock.now_ms())
+    side.clock.advance(payment.confirm_remaining.ToMilliseconds())
     with refused(Reason.PAYMENT_NOT_WAITING):
         await at_the_pad(side, keyed_in(payment, PIN))
     assert await side.finish(payment.payment_id) == ("VOIDED", "PAYER_TIMEOUT")
@@ -252,15 +253,20 @@ async def test_without_a_secret_file_nothing_that_needs_it_is_done(
         assert await side.state(payment.payment_id) == ("AWAITING_PAYER", "")
 
 
-async def nothing_secret_is_done(side: Side, phone: Phone, payment: payments_api.Payment) -> None:
-    bind_ = identities_api.BindDeviceRequest(request_id=new_request_id(), identity_id=phone.identity_id, device_id="d")
+async def nothing_secret_is_done(side: Side, phone: Phone, payment: payment_pb2.Payment) -> None:
+    bind_ = phones_api.BindPhoneRequest(request_id=new_request_id(), identity_id=phone.identity_id, phone_id="d")
     code = payments_api.CreatePaymentRequest(
-        request_id=new_request_id(), order_id="o", order_version=1, payer_id="r", amount=gbp(1), pay_code=phone.code()
+        payment_id=new_request_id(),
+        order_id="o",
+        order_version=1,
+        payer=named("r"),
+        amount=gbp(1),
+        pay_code=phone.code(),
     )
     for attempt in (
         phone.sign_in(),
         set_pin(side, phone.identity_id),
-        side.identities.BindDevice(bind_),
+        side.phones.BindPhone(bind_),
         side.payments.CreatePayment(code),
         at_the_pad(side, keyed_in(payment, PIN)),
     ):

@@ -12,13 +12,14 @@ import grpc
 import pytest
 
 from tests.payments.proxy import Proxy, Way
-from tests.payments.side import DEADLINE_S, STORE, asked, gbp, line, state_and_reason
+from tests.payments.side import DEADLINE_S, INSTANT, STORE, asked, gbp, line, named, state_and_reason
 from tests.processes import Server, patient, running, start_server, wait_until
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
 from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
+from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1.account_service_pb2_grpc import AccountServiceStub
 from tillmesh.api.payment.v1.identity_service_pb2_grpc import IdentityServiceStub
@@ -57,18 +58,17 @@ class Mesh:
         self.proxy.heal()
         self.start()
 
-    def shopper(self, instant_limit: int | None = None) -> str:
+    def shopper(self, threshold: int = INSTANT) -> str:
         identity = self.identities.CreateIdentity(
             identities_api.CreateIdentityRequest(
-                request_id=new_request_id(),
-                identity_id=new_request_id(),
+                identity_id=f"shopper-{new_request_id()}",
                 currency_code="GBP",
-                instant_limit=None if instant_limit is None else gbp(instant_limit),
+                confirmation_threshold=gbp(threshold),
             )
         )
         self.accounts.CreateDeposit(
             accounts_api.CreateDepositRequest(
-                request_id=new_request_id(), identity_id=identity.identity_id, amount=gbp(FUNDS)
+                deposit_id=new_request_id(), identity_id=identity.identity_id, amount=gbp(FUNDS)
             )
         )
         return identity.identity_id
@@ -76,7 +76,11 @@ class Mesh:
     def order(self, payer_id: str) -> order_pb2.Order:
         return self.orders.CreateOrder(
             orders_api.CreateOrderRequest(
-                request_id=new_request_id(), store_id=STORE, payer_id=payer_id, currency_code="GBP", lines=[line(PRICE)]
+                request_id=new_request_id(),
+                store_id=STORE,
+                payer=named(payer_id),
+                currency_code="GBP",
+                lines=[line(PRICE)],
             )
         )
 
@@ -84,15 +88,15 @@ class Mesh:
         """Pays an order, so that the servers are connected before a way is cut."""
         assert self.payments.CreatePayment(asked(self.order(self.shopper()))).reason == ""
 
-    def waiting(self) -> tuple[order_pb2.Order, payments_api.Payment]:
+    def waiting(self) -> tuple[order_pb2.Order, payment_pb2.Payment]:
         """A payment that waits for its payer."""
-        order = self.order(self.shopper(instant_limit=0))
+        order = self.order(self.shopper(threshold=0))
         payment = self.payments.CreatePayment(asked(order))
         assert state_and_reason(payment) == ("AWAITING_PAYER", "")
         return order, payment
 
     def wallet(self, payer_id: str) -> tuple[int, int]:
-        account = self.accounts.GetAccount(accounts_api.GetAccountRequest(account_id=f"wallet/{payer_id}"))
+        account = self.accounts.GetAccount(accounts_api.GetAccountRequest(account_id=f"wallet/{payer_id}/GBP"))
         return account.posted.minor_units, account.held.minor_units
 
     def until_payment(self, payment_id: str, state: str) -> None:
@@ -112,21 +116,21 @@ class Mesh:
         assert (now.state, now.payment_id) == (
             (order_pb2.Order.STATE_PAID, payment_id) if captured else (order_pb2.Order.STATE_OPEN, "")
         )
-        assert self.wallet(order.payer_id) == (FUNDS - PRICE * captured, 0)
+        assert self.wallet(order.payer.identity_id) == (FUNDS - PRICE * captured, 0)
         self.check_books()
 
     def check_books(self) -> None:
         (balance,) = self.accounts.ListTrialBalances(accounts_api.ListTrialBalancesRequest()).trial_balances
-        assert (balance.sum_minor, balance.held_minor) == (0, 0)
+        assert (balance.sum, balance.held) == (gbp(0), gbp(0))
         assert not balance.differing_account_ids
 
-    def _payment(self, payment_id: str) -> payments_api.Payment:
+    def _payment(self, payment_id: str) -> payment_pb2.Payment:
         try:
             return self.payments.GetPayment(payments_api.GetPaymentRequest(payment_id=payment_id))
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.NOT_FOUND:
                 raise
-            return payments_api.Payment()  # the call that makes it is still on its way
+            return payment_pb2.Payment()  # the call that makes it is still on its way
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +150,7 @@ def mesh(processes: Mesh) -> Mesh:
     return processes
 
 
-def yes(payment: payments_api.Payment) -> payments_api.ConfirmPaymentRequest:
+def yes(payment: payment_pb2.Payment) -> payments_api.ConfirmPaymentRequest:
     return payments_api.ConfirmPaymentRequest(
         request_id=new_request_id(), payment_id=payment.payment_id, store_id=STORE, amount=payment.amount
     )
@@ -157,10 +161,10 @@ def test_killed_before_the_order_heard_of_it(mesh: Mesh) -> None:
     order = mesh.order(mesh.shopper())
     mesh.proxy.cut(Way.REQUESTS)
     call = mesh.payments.CreatePayment.future(request := asked(order))
-    mesh.until_payment(request.request_id, "PENDING")
+    mesh.until_payment(request.payment_id, "PENDING")
     mesh.restart()
     assert call.exception(DEADLINE_S) is not None
-    mesh.check(order, request.request_id, captured=True)
+    mesh.check(order, request.payment_id, captured=True)
 
 
 def test_killed_after_the_order_was_locked_and_before_the_answer_came(mesh: Mesh) -> None:
@@ -171,7 +175,7 @@ def test_killed_after_the_order_was_locked_and_before_the_answer_came(mesh: Mesh
     mesh.until_order(order, order_pb2.Order.STATE_LOCKED)
     mesh.restart()
     assert call.exception(DEADLINE_S) is not None
-    mesh.check(order, request.request_id, captured=True)
+    mesh.check(order, request.payment_id, captured=True)
 
 
 def test_killed_while_the_lock_request_lies_at_an_order_service_that_stands_still(mesh: Mesh) -> None:
@@ -181,13 +185,13 @@ def test_killed_while_the_lock_request_lies_at_an_order_service_that_stands_stil
     os.kill(mesh.orders_server.process.pid, signal.SIGSTOP)
     try:
         call = mesh.payments.CreatePayment.future(request := asked(order))
-        mesh.until_payment(request.request_id, "PENDING")
+        mesh.until_payment(request.payment_id, "PENDING")
         mesh.kill()
     finally:
         os.kill(mesh.orders_server.process.pid, signal.SIGCONT)
     mesh.start()
     assert call.exception(DEADLINE_S) is not None
-    mesh.check(order, request.request_id, captured=True)
+    mesh.check(order, request.payment_id, captured=True)
 
 
 def test_killed_while_the_payer_is_asked(mesh: Mesh) -> None:
@@ -205,7 +209,7 @@ def test_killed_with_the_money_held_before_the_order_was_asked(mesh: Mesh) -> No
     mesh.kill()
     mesh.start()
     assert call.exception(DEADLINE_S) is not None
-    assert mesh.wallet(order.payer_id) == (FUNDS, PRICE)
+    assert mesh.wallet(order.payer.identity_id) == (FUNDS, PRICE)
     assert mesh.order_now(order).state == order_pb2.Order.STATE_LOCKED
     mesh.proxy.heal()
     mesh.check(order, payment.payment_id, captured=True)
@@ -216,7 +220,7 @@ def test_killed_after_the_order_was_paid_and_before_the_answer_came(mesh: Mesh) 
     mesh.proxy.cut(Way.ANSWERS)
     call = mesh.payments.ConfirmPayment.future(yes(payment))
     mesh.until_order(order, order_pb2.Order.STATE_PAID)
-    assert mesh.wallet(order.payer_id) == (FUNDS, PRICE)
+    assert mesh.wallet(order.payer.identity_id) == (FUNDS, PRICE)
     mesh.restart()
     assert call.exception(DEADLINE_S) is not None
     mesh.check(order, payment.payment_id, captured=True)
@@ -227,7 +231,7 @@ def test_killed_while_it_gives_up(mesh: Mesh) -> None:
     mesh.proxy.cut(Way.REQUESTS)
     cancel = payments_api.CancelPaymentRequest(request_id=new_request_id(), payment_id=payment.payment_id)
     call = mesh.payments.CancelPayment.future(cancel)
-    mesh.until_payment(payment.payment_id, "RELEASING")
+    mesh.until_payment(payment.payment_id, "VOIDING")
     mesh.restart()
     assert call.exception(DEADLINE_S) is not None
     mesh.check(order, payment.payment_id, captured=False)
@@ -239,7 +243,7 @@ def test_killed_after_the_answer(mesh: Mesh) -> None:
     first = mesh.payments.CreatePayment(request := asked(order))
     mesh.restart()
     assert mesh.payments.CreatePayment(request) == first
-    mesh.check(order, request.request_id, captured=True)
+    mesh.check(order, request.payment_id, captured=True)
 
 
 def test_killed_amidst_many_payments_and_each_ends_as_its_order_says(mesh: Mesh) -> None:
@@ -252,7 +256,7 @@ def test_killed_amidst_many_payments_and_each_ends_as_its_order_says(mesh: Mesh)
     with ThreadPoolExecutor(10) as tills:  # each till asks again with the id that it had stored
         list(tills.map(mesh.payments.CreatePayment, requests))
     for order, request in zip(orders, requests, strict=True):
-        mesh.check(order, request.request_id, captured=True)
+        mesh.check(order, request.payment_id, captured=True)
 
 
 @pytest.mark.parametrize("same_id", [True, False], ids=["double-click", "many-devices"])
@@ -262,7 +266,7 @@ def test_many_calls_at_once_over_the_wire_charge_once(mesh: Mesh, same_id: bool)
     requests = [asked(order, request_id if same_id else "") for _ in range(20)]
     with ThreadPoolExecutor(20) as tills:
         payments = list(tills.map(mesh.payments.CreatePayment, requests))
-    captured = {payment.payment_id for payment in payments if payment.state == payments_api.Payment.STATE_CAPTURED}
+    captured = {payment.payment_id for payment in payments if payment.state == payment_pb2.Payment.STATE_CAPTURED}
     assert len(captured) == 1
     assert same_id == all(payment.payment_id in captured for payment in payments)
     mesh.check(order, captured.pop(), captured=True)
@@ -281,25 +285,28 @@ def test_one_trace_id_follows_a_payment_through_both_servers_also_after_a_restar
     metadata = (("traceparent", f"00-{trace_id}-{secrets.token_hex(8)}-01"),)
     mesh.proxy.cut(Way.REQUESTS)
     call = mesh.payments.CreatePayment.future(request := asked(order), metadata=metadata)
-    mesh.until_payment(request.request_id, "PENDING")
+    mesh.until_payment(request.payment_id, "PENDING")
     mesh.kill()
     logged = mesh.server.log.stat().st_size
     mesh.proxy.heal()
     mesh.start()
     assert call.exception(DEADLINE_S) is not None
-    mesh.check(order, request.request_id, captured=True)
+    mesh.check(order, request.payment_id, captured=True)
     assert trace_id in traces(mesh.server.log, since=logged)
     assert trace_id in traces(mesh.orders_server.log)
     events = mesh.payments.ListPaymentEvents(
-        payments_api.ListPaymentEventsRequest(payment_id=request.request_id)
+        payments_api.ListPaymentEventsRequest(payment_id=request.payment_id)
     ).events
-    assert [(event.event, event.trace_id) for event in events] == [
-        ("CREATED", trace_id),
-        ("FUNDS_HELD", trace_id),
-        ("ORDER_PAID", trace_id),
+    assert [(payment_pb2.PaymentEvent.Type.Name(event.type), event.trace_id) for event in events] == [
+        ("TYPE_CREATED", trace_id),
+        ("TYPE_FUNDS_HELD", trace_id),
+        ("TYPE_ORDER_PAID", trace_id),
     ]
     history = mesh.orders.ListOrderEvents(orders_api.ListOrderEventsRequest(order_id=order.order_id)).events
-    assert [(event.event, event.trace_id) for event in history[1:]] == [("LOCKED", trace_id), ("PAID", trace_id)]
+    assert [(order_pb2.OrderEvent.Type.Name(event.type), event.trace_id) for event in history[1:]] == [
+        ("TYPE_LOCKED", trace_id),
+        ("TYPE_PAID", trace_id),
+    ]
 
 
 def test_every_call_is_logged_under_its_trace(mesh: Mesh) -> None:

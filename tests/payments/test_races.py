@@ -6,18 +6,19 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.payments.side import Side, state_and_reason
+from tests.payments.side import INSTANT, Side, state_and_reason
 from thirdparty_server.errors import Reason
 from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.payment.v1 import payment_pb2, refund_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
-from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
+from tillmesh.api.type.v1 import line_item_pb2
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 
 MANY = 20
 
 
-def ends(payments: Iterable[payments_api.Payment]) -> Counter[str]:
+def ends(payments: Iterable[payment_pb2.Payment]) -> Counter[str]:
     """How many payments ended in which state."""
     return Counter(state_and_reason(payment)[0] for payment in payments)
 
@@ -25,12 +26,12 @@ def ends(payments: Iterable[payments_api.Payment]) -> Counter[str]:
 async def test_a_double_click_is_one_payment(side: Side) -> None:
     payer_id = await side.shopper(funds=1000 * MANY)
     order = await side.order(payer_id)
-    request_id = new_request_id()
-    payments = await asyncio.gather(*(side.pay(order, request_id) for _ in range(MANY)))
+    payment_id = new_request_id()
+    payments = await asyncio.gather(*(side.pay(order, payment_id) for _ in range(MANY)))
     assert ends(payments) == {"CAPTURED": MANY}
-    assert {payment.payment_id for payment in payments} == {request_id}
+    assert {payment.payment_id for payment in payments} == {payment_id}
     assert await side.wallet(payer_id) == (1000 * (MANY - 1), 0)
-    assert await side.events(request_id) == ["CREATED", "FUNDS_HELD", "ORDER_PAID"]
+    assert await side.events(payment_id) == ["CREATED", "FUNDS_HELD", "ORDER_PAID"]
 
 
 async def test_many_attempts_on_one_order_take_the_money_once(side: Side) -> None:
@@ -41,20 +42,20 @@ async def test_many_attempts_on_one_order_take_the_money_once(side: Side) -> Non
     assert {payment.reason for payment in payments} <= {"", "ORDER_LOCKED", "ORDER_ALREADY_PAID"}
     assert await side.wallet(payer_id) == (1000 * (MANY - 1), 0)
     paid = await side.order_now(order)
-    winner = next(payment for payment in payments if payment.state == payments_api.Payment.STATE_CAPTURED)
+    winner = next(payment for payment in payments if payment.state == payment_pb2.Payment.STATE_CAPTURED)
     assert (paid.state, paid.payment_id) == (order_pb2.Order.STATE_PAID, winner.payment_id)
     await side.books()
 
 
-@pytest.mark.parametrize("instant_limit", [None, 0], ids=["instant", "confirmed"])
-async def test_till_and_phone_pay_one_order_once(side: Side, instant_limit: int | None) -> None:
+@pytest.mark.parametrize("threshold", [INSTANT, None], ids=["instant", "confirmed"])
+async def test_till_and_phone_pay_one_order_once(side: Side, threshold: int | None) -> None:
     """The payer may confirm on both devices; whichever holds the lock is the one that counts."""
-    payer_id = await side.shopper(funds=5000, instant_limit=instant_limit)
+    payer_id = await side.shopper(funds=5000, threshold=threshold)
     order = await side.order(payer_id)
 
-    async def device() -> payments_api.Payment:
+    async def device() -> payment_pb2.Payment:
         payment = await side.pay(order)
-        if payment.state != payments_api.Payment.STATE_AWAITING_PAYER:
+        if payment.state != payment_pb2.Payment.STATE_AWAITING_PAYER:
             return payment
         return await side.payments.ConfirmPayment(
             payments_api.ConfirmPaymentRequest(
@@ -106,7 +107,7 @@ async def test_refunds_at_once_never_exceed_the_payment(side: Side) -> None:
     outcomes = await asyncio.gather(
         *(side.refund(payment.payment_id, 300) for _ in range(MANY)), return_exceptions=True
     )
-    done = [outcome for outcome in outcomes if isinstance(outcome, refunds_api.Refund)]
+    done = [outcome for outcome in outcomes if isinstance(outcome, refund_pb2.Refund)]
     refusals = [outcome.reason for outcome in outcomes if isinstance(outcome, Refusal)]
     assert len(done) == 3
     assert refusals == [Reason.REFUND_EXCEEDS_PAYMENT.name] * (MANY - 3)
@@ -117,7 +118,21 @@ async def test_refunds_at_once_never_exceed_the_payment(side: Side) -> None:
 async def test_one_refund_sent_many_times_at_once_is_one_refund(side: Side) -> None:
     payer_id = await side.shopper(funds=1000)
     payment = await side.captured(payer_id, 1000)
-    request_id = new_request_id()
-    refunds = await asyncio.gather(*(side.refund(payment.payment_id, 100, request_id) for _ in range(MANY)))
+    refund_id = new_request_id()
+    refunds = await asyncio.gather(*(side.refund(payment.payment_id, 100, refund_id) for _ in range(MANY)))
     assert all(refund == refunds[0] for refund in refunds)
     assert await side.wallet(payer_id) == (100, 0)
+
+
+async def test_refunds_of_lines_at_once_give_no_piece_back_twice(side: Side) -> None:
+    payer_id = await side.shopper(funds=1000)
+    tea = line_item_pb2.LineItem(sku="TEA", quantity=7, unit_price_minor=100)
+    payment = await side.pay(await side.order_of(payer_id, [tea]))
+    outcomes = await asyncio.gather(
+        *(side.refund_lines(payment.payment_id, {1: 2}) for _ in range(MANY)), return_exceptions=True
+    )
+    done = [outcome for outcome in outcomes if isinstance(outcome, refund_pb2.Refund)]
+    refusals = [outcome.reason for outcome in outcomes if isinstance(outcome, Refusal)]
+    assert len(done) == 3
+    assert refusals == [Reason.REFUND_EXCEEDS_LINE.name] * (MANY - 3)
+    assert await side.wallet(payer_id) == (900, 0)

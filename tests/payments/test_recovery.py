@@ -10,16 +10,14 @@ import pytest
 from tests.clocks import ManualClock
 from tests.payments.side import DEADLINE_S, Side, gbp, line, payment_side, until
 from tests.processes import start_server
-from thirdparty_server import operations
-from thirdparty_server.model import Lock, Payment
-from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
+from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.runtime.deadlines import set_deadline
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.peers import Unanswered
-from tillmesh.runtime.statements import Connection
 
 DAY_MS = 86_400_000
 
@@ -72,12 +70,14 @@ async def step_until_answered(side: Side, payment_id: str) -> tuple[str, str]:
                 return await side.finish(payment_id)
 
 
-async def lock(side: Side, order: order_pb2.Order, payment_id: str, lease_s: int = 60) -> order_pb2.OrderPayment:
+async def lock(
+    side: Side, order: order_pb2.Order, payment_id: str, lease_s: int = 60
+) -> order_payment_pb2.OrderPayment:
     """Sends LockOrder as the payment server does; its own answer is the one that got lost."""
     request = orders_api.LockOrderRequest(
         payment_id=payment_id,
         order_id=order.order_id,
-        payer_id=order.payer_id,
+        payer=order.payer,
         order_version=order.version,
         amount=order.amount,
     )
@@ -85,7 +85,7 @@ async def lock(side: Side, order: order_pb2.Order, payment_id: str, lease_s: int
     return await side.orders.LockOrder(request)
 
 
-async def cancel_at_order(side: Side, order: order_pb2.Order, payment_id: str) -> order_pb2.OrderPayment:
+async def cancel_at_order(side: Side, order: order_pb2.Order, payment_id: str) -> order_payment_pb2.OrderPayment:
     return await side.orders.CancelOrderPayment(
         orders_api.CancelOrderPaymentRequest(payment_id=payment_id, order_id=order.order_id)
     )
@@ -94,18 +94,8 @@ async def cancel_at_order(side: Side, order: order_pb2.Order, payment_id: str) -
 async def authorized_with(side: Side, order: order_pb2.Order, epoch: int) -> str:
     """A payment whose recorded epoch the order service never granted to it."""
     payment_id = await side.record(order)
-
-    def record_lock(connection: Connection) -> Payment:
-        return operations.record_lock(
-            connection,
-            payment_id=payment_id,
-            lock=Lock(epoch, order.store_id, 60_000),
-            asked_at_ms=side.clock.now_ms(),
-            timing=side.settings.timing(),
-            now_ms=side.clock.now_ms(),
-        )
-
-    assert (await side.database.run(record_lock)).state == "AUTHORIZED"
+    await side.locked(payment_id, epoch)
+    assert (await side.state(payment_id))[0] == "AUTHORIZED"
     return payment_id
 
 
@@ -119,17 +109,17 @@ async def test_a_payment_is_given_up_only_once_the_order_has_acknowledged(
     await step_without_an_answer(side, payment_id)
     assert await side.state(payment_id) == ("PENDING", "")
     side.clock.advance(side.settings.timing().lock_patience_ms)
-    assert await side.step(payment_id) == "RELEASING"
+    assert await side.step(payment_id) == "VOIDING"
     side.clock.advance(DAY_MS)
     await step_without_an_answer(side, payment_id)
-    assert await side.state(payment_id) == ("RELEASING", "ORDER_UNREACHABLE")
+    assert await side.state(payment_id) == ("VOIDING", "ORDER_UNREACHABLE")
     assert payment_id in await side.resolver.due()
     mortal.start()
     assert await step_until_answered(side, payment_id) == ("VOIDED", "ORDER_UNREACHABLE")
     late = await lock(side, order, payment_id)
-    assert late.state == order_pb2.OrderPayment.STATE_RELEASED
+    assert late.state == order_payment_pb2.OrderPayment.STATE_RELEASED
     assert (await side.order_now(order)).state == order_pb2.Order.STATE_OPEN
-    assert await side.wallet(order.payer_id) == (1000, 0)
+    assert await side.wallet(order.payer.identity_id) == (1000, 0)
 
 
 async def test_held_money_waits_for_the_order_as_long_as_it_takes(
@@ -148,13 +138,13 @@ async def test_held_money_waits_for_the_order_as_long_as_it_takes(
         payments_api.CancelPaymentRequest(request_id=new_request_id(), payment_id=payment_id)
     )
     set_deadline(None)
-    assert canceled.state == payments_api.Payment.STATE_AUTHORIZED
-    assert await side.wallet(order.payer_id) == (1000, 1000)
+    assert canceled.state == payment_pb2.Payment.STATE_AUTHORIZED
+    assert await side.wallet(order.payer.identity_id) == (1000, 1000)
     assert payment_id in await side.resolver.due()
     mortal.start()
     assert await step_until_answered(side, payment_id) == ("CAPTURED", "")
     assert (await side.order_now(order)).state == order_pb2.Order.STATE_PAID
-    assert await side.wallet(order.payer_id) == (0, 0)
+    assert await side.wallet(order.payer.identity_id) == (0, 0)
     await side.books()
 
 
@@ -174,7 +164,7 @@ async def test_a_lease_that_ran_out_meanwhile_gives_the_hold_back(
     await until(unlocked)
     assert await side.state(payment_id) == ("AUTHORIZED", "")
     assert await step_until_answered(side, payment_id) == ("VOIDED", "LEASE_EXPIRED")
-    assert await side.wallet(order.payer_id) == (1000, 0)
+    assert await side.wallet(order.payer.identity_id) == (1000, 0)
     assert await side.events(payment_id) == ["CREATED", "FUNDS_HELD", "ORDER_RELEASED"]
 
 
@@ -187,7 +177,7 @@ async def test_the_caller_is_answered_within_its_deadline_and_the_payment_goes_o
     set_deadline(0.3)
     payment = await side.pay(order)
     set_deadline(None)
-    assert payment.state == payments_api.Payment.STATE_PENDING
+    assert payment.state == payment_pb2.Payment.STATE_PENDING
     mortal.start()
 
     async def captured() -> bool:
@@ -212,7 +202,7 @@ async def test_an_answer_to_complete_that_got_lost_is_asked_for_again(side: Side
         orders_api.CompleteOrderPaymentRequest(payment_id=payment_id, order_id=order.order_id, epoch=1)
     )
     assert await side.finish(payment_id) == ("CAPTURED", "")
-    assert await side.wallet(order.payer_id) == (0, 0)
+    assert await side.wallet(order.payer.identity_id) == (0, 0)
 
 
 async def test_an_error_is_not_a_no(side: Side) -> None:
@@ -224,7 +214,7 @@ async def test_an_error_is_not_a_no(side: Side) -> None:
     await lock(side, order, payment_id)
     await cancel_at_order(side, order, payment_id)
     assert await side.state(payment_id) == ("AUTHORIZED", "")
-    assert await side.wallet(order.payer_id) == (1000, 1000)
+    assert await side.wallet(order.payer.identity_id) == (1000, 1000)
     assert await side.finish(payment_id) == ("VOIDED", "PAYMENT_CANCELED")
 
 
@@ -234,7 +224,7 @@ async def test_an_epoch_that_the_order_does_not_know_is_not_a_no(side: Side) -> 
     await lock(side, order, payment_id)
     with pytest.raises(Refusal, match="EPOCH_MISMATCH"):
         await side.step(payment_id)
-    assert await side.wallet(order.payer_id) == (1000, 1000)
+    assert await side.wallet(order.payer.identity_id) == (1000, 1000)
 
 
 async def test_an_order_that_was_unlocked_and_changed_is_never_charged_for_its_old_amount(side: Side) -> None:
@@ -242,15 +232,15 @@ async def test_an_order_that_was_unlocked_and_changed_is_never_charged_for_its_o
     payment_id = await side.record(order)
     assert await side.step(payment_id) == "AUTHORIZED"
     await cancel_at_order(side, order, payment_id)
-    changed = await side.orders.UpdateOrder(
-        orders_api.UpdateOrderRequest(
+    changed = await side.orders.ReplaceOrderLines(
+        orders_api.ReplaceOrderLinesRequest(
             request_id=new_request_id(), order_id=order.order_id, version=order.version, lines=[line(4800)]
         )
     )
     assert await side.finish(payment_id) == ("VOIDED", "PAYMENT_CANCELED")
     paid = await side.pay(changed)
-    assert (paid.state, paid.amount) == (payments_api.Payment.STATE_CAPTURED, gbp(4800))
-    assert await side.wallet(order.payer_id) == (200, 0)
+    assert (paid.state, paid.amount) == (payment_pb2.Payment.STATE_CAPTURED, gbp(4800))
+    assert await side.wallet(order.payer.identity_id) == (200, 0)
 
 
 async def test_a_newer_lock_frees_the_hold_of_an_older_one_before_funds_are_checked(side: Side) -> None:
@@ -260,22 +250,26 @@ async def test_a_newer_lock_frees_the_hold_of_an_older_one_before_funds_are_chec
     assert await side.step(older_id) == "AUTHORIZED"
     await cancel_at_order(side, order, older_id)
     newer = await side.pay(order)
-    assert newer.state == payments_api.Payment.STATE_CAPTURED
+    assert newer.state == payment_pb2.Payment.STATE_CAPTURED
     assert await side.state(older_id) == ("VOIDED", "SUPERSEDED")
     assert await side.events(older_id) == ["CREATED", "FUNDS_HELD", "SUPERSEDED"]
     assert await side.finish(older_id) == ("VOIDED", "SUPERSEDED")
-    assert await side.wallet(order.payer_id) == (0, 0)
+    assert await side.wallet(order.payer.identity_id) == (0, 0)
     await side.books()
 
 
-async def test_a_newer_lock_leaves_alone_what_has_no_epoch_or_a_larger_one(side: Side) -> None:
+async def test_a_newer_lock_leaves_alone_what_has_no_epoch_and_an_older_one_that_comes_late_ends_itself(
+    side: Side,
+) -> None:
     order = await side.order(await side.shopper(funds=5000))
     first_id, pending_id = await side.record(order), await side.record(order)
     await lock(side, order, first_id)
     await cancel_at_order(side, order, first_id)
     second_id = await side.record(order)
     assert await side.step(second_id) == "AUTHORIZED"
-    await authorized_with(side, order, epoch=1)  # the first's step C comes late, when the second's is done
+    await side.locked(first_id, epoch=1)  # the first's step C comes late, when the second's is done
+    assert await side.state(first_id) == ("VOIDED", "SUPERSEDED")
+    assert await side.wallet(order.payer.identity_id) == (5000, 1000)
     assert await side.state(second_id) == ("AUTHORIZED", "")
     assert await side.state(pending_id) == ("PENDING", "")
     assert await side.finish(second_id) == ("CAPTURED", "")

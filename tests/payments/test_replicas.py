@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from google.protobuf import field_mask_pb2
 
 from tests.clocks import ManualClock
 from tests.payments.phones import TILL, acting, order_under_reference, pay_at_till, payer, scan
@@ -16,8 +17,10 @@ from tests.trust.secrets import PIN
 from thirdparty_server.errors import Reason
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
+from tillmesh.api.payment.v1 import identity_pb2, payment_pb2
+from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
-from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
+from tillmesh.api.type.v1 import line_item_pb2
 from tillmesh.runtime.claims import CLAIM_MS, FRESH_MS
 from tillmesh.runtime.database import open_engine, parse_url
 from tillmesh.runtime.errors import Refusal
@@ -57,7 +60,7 @@ async def test_a_payment_that_comes_to_both_is_one(sides: tuple[Side, Side]) -> 
         request = asked(await sides[0].order(payer_id))
         payments = await asyncio.gather(*(side.payments.CreatePayment(request) for side in sides))
         assert [state_and_reason(payment) for payment in payments] == [("CAPTURED", "")] * 2
-        assert await sides[1].events(request.request_id) == ["CREATED", "FUNDS_HELD", "ORDER_PAID"]
+        assert await sides[1].events(request.payment_id) == ["CREATED", "FUNDS_HELD", "ORDER_PAID"]
     assert await sides[1].wallet(payer_id) == (0, 0)
 
 
@@ -93,27 +96,71 @@ async def test_a_refund_that_comes_to_both_is_one(sides: tuple[Side, Side]) -> N
         assert await sides[0].wallet(payer_id) == (50 * number, 0)
 
 
-async def test_returns_at_both_stay_within_the_limit(sides: tuple[Side, Side]) -> None:
-    payer_id = await sides[0].shopper()
-    limit = sides[0].settings.return_limit_minor
-
-    async def give_back(side: Side, number: int) -> refunds_api.Refund:
-        request = refunds_api.CreateRefundRequest(
-            request_id=new_request_id(), store_id=f"store-{number}", payer_id=payer_id
+async def test_refunds_of_lines_at_both_give_no_piece_back_twice(sides: tuple[Side, Side]) -> None:
+    payer_id = await sides[0].shopper(funds=1_000_000)
+    tea = line_item_pb2.LineItem(sku="TEA", quantity=3, unit_price_minor=333)
+    for _ in range(ROUNDS):
+        payment = await sides[0].pay(await sides[0].order_of(payer_id, [tea]))
+        outcomes = await asyncio.gather(
+            *(side.refund_lines(payment.payment_id, {1: 2}) for side in sides), return_exceptions=True
         )
-        request.amount.currency_code, request.amount.minor_units = "GBP", limit - 1
-        return await side.refunds.CreateRefund(request)
-
-    for number in range(ROUNDS):
-        outcomes = await asyncio.gather(*(give_back(side, number) for side in sides), return_exceptions=True)
         (refusal,) = [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
-        assert refusal.reason == Reason.RETURN_LIMIT_EXCEEDED.name
-    assert await sides[0].wallet(payer_id) == ((limit - 1) * ROUNDS, 0)
+        assert (refusal.reason, refusal.metadata["left"]) == (Reason.REFUND_EXCEEDS_LINE.name, "1")
+        assert (await sides[1].refund_lines(payment.payment_id, {1: 1})).amount.minor_units == 333
+        assert (await sides[0].payment(payment.payment_id)).refunded.minor_units == 999
+
+
+async def test_refunds_without_a_sale_at_both_stay_within_the_limit(sides: tuple[Side, Side]) -> None:
+    payer_id = await sides[0].shopper()
+    for number in range(ROUNDS):
+        await sides[0].store(limit=1000, store_id=f"store-{number}")
+        outcomes = await asyncio.gather(
+            *(side.give_back(payer_id, 999, store_id=f"store-{number}") for side in sides), return_exceptions=True
+        )
+        (refusal,) = [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
+        assert refusal.reason == Reason.UNREFERENCED_REFUND_LIMIT_EXCEEDED.name
+    assert await sides[0].wallet(payer_id) == (999 * ROUNDS, 0)
+
+
+async def test_of_two_changes_of_one_version_at_both_one_counts(sides: tuple[Side, Side]) -> None:
+    payer_id = await sides[0].shopper()
+
+    def change(name: str, version: int) -> identities_api.UpdateIdentityRequest:
+        identity = identity_pb2.Identity(identity_id=payer_id, display_name=name)
+        mask = field_mask_pb2.FieldMask(paths=["display_name"])
+        return identities_api.UpdateIdentityRequest(
+            request_id=new_request_id(), identity=identity, update_mask=mask, version=version
+        )
+
+    for version in range(1, ROUNDS + 1):
+        outcomes = await asyncio.gather(
+            *(side.identities.UpdateIdentity(change(str(index), version)) for index, side in enumerate(sides)),
+            return_exceptions=True,
+        )
+        (refusal,) = [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
+        assert refusal.reason == Reason.VERSION_MISMATCH.name
+
+
+async def test_two_locks_of_one_order_at_both_leave_the_larger_epoch_alone_with_money(
+    sides: tuple[Side, Side],
+) -> None:
+    """Each answer is recorded by another server, at the same moment: neither may miss the other's epoch."""
+    first, second = sides
+    payer_id = await first.shopper(funds=1_000_000)
+    for number in range(ROUNDS):
+        order = await first.order(payer_id)
+        attempts = [await side.record(order) for side in sides]
+        await asyncio.gather(
+            *(side.locked(attempt, epoch) for side, attempt, epoch in zip(sides, attempts, (1, 2), strict=True))
+        )
+        assert await second.state(attempts[0]) == ("VOIDED", "SUPERSEDED")
+        assert await first.state(attempts[1]) == ("AUTHORIZED", "")
+        assert await first.wallet(payer_id) == (1_000_000, 1000 * (number + 1))
 
 
 async def test_yes_and_no_at_once_agree_with_the_order(sides: tuple[Side, Side]) -> None:
     first, second = sides
-    payer_id = await first.shopper(funds=1000 * ROUNDS, instant_limit=0)
+    payer_id = await first.shopper(funds=1000 * ROUNDS, threshold=0)
     captured = 0
     for number in range(ROUNDS):
         order = await first.order(payer_id)
@@ -134,7 +181,7 @@ async def test_yes_and_no_at_once_agree_with_the_order(sides: tuple[Side, Side])
 async def test_a_late_yes_and_the_next_attempt_take_the_money_once(sides: tuple[Side, Side]) -> None:
     """The order gave the first attempt up; its yes comes while the other server locks the order again."""
     first, second = sides
-    payer_id = await first.shopper(funds=1000 * ROUNDS, instant_limit=0)
+    payer_id = await first.shopper(funds=1000 * ROUNDS, threshold=0)
     for _ in range(ROUNDS):
         order = await first.order(payer_id)
         early = await first.pay(order)
@@ -146,7 +193,7 @@ async def test_a_late_yes_and_the_next_attempt_take_the_money_once(sides: tuple[
             first.payments.ConfirmPayment(confirmation(early.payment_id)),
             return_exceptions=True,
         )
-        assert isinstance(late, payments_api.Payment)
+        assert isinstance(late, payment_pb2.Payment)
         paid = await second.payments.ConfirmPayment(confirmation(late.payment_id))
         assert state_and_reason(paid) == ("CAPTURED", "")
         assert (await first.finish(early.payment_id))[0] == "VOIDED"

@@ -1,0 +1,54 @@
+"""Requests whose effect is one record that is read again when they are repeated."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from thirdparty_server.tables import REQUESTS
+from tillmesh.runtime.database import Database
+from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.requests import IdempotencyKey
+from tillmesh.runtime.statements import Connection
+
+Record = TypeVar("Record")
+
+
+async def run_once(
+    database: Database,
+    key: IdempotencyKey,
+    resource: str,
+    *,
+    effect: Callable[[Connection], Record],
+    read: Callable[[Connection], Record],
+) -> Record:
+    """Runs `effect` the first time and `read` whenever the request is repeated; `resource` names the record."""
+    return await REQUESTS.run(
+        database,
+        key,
+        lambda connection: REQUESTS.once(
+            connection,
+            key,
+            effect=lambda: effect(connection),
+            resource=lambda _record: resource,
+            read=lambda _resource: read(connection),
+        ),
+    )
+
+
+async def create_named(
+    database: Database,
+    key: IdempotencyKey,
+    *,
+    create: Callable[[Connection], Record],
+    read: Callable[[Connection], Record],
+    exists: Callable[[], Refusal],
+) -> Record:
+    """The same for a record whose chosen name is the key, "store/store-1".
+
+    `exists` is the refusal where the name was used with other content: no request id was used twice.
+    """
+    try:
+        return await run_once(database, key, key.request_id, effect=create, read=read)
+    except Refusal as refusal:
+        if refusal.reason == CommonReason.REQUEST_ID_REUSED.name:
+            raise exists() from None
+        raise
