@@ -10,9 +10,10 @@ from bench import floor
 from bench.load import TIMEOUT_S, Sample, closed_loop, connect, timed
 from bench.machine import Processes
 from bench.servers import STORE, Target
-from bench.shoppers import AMOUNT, CURRENCY, LINES, Phone
-from tillmesh.api.order.v1 import order_pb2
+from bench.shoppers import AMOUNT, CURRENCY, LINES, Phone, payer
+from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
+from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as catalogue_api
 from tillmesh.cli.failures import CliError
@@ -37,21 +38,21 @@ def _is_open(answer: bytes) -> bool:
     return order_pb2.Order.FromString(answer).state == order_pb2.Order.STATE_OPEN
 
 
-def _is_held(answer: bytes) -> bool:
-    return order_pb2.OrderPayment.FromString(answer).state == order_pb2.OrderPayment.STATE_HELD
+def _is_granted(answer: bytes) -> bool:
+    return order_payment_pb2.OrderPayment.FromString(answer).state == order_payment_pb2.OrderPayment.STATE_GRANTED
 
 
 def _is_paid(answer: bytes) -> bool:
-    return order_pb2.OrderPayment.FromString(answer).state == order_pb2.OrderPayment.STATE_PAID
+    return order_payment_pb2.OrderPayment.FromString(answer).state == order_payment_pb2.OrderPayment.STATE_PAID
 
 
 def _is_captured(answer: bytes) -> bool:
-    return payments_api.Payment.FromString(answer).state == payments_api.Payment.STATE_CAPTURED
+    return payment_pb2.Payment.FromString(answer).state == payment_pb2.Payment.STATE_CAPTURED
 
 
 EMPTY = Method(floor.METHOD, _is_empty)
 CREATE_ORDER = Method("/tillmesh.api.order.v1.OrderService/CreateOrder", _is_open)
-LOCK_ORDER = Method("/tillmesh.api.order.v1.OrderService/LockOrder", _is_held)
+LOCK_ORDER = Method("/tillmesh.api.order.v1.OrderService/LockOrder", _is_granted)
 COMPLETE = Method("/tillmesh.api.order.v1.OrderService/CompleteOrderPayment", _is_paid)
 CREATE_PAYMENT = Method("/tillmesh.api.payment.v1.PaymentService/CreatePayment", _is_captured)
 
@@ -61,17 +62,17 @@ def empty(count: int) -> list[bytes]:
     return [catalogue_api.GetCatalogueItemRequest().SerializeToString()] * count
 
 
-def create_orders(payers: Iterable[str]) -> list[bytes]:
+def create_orders(identities: Iterable[str]) -> list[bytes]:
     """Requests for orders of three lines, one for each of these identities."""
     return [
         orders_api.CreateOrderRequest(
             request_id=new_request_id(),
             store_id=STORE,
-            payer_id=payer_id,
+            payer=payer(identity_id),
             currency_code=CURRENCY,
             lines=LINES,
         ).SerializeToString()
-        for payer_id in payers
+        for identity_id in identities
     ]
 
 
@@ -81,7 +82,7 @@ def lock_orders(orders: Iterable[bytes]) -> list[bytes]:
         orders_api.LockOrderRequest(
             payment_id=new_request_id(),
             order_id=order.order_id,
-            payer_id=order.payer_id,
+            payer=order.payer,
             order_version=order.version,
             amount=order.amount,
             lease=LEASE,
@@ -97,7 +98,7 @@ def complete_payments(locks: Iterable[bytes]) -> list[bytes]:
         orders_api.CompleteOrderPaymentRequest(
             payment_id=lock.payment_id, order_id=lock.order_id, epoch=lock.epoch
         ).SerializeToString()
-        for lock in map(order_pb2.OrderPayment.FromString, locks)
+        for lock in map(order_payment_pb2.OrderPayment.FromString, locks)
     ]
 
 
@@ -105,10 +106,10 @@ def create_payments(orders: Iterable[bytes], phones: Iterable[Phone]) -> list[by
     """Requests that pay these orders by pay codes, which count for half a minute from now at least."""
     return [
         payments_api.CreatePaymentRequest(
-            request_id=new_request_id(),
+            payment_id=new_request_id(),
             order_id=order.order_id,
             order_version=order.version,
-            payer_id=order.payer_id,
+            payer=order.payer,
             amount=AMOUNT,
             pay_code=phone.code(),
         ).SerializeToString()

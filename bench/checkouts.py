@@ -12,13 +12,13 @@ from bench.machine import Processes
 from bench.servers import Target
 from bench.shoppers import CURRENCY, LINES, Phone
 from tillmesh.api.terminal.v1 import checkout_pb2
-from tillmesh.api.terminal.v1 import terminal_service_pb2 as api
-from tillmesh.api.terminal.v1.terminal_service_pb2_grpc import TerminalServiceStub
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
+from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceStub
 from tillmesh.cli.failures import CliError
 from tillmesh.runtime.ids import new_request_id
 
 if TYPE_CHECKING:  # the generated module has it in its types alone
-    from tillmesh.api.terminal.v1.terminal_service_pb2_grpc import TerminalServiceAsyncStub
+    from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceAsyncStub
 
 PAID_WITHIN_S = 30.0
 POLL_INTERVAL_S = 0.02
@@ -31,26 +31,30 @@ Job = Callable[["Till", Phone], Awaitable[None]]
 class Till:
     """A store terminal, as the software of its store uses it."""
 
-    def __init__(self, stub: "TerminalServiceAsyncStub") -> None:
+    def __init__(self, stub: "CheckoutServiceAsyncStub") -> None:
         self._stub = stub
 
-    async def raise_order(self, payer_id: str = "") -> Checkout:
+    async def raise_order(self, identity_id: str = "") -> Checkout:
         """A basket of three lines, submitted; nobody is named where a pay code will say who pays."""
         lines = [
             api.NewLine(sku=line.sku, title=line.title, quantity=line.quantity, unit_price_minor=line.unit_price_minor)
             for line in LINES
         ]
         create = api.CreateCheckoutRequest(
-            request_id=new_request_id(), payer_id=payer_id, currency_code=CURRENCY, lines=lines
+            request_id=new_request_id(), identity_id=identity_id, currency_code=CURRENCY, lines=lines
         )
         checkout: Checkout = await self._stub.CreateCheckout(create, timeout=TIMEOUT_S)
-        submit = api.SubmitCheckoutRequest(request_id=new_request_id(), checkout_id=checkout.checkout_id)
+        submit = api.SubmitCheckoutRequest(
+            request_id=new_request_id(),
+            checkout_id=checkout.checkout_id,
+            basket_version=checkout.basket_version,
+        )
         return await self._stub.SubmitCheckout(submit, timeout=TIMEOUT_S)
 
     async def pay(self, checkout: Checkout, pay_code: str = "") -> Checkout:
         """Asks for the payment and returns what came of it so far; without a pay code it waits for the shopper."""
         request = api.PayCheckoutRequest(
-            request_id=new_request_id(),
+            payment_id=new_request_id(),
             checkout_id=checkout.checkout_id,
             order_version=checkout.order_version,
             amount=checkout.amount,
@@ -69,6 +73,7 @@ class Till:
         request = api.UpdateLineRequest(
             request_id=new_request_id(),
             checkout_id=checkout.checkout_id,
+            basket_version=checkout.basket_version,
             line_number=line.line_number,
             quantity=line.item.quantity - 1,
         )
@@ -95,11 +100,11 @@ async def change_mind(till: Till, phone: Phone) -> None:
     """The payment waits for the shopper, who cancels it, has a line changed and shows a pay code then."""
     checkout = await till.raise_order(phone.identity_id)
     waiting = await till.pay(checkout)
-    if waiting.verdict != checkout_pb2.VERDICT_WAIT:
+    if waiting.verdict != checkout_pb2.VERDICT_ASK_PAYER:
         raise CliError(f"Checkout {checkout.checkout_id} should wait for its payer: {waiting.verdict_reason}")
     canceled = await till.cancel_payment(waiting)
     if canceled.verdict != checkout_pb2.VERDICT_SAFE_TO_RETRY:
-        raise CliError(f"Checkout {checkout.checkout_id} can not be changed: {canceled.verdict_reason}")
+        raise CliError(f"Checkout {checkout.checkout_id} cannot be changed: {canceled.verdict_reason}")
     changed = await till.change_line(canceled)
     await till.wait_until_paid(await till.pay(changed, phone.code()))
 
@@ -137,5 +142,5 @@ async def _at_tills(
         for target in targets:
             channel = await connect(target)
             stack.push_async_callback(channel.close)
-            tills.append(Till(TerminalServiceStub(channel)))
+            tills.append(Till(CheckoutServiceStub(channel)))
         return await load(lambda number: job(tills[number % len(tills)], phones[number]))

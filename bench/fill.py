@@ -16,9 +16,9 @@ IDS = {
     "checkout_id",
     "request_id",
     "refund_id",
-    "payer_id",
-    "payer_reference",
+    "payer_value",
     "reference",
+    "resource",
     "unanswered",
     "paid_by",
 }

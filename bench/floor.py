@@ -7,6 +7,7 @@ import sys
 
 from pydantic import Field
 
+from tillmesh.api.terminal.v1 import catalogue_item_pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as api
 from tillmesh.runtime.callers import Role
 from tillmesh.runtime.server import Wiring, run
@@ -29,9 +30,9 @@ class Floor:
         """Imports nothing."""
         return api.ImportCatalogueItemsResponse()
 
-    async def GetCatalogueItem(self, _: api.GetCatalogueItemRequest) -> api.CatalogueItem:
+    async def GetCatalogueItem(self, _: api.GetCatalogueItemRequest) -> catalogue_item_pb2.CatalogueItem:
         """The call that is measured."""
-        return api.CatalogueItem()
+        return catalogue_item_pb2.CatalogueItem()
 
     async def ListCatalogueItems(self, _: api.ListCatalogueItemsRequest) -> api.ListCatalogueItemsResponse:
         """Lists nothing."""

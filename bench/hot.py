@@ -13,10 +13,11 @@ from bench.machine import Processes
 from bench.report import Cell, Findings, Ratio, Section, shown
 from bench.run import Run
 from bench.servers import ORDERS, PAYMENTS, SERVERS, Stack, Target
-from bench.shoppers import AMOUNT, CURRENCY, LINES, Phone
+from bench.shoppers import AMOUNT, CURRENCY, LINES, Phone, payer
 from bench.summary import cells, columns
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
+from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
 from tillmesh.cli.failures import CliError
@@ -56,7 +57,7 @@ def _tills(stack: Stack, stores: int) -> list[Till]:
     tills = []
     for number in range(TILLS):
         store_id = f"store-{number % stores + 1}"
-        owner = (Role.TILL, store_id, f"till-{number + 1}")
+        owner = (Role.TERMINAL, store_id, f"till-{number + 1}")
         orders, payments = stack.targets(ORDERS, *owner), stack.targets(PAYMENTS, *owner)
         tills.append(Till(store_id, orders[number % len(orders)], payments[number % len(payments)]))
     return tills
@@ -79,21 +80,21 @@ async def pay_orders(tills: Sequence[Till], phones: Sequence[Phone], processes: 
             create = orders_api.CreateOrderRequest(
                 request_id=new_request_id(),
                 store_id=store_id,
-                payer_id=phone.identity_id,
+                payer=payer(phone.identity_id),
                 currency_code=CURRENCY,
                 lines=LINES,
             )
             order = await orders.CreateOrder(create, timeout=TIMEOUT_S)
             request = payments_api.CreatePaymentRequest(
-                request_id=new_request_id(),
+                payment_id=new_request_id(),
                 order_id=order.order_id,
                 order_version=order.version,
-                payer_id=order.payer_id,
+                payer=order.payer,
                 amount=AMOUNT,
                 pay_code=phone.code(),
             )
             payment = await payments.CreatePayment(request, timeout=TIMEOUT_S)
-            if payment.state != payments_api.Payment.STATE_CAPTURED:
+            if payment.state != payment_pb2.Payment.STATE_CAPTURED:
                 raise CliError(f"Payment {payment.payment_id} was not captured: {payment.reason}")
             free.append(till)
 

@@ -92,7 +92,7 @@ def _run(work: Callable[..., Coroutine[Any, Any, Result]], arguments: Sequence[A
 
 
 def _portable(error: Exception) -> Exception:
-    """What can travel to the other process, which an error of gRPC can not; of several, the first."""
+    """What can travel to the other process, which an error of gRPC cannot; of several, the first."""
     if isinstance(error, ExceptionGroup):
         return _portable(error.exceptions[0])
     if isinstance(error, aio.AioRpcError):

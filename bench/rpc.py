@@ -78,7 +78,7 @@ def _subjects(stack: Stack) -> list[Subject]:
         Subject(CREATE_ORDER, stack.target(ORDERS, Role.PLATFORM, "bench"), ORDERS),
         Subject(LOCK_ORDER, by_payments, ORDERS),
         Subject(COMPLETE, by_payments, ORDERS),
-        Subject(CREATE_PAYMENT, stack.target(PAYMENTS, Role.TILL, STORE, TILL), PAYMENTS),
+        Subject(CREATE_PAYMENT, stack.target(PAYMENTS, Role.TERMINAL, STORE, TILL), PAYMENTS),
     ]
 
 

@@ -27,7 +27,7 @@ FLOOR, ORDERS, PAYMENTS, TERMINAL = "floor", "order_service", "thirdparty_server
 SERVERS = (ORDERS, PAYMENTS, TERMINAL)
 POSTGRES = "postgres"
 MODULES = {FLOOR: "bench.floor"}
-ROLES = {FLOOR: Role.ORDERS, ORDERS: Role.ORDERS, PAYMENTS: Role.PAYMENTS, TERMINAL: Role.TILL}
+ROLES = {FLOOR: Role.ORDERS, ORDERS: Role.ORDERS, PAYMENTS: Role.PAYMENTS, TERMINAL: Role.TERMINAL}
 
 DatabaseUrl = Callable[[str], str]
 """The database of a server, by the server's name."""

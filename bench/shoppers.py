@@ -7,10 +7,13 @@ from bench.servers import Target
 from tillmesh import paycode
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
 from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
+from tillmesh.api.payment.v1 import phone_service_pb2 as phones_api
 from tillmesh.api.payment.v1.account_service_pb2_grpc import AccountServiceStub
 from tillmesh.api.payment.v1.identity_service_pb2_grpc import IdentityServiceStub
+from tillmesh.api.payment.v1.phone_service_pb2_grpc import PhoneServiceStub
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
 from tillmesh.api.type.v1.money_pb2 import Money
+from tillmesh.api.type.v1.payer_pb2 import Payer
 from tillmesh.runtime.clock import SystemClock
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret
@@ -50,11 +53,14 @@ async def open_wallets(payments: Target) -> None:
     async def open_wallet(number: int) -> None:
         identity_id = shopper(number)
         create = identities_api.CreateIdentityRequest(
-            request_id=new_request_id(), identity_id=identity_id, display_name=identity_id, currency_code=CURRENCY
+            identity_id=identity_id,
+            display_name=identity_id,
+            currency_code=CURRENCY,
+            confirmation_threshold=DEPOSIT,
         )
         await identities.CreateIdentity(create, timeout=TIMEOUT_S)
         deposit = accounts_api.CreateDepositRequest(
-            request_id=new_request_id(), identity_id=identity_id, amount=DEPOSIT
+            deposit_id=new_request_id(), identity_id=identity_id, amount=DEPOSIT
         )
         await accounts.CreateDeposit(deposit, timeout=TIMEOUT_S)
 
@@ -65,14 +71,12 @@ async def open_wallets(payments: Target) -> None:
 async def give_phones(payments: Target, count: int) -> list[Phone]:
     """New phones, in turn to all shoppers; `payments` is called as the platform, which binds them."""
     channel = await connect(payments)
-    identities, phones = IdentityServiceStub(channel), []
+    binder, phones = PhoneServiceStub(channel), []
 
     async def give(number: int) -> None:
-        device_id, identity_id = new_request_id(), shopper(number)
-        bind = identities_api.BindDeviceRequest(
-            request_id=new_request_id(), identity_id=identity_id, device_id=device_id
-        )
-        key = (await identities.BindDevice(bind, timeout=TIMEOUT_S)).pay_code_key
+        phone_id, identity_id = new_request_id(), shopper(number)
+        bind = phones_api.BindPhoneRequest(request_id=new_request_id(), identity_id=identity_id, phone_id=phone_id)
+        key = (await binder.BindPhone(bind, timeout=TIMEOUT_S)).pay_code_key
         phones.append(Phone(identity_id, key.handle, Secret(key.key)))
 
     await closed_loop(give, range(count), AT_A_TIME)
@@ -83,3 +87,8 @@ async def give_phones(payments: Target, count: int) -> list[Phone]:
 def shopper(number: int) -> str:
     """The identity of a shopper."""
     return f"shopper-{number % SHOPPERS}"
+
+
+def payer(identity_id: str) -> Payer:
+    """That shopper as the payer of an order."""
+    return Payer(identity_id=identity_id)

@@ -14,6 +14,8 @@ from tests.cli.command_line import tillmesh
 from tillmesh.cli.mesh import Mesh, Role
 from tillmesh.runtime.history import NO_HISTORY, next_hash
 
+CHANGED = "version 1 was changed: the history covers other lines, labels or texts"
+
 
 @pytest.fixture(scope="module")
 def order_id(mesh: Mesh) -> str:
@@ -23,7 +25,7 @@ def order_id(mesh: Mesh) -> str:
 
 @pytest.fixture(scope="module")
 def copies(mesh: Mesh, order_id: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copies of the three databases after that, which nobody writes any more."""
+    """Copies of the three databases after that, which nobody writes to."""
     folder = tmp_path_factory.mktemp("copies")
     for role in Role:
         source, target = (sqlite3.connect(where / f"{role}.db") for where in (mesh.data_dir, folder))
@@ -39,7 +41,7 @@ def data_dir(copies: Path, tmp_path: Path) -> Path:
 
 
 def sell_and_pay(mesh: Mesh) -> str:
-    for command in (("identity", "hopper"), ("deposit", "hopper", "5")):
+    for command in (("identity", "hopper", "--confirm-above", "5"), ("deposit", "hopper", "5")):
         tillmesh(*command, mesh=mesh.addresses)
     sold = tillmesh("sell", "hopper", "MUG@2.50", mesh=mesh.addresses).stdout
     match = re.search(r"Order (\S+):", sold)
@@ -73,6 +75,7 @@ def test_the_servers_of_a_mesh_are_verified_while_they_run(mesh: Mesh, order_id:
     digest(done)
     for role, table in zip(Role, ("order_history", "payment_history", "checkout_history"), strict=True):
         assert re.search(rf"{role}\.db +{table} +[1-9]\d* +[1-9]\d* +0 *$", done.stdout, re.MULTILINE)
+    assert re.search(rf"{Role.ORDERS}\.db +order_versions +[1-9]\d* +0 *$", done.stdout, re.MULTILINE)
 
 
 def test_the_digest_stays_and_is_that_of_the_saved_heads(data_dir: Path, tmp_path: Path) -> None:
@@ -98,7 +101,7 @@ def test_what_was_saved_is_still_there_after_more_was_sold(mesh: Mesh, data_dir:
 @pytest.mark.parametrize(
     ("role", "table", "key", "statement"),
     [
-        (Role.ORDERS, "order_history", "order_id", "UPDATE order_history SET amount_minor = 1 WHERE {}"),
+        (Role.ORDERS, "order_history", "order_id", "UPDATE order_history SET epoch = 9 WHERE {}"),
         (Role.PAYMENTS, "payment_history", "payment_id", "UPDATE payment_history SET at_ms = 1 WHERE {}"),
         (Role.TERMINAL, "checkout_history", "checkout_id", "UPDATE checkout_history SET reason = 'X' WHERE {}"),
     ],
@@ -128,14 +131,16 @@ def test_a_history_that_was_rewritten_with_all_its_hashes_shows_against_what_was
     assert digest(verify(data_dir)) != then
     done = verify(data_dir, "--since", saved)
     assert done.returncode == 1
-    assert done.stderr == (
-        f"tillmesh audit: {saved}: order_history of {order_id}: row 3 of then is not there any more\n"
-    )
+    assert done.stderr == (f"tillmesh audit: {saved}: order_history of {order_id}: row 3 of then is no longer there\n")
 
 
 def forge(database: Path, order_id: str) -> None:
     """What somebody can do who can write the database: a cheaper order, and every hash anew."""
-    tamper(database.parent, Role.ORDERS, f"UPDATE order_history SET amount_minor = 1 WHERE order_id = '{order_id}'")
+    cheaper = [
+        f"UPDATE {table} SET amount_minor = 1 WHERE order_id = '{order_id}'"
+        for table in ("order_history", "order_versions")
+    ]
+    tamper(database.parent, Role.ORDERS, *cheaper)
     with closing(sqlite3.connect(database)) as connection:
         connection.row_factory = sqlite3.Row
         previous = NO_HISTORY
@@ -149,12 +154,33 @@ def forge(database: Path, order_id: str) -> None:
         connection.commit()
 
 
+@pytest.mark.parametrize(
+    ("statement", "finding"),
+    [
+        ("UPDATE order_versions SET lines = replace(lines, 'MUG', 'CAR') WHERE {}", CHANGED),
+        ("UPDATE order_versions SET prices_include_tax = NOT prices_include_tax WHERE {}", CHANGED),
+        ("UPDATE order_versions SET lines = 'nothing' WHERE {}", CHANGED),
+        ("UPDATE orders SET cashier_id = 'somebody' WHERE {}", CHANGED),
+        ("DELETE FROM order_versions WHERE {}", "version 1 is missing"),
+    ],
+)
+def test_lines_that_are_not_those_of_the_history_are_named(
+    data_dir: Path, order_id: str, tmp_path: Path, statement: str, finding: str
+) -> None:
+    tamper(data_dir, Role.ORDERS, statement.format(f"order_id = '{order_id}'"))
+    done = verify(data_dir, "--save", tmp_path / "heads.csv")
+    assert done.returncode == 1
+    assert done.stderr == f"tillmesh audit: {data_dir / Role.ORDERS}.db: order_versions of {order_id}: {finding}\n"
+    assert re.search(r"order_versions .* 1 *$", done.stdout, re.MULTILINE)
+    assert not (tmp_path / "heads.csv").exists()
+
+
 def test_an_order_that_was_removed_with_its_history_shows_against_what_was_saved(
     data_dir: Path, order_id: str, tmp_path: Path
 ) -> None:
     saved = tmp_path / "heads.csv"
     digest(verify(data_dir, "--save", saved))
-    tables = ("orders", "order_history")
+    tables = ("orders", "order_versions", "order_history")
     tamper(data_dir, Role.ORDERS, *(f"DELETE FROM {table} WHERE order_id = '{order_id}'" for table in tables))
     digest(verify(data_dir))
     assert f"order_history of {order_id}: row 3 of then" in verify(data_dir, "--since", saved).stderr
@@ -163,7 +189,7 @@ def test_an_order_that_was_removed_with_its_history_shows_against_what_was_saved
 def test_many_findings_are_counted_and_only_some_are_told(data_dir: Path, order_id: str) -> None:
     copies = f"""
         INSERT INTO order_history SELECT 'x-' || value, 1, event, from_state, to_state, version, epoch, currency,
-        amount_minor, payment_id, trace_id, at_ms, chain_hash FROM order_history JOIN generated
+        amount_minor, payment_id, actor, trace_id, content_hash, at_ms, chain_hash FROM order_history JOIN generated
         WHERE order_id = '{order_id}' AND number = 1
     """
     numbers = "WITH RECURSIVE generated(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM generated LIMIT 30)"
@@ -172,7 +198,7 @@ def test_many_findings_are_counted_and_only_some_are_told(data_dir: Path, order_
     assert done.returncode == 1
     *told, last = done.stderr.splitlines()
     assert len(told) == 20
-    assert last == "tillmesh audit: and 40 more"
+    assert last == "tillmesh audit: and 70 more"
 
 
 def test_what_can_not_be_read_is_told_in_a_line(tmp_path: Path, data_dir: Path) -> None:
@@ -183,10 +209,10 @@ def test_what_can_not_be_read_is_told_in_a_line(tmp_path: Path, data_dir: Path) 
     other = tmp_path / "other.db"
     other.write_text("this is no database")
     done = tillmesh("audit", "verify", f"sqlite:///{other}")
-    assert (done.returncode, done.stderr) == (1, f"tillmesh audit: {other} can not be read: file is not a database\n")
+    assert (done.returncode, done.stderr) == (1, f"tillmesh audit: {other} cannot be read: file is not a database\n")
 
     tamper(data_dir, Role.ORDERS, "DROP TABLE order_history")
-    assert verify(data_dir).stderr.endswith("can not be read: no such table: order_history\n")
+    assert verify(data_dir).stderr.endswith("cannot be read: no such table: order_history\n")
     assert tillmesh("audit", "verify", "order_service.db").returncode == 2
 
     heads = tmp_path / "heads.csv"

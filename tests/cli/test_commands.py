@@ -14,8 +14,13 @@ def test_an_order_is_paid_by_hand_and_explained(person: Person, tmp_path: Path) 
     catalogue = tmp_path / "catalogue.csv"
     catalogue.write_text('sku,title,price\nMUG,"Mug, blue",4.50\nTEA,Tea,1.20\n')
     assert "Imported 2 articles" in person.does("catalogue", "import", catalogue)
-    person.does("identity", "grace", "--instant-limit", "5.00")
-    assert "50.00 GBP" in person.does("deposit", "grace", "50")
+    registered = person.does("identity", "grace", "--confirm-above", "5.00")
+    assert registered == (
+        "grace pays from wallet/grace/GBP. grace confirms every payment above 5.00 GBP. Others need no confirmation.\n"
+    )
+    made, has = person.does("deposit", "grace", "50").splitlines()
+    assert re.fullmatch(r"Deposit \S+ of 50\.00 GBP for grace\.", made)
+    assert has == "wallet/grace/GBP has 50.00 GBP."
     order_id = found(r"Order (\S+): grace owes 11\.40 GBP", person.does("sell", "grace", "MUG=2", "TEA", "BAG@1.20"))
     listed = person.does("orders", "--payer", "grace", "--state", "open")
     assert order_id in listed
@@ -53,30 +58,40 @@ def test_an_order_is_paid_by_hand_and_explained(person: Person, tmp_path: Path) 
     assert places == sorted(places)
 
     partly = person.does("explain", order_id, "--payments", NOWHERE)
-    assert "Part of the story is missing. The payment server at 127.0.0.1:1 can not be reached." in partly
+    assert "Part of the story is missing. The payment server at 127.0.0.1:1 cannot be reached." in partly
     assert "Where the money is, only the payment server can say." in partly
     assert f"Paid by payment {second_id[:8]}" in partly
 
 
 def test_a_pending_order_has_moved_no_money(person: Person) -> None:
-    person.does("identity", "linus")
+    person.does("identity", "linus", "--confirm-above", "5")
     order_id = found(r"Order (\S+):", person.does("sell", "linus", "BAG@1.20"))
     assert "The order is OPEN at version 1, 1.20 GBP. No money has moved" in person.does("explain", order_id)
     declined = person.does("pay", order_id)
     assert "VOIDED (INSUFFICIENT_FUNDS)" in declined
 
 
+def test_goods_are_sold_by_weight_and_what_costs_nothing_needs_no_payment(person: Person) -> None:
+    sold = person.does("sell", "-", "CHEESE=432g@12.90", "JUICE=250ml@4", "BAG=2@0.10")
+    assert "whoever shows a pay code owes 6.77 GBP" in sold  # 5.57 + 1.00 + 0.20
+    order_id = found(r"Order (\S+): nadia owes 0\.00 GBP", person.does("sell", "nadia", "GIFT@0"))
+    assert person.does("pay", order_id) == f"Order {order_id} is PAID: there was nothing to pay.\n"
+    story = person.does("explain", order_id)
+    assert "Completed at 0.00 GBP: there was nothing to pay." in story
+    assert "The order is PAID at version 1, 0.00 GBP. No money has moved and none is held." in story
+
+
 def test_failures_are_one_plain_line(person: Person) -> None:
     assert person.fails("orders", "--orders", NOWHERE) == (
-        "tillmesh orders: The order service at 127.0.0.1:1 can not be reached. "
+        "tillmesh orders: The order service at 127.0.0.1:1 cannot be reached. "
         "Is the mesh running? Start it with: tillmesh up"
     )
-    assert person.fails("statement", "nobody") == "tillmesh statement: There is no account wallet/nobody."
+    assert person.fails("statement", "nobody") == "tillmesh statement: There is no wallet of nobody."
     assert person.fails("pay", "NO-SUCH-ORDER") == "tillmesh pay: There is no order NO-SUCH-ORDER."
     assert person.fails("explain", "NO-SUCH-ORDER").endswith("knows an order NO-SUCH-ORDER.")
     assert "The catalogue has no article UNHEARD-OF" in person.fails("sell", "grace", "UNHEARD-OF")
     # The payment server shows its own certificate, so it is not taken for the order service.
-    assert "can not be reached" in person.fails("orders", "--orders", person.mesh.addresses.payments)
+    assert "cannot be reached" in person.fails("orders", "--orders", person.mesh.addresses.payments)
 
 
 @pytest.mark.parametrize(
@@ -98,8 +113,14 @@ def test_a_bad_catalogue_is_refused_with_the_line(tmp_path: Path, rows: str, say
     assert line.startswith(f"tillmesh catalogue: {catalogue}: {says}")
 
 
+def help_of(*command: str) -> str:
+    """What a command says of itself, on one line."""
+    return " ".join(tillmesh(*command, "--help").stdout.split())
+
+
 def test_every_command_explains_itself_with_an_example() -> None:
     commands = re.findall(r"^│ ([a-z]+) ", tillmesh("--help").stdout, re.MULTILINE)
-    assert {"demo", "up", "replay", "orders", "explain", "catalogue", "phone"} <= set(commands)
-    for command in ("replay", "explain", "sell"):
-        assert f"tillmesh {command} " in tillmesh(command, "--help").stdout.partition("Examples")[2]
+    assert {"demo", "up", "replay", "orders", "explain", "catalogue", "wallet", "store", "phone"} <= set(commands)
+    for command in ("replay", "explain", "sell", "identity", "wallet limits", "store create", "phone list"):
+        assert f"tillmesh {command} " in help_of(*command.split()).partition(" Example")[2]
+    assert "Without --confirm-above the payer confirms every payment." in help_of("identity")

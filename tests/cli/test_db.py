@@ -1,62 +1,92 @@
 """`tillmesh db`: schemas are brought on, and never beside a running mesh."""
 
 import re
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.cli.command_line import tillmesh
-from tests.migrations.rows import rows_of, write
 from tests.postgres import Cluster
 from tests.processes import running, start_server
-from tests.sources import ROOT
 from tillmesh.api.order.v1.order_service_pb2 import ListOrdersRequest
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
+from tillmesh.cli import db
+from tillmesh.cli.app import app
 from tillmesh.cli.mesh import Role, take_data_dir
-from tillmesh.runtime.database import open_engine, parse_url
-from tillmesh.runtime.migrations import Migrations
+
+SECOND = '''"""A column for a note."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "0002", "0001"
 
 
-def migrations(role: Role) -> Migrations:
-    return Migrations(ROOT / role / "migrations")
-
-
-def made_by_an_earlier_release(role: Role, url: str) -> None:
-    """A database of version 0001 with rows in it."""
-    engine = open_engine(parse_url(url))
-    next(migrations(role).upgrade(engine))
-    write(engine, rows_of(role))
-    engine.dispose()
+def upgrade():
+    op.add_column("requests", sa.Column("note", sa.String))
+'''
 
 
 @pytest.fixture
 def old_mesh(tmp_path: Path) -> Path:
-    """The data directory of a mesh of an earlier release, which noted no versions yet."""
+    """The data directory of a mesh whose servers made their databases and stopped."""
     for role in Role:
-        made_by_an_earlier_release(role, f"sqlite:///{tmp_path / role}.db")
-        with sqlite3.connect(tmp_path / f"{role}.db") as connection:
-            connection.execute("DROP TABLE alembic_version")
+        (tmp_path / f"{role}.db").touch()
+    made = tillmesh("db", "upgrade", "--data-dir", tmp_path)
+    assert (made.returncode, made.stderr) == (0, "")
+    for role in Role:
+        assert f"{role}: 0001: " in made.stdout
     return tmp_path
 
 
-def test_an_earlier_mesh_is_upgraded_and_then_served(old_mesh: Path) -> None:
-    started = tillmesh("up", "--data-dir", old_mesh)
-    assert started.returncode == 1
-    assert "has tables of which nobody noted the version" in started.stderr
-    assert "stop what uses it and run tillmesh db upgrade" in started.stderr
-
-    upgraded = tillmesh("db", "upgrade", "--data-dir", old_mesh)
-    assert (upgraded.returncode, upgraded.stderr) == (0, "")
+@pytest.fixture
+def next_release(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    """The command line of a release that has a second version of each schema."""
+    folder, now = tmp_path_factory.mktemp("next"), db.migrations_of
     for role in Role:
-        for version, what in list(migrations(role).versions.items())[1:]:
-            assert f"{role}: {version}: {what}\n" in upgraded.stdout
-    again = tillmesh("db", "upgrade", "--data-dir", old_mesh).stdout
-    assert len(again.splitlines()) == len(Role), "there is nothing left to do"
+        shutil.copytree(now(role), folder / role, ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / role / "0002_second.py").write_text(SECOND)
+    monkeypatch.setattr(db, "migrations_of", lambda role: folder / role)
+    return CliRunner()
 
+
+def columns(data_dir: Path, role: Role) -> list[str]:
+    """Those of the table of requests."""
+    with closing(sqlite3.connect(data_dir / f"{role}.db")) as connection:
+        return [row[1] for row in connection.execute("PRAGMA table_info(requests)")]
+
+
+def test_what_is_at_the_needed_version_stays_as_it_is_and_is_served(old_mesh: Path) -> None:
+    status = tillmesh("db", "status", "--data-dir", old_mesh).stdout
+    for role in Role:
+        assert re.search(rf"{role} .*{role}\.db +0001 +0001 ", status)
+    again = tillmesh("db", "upgrade", "--data-dir", old_mesh).stdout
+    assert [line.endswith("is at version 0001.") for line in again.splitlines()] == [True] * len(Role)
     with running(Role.ORDERS, old_mesh) as server, server.channel() as channel:
-        assert len(OrderServiceStub(channel).ListOrders(ListOrdersRequest()).orders) == 4
+        assert not OrderServiceStub(channel).ListOrders(ListOrdersRequest()).orders
+
+
+def test_the_next_release_brings_databases_on(old_mesh: Path, next_release: CliRunner) -> None:
+    where = ["--data-dir", str(old_mesh)]
+    status = next_release.invoke(app, ["db", "status", *where]).stdout
+    assert re.search(rf"{Role.ORDERS} .* 0001 +0002 ", status)
+    upgraded = next_release.invoke(app, ["db", "upgrade", *where])
+    assert upgraded.exit_code == 0
+    for role in Role:
+        assert f"{role}: 0002: A column for a note.\n" in upgraded.stdout
+        assert "note" in columns(old_mesh, role)
+
+    started = tillmesh("up", *where)
+    assert started.returncode == 1
+    assert "is at version 0002 of its schema, this server needs version 0001: run the release that" in started.stderr
+    refused = tillmesh("db", "upgrade", *where)
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert "is at version 0002 of its schema, this release knows 0001 as the newest" in line
 
 
 def test_nothing_is_upgraded_under_a_running_mesh(old_mesh: Path) -> None:
@@ -68,15 +98,16 @@ def test_nothing_is_upgraded_under_a_running_mesh(old_mesh: Path) -> None:
     )
 
 
-def test_a_postgresql_database_is_upgraded_and_then_served(postgres: Cluster, tmp_path: Path) -> None:
+def test_a_postgresql_database_is_upgraded_and_then_served(
+    postgres: Cluster, tmp_path: Path, next_release: CliRunner
+) -> None:
     with postgres.database() as url:
-        made_by_an_earlier_release(Role.ORDERS, url)
-        status = tillmesh("db", "status", "--orders", url).stdout
-        assert re.search(r"order_service .* 0001 +0002 ", status)
-        with pytest.raises(AssertionError, match="is at version 0001 of its schema, this server needs version 0002"):
-            start_server(Role.ORDERS, tmp_path, "--database-url", url)
-        assert "order_service: 0002: " in tillmesh("db", "upgrade", "--orders", url).stdout
+        assert re.search(r"order_service .* none +0001 ", tillmesh("db", "status", "--orders", url).stdout)
+        assert "order_service: 0001: " in tillmesh("db", "upgrade", "--orders", url).stdout
         start_server(Role.ORDERS, tmp_path, "--database-url", url).kill()
+        assert "order_service: 0002: " in next_release.invoke(app, ["db", "upgrade", "--orders", url]).stdout
+        with pytest.raises(AssertionError, match="is at version 0002 of its schema, this server needs version 0001"):
+            start_server(Role.ORDERS, tmp_path, "--database-url", url)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def enrolled(person: Person, identity: str, *flags: str) -> Path:
 
 def code(person: Person, device: str) -> str:
     """What the phone shows, blanks included."""
-    shown = person.does("phone", "code", "--device", device).strip()
+    shown = person.does("phone", "code", "--phone", device).strip()
     keep(shown.replace(" ", ""))
     return shown
 
@@ -32,7 +32,7 @@ def test_a_phone_shows_codes_offline_and_its_file_is_its_owners_alone(person: Pe
     kept = enrolled(person, "ida")
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert PIN not in kept.read_text()
-    shown = person.does("phone", "code", "--qr", "--device", "ida", types="")
+    shown = person.does("phone", "code", "--qr", "--phone", "ida", types="")
     digits, *qr = shown.splitlines()
     assert re.fullmatch(r"27\d\d( \d{4}){4}", digits)
     assert paycode.parse(Secret(keep(digits.replace(" ", "")).encode())) is not None
@@ -40,30 +40,31 @@ def test_a_phone_shows_codes_offline_and_its_file_is_its_owners_alone(person: Pe
 
 
 def test_a_code_pays_at_the_till_up_to_the_limit_and_the_pin_pays_more(person: Person) -> None:
-    enrolled(person, "lin", "--instant-limit", "5")
+    enrolled(person, "lin", "--confirm-above", "5")
     small, large = (
         found(r"Order (\S+): whoever shows a pay code owes", person.does("sell", "-", item))
         for item in ("CARD@2.40", "MUG@6.50")
     )
     shown = code(person, "lin")
     paid = person.does("pay", small, "--pay-code", types=shown)
-    assert paid == f"Order {small}, 2.40 GBP, Ada L.: HAND OVER GOODS.\n"
+    assert paid == f"Order {small}, 2.40 GBP, Ada L.: HAND OVER GOODS.\nThe order is paid. Hand over the goods.\n"
     assert "SAFE TO RETRY (PAY_CODE_USED)" in person.does("pay", large, "--pay-code", types=shown)
-    person.does("phone", "sign-in", "--device", "lin", types=PIN)
-    person.does("phone", "new-key", "--device", "lin")
+    person.does("phone", "sign-in", "--phone", "lin", types=PIN)
+    person.does("phone", "new-key", "--phone", "lin")
     waits = person.does("pay", large, "--pay-code", types=code(person, "lin"))
-    assert "6.50 GBP, Ada L.: WAIT (AWAITING_PAYER)" in waits
+    assert "6.50 GBP, Ada L.: ASK PAYER" in waits
+    assert "The shopper has to act: confirm on the phone, or key in the PIN." in waits
     assert person.fails("enter-pin", large, types=WRONG_PIN) == "tillmesh enter-pin: The PIN is wrong; tries left: 4."
     assert "HAND OVER GOODS" in person.does("enter-pin", large, types=PIN)
     story = person.does("explain", large)
     assert "6.50 GBP moved from lin to the store" in story
-    assert re.search(r"payment, post .* -6\.50 GBP +41\.10 GBP", person.does("phone", "statement", "--device", "lin"))
+    assert re.search(r"payment, post .* -6\.50 GBP +41\.10 GBP", person.does("phone", "statement", "--phone", "lin"))
 
 
 def test_a_signed_in_phone_says_yes_and_no_and_sets_its_own_limit(person: Person) -> None:
-    enrolled(person, "eve", "--instant-limit", "1")
-    own = ("--device", "eve")
-    assert person.fails("phone", "pending", *own).endswith("sign in again. Do: tillmesh phone sign-in")
+    enrolled(person, "eve", "--confirm-above", "1")
+    own = ("--phone", "eve")
+    assert person.fails("phone", "pending", *own).endswith("Sign in again. Do: tillmesh phone sign-in")
     assert "tries left: 4" in person.fails("phone", "sign-in", *own, types=WRONG_PIN)
     assert person.does("phone", "sign-in", *own, types=PIN) == "eve is signed in on eve.\n"
     order_id = found(r"Order (\S+): eve owes", person.does("sell", "eve", "MUG@6.50"))
@@ -77,24 +78,28 @@ def test_a_signed_in_phone_says_yes_and_no_and_sets_its_own_limit(person: Person
     assert "CAPTURED" in person.does("phone", "pay", second_id, *own)
     assert "eve has no order" in person.fails("phone", "pay", second_id, *own)
 
-    assert "up to 1.00 GBP at a time, any number" in person.does("phone", "limit", *own)
-    assert "up to 1.00 GBP at a time, 3 of them" in person.does("phone", "limit", "--count", "3", *own)
-    assert "up to any amount at a time, 3 of them" in person.does("phone", "limit", "--amount", "none", *own)
+    above = "eve confirms every payment above 1.00 GBP."
+    assert person.does("phone", "limits", *own) == f"{above} Others need no confirmation.\n"
+    limited = person.does("phone", "limits", "--per-day-max", "3", *own)
+    assert limited == f"{above} Of the others, 3 a day need no confirmation.\n"
+    every = person.does("phone", "limits", "--confirm-above", "none", *own)
+    assert every == "eve confirms every payment in GBP.\n"
+    assert "6.50 GBP" in person.does("phone", "statement", "--currency", "GBP", *own)
     person.does("phone", "sign-out", *own)
     assert person.fails("phone", "statement", *own).endswith("tillmesh phone sign-in")
 
 
 def test_what_can_go_wrong_with_a_phone_is_one_plain_line(person: Person) -> None:
-    assert person.fails("phone", "code", "--device", "none-such") == (
+    assert person.fails("phone", "code", "--phone", "none-such") == (
         "tillmesh phone: There is no phone none-such; make one: tillmesh phone enroll IDENTITY"
     )
     assert "There is no identity nobody" in person.fails("phone", "enroll", "nobody")
     kept = enrolled(person, "fay")
-    assert person.fails("phone", "sign-in", "--device", "fay").endswith("pass it on standard input.")
-    nowhere = person.fails("phone", "pending", "--device", "fay", "--payments", NOWHERE)
-    assert "The payment server at 127.0.0.1:1 can not be reached." in nowhere
+    assert person.fails("phone", "sign-in", "--phone", "fay").endswith("pass it on standard input.")
+    nowhere = person.fails("phone", "pending", "--phone", "fay", "--payments", NOWHERE)
+    assert "The payment server at 127.0.0.1:1 cannot be reached." in nowhere
     kept.write_text("{}")
-    assert "is of no use" in person.fails("phone", "code", "--device", "fay")
+    assert "cannot be used" in person.fails("phone", "code", "--phone", "fay")
     (kept.parent / "second.json").write_text("{}")
-    assert "Say --device with one of:" in person.fails("phone", "code")
+    assert "Say --phone with one of:" in person.fails("phone", "code")
     kept.unlink()

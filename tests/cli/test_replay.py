@@ -95,7 +95,12 @@ def test_a_running_mesh_is_used_again_and_again(tmp_path: Path, mesh: Mesh) -> N
 
 def test_what_a_server_refuses_is_rejected_and_the_others_go_on(tmp_path: Path, mesh: Mesh) -> None:
     assert tillmesh("identity", "euro-wallet", "--currency", "EUR", mesh=mesh.addresses).returncode == 0
-    file = write_invoices(tmp_path, row("1", customer="euro-wallet"), row("2", customer="refused-other"))
+    file = write_invoices(
+        tmp_path,
+        row("1", title="a bell\x07", customer="refused"),
+        row("2", customer="euro-wallet"),
+        row("3", customer="refused-other"),
+    )
     where = mesh.addresses
     done = tillmesh(
         *trusted(mesh),
@@ -104,11 +109,11 @@ def test_what_a_server_refuses_is_rejected_and_the_others_go_on(tmp_path: Path, 
         *("--orders", where.orders, "--payments", where.payments, "--terminal", where.terminal),
     )
     figures = result(done.stdout)
-    assert (done.returncode, figures["sales"], figures["reconciled"]) == (0, 1, True)
+    assert (done.returncode, figures["sales"], figures["reconciled"]) == (0, 2, True)
     (rejection,) = figures["rejected"]
     assert rejection["invoice"] == "1"
-    assert rejection["reason"].startswith("CURRENCY_MISMATCH")
-    assert "EUR" in rejection["reason"]
+    assert rejection["reason"].startswith("INVALID_FIELD")
+    assert "title must have no control characters" in rejection["reason"]
 
 
 def test_a_bad_file_is_told_in_one_line_before_anything_starts(tmp_path: Path) -> None:
@@ -130,6 +135,15 @@ async def replayed(mesh: Mesh, tmp_path: Path) -> tuple[Outcome, Books]:
         books, checks = await settled(client, outcome)
     assert [check.problems for check in checks] == [[]] * 5
     return outcome, books
+
+
+async def test_rows_below_zero_are_a_discount_of_the_order(mesh: Mesh, tmp_path: Path) -> None:
+    outcome, books = await replayed(mesh, tmp_path)
+    (sale,) = (sale for sale in outcome.sales if sale.invoice.number == "3")
+    (line,) = books.orders[sale.checkout_id].lines
+    (discount,) = line.adjustments
+    assert (line.sku, line.unit_price_minor, line.amount_minor) == ("VASE", 4000, 3500)
+    assert (discount.reason_code, discount.text, discount.amount_minor) == ("DISCOUNT", "HEART", -500)
 
 
 def lose_an_order(books: Books, _outcome: Outcome) -> None:
@@ -168,7 +182,7 @@ def take_from_a_wallet(books: Books, outcome: Outcome) -> None:
 
 
 def lose_a_penny(books: Books, _outcome: Outcome) -> None:
-    books.trial_balances[0].sum_minor = -1
+    books.trial_balances[0].sum.minor_units = -1
 
 
 def keep_another_balance(books: Books, _outcome: Outcome) -> None:

@@ -48,7 +48,7 @@ def test_returns_never_exceed_the_sales_and_keep_their_exact_total(
         assert given_minor(plan) == -sum(row.amount_minor for row in rows)
         given_back = [line for part in plan.parts for line in part.lines] + plan.rest
         assert all(line.quantity > 0 for line in given_back)
-        assert {line.sku for line in given_back} == {row.sku for row in rows}
+        assert {line.sku for line in given_back} <= {row.sku for row in rows}
         assert all(part.amount_minor > 0 for part in plan.parts)
         assert not plan.rest or sum(line.amount_minor for line in plan.rest) > 0
         for part in plan.parts:

@@ -23,6 +23,8 @@ from tillmesh.cli.failures import CliError
 from tillmesh.cli.phone.commands import phone
 from tillmesh.cli.replay.command import replay
 from tillmesh.cli.running import up
+from tillmesh.cli.stores import store
+from tillmesh.cli.wallets import wallet
 from tillmesh.runtime.errors import Refusal
 
 app = typer.Typer(
@@ -52,9 +54,20 @@ _COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
     (looking.statement, _LOOK, ["tillmesh statement ada", "tillmesh statement sales/store-1/GBP"]),
     (looking.balances, _LOOK, ["tillmesh balances"]),
     (explain, _LOOK, ["tillmesh explain 7K3M-9Q2X-VB4T"]),
-    (acting.identity, _ACT, ["tillmesh identity ada --name 'Ada L.' --instant-limit 10.00"]),
+    (
+        acting.identity,
+        _ACT,
+        [
+            "tillmesh identity ada --name 'Ada L.' --confirm-above 10.00",
+            "tillmesh identity bob --confirm-above 10.00 --per-day-max 5",
+        ],
+    ),
     (acting.deposit, _ACT, ["tillmesh deposit ada 50.00"]),
-    (acting.sell, _ACT, ["tillmesh sell ada MUG=2@4.50 CARD@1.20", "tillmesh sell - MUG"]),
+    (
+        acting.sell,
+        _ACT,
+        ["tillmesh sell ada MUG=2@4.50 CARD@1.20", "tillmesh sell - MUG", "tillmesh sell - CHEESE=432g@12.90"],
+    ),
     (
         acting.pay,
         _ACT,
@@ -68,6 +81,8 @@ _COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
 for command, panel, examples in _COMMANDS:
     epilog = "\n\n".join(("**Examples**", *examples))
     app.command(rich_help_panel=panel, epilog=epilog)(command)
+app.add_typer(wallet, name="wallet", rich_help_panel=_ACT)
+app.add_typer(store, name="store", rich_help_panel=_ACT)
 app.add_typer(phone, name="phone", rich_help_panel=_ACT)
 app.add_typer(catalogue, name="catalogue", rich_help_panel=_ACT)
 app.add_typer(cert, name="cert", rich_help_panel=_RUN)

@@ -1,9 +1,9 @@
 """What a shopper does at the till: shows a pay code, keys in a PIN."""
 
 from tillmesh.api.terminal.v1 import checkout_pb2
-from tillmesh.api.terminal.v1 import terminal_service_pb2 as api
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.cli.client import Addresses, Client
-from tillmesh.cli.display import amount, out
+from tillmesh.cli.display import VERDICT_WORDS, amount, out, verdict_name
 from tillmesh.cli.options import DEFAULT, OrderId, Terminal, run_async
 from tillmesh.cli.prompts import ask_pay_code, ask_pin
 from tillmesh.runtime.ids import new_request_id
@@ -39,10 +39,17 @@ async def read_checkout(client: Client, order_id: str) -> checkout_pb2.Checkout:
     return await client.call(client.till.GetCheckout, api.GetCheckoutRequest(checkout_id=order_id))
 
 
+def submit(basket: checkout_pb2.Checkout) -> api.SubmitCheckoutRequest:
+    """A request to raise the pending transaction of a basket as it is now."""
+    return api.SubmitCheckoutRequest(
+        request_id=new_request_id(), checkout_id=basket.checkout_id, basket_version=basket.basket_version
+    )
+
+
 def payment_by_code(checkout: checkout_pb2.Checkout, code: Secret | None) -> api.PayCheckoutRequest:
     """A request to pay a checkout as it is now, with the pay code that was scanned if one was."""
     return api.PayCheckoutRequest(
-        request_id=new_request_id(),
+        payment_id=new_request_id(),
         checkout_id=checkout.checkout_id,
         order_version=checkout.order_version,
         amount=checkout.amount,
@@ -58,9 +65,12 @@ def consent_by_pin(checkout: checkout_pb2.Checkout, pin: Secret) -> api.EnterPin
 
 
 def _show(checkout: checkout_pb2.Checkout) -> None:
-    verdict = checkout_pb2.Verdict.Name(checkout.verdict).removeprefix("VERDICT_").replace("_", " ")
     because = f" ({checkout.verdict_reason})" if checkout.verdict_reason else ""
     name = f", {checkout.payer_display_name}" if checkout.payer_display_name else ""
-    out.print(f"Order {checkout.checkout_id}, {amount(checkout.amount)}{name}: {verdict}{because}.", markup=False)
-    if checkout.verdict_reason == "AWAITING_PAYER":
-        out.print(f"It waits for the payer: tillmesh enter-pin {checkout.checkout_id}")
+    out.print(
+        f"Order {checkout.checkout_id}, {amount(checkout.amount)}{name}: {verdict_name(checkout)}{because}.",
+        markup=False,
+    )
+    out.print(VERDICT_WORDS[checkout.verdict])
+    if checkout.verdict == checkout_pb2.VERDICT_ASK_PAYER:
+        out.print(f"To key in the PIN: tillmesh enter-pin {checkout.checkout_id}")

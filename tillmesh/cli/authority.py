@@ -20,7 +20,7 @@ from tillmesh.runtime.callers import MESH, Role, parse_uri
 CA_LIFETIME = timedelta(days=3650)
 LIFETIME = timedelta(days=1)
 CLOCK_SKEW = timedelta(minutes=5)
-SERVING = (Role.ORDERS, Role.PAYMENTS, Role.TILL)
+SERVING = (Role.ORDERS, Role.PAYMENTS, Role.TERMINAL)
 SECRET_BYTES = 32
 
 

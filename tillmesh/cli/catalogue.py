@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tillmesh.api.terminal.v1 import catalogue_item_pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as api
 from tillmesh.api.type.v1 import money_pb2
 from tillmesh.cli.client import Addresses, Client
@@ -45,9 +46,9 @@ def import_file(
     out.print(f"Imported {len(items):,} articles; the catalogue has {item_count:,}.")
 
 
-def read_catalogue(file: Path, currency: str) -> Sequence[api.CatalogueItem]:
+def read_catalogue(file: Path, currency: str) -> Sequence[catalogue_item_pb2.CatalogueItem]:
     """The articles of a file: all of them are good, or it is refused."""
-    items: list[api.CatalogueItem] = []
+    items: list[catalogue_item_pb2.CatalogueItem] = []
     first_lines: dict[str, int] = {}
     for row in read_rows(file, COLUMNS):
         items.append(_item(file, row, currency))
@@ -60,7 +61,7 @@ def read_catalogue(file: Path, currency: str) -> Sequence[api.CatalogueItem]:
     return items
 
 
-def _item(file: Path, row: Row, currency: str) -> api.CatalogueItem:
+def _item(file: Path, row: Row, currency: str) -> catalogue_item_pb2.CatalogueItem:
     where = f"{file}: line {row.line_number}"
     if len(row.cells) != len(row.header):
         raise BadFile(f"{where}: the row has {len(row.cells)} fields, the header has {len(row.header)}")
@@ -71,4 +72,4 @@ def _item(file: Path, row: Row, currency: str) -> api.CatalogueItem:
         money = money_pb2.Money(currency_code=currency, minor_units=minor_units(price, currency))
     except ValueError as error:
         raise BadFile(f"{where}: price {printable(str(error))}") from None
-    return api.CatalogueItem(sku=sku, title=title, unit_price=money)
+    return catalogue_item_pb2.CatalogueItem(sku=sku, title=title, unit_price=money)

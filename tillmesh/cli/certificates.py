@@ -30,11 +30,11 @@ def init(folder: Folder = DEFAULT_FOLDER, mesh: Mesh = MESH) -> None:
 
 
 @cert.command(
-    epilog="**Examples**\n\ntillmesh cert issue orders central\n\ntillmesh cert issue till store-7 till-1 --days 7"
+    epilog="**Examples**\n\ntillmesh cert issue orders central\n\ntillmesh cert issue terminal store-7 till-1 --days 7"
 )
 def issue(
     role: Annotated[Role, typer.Argument(help="What the certificate is for.")],
-    names: Annotated[list[str], typer.Argument(help="NAME; for till and device STORE NAME.")],
+    names: Annotated[list[str], typer.Argument(help="NAME; for terminal and device STORE NAME.")],
     days: Annotated[float, typer.Option(min=0.01, help="How long it is good for.")] = 1,
     folder: Folder = DEFAULT_FOLDER,
     mesh: Mesh = MESH,
@@ -44,7 +44,7 @@ def issue(
     out.print(f"spiffe://{mesh}/{role}/{'/'.join(names)} is in {made}", soft_wrap=True)
 
 
-@cert.command(epilog="**Example**\n\ntillmesh cert deny spiffe://tillmesh/till/store-7/till-1")
+@cert.command(epilog="**Example**\n\ntillmesh cert deny spiffe://tillmesh/terminal/store-7/till-1")
 def deny(
     uri: Annotated[str, typer.Argument(help="The URI of the certificate.")],
     folder: Folder = DEFAULT_FOLDER,

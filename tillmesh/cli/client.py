@@ -15,9 +15,12 @@ from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.api.payment.v1.account_service_pb2_grpc import AccountServiceStub
 from tillmesh.api.payment.v1.identity_service_pb2_grpc import IdentityServiceStub
 from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
+from tillmesh.api.payment.v1.phone_service_pb2_grpc import PhoneServiceStub
 from tillmesh.api.payment.v1.refund_service_pb2_grpc import RefundServiceStub
+from tillmesh.api.payment.v1.store_service_pb2_grpc import StoreServiceStub
+from tillmesh.api.payment.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tillmesh.api.terminal.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
-from tillmesh.api.terminal.v1.terminal_service_pb2_grpc import TerminalServiceStub
+from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceStub
 from tillmesh.api.terminal.v1.till_refund_service_pb2_grpc import TillRefundServiceStub
 from tillmesh.cli.failures import CliError, NotLetIn, Unreachable
 from tillmesh.runtime.callers import MESH, Role
@@ -94,10 +97,10 @@ class Server:
             return Unreachable(f"The {self.name} at {self.address} did not answer in time.")
         if cause.code() is StatusCode.UNAVAILABLE and not _was_said_by_server(cause):
             return Unreachable(
-                f"The {self.name} at {self.address} can not be reached. Is the mesh running? Start it with: tillmesh up"
+                f"The {self.name} at {self.address} cannot be reached. Is the mesh running? Start it with: tillmesh up"
             )
         if cause.code() is StatusCode.UNAUTHENTICATED:
-            return NotLetIn(f"The {self.name} at {self.address} does not know the caller: {cause.details()}")
+            return NotLetIn(f"The {self.name} at {self.address} does not accept the caller: {cause.details()}")
         return Unreachable(f"The {self.name} at {self.address} failed: {cause.code().name}: {cause.details()}")
 
 
@@ -154,7 +157,7 @@ class Client(Connections):
         platform, device = addresses.files(Role.PLATFORM), addresses.files(Role.DEVICE)
         orders = Server("order service", addresses.orders, Role.ORDERS, platform)
         payments = Server("payment server", addresses.payments, Role.PAYMENTS, platform)
-        terminal = Server("store terminal", addresses.terminal, Role.TILL, device)
+        terminal = Server("store terminal", addresses.terminal, Role.TERMINAL, device)
         super().__init__(
             {
                 "tillmesh.api.order.v1": orders,
@@ -164,9 +167,12 @@ class Client(Connections):
         )
         self.orders = OrderServiceStub(orders.channel)
         self.identities = IdentityServiceStub(payments.channel)
+        self.wallets = WalletServiceStub(payments.channel)
+        self.phones = PhoneServiceStub(payments.channel)
+        self.stores = StoreServiceStub(payments.channel)
         self.accounts = AccountServiceStub(payments.channel)
         self.payments = PaymentServiceStub(payments.channel)
         self.refunds = RefundServiceStub(payments.channel)
-        self.till = TerminalServiceStub(terminal.channel)
+        self.till = CheckoutServiceStub(terminal.channel)
         self.till_refunds = TillRefundServiceStub(terminal.channel)
         self.catalogue = CatalogueServiceStub(terminal.channel)

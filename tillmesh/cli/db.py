@@ -73,6 +73,14 @@ def _local(data_dir: Path) -> Urls:
     return urls
 
 
+def migrations_of(role: Role) -> Path:
+    """Folder of a server's migrations."""
+    service = find_spec(role.value)
+    assert service is not None
+    assert service.origin is not None
+    return Path(service.origin).parent / "migrations"
+
+
 @contextmanager
 def _opened(role: Role, url: str) -> "Iterator[tuple[Engine, Migrations]]":
     """A database and the migrations of its server; failures are one plain line."""
@@ -82,15 +90,12 @@ def _opened(role: Role, url: str) -> "Iterator[tuple[Engine, Migrations]]":
     from tillmesh.runtime.database import is_sqlite, open_engine, parse_url
     from tillmesh.runtime.migrations import Migrations
 
-    service = find_spec(role.value)
-    assert service is not None
-    assert service.origin is not None
     try:
         parsed = parse_url(url)
         if is_sqlite(parsed) and not Path(parsed.database or "").is_file():
             raise CliError(f"There is no database {parsed}.")
         engine = open_engine(parsed)
-        yield engine, Migrations(Path(service.origin).parent / "migrations")
+        yield engine, Migrations(migrations_of(role))
         engine.dispose()
     except (ValueError, DBAPIError) as error:
         said = error.orig if isinstance(error, DBAPIError) else error

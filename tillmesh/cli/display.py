@@ -11,10 +11,24 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tillmesh.api.type.v1 import money_pb2
+from tillmesh.api.terminal.v1 import checkout_pb2
+from tillmesh.api.type.v1 import money_pb2, payer_pb2
 from tillmesh.runtime.money import MINOR_DIGITS, Money
 
 PIPE_WIDTH = 160
+
+VERDICT_WORDS = {
+    checkout_pb2.VERDICT_NOT_TRIED: "No payment was tried.",
+    checkout_pb2.VERDICT_WAIT: "The outcome is not known yet: please wait.",
+    checkout_pb2.VERDICT_ASK_PAYER: "The shopper has to act: confirm on the phone, or key in the PIN.",
+    checkout_pb2.VERDICT_HAND_OVER_GOODS: "The order is paid. Hand over the goods.",
+    checkout_pb2.VERDICT_SAFE_TO_RETRY: (
+        "The last attempt can no longer take money. Another payment of this order may start."
+    ),
+    checkout_pb2.VERDICT_DO_NOT_RETRY: "The outcome is not known. Start no other payment, hand nothing over.",
+    checkout_pb2.VERDICT_CLOSED: "The checkout is abandoned and its order can no longer be paid.",
+}
+"""What a till tells its operator, as the contract says it."""
 
 out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err = Console(highlight=False, emoji=False, width=None if sys.stderr.isatty() else PIPE_WIDTH, stderr=True)
@@ -24,6 +38,21 @@ def amount(money: money_pb2.Money) -> str:
     """An amount with its currency: "12.50 GBP"; empty where none is set."""
     known = money.currency_code in MINOR_DIGITS
     return str(Money(money.currency_code, money.minor_units)) if known else ""
+
+
+def payer_name(payer: payer_pb2.Payer) -> str:
+    """The identity that is to pay, or the reference that stands for whoever shows a pay code."""
+    return payer.identity_id or payer.reference
+
+
+def verdict_name(checkout: checkout_pb2.Checkout) -> str:
+    """The verdict on a checkout in capitals: "HAND OVER GOODS"."""
+    return checkout_pb2.Verdict.Name(checkout.verdict).removeprefix("VERDICT_").replace("_", " ")
+
+
+def short_actor(uri: str) -> str:
+    """Who did something, without the mesh: "terminal/store-1/till-1"."""
+    return uri.removeprefix("spiffe://").partition("/")[2] or uri
 
 
 def clock_time(at: Timestamp) -> str:

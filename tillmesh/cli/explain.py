@@ -1,5 +1,6 @@
 """`tillmesh explain ORDER`: one plain-language timeline of an order over all three servers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -9,18 +10,22 @@ from rich.markup import escape
 
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
+from tillmesh.api.payment.v1 import payment_pb2, refund_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.api.payment.v1 import refund_service_pb2 as refund_api
 from tillmesh.api.terminal.v1 import checkout_pb2
-from tillmesh.api.terminal.v1 import terminal_service_pb2 as terminal_api
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
 from tillmesh.api.type.v1 import money_pb2
 from tillmesh.cli.client import Addresses, Client
-from tillmesh.cli.display import amount, clock_time, date_time, out, seconds, show_table
+from tillmesh.cli.display import amount, clock_time, date_time, out, payer_name, seconds, short_actor, show_table
 from tillmesh.cli.failures import CliError, Unreachable
 from tillmesh.cli.options import DEFAULT, Orders, Payments, Terminal, run_async
 from tillmesh.runtime.errors import Refusal
 
-P = payment_api.Payment
+P = payment_pb2.Payment
+OrderEvent = order_pb2.OrderEvent
+PaymentEvent = payment_pb2.PaymentEvent
+CheckoutEvent = checkout_pb2.CheckoutEvent
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class Moment:
 
     at: Timestamp
     server: str
+    actor: str
+    """Who did it; empty in a mesh without certificates."""
     sentence: str
 
 
@@ -38,11 +45,11 @@ class Story:
 
     order_id: str
     order: order_pb2.Order | None = None
-    order_events: list[order_pb2.OrderEvent] = field(default_factory=list)
+    order_events: list[OrderEvent] = field(default_factory=list)
     payments: list[P] = field(default_factory=list)
-    payment_events: list[payment_api.PaymentEvent] = field(default_factory=list)
-    refunds: dict[str, refund_api.Refund] = field(default_factory=dict)
-    checkout_events: list[checkout_pb2.CheckoutEvent] = field(default_factory=list)
+    payment_events: list[PaymentEvent] = field(default_factory=list)
+    refunds: dict[str, refund_pb2.Refund] = field(default_factory=dict)
+    checkout_events: list[CheckoutEvent] = field(default_factory=list)
     silent: dict[str, str] = field(default_factory=dict)
     """Why a server is missing from the story, by server."""
 
@@ -64,7 +71,7 @@ def explain(
 
 
 async def read_story(client: Client, order_id: str) -> Story:
-    """Asks all three servers; one that can not be reached is left out and named."""
+    """Asks all three servers; one that cannot be reached is left out and named."""
     story = Story(order_id)
     for server, read in (
         ("order service", _read_orders),
@@ -84,8 +91,9 @@ async def read_story(client: Client, order_id: str) -> Story:
 def tell(story: Story) -> None:
     """Prints the timeline and where it stands."""
     moments = timeline(story)
-    rows = [(clock_time(moment.at), moment.server, moment.sentence) for moment in moments]
-    show_table(f"Order {story.order_id}, from {date_time(moments[0].at)}", ["time", "server", "what happened"], rows)
+    rows = [(clock_time(each.at), each.server, each.sentence, short_actor(each.actor)) for each in moments]
+    columns = ["time", "server", "what happened", "by"]
+    show_table(f"Order {story.order_id}, from {date_time(moments[0].at)}", columns, rows)
     for reason in story.silent.values():
         out.print(f"[yellow]Part of the story is missing.[/] {escape(reason)}")
     out.print(escape(conclusion(story)), style="bold")
@@ -93,13 +101,20 @@ def tell(story: Story) -> None:
 
 def timeline(story: Story) -> list[Moment]:
     """All that happened, by time."""
-    moments = [Moment(event.event_time, "order service", _of_order(event)) for event in story.order_events]
-    payers = {payment.payment_id: payment.identity_id or payment.payer_id for payment in story.payments}
+    moments = [Moment(event.event_time, "order service", event.actor, _of_order(event)) for event in story.order_events]
+    payers = {payment.payment_id: _payer(payment) for payment in story.payments}
     moments += [
-        Moment(event.event_time, "payment server", _of_payment(event, payers[event.payment_id], story.refunds))
+        Moment(
+            event.event_time,
+            "payment server",
+            event.actor,
+            _of_payment(event, payers[event.payment_id], story.refunds),
+        )
         for event in story.payment_events
     ]
-    moments += [Moment(event.event_time, "store terminal", _of_checkout(event)) for event in story.checkout_events]
+    moments += [
+        Moment(event.event_time, "store terminal", event.actor, _of_checkout(event)) for event in story.checkout_events
+    ]
     return sorted(moments, key=lambda moment: moment.at.ToNanoseconds())
 
 
@@ -133,7 +148,7 @@ async def _read_payments(client: Client, story: Story) -> None:
 
 
 async def _read_checkout(client: Client, story: Story) -> None:
-    request = terminal_api.ListCheckoutEventsRequest(checkout_id=story.order_id)
+    request = checkout_api.ListCheckoutEventsRequest(checkout_id=story.order_id)
     events = client.listed(client.till.ListCheckoutEvents, request, lambda page: page.events)
     try:
         story.checkout_events = [event async for event in events]
@@ -151,27 +166,32 @@ def short(identifier: str) -> str:
     return identifier[:8]
 
 
-def _told(words: dict[str, str], event: str, because: str, **values: str) -> str:
-    """The sentence for an event; one that is new to this program is named as it is."""
-    sentence = words.get(event, event.lower().replace("_", " ")).format(**values)
+def _payer(payment: P) -> str:
+    return payment.identity_id or payer_name(payment.payer)
+
+
+def _told(words: Mapping[int, str], event: int, because: str, **values: str) -> str:
+    """The sentence for an event; one that is new to this program is named by its number."""
+    sentence = words.get(event, f"Event {event}, which this program does not know.").format(**values)
     return f"{sentence.rstrip('.')} ({because})." if because else sentence
 
 
-ORDER_WORDS = {
-    "CREATED": "Raised as a pending transaction of {amount}.",
-    "UPDATED": "Changed in place: now version {version}, {amount}.",
-    "LOCKED": "Locked by payment {payment}: version {version}, {amount}, epoch {epoch}.",
-    "PAID": "Paid by payment {payment}, for good.",
-    "LEASE_EXPIRED": "Unlocked: the time of payment {payment} ran out. Payment is pending again.",
-    "PAYMENT_CANCELED": "Unlocked: payment {payment} was given up. Payment is pending again.",
-    "CANCELED": "Withdrawn, for good.",
+ORDER_WORDS: Mapping[int, str] = {
+    OrderEvent.TYPE_CREATED: "Raised as a pending transaction of {amount}.",
+    OrderEvent.TYPE_LINES_REPLACED: "Changed in place: now version {version}, {amount}.",
+    OrderEvent.TYPE_LOCKED: "Locked by payment {payment}: version {version}, {amount}, epoch {epoch}.",
+    OrderEvent.TYPE_PAID: "Paid by payment {payment}, for good.",
+    OrderEvent.TYPE_COMPLETED_FREE: "Completed at {amount}: there was nothing to pay.",
+    OrderEvent.TYPE_LEASE_EXPIRED: "Unlocked: the time of payment {payment} ran out. Payment is pending again.",
+    OrderEvent.TYPE_PAYMENT_CANCELED: "Unlocked: payment {payment} was given up. Payment is pending again.",
+    OrderEvent.TYPE_CANCELED: "Withdrawn, for good.",
 }
 
 
-def _of_order(event: order_pb2.OrderEvent) -> str:
+def _of_order(event: OrderEvent) -> str:
     return _told(
         ORDER_WORDS,
-        event.event,
+        event.type,
         "",
         amount=amount(event.amount),
         version=str(event.version),
@@ -180,25 +200,25 @@ def _of_order(event: order_pb2.OrderEvent) -> str:
     )
 
 
-PAYMENT_WORDS = {
-    "CREATED": "Payment {payment}: {payer} is asked for {amount}.",
-    "LOCKED_FOR_PAYER": "Payment {payment} waits for {payer} to confirm; nothing is held.",
-    "FUNDS_HELD": "Payment {payment}: {amount} held in the wallet of {payer}; the order decides now.",
-    "DECLINED": "Payment {payment} declined.",
-    "EXPIRED": "Payment {payment} given up: its time was over.",
-    "CANCELED": "Payment {payment} canceled.",
-    "ORDER_PAID": "Payment {payment} captured: {amount} moved from {payer} to the store.",
-    "ORDER_RELEASED": "Payment {payment} is void: it took no money and never will.",
-    "SUPERSEDED": "Payment {payment} is void: a later one holds the lock.",
-    "REFUNDED": "Refund {refund} of payment {payment}: {amount} went back to {payer}.",
+PAYMENT_WORDS: Mapping[int, str] = {
+    PaymentEvent.TYPE_CREATED: "Payment {payment}: {payer} is asked for {amount}.",
+    PaymentEvent.TYPE_LOCKED_FOR_PAYER: "Payment {payment} waits for {payer} to confirm; nothing is held.",
+    PaymentEvent.TYPE_FUNDS_HELD: "Payment {payment}: {amount} held in the wallet of {payer}; the order decides now.",
+    PaymentEvent.TYPE_DECLINED: "Payment {payment} declined.",
+    PaymentEvent.TYPE_EXPIRED: "Payment {payment} given up: its time was over.",
+    PaymentEvent.TYPE_CANCELED: "Payment {payment} canceled.",
+    PaymentEvent.TYPE_ORDER_PAID: "Payment {payment} captured: {amount} moved from {payer} to the store.",
+    PaymentEvent.TYPE_ORDER_RELEASED: "Payment {payment} is void: it took no money and never will.",
+    PaymentEvent.TYPE_SUPERSEDED: "Payment {payment} is void: the order was locked again.",
+    PaymentEvent.TYPE_REFUNDED: "Refund {refund} of payment {payment}: {amount} went back to {payer}.",
 }
 
 
-def _of_payment(event: payment_api.PaymentEvent, payer: str, refunds: dict[str, refund_api.Refund]) -> str:
+def _of_payment(event: PaymentEvent, payer: str, refunds: dict[str, refund_pb2.Refund]) -> str:
     refund = refunds.get(event.refund_id)
     return _told(
         PAYMENT_WORDS,
-        event.event,
+        event.type,
         event.reason or (refund.note if refund else ""),
         amount=amount(event.amount),
         payer=payer,
@@ -207,28 +227,28 @@ def _of_payment(event: payment_api.PaymentEvent, payer: str, refunds: dict[str, 
     )
 
 
-CHECKOUT_WORDS = {
-    "OPENED": "Basket opened, {amount}.",
-    "RESUMED": "Pending transaction taken up, {amount}.",
-    "CHANGED": "Lines changed: now {amount}.",
-    "SUBMITTED": "Order raised: {amount}, version {version}.",
-    "PAYMENT_STARTED": "Payment {reference} of {amount} asked for.",
-    "PAYMENT_CANCEL_ASKED": "Payment {reference} is to be canceled.",
-    "PAID": "Hand over the goods: the order is paid.",
-    "PAYMENT_ENDED": "Payment {reference} ended without money; safe to try again.",
-    "REFUND_STARTED": "Refund {reference} of {amount} asked for.",
-    "REFUNDED": "Refund {reference}: the shopper has {amount} back.",
-    "REFUND_REFUSED": "Refund {reference} of {amount} was refused.",
-    "CANCELED": "Checkout abandoned.",
-    "REFUSED": "What was asked was refused.",
-    "REFRESHED": "Read the order again: version {version}, {amount}.",
+CHECKOUT_WORDS: Mapping[int, str] = {
+    CheckoutEvent.TYPE_OPENED: "Basket opened, {amount}.",
+    CheckoutEvent.TYPE_RESUMED: "Pending transaction taken up, {amount}.",
+    CheckoutEvent.TYPE_CHANGED: "Lines changed: now {amount}.",
+    CheckoutEvent.TYPE_SUBMITTED: "Order raised: {amount}, version {version}.",
+    CheckoutEvent.TYPE_PAYMENT_STARTED: "Payment {reference} of {amount} asked for.",
+    CheckoutEvent.TYPE_PAYMENT_CANCEL_ASKED: "Payment {reference} is to be canceled.",
+    CheckoutEvent.TYPE_PAID: "Hand over the goods: the order is paid.",
+    CheckoutEvent.TYPE_PAYMENT_ENDED: "Payment {reference} ended without money; safe to try again.",
+    CheckoutEvent.TYPE_REFUND_STARTED: "Refund {reference} of {amount} asked for.",
+    CheckoutEvent.TYPE_REFUNDED: "Refund {reference}: the shopper has {amount} back.",
+    CheckoutEvent.TYPE_REFUND_REFUSED: "Refund {reference} of {amount} was refused.",
+    CheckoutEvent.TYPE_CANCELED: "Checkout abandoned.",
+    CheckoutEvent.TYPE_REFUSED: "What was asked was refused.",
+    CheckoutEvent.TYPE_REFRESHED: "Read the order again: version {version}, {amount}.",
 }
 
 
-def _of_checkout(event: checkout_pb2.CheckoutEvent) -> str:
+def _of_checkout(event: CheckoutEvent) -> str:
     return _told(
         CHECKOUT_WORDS,
-        event.event,
+        event.type,
         event.reason,
         amount=amount(event.amount),
         version=str(event.order_version),
@@ -257,13 +277,13 @@ def _where_the_money_is(story: Story) -> str:
     if captured:
         return _captured(captured)
     if held:
-        return f"{amount(held.amount)} is held in the wallet of {held.payer_id} until the order decides."
+        return f"{amount(held.amount)} is held in the wallet of {_payer(held)} until the order decides."
     return "No money has moved and none is held."
 
 
 def _captured(payment: P) -> str:
     refunded = payment.refunded.minor_units
-    where = f"{payment.payer_id} paid {amount(payment.amount)} to {payment.store_id}"
+    where = f"{_payer(payment)} paid {amount(payment.amount)} to {payment.store_id}"
     if not refunded:
         return f"{where}, who has it."
     if refunded == payment.amount.minor_units:

@@ -2,7 +2,7 @@
 
 
 class CliError(Exception):
-    """A command can not go on; its text is all that the user needs."""
+    """A command cannot go on; its text is all that the user needs."""
 
     exit_status = 1
 
@@ -12,10 +12,10 @@ class Unreachable(CliError):
 
 
 class NotLetIn(CliError):
-    """A server does not know who calls: a certificate that counts no more, or nobody is signed in."""
+    """A server does not know who calls: a certificate that no longer counts, or no session."""
 
 
 class BadFile(CliError):
-    """A file as a whole can not be used; nothing was started."""
+    """A file as a whole cannot be used; nothing was started."""
 
     exit_status = 2

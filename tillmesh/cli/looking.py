@@ -7,22 +7,24 @@ import typer
 
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
+from tillmesh.api.payment.v1 import account_pb2, payment_pb2
 from tillmesh.api.payment.v1 import account_service_pb2 as account_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.api.type.v1 import money_pb2
 from tillmesh.cli.client import Addresses, Client, Connections
-from tillmesh.cli.display import amount, clock_time, date_time, out, seconds, show_table
-from tillmesh.cli.options import DEFAULT, Orders, Payments, run_async
+from tillmesh.cli.display import amount, clock_time, date_time, out, payer_name, seconds, show_table
+from tillmesh.cli.options import DEFAULT, Orders, OwnCurrency, Payments, payer_of, run_async
+from tillmesh.cli.wallets import find_wallet
 
 SHOWN = 50
-Statement = tuple[account_api.Account, list[account_api.AccountEntry]]
+Statement = tuple[account_pb2.Account, list[account_pb2.AccountEntry]]
 
 if TYPE_CHECKING:  # the generated module has it in its types alone
     from tillmesh.api.payment.v1.account_service_pb2_grpc import AccountServiceAsyncStub
 
 Item = TypeVar("Item")
 
-Payer = Annotated[str, typer.Option("--payer", help="Only of this identity.")]
+Payer = Annotated[str, typer.Option("--payer", help="Only of this identity, or under this reference.")]
 StoreId = Annotated[str, typer.Option("--store", help="Only of this store.")]
 State = Annotated[list[str] | None, typer.Option("--state", help="Only in this state; may be given several times.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="Show at most this many.")]
@@ -38,7 +40,7 @@ def orders(
     """List orders, newest first: with --payer, the pending and past transactions of an identity."""
     known = order_pb2.Order.State
     states = [known.Value(_state_name(known.keys(), name)) for name in state or ()]
-    request = order_api.ListOrdersRequest(store_id=store, payer_id=payer, states=states)
+    request = order_api.ListOrdersRequest(store_id=store, payer=payer_of(payer), states=states)
 
     async def look() -> list[order_pb2.Order]:
         async with Client(Addresses(orders=orders)) as client:
@@ -50,7 +52,7 @@ def orders(
             order.order_id,
             date_time(order.create_time),
             order.store_id,
-            order.payer_id,
+            payer_name(order.payer),
             str(len(order.lines)),
             amount(order.amount),
             str(order.version),
@@ -71,11 +73,11 @@ def payments(
     payments: Payments = DEFAULT.payments,
 ) -> None:
     """List payment attempts, newest first, with what became of each."""
-    known = payment_api.Payment.State
+    known = payment_pb2.Payment.State
     states = [known.Value(_state_name(known.keys(), name)) for name in state or ()]
-    request = payment_api.ListPaymentsRequest(order_id=order, payer_id=payer, store_id=store, states=states)
+    request = payment_api.ListPaymentsRequest(order_id=order, payer=payer_of(payer), store_id=store, states=states)
 
-    async def look() -> list[payment_api.Payment]:
+    async def look() -> list[payment_pb2.Payment]:
         async with Client(Addresses(payments=payments)) as client:
             listed = client.listed(client.payments.ListPayments, request, lambda page: page.payments)
             return await _first(listed, limit)
@@ -83,17 +85,17 @@ def payments(
     show_payments(run_async(look()))
 
 
-def show_payments(payments: Sequence[payment_api.Payment]) -> None:
+def show_payments(payments: Sequence[payment_pb2.Payment]) -> None:
     """Prints payment attempts."""
     rows = [
         (
             payment.payment_id,
             clock_time(payment.create_time),
             f"{payment.order_id} v{payment.order_version}",
-            payment.payer_id,
+            payment.identity_id or payer_name(payment.payer),
             amount(payment.amount),
             amount(payment.refunded) if payment.refunded.minor_units else "",
-            " ".join((payment_api.Payment.State.Name(payment.state).removeprefix("STATE_"), payment.reason)),
+            " ".join((payment_pb2.Payment.State.Name(payment.state).removeprefix("STATE_"), payment.reason)),
         )
         for payment in payments
     ]
@@ -103,13 +105,16 @@ def show_payments(payments: Sequence[payment_api.Payment]) -> None:
 
 def statement(
     account: Annotated[str, typer.Argument(help="An identity such as ada, or an account such as sales/store-1/GBP.")],
+    currency: OwnCurrency = "",
     payments: Payments = DEFAULT.payments,
 ) -> None:
     """Show everything that moved on an account, oldest first, with the balance after each entry."""
-    account_id = account if "/" in account else f"wallet/{account}"
 
     async def look() -> Statement:
         async with Client(Addresses(payments=payments)) as client:
+            account_id = account
+            if "/" not in account:
+                account_id = (await find_wallet(client, client.wallets, account, currency)).account_id
             return await read_statement(client, client.accounts, account_id)
 
     show_statement(run_async(look()))
@@ -133,14 +138,14 @@ def show_statement(statement: Statement) -> None:
     rows = []
     balance_minor = 0
     for entry in entries:
-        moves = entry.phase in (account_api.AccountEntry.PHASE_SINGLE, account_api.AccountEntry.PHASE_POST)
+        moves = entry.phase in (account_pb2.AccountEntry.PHASE_SINGLE, account_pb2.AccountEntry.PHASE_POST)
         balance_minor += entry.amount.minor_units if moves else 0
-        phase = account_api.AccountEntry.Phase.Name(entry.phase).removeprefix("PHASE_").lower()
+        phase = account_pb2.AccountEntry.Phase.Name(entry.phase).removeprefix("PHASE_").lower()
         balance = money_pb2.Money(currency_code=entry.amount.currency_code, minor_units=balance_minor)
         rows.append(
             (
                 date_time(entry.entry_time),
-                entry.purpose.lower() + ("" if phase == "single" else f", {phase}"),
+                _purpose(entry) + ("" if phase == "single" else f", {phase}"),
                 entry.counterparty_account_id,
                 entry.reference,
                 amount(entry.amount),
@@ -155,29 +160,42 @@ def show_statement(statement: Statement) -> None:
 def balances(payments: Payments = DEFAULT.payments) -> None:
     """Add up the whole ledger, per currency: the books balance, or it shows where they do not."""
 
-    async def look() -> list[account_api.TrialBalance]:
+    async def look() -> list[account_pb2.TrialBalance]:
         async with Client(Addresses(payments=payments)) as client:
-            request = account_api.ListTrialBalancesRequest()
-            return list((await client.call(client.accounts.ListTrialBalances, request)).trial_balances)
+            return await read_balances(client)
 
     found = run_async(look())
     show_balances(found)
-    if any(balance.sum_minor or balance.differing_account_ids for balance in found):
+    if not all(is_balanced(balance) for balance in found):
         raise typer.Exit(1)
 
 
-def show_balances(balances: list[account_api.TrialBalance]) -> None:
+async def read_balances(client: Client) -> list[account_pb2.TrialBalance]:
+    """The trial balance of every currency."""
+    request = account_api.ListTrialBalancesRequest()
+    listed = client.listed(client.accounts.ListTrialBalances, request, lambda page: page.trial_balances)
+    return [balance async for balance in listed]
+
+
+def is_balanced(balance: account_pb2.TrialBalance) -> bool:
+    """True if the currency sums to zero and every balance is the sum of its entries."""
+    return balance.sum.minor_units == 0 and not balance.differing_account_ids
+
+
+def show_balances(balances: list[account_pb2.TrialBalance]) -> None:
     """Prints trial balances."""
     rows = []
     for balance in balances:
-        parts = (balance.wallets_minor, balance.stores_minor, balance.external_minor, balance.sum_minor)
-        money = [money_pb2.Money(currency_code=balance.currency_code, minor_units=minor) for minor in parts]
-        held = money_pb2.Money(currency_code=balance.currency_code, minor_units=balance.held_minor)
-        good = balance.sum_minor == 0 and not balance.differing_account_ids
-        verdict = "balanced" if good else " ".join(("BROKEN", *balance.differing_account_ids))
-        rows.append((balance.currency_code, *map(amount, money), amount(held), verdict))
+        parts = (balance.wallets, balance.stores, balance.external, balance.sum, balance.held)
+        verdict = "balanced" if is_balanced(balance) else " ".join(("BROKEN", *balance.differing_account_ids))
+        rows.append((balance.currency_code, *map(amount, parts), verdict))
     columns = ["currency", "wallets", "stores", "outside", "sum", "on hold", "books"]
     show_table("Trial balance", columns, rows, right=["wallets", "stores", "outside", "sum", "on hold"])
+
+
+def _purpose(entry: account_pb2.AccountEntry) -> str:
+    name = account_pb2.AccountEntry.Purpose.Name(entry.purpose)
+    return name.removeprefix("PURPOSE_").lower().replace("_", " ")
 
 
 async def _first(items: AsyncIterator[Item], limit: int) -> list[Item]:

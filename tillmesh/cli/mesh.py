@@ -24,7 +24,7 @@ from tillmesh.cli.failures import CliError
 from tillmesh.runtime.callers import Role as Certified
 from tillmesh.runtime.tls import TlsFiles
 
-START_WITHIN_S = 30.0
+START_WITHIN_S = 60.0
 STOP_WITHIN_S = 10.0
 LAST_LINES = 5
 
@@ -37,7 +37,7 @@ class Role(StrEnum):
     TERMINAL = "store_terminal"
 
 
-CERTIFIED = {Role.ORDERS: Certified.ORDERS, Role.PAYMENTS: Certified.PAYMENTS, Role.TERMINAL: Certified.TILL}
+CERTIFIED = {Role.ORDERS: Certified.ORDERS, Role.PAYMENTS: Certified.PAYMENTS, Role.TERMINAL: Certified.TERMINAL}
 LOCAL, COMMAND_LINE = "local", "cli"
 
 
@@ -48,6 +48,7 @@ class Store:
     store_id: str = "store-1"
     terminal_id: str = "till-1"
     currency: str = "GBP"
+    prices_include_tax: bool = True
 
 
 class Process:
@@ -82,7 +83,7 @@ class Process:
         self._wait_for_health(deadline)
 
     def failure(self) -> str | None:
-        """Why the process is not running any more; None while it is."""
+        """Why the process has ended; None while it runs."""
         status = self._popen.poll() if self._popen else None
         if status is None:
             return None
@@ -269,4 +270,5 @@ class Mesh:
             store = self.store
             arguments += ["--payments", self.addresses.payments, "--currency", store.currency]
             arguments += ["--store-id", store.store_id, "--terminal-id", store.terminal_id]
+            arguments += ["--prices-include-tax" if store.prices_include_tax else "--no-prices-include-tax"]
         return arguments

@@ -7,8 +7,10 @@ from typing import Annotated, Any, TypeVar
 import typer
 import uvloop
 
+from tillmesh import payer
+from tillmesh.api.type.v1 import money_pb2, payer_pb2
 from tillmesh.cli.client import Addresses
-from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS
+from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS, minor_units
 
 Result = TypeVar("Result")
 
@@ -43,7 +45,26 @@ CurrencyCode = Annotated[
     str, typer.Option("--currency", help="ISO 4217 code of all amounts.", callback=_known_currency)
 ]
 
+OwnCurrency = Annotated[
+    str, typer.Option("--currency", help="ISO 4217 code of the wallet. [default: the only one there is]")
+]
+
 DEFAULT = Addresses()
+
+
+def money(text: str, currency: str) -> money_pb2.Money:
+    """An amount that somebody typed in."""
+    try:
+        return money_pb2.Money(currency_code=currency, minor_units=minor_units(text, currency))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def payer_of(text: str) -> payer_pb2.Payer | None:
+    """The payer that somebody typed in: an identity, or a reference, which has the form of a UUID; None for nothing."""
+    if not text:
+        return None
+    return payer_pb2.Payer(reference=text) if payer.is_reference(text) else payer_pb2.Payer(identity_id=text)
 
 
 def run_async(work: Coroutine[Any, Any, Result]) -> Result:

@@ -22,6 +22,9 @@ def up(
     store_id: Annotated[str, typer.Option(help="The store that the terminal stands in.")] = "store-1",
     terminal_id: Annotated[str, typer.Option(help="The terminal.")] = "till-1",
     currency: CurrencyCode = "GBP",
+    prices_include_tax: Annotated[
+        bool, typer.Option("--prices-include-tax/--no-prices-include-tax", help="Else taxes come on top of prices.")
+    ] = True,
     orders_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the order service; 0: a free one.")
     ] = 7001,
@@ -32,7 +35,7 @@ def up(
 
     Everything is kept in the data directory and is there again at the next start.
     """
-    store = Store(store_id, terminal_id, currency)
+    store = Store(store_id, terminal_id, currency, prices_include_tax)
     ports = (orders_port, payments_port, terminal_port)
     try:
         with Mesh(data_dir, store=store, ports=ports) as mesh:

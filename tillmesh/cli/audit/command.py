@@ -35,15 +35,16 @@ def verify(
     """Verify that the history of every order, payment and checkout is as it was written.
 
     Each row of a history has the SHA-256 of the row before it and of itself; each record has that of its
-    last row, its head. A row that was changed, removed, put in or moved shows. Only reads; the servers may run.
+    last row, its head. A row that was changed, removed, put in or moved shows. The history of an order also
+    covers the lines of each version, so changed lines show as well. Only reads; the servers may run.
 
     Who can write a database can also write all its hashes anew. Against that, **keep the digest** that is
     printed at the end where they have no access: it is the SHA-256 of all heads, and of the file that
     --save writes. Later, **--since FILE** proves that every history still begins as it was then, as far
     as FILE still has the digest that you kept.
 
-    Exit status: 0 all is as it was written, 1 something is not or a database can not be read,
-    2 wrong usage or the file of --since can not be read.
+    Exit status: 0 all is as it was written, 1 something is not or a database cannot be read,
+    2 wrong usage or the file of --since cannot be read.
     """
     from tillmesh.cli.audit.databases import Audit, sqlite_url  # here, as no other command should wait for SQLAlchemy
 
@@ -54,7 +55,7 @@ def verify(
         for url in database_urls or local:
             seen.read(url, progress)
     for head in sorted(seen.missing):
-        seen.findings.append(f"{since}: {head.table} of {head.key}: row {head.rows} of then is not there any more")
+        seen.findings.append(f"{since}: {head.table} of {head.key}: row {head.rows} of then is no longer there")
     right = ["chains", "rows", "findings"]
     show_table("History", ["database", "table", *right], seen.tables, right=right)
     if seen.findings:
@@ -72,7 +73,7 @@ def _write(file: Path, content: bytes) -> None:
     try:
         file.write_bytes(content)
     except OSError as error:
-        raise CliError(f"{file} can not be written: {error.strerror}") from None
+        raise CliError(f"{file} cannot be written: {error.strerror}") from None
 
 
 def _complain(findings: Sequence[str]) -> None:

@@ -9,12 +9,14 @@ from rich.progress import Progress
 from sqlalchemy import URL, Connection, NullPool, create_engine, func, inspect, make_url, select, table
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from order_service.audit import version_findings
 from tillmesh.cli.audit.heads import Head
 from tillmesh.cli.failures import CliError
 from tillmesh.runtime.history import Chain, HistoryTable, read_chains
 
+ORDERS, VERSIONS = "orders", "order_versions"
 HISTORY_TABLES = (
-    HistoryTable("order_history", "orders", "order_id"),
+    HistoryTable("order_history", ORDERS, "order_id"),
     HistoryTable("payment_history", "payments", "payment_id"),
     HistoryTable("checkout_history", "checkouts", "checkout_id"),
 )
@@ -40,7 +42,7 @@ class Audit:
                 self._read_tables(connection, name, progress)
         except (SQLAlchemyError, ImportError) as error:
             why = " ".join(str(getattr(error, "orig", error)).split())
-            raise CliError(f"{name} can not be read: {why}") from None
+            raise CliError(f"{name} cannot be read: {why}") from None
 
     def _read_tables(self, connection: Connection, database: str, progress: Progress) -> None:
         found = [history for history in HISTORY_TABLES if inspect(connection).has_table(history.records)]
@@ -55,6 +57,15 @@ class Audit:
                 chains, rows, findings = chains + 1, rows + len(chain.hashes), findings + len(chain.findings)
                 progress.advance(task, len(chain.hashes))
             self.tables.append((database, history.name, f"{chains:,}", f"{rows:,}", f"{findings:,}"))
+            if history.records == ORDERS:
+                self._read_versions(connection, database)
+
+    def _read_versions(self, connection: Connection, database: str) -> None:
+        """The lines of each version of an order are not in its history, but what the history covers of them is."""
+        rows = connection.execute(select(func.count()).select_from(table(VERSIONS))).scalar_one()
+        findings = [f"{database}: {VERSIONS} of {key}: {finding}" for key, finding in version_findings(connection)]
+        self.findings += findings
+        self.tables.append((database, VERSIONS, "", f"{rows:,}", f"{len(findings):,}"))
 
     def _take(self, chain: Chain, name: str, table_name: str) -> None:
         self.findings += [f"{name}: {finding}" for finding in chain.findings]

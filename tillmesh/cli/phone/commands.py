@@ -1,4 +1,4 @@
-"""`tillmesh phone`: a payer's own terminal."""
+"""`tillmesh phone`: a payer's own terminal, which is called a phone."""
 
 import sys
 from collections.abc import Callable, Coroutine
@@ -10,42 +10,41 @@ import segno
 import typer
 
 from tillmesh.api.order.v1 import order_pb2
-from tillmesh.api.payment.v1 import account_service_pb2 as account_api
-from tillmesh.api.payment.v1 import identity_service_pb2 as identity_api
 from tillmesh.api.payment.v1 import payer_service_pb2 as payer_api
+from tillmesh.api.payment.v1 import payment_pb2, phone_pb2, wallet_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
-from tillmesh.cli.acting import PaymentId, consent_to, money, payment_for, show_payment
+from tillmesh.cli.acting import PaymentId, consent_to, payment_for, show_payment
 from tillmesh.cli.client import Addresses, Client, tls_dir
 from tillmesh.cli.display import amount, date_time, out, show_table
 from tillmesh.cli.failures import CliError
-from tillmesh.cli.looking import order_state, read_statement, show_payments, show_statement
-from tillmesh.cli.options import DEFAULT, Payments, run_async
+from tillmesh.cli.looking import Statement, order_state, read_statement, show_payments, show_statement
+from tillmesh.cli.options import DEFAULT, OwnCurrency, Payments, run_async
 from tillmesh.cli.phone.device import Drawer, Phone, seconds_left
-from tillmesh.cli.phone.line import Line, enroll, set_pin
+from tillmesh.cli.phone.line import Line, enroll, list_phones, set_pin
 from tillmesh.cli.prompts import ask_pin
+from tillmesh.cli.wallets import NewConfirmAbove, NewPerDayMax, find_wallet, limits_sentence, set_limits
 from tillmesh.runtime.clock import SystemClock
 from tillmesh.runtime.ids import new_request_id
 
 Result = TypeVar("Result")
 
 phone = typer.Typer(
-    help="A payer's own terminal, as a phone is one: pay codes, and the payer's yes. Secrets are asked for, or read "
-    "from standard input; they are never arguments.",
+    help="A payer's phone: pay codes, and the payer's yes. Secrets are asked for, or read from standard input; they "
+    "are never arguments.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
-Device = Annotated[
-    str, typer.Option("--device", envvar="TILLMESH_PHONE", help="Which phone. [default: the only one there is]")
+PhoneId = Annotated[
+    str, typer.Option("--phone", envvar="TILLMESH_PHONE", help="Which phone. [default: the only one there is]")
 ]
-NONE = "none"
 
 
 @phone.command(
-    name="enroll", epilog="**Examples**\n\ntillmesh phone enroll ada --pin\n\ntillmesh phone enroll ada --device tablet"
+    name="enroll", epilog="**Examples**\n\ntillmesh phone enroll ada --pin\n\ntillmesh phone enroll ada --phone tablet"
 )
 def enroll_(
     identity: Annotated[str, typer.Argument(help="Whose phone it is to be.")],
-    device: Annotated[str, typer.Option("--device", help="What to call the phone. [default: as its owner]")] = "",
+    phone_id: Annotated[str, typer.Option("--phone", help="What to call the phone. [default: as its owner]")] = "",
     pin: Annotated[bool, typer.Option("--pin", help="Set the owner's PIN as well: asked for, or from stdin.")] = False,
     payments: Payments = DEFAULT.payments,
 ) -> None:
@@ -54,7 +53,7 @@ def enroll_(
 
     async def act() -> Phone:
         async with Client(addresses) as client:
-            made = await enroll(client, addresses, identity, device or identity)
+            made = await enroll(client, addresses, identity, phone_id or identity)
             if new_pin:
                 await set_pin(client, identity, new_pin)
             return made
@@ -64,36 +63,50 @@ def enroll_(
     out.print("It shows pay codes at once: tillmesh phone code. For all else: tillmesh phone sign-in")
 
 
+@phone.command("list", epilog="**Example**\n\ntillmesh phone list ada")
+def list_(
+    identity: Annotated[str, typer.Argument(help="Whose phones.")], payments: Payments = DEFAULT.payments
+) -> None:
+    """List the phones that the platform has bound to an identity."""
+
+    async def look() -> list[phone_pb2.Phone]:
+        async with Client(Addresses(payments=payments)) as client:
+            return await list_phones(client, client.phones, identity)
+
+    rows = [(each.phone_id, each.phone_uri, date_time(each.create_time)) for each in run_async(look())]
+    show_table(f"Phones of {identity}", ["phone", "certificate", "bound"], rows)
+
+
 @phone.command(epilog="**Example**\n\ntillmesh phone sign-in")
-def sign_in(device: Device = "", payments: Payments = DEFAULT.payments) -> None:
+def sign_in(phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> None:
     """Sign the owner in, by PIN; ends the session that the phone has."""
     pin = ask_pin()
-    signed_in = _on_line(device, payments, lambda line: line.sign_in(pin))
+    signed_in = _on_line(phone_id, payments, lambda line: line.sign_in(pin))
     _drawer().keep(signed_in)
-    out.print(f"{signed_in.identity_id} is signed in on {signed_in.device_id}.")
+    out.print(f"{signed_in.identity_id} is signed in on {signed_in.phone_id}.")
 
 
 @phone.command(epilog="**Example**\n\ntillmesh phone sign-out")
-def sign_out(device: Device = "", payments: Payments = DEFAULT.payments) -> None:
+def sign_out(phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> None:
     """End the session; pay codes go on."""
 
     async def act(line: Line) -> Phone:
         await line.call(line.payers.SignOut, payer_api.SignOutRequest())
         return replace(line.phone, token=None)
 
-    signed_out = _on_line(device, payments, act)
+    signed_out = _on_line(phone_id, payments, act)
     _drawer().keep(signed_out)
-    out.print(f"Nobody is signed in on {signed_out.device_id} any more.")
+    out.print(f"Nobody is signed in on {signed_out.phone_id} now.")
 
 
 @phone.command(epilog="**Examples**\n\ntillmesh phone code --qr\n\ntillmesh phone code | tillmesh pay ORDER --pay-code")
 def code(
-    device: Device = "",
+    phone_id: PhoneId = "",
     qr: Annotated[bool, typer.Option("--qr", help="Also as a QR code to be scanned.")] = False,
 ) -> None:
     """Show a pay code to a till; needs no connection. Each is good for one payment."""
     now_ms = SystemClock().now_ms()
-    digits = _drawer().take(device).code(now_ms).value.decode()
+    digits = _drawer().take(phone_id).code(now_ms).value.decode()
     typer.echo(" ".join(digits[start : start + 4] for start in range(0, len(digits), 4)))
     if qr:
         segno.make_qr(digits).terminal(sys.stdout, compact=True)
@@ -101,19 +114,19 @@ def code(
 
 
 @phone.command(epilog="**Example**\n\ntillmesh phone new-key")
-def new_key(device: Device = "", payments: Payments = DEFAULT.payments) -> None:
-    """Make another key for pay codes: what somebody may have copied counts no more."""
-    renewed = _on_line(device, payments, Line.new_key)
+def new_key(phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> None:
+    """Make another key for pay codes: what somebody may have copied no longer counts."""
+    renewed = _on_line(phone_id, payments, Line.new_key)
     _drawer().keep(renewed)
-    out.print(f"{renewed.device_id} has a new key; its old codes count no more.")
+    out.print(f"{renewed.phone_id} has a new key; its old codes no longer count.")
 
 
 @phone.command(epilog="**Example**\n\ntillmesh phone pending")
-def pending(device: Device = "", payments: Payments = DEFAULT.payments) -> None:
+def pending(phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> None:
     """List what the owner still has to pay, at all shops."""
     rows = [
         (order.order_id, date_time(order.create_time), order.store_id, amount(order.amount), order_state(order))
-        for order in _on_line(device, payments, _pending)
+        for order in _on_line(phone_id, payments, _pending)
     ]
     show_table("To be paid", ["order", "raised", "store", "amount", "state"], rows, right=["amount"])
 
@@ -121,109 +134,83 @@ def pending(device: Device = "", payments: Payments = DEFAULT.payments) -> None:
 @phone.command(epilog="**Example**\n\ntillmesh phone pay 7K3M-9Q2X-VB4T")
 def pay(
     order: Annotated[str, typer.Argument(help="The transaction number: `tillmesh phone pending` lists them.")],
-    device: Device = "",
+    phone_id: PhoneId = "",
     payments: Payments = DEFAULT.payments,
 ) -> None:
     """Pay a pending order; that is the owner's yes as well."""
 
-    async def act(line: Line) -> payment_api.Payment:
+    async def act(line: Line) -> payment_pb2.Payment:
         found = [each for each in await _pending(line) if each.order_id == order]
         if not found:
             raise CliError(f"{line.phone.identity_id} has no order {order} to pay.")
         return await line.call(line.payments.CreatePayment, payment_for(found[0]), timeout_s=30)
 
-    show_payment(_on_line(device, payments, act))
+    show_payment(_on_line(phone_id, payments, act))
 
 
 @phone.command(epilog="**Example**\n\ntillmesh phone confirm 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11")
-def confirm(payment: PaymentId, device: Device = "", payments: Payments = DEFAULT.payments) -> None:
+def confirm(payment: PaymentId, phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> None:
     """Say yes to a payment that a till asked for."""
 
-    async def act(line: Line) -> payment_api.Payment:
+    async def act(line: Line) -> payment_pb2.Payment:
         asked = await line.call(line.payments.GetPayment, payment_api.GetPaymentRequest(payment_id=payment))
         return await line.call(line.payments.ConfirmPayment, consent_to(asked), timeout_s=30)
 
-    show_payment(_on_line(device, payments, act))
+    show_payment(_on_line(phone_id, payments, act))
 
 
 @phone.command(epilog="**Example**\n\ntillmesh phone cancel 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11")
-def cancel(payment: PaymentId, device: Device = "", payments: Payments = DEFAULT.payments) -> None:
+def cancel(payment: PaymentId, phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> None:
     """Say no: the order is unlocked at once."""
     request = payment_api.CancelPaymentRequest(request_id=new_request_id(), payment_id=payment)
-    show_payment(_on_line(device, payments, lambda line: line.call(line.payments.CancelPayment, request)))
+    show_payment(_on_line(phone_id, payments, lambda line: line.call(line.payments.CancelPayment, request)))
 
 
 @phone.command(name="payments", epilog="**Example**\n\ntillmesh phone payments")
-def payments_(device: Device = "", payments: Payments = DEFAULT.payments) -> None:
+def payments_(phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> None:
     """List the owner's payments, newest first; those that wait for a yes are AWAITING_PAYER."""
 
-    async def look(line: Line) -> list[payment_api.Payment]:
+    async def look(line: Line) -> list[payment_pb2.Payment]:
         request = payment_api.ListPaymentsRequest(identity_id=line.phone.identity_id)
         listed = line.listed(line.payments.ListPayments, request, lambda page: page.payments)
         return [payment async for payment in listed]
 
-    show_payments(_on_line(device, payments, look))
+    show_payments(_on_line(phone_id, payments, look))
 
 
-@phone.command(epilog="**Example**\n\ntillmesh phone statement")
-def statement(device: Device = "", payments: Payments = DEFAULT.payments) -> None:
+@phone.command(epilog="**Examples**\n\ntillmesh phone statement\n\ntillmesh phone statement --currency EUR")
+def statement(currency: OwnCurrency = "", phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> None:
     """Show everything that moved on the owner's account, oldest first."""
-    show_statement(
-        _on_line(device, payments, lambda line: read_statement(line, line.accounts, f"wallet/{line.phone.identity_id}"))
-    )
+
+    async def look(line: Line) -> Statement:
+        wallet = await find_wallet(line, line.wallets, line.phone.identity_id, currency)
+        return await read_statement(line, line.accounts, wallet.account_id)
+
+    show_statement(_on_line(phone_id, payments, look))
 
 
-@phone.command(epilog="**Examples**\n\ntillmesh phone limit --amount 20 --count 5\n\ntillmesh phone limit --count none")
-def limit(
-    most: Annotated[str | None, typer.Option("--amount", help="The largest such payment, or none.")] = None,
-    count: Annotated[str | None, typer.Option("--count", help="How many of them a day, or none.")] = None,
-    device: Device = "",
+@phone.command(
+    epilog="**Examples**\n\ntillmesh phone limits\n\ntillmesh phone limits --confirm-above 20 --per-day-max none"
+)
+def limits(
+    confirm_above: NewConfirmAbove = None,
+    per_day_max: NewPerDayMax = None,
+    currency: OwnCurrency = "",
+    phone_id: PhoneId = "",
     payments: Payments = DEFAULT.payments,
 ) -> None:
-    """Show or set what a pay code alone may pay; all else waits for a yes. `none` takes a limit away."""
+    """Show or set what a pay code alone may pay. All else waits for the owner's confirmation."""
 
-    async def act(line: Line) -> identity_api.Identity:
-        own = identity_api.GetIdentityRequest(identity_id=line.phone.identity_id)
-        identity = await line.call(line.identities.GetIdentity, own)
-        if most is None and count is None:
-            return identity
-        get = account_api.GetAccountRequest(account_id=identity.account_id)
-        currency = (await line.call(line.accounts.GetAccount, get)).posted.currency_code
-        return await line.call(line.identities.UpdateIdentity, _limited(identity, currency, most, count))
+    async def act(line: Line) -> wallet_pb2.Wallet:
+        found = await find_wallet(line, line.wallets, line.phone.identity_id, currency)
+        return await set_limits(line, line.wallets, found, confirm_above, per_day_max)
 
-    identity = _on_line(device, payments, act)
-    largest = amount(identity.instant_limit) if identity.HasField("instant_limit") else "any amount"
-    often = str(identity.instant_count_max) if identity.HasField("instant_count_max") else "any number"
-    out.print(f"By pay code alone {identity.identity_id} pays up to {largest} at a time, {often} of them a day.")
-
-
-def _limited(
-    identity: identity_api.Identity, currency: str, most: str | None, count: str | None
-) -> identity_api.UpdateIdentityRequest:
-    """The identity with those limits that were given, and else as it is."""
-    request = identity_api.UpdateIdentityRequest(
-        request_id=new_request_id(), identity_id=identity.identity_id, display_name=identity.display_name
-    )
-    if most is None and identity.HasField("instant_limit"):
-        request.instant_limit.CopyFrom(identity.instant_limit)
-    elif most not in (None, NONE):
-        request.instant_limit.CopyFrom(money(most, currency))
-    if count is None and identity.HasField("instant_count_max"):
-        request.instant_count_max = identity.instant_count_max
-    elif count not in (None, NONE):
-        request.instant_count_max = _number(count)
-    return request
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise typer.BadParameter(f"{text!r} is neither a whole number nor {NONE}", param_hint="--count")
-    return int(text)
+    out.print(limits_sentence(_on_line(phone_id, payments, act)))
 
 
 async def _pending(line: Line) -> list[order_pb2.Order]:
-    request = payer_api.ListPendingTransactionsRequest()
-    listed = line.listed(line.payers.ListPendingTransactions, request, lambda page: page.orders)
+    request = payer_api.ListPendingOrdersRequest()
+    listed = line.listed(line.payers.ListPendingOrders, request, lambda page: page.orders)
     return [order async for order in listed]
 
 
@@ -232,9 +219,9 @@ def _drawer() -> Drawer:
     return Drawer((tls_dir.get() or Path(".tillmesh/tls")).parent / "phones")
 
 
-def _on_line(device: str, payments: str, act: Callable[[Line], Coroutine[Any, Any, Result]]) -> Result:
+def _on_line(phone_id: str, payments: str, act: Callable[[Line], Coroutine[Any, Any, Result]]) -> Result:
     """Does something with a phone and its connection."""
-    phone = _drawer().take(device)
+    phone = _drawer().take(phone_id)
 
     async def connected() -> Result:
         async with Line(Addresses(payments=payments), phone) as line:

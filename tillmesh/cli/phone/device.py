@@ -14,7 +14,7 @@ from tillmesh.runtime.secret import Secret
 class Phone:
     """One phone."""
 
-    device_id: str
+    phone_id: str
     identity_id: str
     handle: str
     key: Secret
@@ -27,7 +27,7 @@ class Phone:
 
 
 def seconds_left(now_ms: int) -> int:
-    """For how long the code of the moment is good: the payment server takes it for one step longer."""
+    """For how long the code of the moment is good: the payment server accepts it for one step longer."""
     return ((paycode.step_at(now_ms) + 2) * paycode.STEP_MS - now_ms) // 1000
 
 
@@ -41,44 +41,44 @@ class Drawer:
         """Writes a phone down; a file is there as a whole or not at all."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         content = {
-            "device_id": phone.device_id,
+            "phone_id": phone.phone_id,
             "identity_id": phone.identity_id,
             "handle": phone.handle,
             "key": phone.key.value.hex(),
             "token": phone.token.value.decode() if phone.token else "",
         }
-        path = self._path(phone.device_id)
+        path = self._path(phone.phone_id)
         fresh = path.with_suffix(".new")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump(content, file, indent=2)
         return fresh.replace(path)
 
-    def take(self, device_id: str = "") -> Phone:
+    def take(self, phone_id: str = "") -> Phone:
         """That phone; without a name the only one there is."""
-        path = self._path(device_id) if device_id else self._only_one()
+        path = self._path(phone_id) if phone_id else self._only_one()
         try:
             content = json.loads(path.read_text())
             token = content["token"]
             return Phone(
-                content["device_id"],
+                content["phone_id"],
                 content["identity_id"],
                 content["handle"],
                 Secret(bytes.fromhex(content["key"])),
                 Secret(token.encode()) if token else None,
             )
         except FileNotFoundError:
-            raise CliError(f"There is no phone {device_id}; make one: tillmesh phone enroll IDENTITY") from None
+            raise CliError(f"There is no phone {phone_id}; make one: tillmesh phone enroll IDENTITY") from None
         except (OSError, ValueError, KeyError) as error:
-            raise CliError(f"The phone in {path} is of no use ({error!r}); enroll it again.") from None
+            raise CliError(f"The phone in {path} cannot be used ({error!r}); enroll it again.") from None
 
     def _only_one(self) -> Path:
         found = sorted(self._folder.glob("*.json"))
         if not found:
             raise CliError("There is no phone yet; make one: tillmesh phone enroll IDENTITY")
         if len(found) > 1:
-            raise CliError(f"Which phone? Say --device with one of: {', '.join(path.stem for path in found)}")
+            raise CliError(f"Which phone? Say --phone with one of: {', '.join(path.stem for path in found)}")
         return found[0]
 
-    def _path(self, device_id: str) -> Path:
-        return self._folder / f"{device_id}.json"
+    def _path(self, phone_id: str) -> Path:
+        return self._folder / f"{phone_id}.json"

@@ -3,17 +3,20 @@
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import Message
 from grpc import aio
 
 from tillmesh.api.payment.v1 import identity_service_pb2 as identity_api
 from tillmesh.api.payment.v1 import payer_service_pb2 as payer_api
+from tillmesh.api.payment.v1 import phone_pb2
+from tillmesh.api.payment.v1 import phone_service_pb2 as phone_api
 from tillmesh.api.payment.v1.account_service_pb2_grpc import AccountServiceStub
-from tillmesh.api.payment.v1.identity_service_pb2_grpc import IdentityServiceStub
 from tillmesh.api.payment.v1.payer_service_pb2_grpc import PayerServiceStub
 from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
+from tillmesh.api.payment.v1.phone_service_pb2_grpc import PhoneServiceStub
+from tillmesh.api.payment.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tillmesh.cli.authority import Authority
 from tillmesh.cli.client import Addresses, Client, Connections, Server
 from tillmesh.cli.failures import CliError, NotLetIn
@@ -24,6 +27,9 @@ from tillmesh.runtime.peers import CALL_TIMEOUT_S
 from tillmesh.runtime.secret import Secret
 from tillmesh.runtime.tls import TlsFiles
 
+if TYPE_CHECKING:  # the generated module has it in its types alone
+    from tillmesh.api.payment.v1.phone_service_pb2_grpc import PhoneServiceAsyncStub
+
 CERTIFIED_FOR = timedelta(days=30)
 
 Req = TypeVar("Req", bound=Message)
@@ -31,7 +37,7 @@ Res = TypeVar("Res", bound=Message)
 
 
 class SignedOut(CliError):
-    """Nobody is signed in on the phone, or no more."""
+    """Nobody is signed in on the phone, or the session is over."""
 
 
 class Line(Connections):
@@ -40,12 +46,13 @@ class Line(Connections):
     def __init__(self, addresses: Addresses, phone: Phone) -> None:
         token = phone.token
         metadata = [("authorization", f"Bearer {token.value.decode()}")] if token else []
-        tls = _certificate(addresses, phone.device_id)
+        tls = _certificate(addresses, phone.phone_id)
         server = Server("payment server", addresses.payments, Role.PAYMENTS, tls, metadata)
         super().__init__({"tillmesh.api.payment.v1": server})
         self.phone = phone
         self.payers = PayerServiceStub(server.channel)
-        self.identities = IdentityServiceStub(server.channel)
+        self.wallets = WalletServiceStub(server.channel)
+        self.phones = PhoneServiceStub(server.channel)
         self.accounts = AccountServiceStub(server.channel)
         self.payments = PaymentServiceStub(server.channel)
 
@@ -64,19 +71,27 @@ class Line(Connections):
         return replace(self.phone, token=Secret(session.access_token.encode()))
 
     async def new_key(self) -> Phone:
-        """The phone with another key: codes of the one before count no more."""
+        """The phone with another key: codes of the one before no longer count."""
         request = payer_api.RenewPayCodeKeyRequest(request_id=new_request_id())
         made = await self.call(self.payers.RenewPayCodeKey, request)
         return replace(self.phone, handle=made.handle, key=Secret(made.key))
 
 
-async def enroll(client: Client, addresses: Addresses, identity_id: str, device_id: str) -> Phone:
+async def enroll(client: Client, addresses: Addresses, identity_id: str, phone_id: str) -> Phone:
     """As the platform: binds a phone to an identity, and makes its certificate."""
     folder = _ca_folder(addresses)
-    request = identity_api.BindDeviceRequest(request_id=new_request_id(), identity_id=identity_id, device_id=device_id)
-    bound = await client.call(client.identities.BindDevice, request)
-    Authority(folder).issue(Role.PAYER, device_id, lifetime=CERTIFIED_FOR)
-    return Phone(device_id, identity_id, bound.pay_code_key.handle, Secret(bound.pay_code_key.key))
+    request = phone_api.BindPhoneRequest(request_id=new_request_id(), identity_id=identity_id, phone_id=phone_id)
+    bound = await client.call(client.phones.BindPhone, request)
+    Authority(folder).issue(Role.PHONE, phone_id, lifetime=CERTIFIED_FOR)
+    return Phone(phone_id, identity_id, bound.pay_code_key.handle, Secret(bound.pay_code_key.key))
+
+
+async def list_phones(
+    connections: Connections, phones: "PhoneServiceAsyncStub", identity_id: str
+) -> list[phone_pb2.Phone]:
+    """All phones of an identity, by id."""
+    request = phone_api.ListPhonesRequest(identity_id=identity_id)
+    return [each async for each in connections.listed(phones.ListPhones, request, lambda page: page.phones)]
 
 
 async def set_pin(client: Client, identity_id: str, pin: Secret) -> None:
@@ -85,15 +100,15 @@ async def set_pin(client: Client, identity_id: str, pin: Secret) -> None:
     await client.call(client.identities.SetPin, request)
 
 
-def _certificate(addresses: Addresses, device_id: str) -> TlsFiles:
+def _certificate(addresses: Addresses, phone_id: str) -> TlsFiles:
     authority = Authority(_ca_folder(addresses))
-    folder = authority.folder_of(Role.PAYER, device_id)
+    folder = authority.folder_of(Role.PHONE, phone_id)
     if not folder.is_dir():
-        raise CliError(f"Phone {device_id} has no certificate in {authority.folder}; enroll it again.")
+        raise CliError(f"Phone {phone_id} has no certificate in {authority.folder}; enroll it again.")
     return TlsFiles(folder, MESH)
 
 
 def _ca_folder(addresses: Addresses) -> Path:
     if addresses.tls_dir is None:
-        raise CliError("A phone is known by its certificate: it can not go without TLS.")
+        raise CliError("A phone is known by its certificate, so it needs TLS.")
     return addresses.tls_dir

@@ -38,9 +38,10 @@ def replay(
 ) -> None:
     """Replay a file of real invoices through three servers, and prove the books.
 
-    Every invoice is an order under the identity of its customer, locked, paid and captured; an invoice
-    whose number starts with C is a return. The last line of the output is one JSON object. Exit status:
-    0 reconciled, 1 not reconciled or a server failed, 2 the file can not be read.
+    Every invoice is an order under the identity of its customer, locked, paid and captured; its rows below
+    zero are one discount. An invoice whose number starts with C is a return. The last line of the output
+    is one JSON object. Exit status:
+    0 reconciled, 1 not reconciled or a server failed, 2 the file cannot be read.
     """
     invoice_file = read_invoices(file, currency)
     warn_of_rejected(file, invoice_file.rejected)

@@ -1,6 +1,6 @@
 """Makes invoices of the rows of a file in the form of the Online Retail data set.
 
-A row that can not be used takes its whole invoice with it, which is reported; the others go on.
+A row that cannot be used takes its whole invoice with it, which is reported; the others go on.
 """
 
 import re
@@ -31,7 +31,7 @@ _FLOAT_ID = re.compile(r"([0-9]+)\.0")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One row of an invoice, exactly as it is in the file."""
+    """One row of an invoice, exactly as it is in the file: quantity and price may be negative."""
 
     sku: str
     title: str
@@ -71,7 +71,7 @@ class Invoice:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An invoice that can not be replayed, or that a server refused."""
+    """An invoice that cannot be replayed, or that a server refused."""
 
     invoice: str
     line: int
@@ -102,7 +102,7 @@ def read_invoices(path: Path, currency: str) -> InvoiceFile:
 
 
 class _Unusable(Exception):
-    """Why a row, or the whole invoice, can not be used."""
+    """Why a row, or the whole invoice, cannot be used."""
 
 
 class _Draft:
@@ -121,7 +121,7 @@ class _Draft:
         return first.isalpha() and first not in "Cc"
 
     def add(self, row: Row, currency: str) -> None:
-        """Takes one more row in; the first that can not be used rejects the invoice."""
+        """Takes one more row in; the first that cannot be used rejects the invoice."""
         if self._rejection or self._is_other_document:
             return
         try:

@@ -8,16 +8,18 @@ from dataclasses import dataclass, field
 
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
+from tillmesh.api.payment.v1 import account_pb2, payment_pb2, refund_pb2
 from tillmesh.api.payment.v1 import account_service_pb2 as account_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.api.payment.v1 import refund_service_pb2 as refund_api
 from tillmesh.cli.client import Client
+from tillmesh.cli.looking import read_balances
 from tillmesh.cli.replay.runner import Outcome
 
 PAID = order_pb2.Order.STATE_PAID
 SETTLE_WITHIN_S = 15.0
 SETTLE_POLL_S = 0.25
-CAPTURED = payment_api.Payment.STATE_CAPTURED
+CAPTURED = payment_pb2.Payment.STATE_CAPTURED
 
 
 @dataclass
@@ -38,27 +40,27 @@ class Books:
     """What the three ledgers of a mesh say about one replay."""
 
     orders: dict[str, order_pb2.Order]
-    captured: dict[str, list[payment_api.Payment]]
+    captured: dict[str, list[payment_pb2.Payment]]
     """By order."""
-    refunds: dict[str, refund_api.Refund]
-    accounts: dict[str, account_api.Account]
-    trial_balances: list[account_api.TrialBalance]
+    refunds: dict[str, refund_pb2.Refund]
+    accounts: dict[str, account_pb2.Account]
+    trial_balances: list[account_pb2.TrialBalance]
 
     def paid_by(self) -> Counter[str]:
         """What each identity paid, in minor units."""
         paid: Counter[str] = Counter()
         for payment in self.all_captured():
-            paid[payment.payer_id] += payment.amount.minor_units
+            paid[payment.payer.identity_id] += payment.amount.minor_units
         return paid
 
     def refunded_to(self) -> Counter[str]:
         """What each identity got back, in minor units."""
         refunded: Counter[str] = Counter()
         for refund in self.refunds.values():
-            refunded[refund.payer_id] += refund.amount.minor_units
+            refunded[refund.payer.identity_id] += refund.amount.minor_units
         return refunded
 
-    def all_captured(self) -> Iterable[payment_api.Payment]:
+    def all_captured(self) -> Iterable[payment_pb2.Payment]:
         """Every captured payment."""
         return (payment for of_order in self.captured.values() for payment in of_order)
 
@@ -85,8 +87,7 @@ async def read_books(client: Client, outcome: Outcome) -> Books:
     list_accounts = account_api.ListAccountsRequest()
     async for account in client.listed(client.accounts.ListAccounts, list_accounts, lambda page: page.accounts):
         found.accounts[account.account_id] = account
-    answer = await client.call(client.accounts.ListTrialBalances, account_api.ListTrialBalancesRequest())
-    found.trial_balances = list(answer.trial_balances)
+    found.trial_balances = await read_balances(client)
     return found
 
 
@@ -125,11 +126,11 @@ def _orders_and_payments(outcome: Outcome, books: Books) -> Check:
         captured = books.captured.get(order_id, [])
         check.require(len(captured) == 1, f"order {order_id} has {len(captured)} captured payments")
         for payment in captured:
-            same = (payment.payment_id, payment.order_version, payment.amount, payment.payer_id) == (
+            same = (payment.payment_id, payment.order_version, payment.amount, payment.payer) == (
                 order.payment_id,
                 order.version,
                 order.amount,
-                order.payer_id,
+                order.payer,
             )
             check.require(same, f"payment {payment.payment_id} is not what order {order_id} says")
     return check
@@ -143,9 +144,9 @@ def _refunds(outcome: Outcome, books: Books) -> Check:
         check.require(refund_id in made, f"refund {refund_id} was not asked for by this replay")
         by_payment[refund.payment_id] += refund.amount.minor_units
     for refund_id, asked in made.items():
-        refund = books.refunds.get(refund_id, refund_api.Refund())
+        refund = books.refunds.get(refund_id, refund_pb2.Refund())
         order = books.orders.get(asked.checkout_id, order_pb2.Order())
-        same = (refund.payment_id, refund.amount.minor_units, refund.payer_id) == (
+        same = (refund.payment_id, refund.amount.minor_units, refund.payer.identity_id) == (
             order.payment_id,
             asked.amount_minor,
             asked.invoice.customer_id,
@@ -164,7 +165,7 @@ def _wallets(outcome: Outcome, books: Books) -> Check:
     check = Check("every wallet is deposits - payments + refunds, and nothing is held")
     paid, refunded = books.paid_by(), books.refunded_to()
     for customer_id, wallet in outcome.wallets.items():
-        account = books.accounts.get(wallet.account_id, account_api.Account())
+        account = books.accounts.get(wallet.account_id, account_pb2.Account())
         due = wallet.opening_minor + wallet.deposits_minor - paid[customer_id] + refunded[customer_id]
         posted, held = account.posted.minor_units, account.held.minor_units
         check.require(posted == due, f"{wallet.account_id} has {posted}, not {due}")
@@ -175,7 +176,8 @@ def _wallets(outcome: Outcome, books: Books) -> Check:
 def _trial_balances(books: Books) -> Check:
     check = Check("the ledger sums to zero in every currency, and every balance is the sum of its entries")
     for balance in books.trial_balances:
-        check.require(balance.sum_minor == 0, f"{balance.currency_code} sums to {balance.sum_minor}")
+        sum_minor = balance.sum.minor_units
+        check.require(sum_minor == 0, f"{balance.currency_code} sums to {sum_minor}")
         for account_id in balance.differing_account_ids:
             check.problems.append(f"{account_id} differs from the sum of its transfers")
     return check

@@ -25,7 +25,7 @@ class Purchase:
 
     @staticmethod
     def of(checkout_id: str, amount_minor: int, lines: Iterable[Line]) -> "Purchase":
-        """What was just paid; lines of goods that came back in exchange can not come back again."""
+        """What was just paid; a row with a negative quantity is a discount, which cannot come back."""
         units = [_Units(line.sku, line.unit_price_minor, line.quantity) for line in lines if line.quantity > 0]
         return Purchase(checkout_id, amount_minor, units)
 
@@ -49,7 +49,7 @@ class ReturnPlan:
 
     parts: list[RefundPart]
     rest: list[Line]
-    """Goods with positive quantities; their sum is above zero, or there are none."""
+    """With positive quantities; prices may be negative, but the sum is above zero, or there are none."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,7 @@ def plan_return(invoice: Invoice, purchases: Iterable[Purchase]) -> ReturnPlan:
     if rest_minor > 0 or not rest:
         return ReturnPlan(list(parts.values()), rest)
     if rest_minor == 0 and parts:
-        # Goods that were worth nothing: no money moves for them, so they only join a receipt.
-        first = next(iter(parts.values()))
-        first.lines += rest
-        return ReturnPlan(list(parts.values()), [])
+        return ReturnPlan(list(parts.values()), [])  # the rest is worth nothing, so no money moves for it
     # Rows of both signs: what is left would be paid, not given back, so nothing is split off.
     for take in taken:
         take.undo()

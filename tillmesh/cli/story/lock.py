@@ -5,16 +5,17 @@ import time
 
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
-from tillmesh.api.payment.v1 import account_service_pb2 as account_api
 from tillmesh.api.payment.v1 import payer_service_pb2 as payer_api
+from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.api.terminal.v1 import checkout_pb2
-from tillmesh.api.terminal.v1 import terminal_service_pb2 as terminal_api
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
+from tillmesh.api.type.v1 import payer_pb2
 from tillmesh.cli.acting import consent_to
 from tillmesh.cli.client import Client
 from tillmesh.cli.display import amount, seconds
 from tillmesh.cli.explain import read_story, short, tell
-from tillmesh.cli.looking import show_balances
+from tillmesh.cli.looking import is_balanced, read_balances, show_balances
 from tillmesh.cli.mesh import Mesh, Role
 from tillmesh.cli.phone.line import Line
 from tillmesh.cli.story.purse import CARD, DEPOSIT, her_phone, pays_by_code, shopper, wrong_pin
@@ -27,8 +28,8 @@ PAYER_WINDOW_S = 5
 
 OPEN = order_pb2.Order.STATE_OPEN
 LOCKED = order_pb2.Order.STATE_LOCKED
-CAPTURED = payment_api.Payment.STATE_CAPTURED
-VOIDED = payment_api.Payment.STATE_VOIDED
+CAPTURED = payment_pb2.Payment.STATE_CAPTURED
+VOIDED = payment_pb2.Payment.STATE_VOIDED
 
 
 async def play(mesh: Mesh) -> None:
@@ -69,19 +70,17 @@ class Story:
         self._order_id = checkout.checkout_id
         say(f"4 mugs and 2 cards: order {self._order_id}, version {checkout.order_version}, {amount(checkout.amount)}.")
         at_till = await self._client.call(
-            self._client.till.ListPendingTransactions,
-            terminal_api.ListPendingTransactionsRequest(payer_id=PAYER),
+            self._client.till.ListPendingOrders,
+            checkout_api.ListPendingOrdersRequest(payer=payer_pb2.Payer(identity_id=PAYER)),
         )
-        on_phone = await self._line.call(
-            self._line.payers.ListPendingTransactions, payer_api.ListPendingTransactionsRequest()
-        )
+        on_phone = await self._line.call(self._line.payers.ListPendingOrders, payer_api.ListPendingOrdersRequest())
         for pending in (at_till, on_phone):
             numbers = [order.order_id for order in pending.orders]
             check(numbers == [self._order_id], f"the pending transactions of {PAYER} are {self._order_id}: {numbers}")
-        say(f"Asked for the pending transactions of {PAYER}, the till and her phone both get exactly that one.")
+        say(f"The till and her phone both ask for the pending transactions of {PAYER}. Each gets exactly this one.")
 
-    async def _locked_by_a_payment(self) -> payment_api.Payment:
-        scene("She pays by code: more than her limit, so the order is locked and waits for her")
+    async def _locked_by_a_payment(self) -> payment_pb2.Payment:
+        scene("She pays by code: it is above her threshold, so the order is locked and waits for her")
         renewed = await self._line.new_key()
         say("A key is good for one payment in half a minute; her phone makes itself a new one.")
         payment = await self._start_payment(renewed.code(SystemClock().now_ms()))
@@ -92,37 +91,37 @@ class Story:
         say(f"The order is LOCKED by it, for {seconds(order.lease_remaining)} more seconds at most.")
         return payment
 
-    async def _change_is_refused(self, payment: payment_api.Payment) -> None:
+    async def _change_is_refused(self, payment: payment_pb2.Payment) -> None:
         scene("Meanwhile somebody wants to change the order")
         order = await self._order()
-        update = order_api.UpdateOrderRequest(
+        replace = order_api.ReplaceOrderLinesRequest(
             request_id=new_request_id(), order_id=order.order_id, version=order.version, lines=order.lines[:1]
         )
         with refused("ORDER_LOCKED", "a locked order is not changed") as seen:
-            await self._client.call(self._client.orders.UpdateOrder, update)
+            await self._client.call(self._client.orders.ReplaceOrderLines, replace)
         holder, left_s = seen[0].metadata.get("payment_id"), seen[0].metadata.get("seconds_left", "0")
         named = holder == payment.payment_id and int(left_s) > 0
         check(named, f"the refusal names the holder and the seconds left: {seen[0]}")
         quote("order_service", seen[0].text)
 
-    async def _lease_runs_out(self, payment: payment_api.Payment) -> None:
+    async def _lease_runs_out(self, payment: payment_pb2.Payment) -> None:
         scene("The payment server dies: kill -9")
         self._stage.mesh.kill(Role.PAYMENTS)
         started = time.monotonic()
-        say("It is gone in the middle of the payment. Nobody is left to unlock the order but the order service.")
+        say("It dies in the middle of the payment. Now only the order service can unlock the order.")
         await self._stage.until(
             "the lease runs out and the order is OPEN", self._order, lambda order: order.state == OPEN
         )
         say(f"After {time.monotonic() - started:.1f} s the lease ran out: payment is pending again, the order is OPEN.")
         await asyncio.to_thread(self._stage.mesh.restart, Role.PAYMENTS)
         ended = await self._ended(payment)
-        say(f"Started again, the payment server finds its half-done payment and ends it: VOIDED ({ended.reason}).")
+        say(f"The payment server starts again, finds the unfinished payment and ends it: VOIDED ({ended.reason}).")
         checkout = await self._stage.until(
             "the till may try again", self._checkout, lambda seen: seen.verdict == checkout_pb2.VERDICT_SAFE_TO_RETRY
         )
         say(f"The till says SAFE_TO_RETRY ({checkout.verdict_reason}).")
 
-    async def _pay_again_and_cancel(self) -> payment_api.Payment:
+    async def _pay_again_and_cancel(self) -> payment_pb2.Payment:
         scene("Once more, and this time she cancels on her phone")
         payment = await self._start_payment()
         check((await self._order()).state == LOCKED, "the order is locked again")
@@ -140,8 +139,12 @@ class Story:
     async def _changed_in_place(self) -> None:
         scene("Now the same order is changed in place")
         before = await self._order()
-        change = terminal_api.UpdateLineRequest(
-            request_id=new_request_id(), checkout_id=self._order_id, line_number=1, quantity=3
+        change = checkout_api.UpdateLineRequest(
+            request_id=new_request_id(),
+            checkout_id=self._order_id,
+            basket_version=(await self._checkout()).basket_version,
+            line_number=1,
+            quantity=3,
         )
         await self._client.call(self._client.till.UpdateLine, change)
         after = await self._order()
@@ -166,7 +169,7 @@ class Story:
         check(captured.amount == order.amount, "what is captured is what the order says")
         say(f"She says yes to {amount(captured.amount)}. The till says HAND OVER GOODS; the payment is CAPTURED.")
 
-    async def _old_payments_are_dead(self, *payments: payment_api.Payment) -> None:
+    async def _old_payments_are_dead(self, *payments: payment_pb2.Payment) -> None:
         scene("The old payments can no longer take money")
         for payment in payments:
             with refused("PAYMENT_NOT_WAITING", "a dead payment is not confirmed") as seen:
@@ -177,26 +180,24 @@ class Story:
         left_minor = DEPOSIT - CARD - order.amount.minor_units
         paid_once = wallet.posted.minor_units == left_minor and not wallet.held.minor_units
         check(paid_once, f"{PAYER} paid exactly once, she has {amount(wallet.posted)}")
-        say(f"Three payments of it, one charge: {PAYER} has {amount(wallet.posted)} left, and nothing is on hold.")
+        say(f"Three payments, one charge: {PAYER} has {amount(wallet.posted)} left, and nothing is on hold.")
 
     async def _told_by_the_servers(self) -> None:
         scene(f"The same, told by the servers: tillmesh explain {self._order_id}")
         tell(await read_story(self._client, self._order_id))
         scene("And the books: tillmesh balances")
-        answer = await self._client.call(
-            self._client.accounts.ListTrialBalances, account_api.ListTrialBalancesRequest()
-        )
-        show_balances(list(answer.trial_balances))
-        for balance in answer.trial_balances:
-            check(balance.sum_minor == 0 and not balance.differing_account_ids, f"{balance.currency_code} balances")
+        balances = await read_balances(self._client)
+        show_balances(balances)
+        for balance in balances:
+            check(is_balanced(balance), f"{balance.currency_code} balances")
 
-    async def _start_payment(self, code: Secret | None = None) -> payment_api.Payment:
+    async def _start_payment(self, code: Secret | None = None) -> payment_pb2.Payment:
         """Pays at the till, which then waits for her yes."""
         paying = await self._stage.pay(self._order_id, code)
-        check(paying.verdict_reason == "AWAITING_PAYER", f"the payment waits for the payer: {paying}")
+        check(paying.verdict == checkout_pb2.VERDICT_ASK_PAYER, f"the payment waits for the payer: {paying}")
         return await self._stage.payment(paying.payment_id)
 
-    async def _ended(self, payment: payment_api.Payment) -> payment_api.Payment:
+    async def _ended(self, payment: payment_pb2.Payment) -> payment_pb2.Payment:
         return await self._stage.until(
             f"payment {payment.payment_id} is VOIDED", lambda: self._payment(payment), lambda seen: seen.state == VOIDED
         )
@@ -207,5 +208,5 @@ class Story:
     async def _checkout(self) -> checkout_pb2.Checkout:
         return await self._stage.checkout(self._order_id)
 
-    async def _payment(self, payment: payment_api.Payment) -> payment_api.Payment:
+    async def _payment(self, payment: payment_pb2.Payment) -> payment_pb2.Payment:
         return await self._stage.payment(payment.payment_id)

@@ -10,16 +10,17 @@ from rich.markup import escape
 
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
-from tillmesh.api.payment.v1 import account_service_pb2 as account_api
+from tillmesh.api.payment.v1 import account_pb2, payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.api.terminal.v1 import checkout_pb2
-from tillmesh.api.terminal.v1 import terminal_service_pb2 as terminal_api
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
 from tillmesh.api.type.v1 import money_pb2
-from tillmesh.cli.at_till import payment_by_code, read_checkout
+from tillmesh.cli.at_till import payment_by_code, read_checkout, submit
 from tillmesh.cli.client import Client
 from tillmesh.cli.display import out
 from tillmesh.cli.failures import CliError
 from tillmesh.cli.mesh import Mesh
+from tillmesh.cli.wallets import read_account, wallet_account_id
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret
@@ -79,17 +80,16 @@ class Stage:
         """An amount of the store's currency."""
         return money_pb2.Money(currency_code=self.currency, minor_units=minor)
 
-    async def sell(self, payer_id: str, **pieces: int) -> checkout_pb2.Checkout:
+    async def sell(self, identity_id: str, **pieces: int) -> checkout_pb2.Checkout:
         """The till raises a pending transaction: so many of each article."""
-        create = terminal_api.CreateCheckoutRequest(
+        create = checkout_api.CreateCheckoutRequest(
             request_id=new_request_id(),
-            payer_id=payer_id,
+            identity_id=identity_id,
             currency_code=self.currency,
-            lines=[terminal_api.NewLine(sku=sku, quantity=quantity) for sku, quantity in pieces.items()],
+            lines=[checkout_api.NewLine(sku=sku, quantity=quantity) for sku, quantity in pieces.items()],
         )
         basket = await self.client.call(self.client.till.CreateCheckout, create)
-        submit = terminal_api.SubmitCheckoutRequest(request_id=new_request_id(), checkout_id=basket.checkout_id)
-        return await self.client.call(self.client.till.SubmitCheckout, submit)
+        return await self.client.call(self.client.till.SubmitCheckout, submit(basket))
 
     async def pay(self, order_id: str, code: Secret | None = None) -> checkout_pb2.Checkout:
         """The till asks for the money, with a pay code if one was shown; the answer is its verdict."""
@@ -98,7 +98,7 @@ class Stage:
         return await self.until(
             "the till knows what it waits for, or what came of the payment",
             lambda: self.checkout(order_id),
-            lambda seen: seen.verdict != checkout_pb2.VERDICT_WAIT or bool(seen.verdict_reason),
+            lambda seen: seen.verdict != checkout_pb2.VERDICT_WAIT,
         )
 
     async def order(self, order_id: str) -> order_pb2.Order:
@@ -109,15 +109,14 @@ class Stage:
         """The same as the till has it."""
         return await read_checkout(self.client, order_id)
 
-    async def payment(self, payment_id: str) -> payment_api.Payment:
+    async def payment(self, payment_id: str) -> payment_pb2.Payment:
         """A payment as it is now."""
         request = payment_api.GetPaymentRequest(payment_id=payment_id)
         return await self.client.call(self.client.payments.GetPayment, request)
 
-    async def wallet(self) -> account_api.Account:
+    async def wallet(self) -> account_pb2.Account:
         """What she has."""
-        request = account_api.GetAccountRequest(account_id=f"wallet/{PAYER}")
-        return await self.client.call(self.client.accounts.GetAccount, request)
+        return await read_account(self.client, wallet_account_id(PAYER, self.currency))
 
     async def until(self, claim: str, look: Callable[[], Awaitable[Seen]], ok: Callable[[Seen], bool]) -> Seen:
         """Looks again until it is so."""
