@@ -7,15 +7,16 @@ _DEVICE = frozenset({Role.DEVICE})
 _READERS = frozenset({Role.DEVICE, Role.PLATFORM})
 
 ACCESS: dict[str, Access] = {
-    "tillmesh.api.terminal.v1.TerminalService": {
+    "tillmesh.api.terminal.v1.CheckoutService": {
         "CreateCheckout": _DEVICE,
         "ResumeCheckout": _DEVICE,
         "GetCheckout": _READERS,
         "ListCheckouts": _READERS,
-        "ListPendingTransactions": _DEVICE,
+        "ListPendingOrders": _DEVICE,
         "AddLines": _DEVICE,
         "UpdateLine": _DEVICE,
         "RemoveLine": _DEVICE,
+        "AdjustCheckout": _DEVICE,
         "SubmitCheckout": _DEVICE,
         "PayCheckout": _DEVICE,
         "EnterPin": _DEVICE,

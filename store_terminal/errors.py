@@ -2,7 +2,7 @@
 
 from grpc import StatusCode
 
-from tillmesh.runtime.errors import ErrorReason
+from tillmesh.runtime.errors import CommonReason, ErrorReason
 
 DOMAIN = "terminal.tillmesh"
 
@@ -19,6 +19,10 @@ class Reason(ErrorReason):
         StatusCode.INVALID_ARGUMENT,
         "{what} is in {currency}, {wanted} is needed; nothing is converted.",
     )
+    BASKET_VERSION_MISMATCH = (
+        StatusCode.ABORTED,
+        "The basket of checkout {checkout_id} is at version {version}, not at {wanted}; read it again.",
+    )
     VERSION_MISMATCH = (
         StatusCode.ABORTED,
         "Checkout {checkout_id} is at version {version}, not at {wanted}; show it to the shopper again.",
@@ -31,9 +35,9 @@ class Reason(ErrorReason):
         StatusCode.FAILED_PRECONDITION,
         "Checkout {checkout_id} would be an order without lines; add one, or cancel the checkout.",
     )
-    TOTAL_NEGATIVE = (
+    ADJUSTMENT_TOO_LARGE = (
         StatusCode.FAILED_PRECONDITION,
-        "Checkout {checkout_id} would be an order of {amount}; an order is not negative, return the goods instead.",
+        "The goods of checkout {checkout_id} are not worth an adjustment of {amount}: no line may become negative.",
     )
     CHECKOUT_TOO_LARGE = (
         StatusCode.FAILED_PRECONDITION,
@@ -43,17 +47,27 @@ class Reason(ErrorReason):
     CHECKOUT_SUBMITTED = (StatusCode.FAILED_PRECONDITION, "Checkout {checkout_id} has its order already; pay it.")
     CHECKOUT_BUSY = (
         StatusCode.FAILED_PRECONDITION,
-        "Checkout {checkout_id} waits for an answer to request {request_id}, which is being repeated; try again.",
+        "Checkout {checkout_id} waits for an answer to request {request_id}, which is being repeated. "
+        "Try again under a new request id.",
     )
     PAYMENT_UNDER_WAY = (
         StatusCode.FAILED_PRECONDITION,
         "Checkout {checkout_id} is being paid by payment {payment_id}; wait, or cancel that payment.",
     )
     NO_PAYMENT = (StatusCode.FAILED_PRECONDITION, "No payment of checkout {checkout_id} was started at this till.")
-    CHECKOUT_PAID = (StatusCode.FAILED_PRECONDITION, "Checkout {checkout_id} is paid by payment {payment_id}.")
+    CHECKOUT_PAID = (StatusCode.FAILED_PRECONDITION, "Checkout {checkout_id} is paid already.")
     CHECKOUT_NOT_PAID = (
         StatusCode.FAILED_PRECONDITION,
         "Checkout {checkout_id} is not paid: there is nothing to print or to give back.",
+    )
+    NOTHING_WAS_PAID = (
+        StatusCode.FAILED_PRECONDITION,
+        "Checkout {checkout_id} came to 0 and was completed without a payment: there is nothing to give back.",
+    )
+    PAY_CODE_LOST = (
+        StatusCode.FAILED_PRECONDITION,
+        "The till started anew before the payment server had the pay code of {request_id}. "
+        "Scan a new one, under a new id.",
     )
     CHECKOUT_CANCELED = (StatusCode.FAILED_PRECONDITION, "Checkout {checkout_id} is canceled; open a new one.")
 
@@ -61,8 +75,13 @@ class Reason(ErrorReason):
 # Reasons of other servers that decide what this one does next.
 PAYMENT_CANCELED = "PAYMENT_CANCELED"
 ORDER_ALREADY_PAID = "ORDER_ALREADY_PAID"
-STALE_COPY = frozenset({"VERSION_MISMATCH", ORDER_ALREADY_PAID, "ORDER_CANCELED"})
+ORDER_CANCELED = "ORDER_CANCELED"
+READ_AGAIN = frozenset({"VERSION_MISMATCH", "ORDER_LOCKED", ORDER_ALREADY_PAID, ORDER_CANCELED})
+"""After one of these refusals the till looks how the order is now."""
+NOT_THERE = frozenset({"PAYMENT_NOT_FOUND", CommonReason.STORE_DENIED.name})
+"""The payment server has no such payment: a store gets STORE_DENIED for what does not exist."""
+NEVER_MADE = frozenset({"PAY_CODE_REQUIRED"})
+"""The payment server has no such refund, and will not make it either."""
 
-# Reasons of this server that stand in the body of a verdict and are no errors.
-AWAITING_PAYER = "AWAITING_PAYER"
+# A reason of this server that stands in the body of a verdict and is no error.
 PAYMENT_TIMEOUT = "PAYMENT_TIMEOUT"

@@ -10,7 +10,7 @@ class CheckoutState(StrEnum):
     """Where a checkout stands."""
 
     BASKET = "BASKET"
-    PENDING = "PENDING"
+    SUBMITTED = "SUBMITTED"
     PAYING = "PAYING"
     PAID = "PAID"
     CANCELED = "CANCELED"
@@ -40,28 +40,28 @@ _BUSY = "CHECKOUT_BUSY"
 _LEGAL = [
     Transition(S.BASKET, E.CHANGED, S.BASKET, "A basket is this till's own.", guard=_NOT_BUSY, error=_BUSY),
     Transition(
-        S.BASKET, E.SUBMITTED, S.PENDING, "The order service has the order: a pending transaction.",
+        S.BASKET, E.SUBMITTED, S.SUBMITTED, "The order service has the order: a pending transaction.",
         guard=_NOT_BUSY, error=_BUSY,
     ),
     Transition(S.BASKET, E.REFUSED, S.BASKET, "The order service wants no such order; the basket stays."),
     Transition(S.BASKET, E.CANCELED, S.CANCELED, "The shopper left; nobody else knew.", guard=_NOT_BUSY, error=_BUSY),
     Transition(
-        S.PENDING, E.CHANGED, S.PENDING, "The order was changed in place; a new version needs a new consent.",
+        S.SUBMITTED, E.CHANGED, S.SUBMITTED, "The order was changed in place; a new version needs a new consent.",
         guard=_NOT_BUSY, error=_BUSY,
     ),
-    Transition(S.PENDING, E.REFUSED, S.PENDING, "The order service said no; order and copy stay as they are."),
-    Transition(S.PENDING, E.REFRESHED, S.PENDING, "Somebody else changed the order; this is how it is now."),
+    Transition(S.SUBMITTED, E.REFUSED, S.SUBMITTED, "The order service said no; order and copy stay as they are."),
+    Transition(S.SUBMITTED, E.REFRESHED, S.SUBMITTED, "Somebody else changed the order; this is how it is now."),
     Transition(
-        S.PENDING, E.PAYMENT_STARTED, S.PAYING, "The shopper agreed to this version and amount; written before sent.",
+        S.SUBMITTED, E.PAYMENT_STARTED, S.PAYING, "The shopper agreed to this version and amount; written before sent.",
         guard=_NOT_BUSY, error=_BUSY,
     ),
-    Transition(S.PENDING, E.PAID, S.PAID, "It was paid from elsewhere: the order says so."),
+    Transition(S.SUBMITTED, E.PAID, S.PAID, "It is paid, or there was nothing to pay: the order says so."),
     Transition(
-        S.PENDING, E.CANCELED, S.CANCELED, "The order service withdrew the order.", guard=_NOT_BUSY, error=_BUSY
+        S.SUBMITTED, E.CANCELED, S.CANCELED, "The order service withdrew the order.", guard=_NOT_BUSY, error=_BUSY
     ),
     Transition(S.PAYING, E.PAYMENT_CANCEL_ASKED, S.PAYING, "Given up, but only the order says whether in time."),
     Transition(S.PAYING, E.PAID, S.PAID, "The order is paid, by whomever: hand over the goods."),
-    Transition(S.PAYING, E.PAYMENT_ENDED, S.PENDING, "The attempt can no longer take money: safe to retry."),
+    Transition(S.PAYING, E.PAYMENT_ENDED, S.SUBMITTED, "The attempt can no longer take money: safe to retry."),
     Transition(S.PAID, E.REFUND_STARTED, S.PAID, "Money is to be given back; written before sent."),
     Transition(S.PAID, E.REFUNDED, S.PAID, "The shopper has it; the order stays paid."),
     Transition(S.PAID, E.REFUND_REFUSED, S.PAID, "The payment server said no; nothing moved."),
@@ -79,7 +79,7 @@ _PAYMENT_END = (E.PAYMENT_CANCEL_ASKED, E.PAYMENT_ENDED)
 
 _REFUSED = [
     *_refused(S.BASKET, (E.REFRESHED, E.PAYMENT_STARTED, E.PAID), "There is no order yet.", "CHECKOUT_NOT_SUBMITTED"),
-    *_refused(S.PENDING, (E.SUBMITTED,), "There is an order already.", "CHECKOUT_SUBMITTED"),
+    *_refused(S.SUBMITTED, (E.SUBMITTED,), "There is an order already.", "CHECKOUT_SUBMITTED"),
     *_refused(
         S.PAYING,
         (E.CHANGED, E.SUBMITTED, E.REFUSED, E.REFRESHED, E.PAYMENT_STARTED, E.CANCELED),

@@ -1,33 +1,62 @@
 """Checkouts, the journal, refunds and the catalogue, and the rules that need nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from store_terminal.lifecycle import CheckoutState
+from tillmesh.lines import Adjustment, LineItem, TaxTotal, Totals, Unit, totals
+from tillmesh.lines import Kind as LineKind
+from tillmesh.origin import Origin
+from tillmesh.payer import Payer
 from tillmesh.runtime.money import Money
 
-LINES_MAX = 2000
+MARGIN_MS_MAX = 3_000
+"""How long before the deadline the till cancels at most."""
 
 
 @dataclass(frozen=True, slots=True)
-class LineItem:
-    """What is sold; `unit_price_minor` in the checkout's currency."""
+class Till:
+    """Which till this is."""
 
-    sku: str
-    title: str
-    quantity: int
-    unit_price_minor: int
+    store_id: str
+    terminal_id: str
+    currency: str
+    prices_include_tax: bool
+    payment_wait_ms: int
+
+    @property
+    def margin_ms(self) -> int:
+        """How long before its deadline it cancels, so that the order's answer comes in time."""
+        return min(MARGIN_MS_MAX, self.payment_wait_ms // 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The request that is being served: its id, the process that serves it, and when."""
+
+    request_id: str
+    replica: str
+    now_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class NewLine:
-    """A line to add; what is None comes from the catalogue."""
+    """A line to add; what is None, empty or 0 comes from the catalogue."""
 
     sku: str
     quantity: int
-    unit_price_minor: int | None
-    title: str | None
+    unit_price_minor: int | None = None
+    title: str | None = None
+    kind: LineKind | None = None
+    gtin: str = ""
+    unit: Unit | None = None
+    price_quantity: int = 0
+    override_reason: str = ""
+    label_amount_minor: int | None = None
+    adjustments: tuple[Adjustment, ...] = ()
+    tax_code: str | None = None
+    tax_rate_ppm: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +73,15 @@ class Attempt:
 
     payment_id: str
     reason: str
-    """Why it ended, or what it waits for."""
+    """Why it ended."""
     deadline_at_ms: int
     """Until when an outcome is expected, by this till's clock."""
+    payer_until_ms: int
+    """Until when its payer may act, by this till's clock; 0 while it does not wait for the payer."""
     canceling: bool
     """True once it is given up: it is not asked for again, only whether it paid."""
+    cancel_unanswered: bool
+    """True once the order left a cancellation unanswered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,47 +90,38 @@ class Checkout:
 
     checkout_id: str
     store_id: str
-    payer_id: str
+    origin: Origin
+    payer: Payer
     """An identity, or a reference that this till made up for whoever shows a pay code."""
     payer_display_name: str
     """Of whoever showed a pay code for the payment that is under way or paid; else empty."""
     lines: Sequence[Line]
     last_line_number: int
+    prices_include_tax: bool
     amount: Money
+    labels: Mapping[str, str]
+    basket_version: int
+    """Grows by one with each change of the lines."""
     state: CheckoutState
     order_version: int
     unanswered: str
     """Request id of the journal row that keeps it busy; empty if none does."""
     attempt: Attempt | None
     paid_by: str
-    """The payment that paid the order, whoever started it."""
+    """The payment that paid the order, whoever started it; empty where there was nothing to pay."""
     paid_at_ms: int
     refunded_minor: int
+    confirmed_at_ms: int
+    """When the order service last answered about its order."""
     event_count: int
     history_hash: bytes
     created_at_ms: int
     updated_at_ms: int
 
-
-class Verdict(StrEnum):
-    """What a till tells its operator."""
-
-    UNSPECIFIED = "UNSPECIFIED"
-    WAIT = "WAIT"
-    HAND_OVER_GOODS = "HAND_OVER_GOODS"
-    SAFE_TO_RETRY = "SAFE_TO_RETRY"
-    DO_NOT_RETRY = "DO_NOT_RETRY"
-
-
-def verdict(checkout: Checkout, now_ms: int) -> Verdict:
-    """The verdict is the order's (rule 11): it follows from the state, which only the order's word changes."""
-    if checkout.state is CheckoutState.PAID:
-        return Verdict.HAND_OVER_GOODS
-    if checkout.attempt is None:
-        return Verdict.UNSPECIFIED
-    if checkout.state is not CheckoutState.PAYING:
-        return Verdict.SAFE_TO_RETRY
-    return Verdict.WAIT if now_ms < checkout.attempt.deadline_at_ms else Verdict.DO_NOT_RETRY
+    @property
+    def totals(self) -> Totals:
+        """What its lines come to."""
+        return totals(items_of(self.lines), prices_include_tax=self.prices_include_tax)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +137,7 @@ class HistoryEntry:
     amount: Money
     reference: str
     reason: str
+    actor: str
     trace_id: str
     at_ms: int
 
@@ -121,10 +146,12 @@ class Kind(StrEnum):
     """What is asked of another server."""
 
     CREATE_ORDER = "CREATE_ORDER"
-    UPDATE_ORDER = "UPDATE_ORDER"
+    REPLACE_ORDER_LINES = "REPLACE_ORDER_LINES"
     CANCEL_ORDER = "CANCEL_ORDER"
+    COMPLETE_FREE_ORDER = "COMPLETE_FREE_ORDER"
     PAY = "PAY"
     REFUND = "REFUND"
+    UNREFERENCED_REFUND = "UNREFERENCED_REFUND"
 
 
 class EntryState(StrEnum):
@@ -145,14 +172,19 @@ class JournalEntry:
     """Empty for a return without its sale."""
     kind: Kind
     request: bytes
-    """The message, exactly as it is sent each time."""
+    """The message, exactly as it is sent each time, but for a pay code."""
+    pay_code_shown: bool
+    """True where a pay code belongs to it, which only the process has that was shown it."""
     line_numbers: Sequence[int]
-    """Of an UPDATE_ORDER: the numbers of its lines."""
+    """Of a REPLACE_ORDER_LINES: the numbers of its lines."""
     state: EntryState
     reason: str
     refusal: bytes
     """The google.rpc.Status of a refusal, to be raised again."""
     trace_id: str
+    claimed_by: str
+    """The process that drives it: at first the one that wrote it, which may have the pay code."""
+    claimed_until_ms: int
     created_at_ms: int
 
 
@@ -180,13 +212,22 @@ class OrderCopy:
 
     order_id: str
     store_id: str
-    payer_id: str
+    origin: Origin
+    payer: Payer
     items: Sequence[LineItem]
+    prices_include_tax: bool
     amount: Money
+    labels: Mapping[str, str]
     version: int
+    paid: bool
     paid_by: str
-    """The payment that paid it; empty if it is not paid."""
+    """The payment that paid it; empty if none did."""
+    payer_display_name: str | None
+    """Of whoever showed a pay code for that payment; None where the payment server did not say."""
     canceled: bool
+    locked_by: str
+    """The payment that holds its lock; empty if none does."""
+    lease_remaining_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,15 +236,38 @@ class TillRefund:
 
     refund_id: str
     checkout_id: str
-    payer_id: str
+    payer: Payer | None
+    """None for a return to whoever showed a pay code."""
     items: Sequence[LineItem]
+    """What came back, each item with what it came to."""
+    taxes: Sequence[TaxTotal]
     currency: str
     amount_minor: int | None
-    """None while "all that is left" is not answered."""
+    """None while the payment server has not said how much it is."""
     note: str
+    origin: Origin
+    actor: str
     state: EntryState
     reason: str
     created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnedLine:
+    """How much of a line of a checkout came back."""
+
+    line_number: int
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refunded:
+    """What the payment server gave back."""
+
+    amount: Money
+    lines: Sequence[tuple[int, int, int]]
+    """Position in the order from 1, quantity, and what that came to."""
+    taxes: Sequence[TaxTotal]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,13 +275,14 @@ class CatalogueItem:
     """An article that the store sells."""
 
     sku: str
+    gtin: str
     title: str
+    kind: LineKind
+    unit: Unit
     unit_price: Money
-
-
-def total_minor(items: Sequence[LineItem]) -> int:
-    """Sum of the items, in minor units."""
-    return sum(item.quantity * item.unit_price_minor for item in items)
+    price_quantity: int
+    tax_code: str
+    tax_rate_ppm: int
 
 
 def items_of(lines: Sequence[Line]) -> tuple[LineItem, ...]:

@@ -4,33 +4,35 @@ What another server has to do is only written down here, in the journal; the ans
 taken in by `outcomes`. The rules that are numbered are explained in docs/protocol.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from google.protobuf.message import Message
 
-from store_terminal import outward, store
+from store_terminal import journal_store, outward, pricing, store
 from store_terminal.errors import Reason
 from store_terminal.lifecycle import CHECKOUT, CheckoutEvent, CheckoutState
 from store_terminal.model import (
-    LINES_MAX,
     Asked,
     Attempt,
+    Call,
     Checkout,
     EntryState,
     JournalEntry,
     Kind,
     Line,
-    LineItem,
     NewLine,
-    TillRefund,
     items_of,
-    total_minor,
 )
 from store_terminal.transitions import advance, begin, refusal, require_legal
-from tillmesh.runtime.errors import FieldViolation, invalid
+from tillmesh.lines import Adjustment
+from tillmesh.origin import Origin
+from tillmesh.payer import Payer
+from tillmesh.runtime.callers import actor
+from tillmesh.runtime.claims import CLAIM_MS
 from tillmesh.runtime.history import NO_HISTORY
-from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
+from tillmesh.runtime.money import Money
 from tillmesh.runtime.server import MESSAGE_BYTES_MAX
 from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
@@ -38,24 +40,33 @@ from tillmesh.runtime.telemetry import trace_id
 
 def create_checkout(
     connection: Connection,
+    call: Call,
     *,
     checkout_id: str,
     store_id: str,
-    payer_id: str,
+    origin: Origin,
+    payer: Payer,
     currency: str,
     lines: Sequence[NewLine],
-    now_ms: int,
+    prices_include_tax: bool,
+    labels: Mapping[str, str],
 ) -> Checkout:
     """Opens a basket."""
-    numbered = _numbered(connection, lines, currency, last_number=0)
+    find = partial(store.find_item, connection)
+    numbered = pricing.priced_lines(lines, find, currency=currency, actor=actor(), last_number=0)
+    total = pricing.checked_totals(items_of(numbered), prices_include_tax=prices_include_tax)
     checkout = Checkout(
         checkout_id=checkout_id,
         store_id=store_id,
-        payer_id=payer_id,
+        origin=origin,
+        payer=payer,
         payer_display_name="",
         lines=numbered,
         last_line_number=len(numbered),
-        amount=_amount(numbered, currency),
+        prices_include_tax=prices_include_tax,
+        amount=Money(currency, total.amount_minor),
+        labels=labels,
+        basket_version=1,
         state=CHECKOUT.initial,
         order_version=0,
         unanswered="",
@@ -63,10 +74,11 @@ def create_checkout(
         paid_by="",
         paid_at_ms=0,
         refunded_minor=0,
+        confirmed_at_ms=0,
         event_count=1,
         history_hash=NO_HISTORY,
-        created_at_ms=now_ms,
-        updated_at_ms=now_ms,
+        created_at_ms=call.now_ms,
+        updated_at_ms=call.now_ms,
     )
     return begin(connection, checkout, "OPENED")
 
@@ -81,7 +93,7 @@ def get_checkout(connection: Connection, checkout_id: str) -> Checkout:
 
 def find_asked(connection: Connection, request_id: str) -> Asked | None:
     """What another server was asked under that id, if it was asked something."""
-    entry = store.find_entry(connection, request_id)
+    entry = journal_store.find_entry(connection, request_id)
     if entry is None:
         return None
     return Asked(entry, store.find_checkout(connection, entry.checkout_id) if entry.checkout_id else None)
@@ -95,92 +107,113 @@ def get_asked(connection: Connection, request_id: str) -> Asked:
 
 
 def add_lines(
-    connection: Connection, *, request_id: str, checkout_id: str, lines: Sequence[NewLine], now_ms: int
+    connection: Connection, call: Call, *, checkout_id: str, basket_version: int, lines: Sequence[NewLine]
 ) -> Checkout | Asked:
     """Adds lines at the end."""
-    checkout = get_checkout(connection, checkout_id)
-    require_legal(checkout, CheckoutEvent.CHANGED)
-    added = _numbered(connection, lines, checkout.amount.currency, checkout.last_line_number)
-    return _change_lines(connection, request_id, checkout, (*checkout.lines, *added), now_ms)
+    checkout = _basket(connection, checkout_id, basket_version, CheckoutEvent.CHANGED)
+    added = pricing.priced_lines(
+        lines,
+        partial(store.find_item, connection),
+        currency=checkout.amount.currency,
+        actor=actor(),
+        last_number=checkout.last_line_number,
+    )
+    return _change_lines(connection, call, checkout, (*checkout.lines, *added))
 
 
 def update_line(
     connection: Connection,
+    call: Call,
     *,
-    request_id: str,
     checkout_id: str,
+    basket_version: int,
     line_number: int,
     quantity: int | None,
     unit_price_minor: int | None,
-    now_ms: int,
+    override_reason: str,
 ) -> Checkout | Asked:
     """Changes quantity or price of a line."""
-    checkout = get_checkout(connection, checkout_id)
-    require_legal(checkout, CheckoutEvent.CHANGED)
-    item = _line(checkout, line_number).item
-    changed = replace(
-        item,
-        quantity=item.quantity if quantity is None else quantity,
-        unit_price_minor=item.unit_price_minor if unit_price_minor is None else unit_price_minor,
+    checkout = _basket(connection, checkout_id, basket_version, CheckoutEvent.CHANGED)
+    changed = pricing.changed_line(
+        pricing.line_of(checkout, line_number).item,
+        partial(store.find_item, connection),
+        currency=checkout.amount.currency,
+        actor=actor(),
+        quantity=quantity,
+        price=unit_price_minor,
+        reason=override_reason,
     )
-    lines = tuple(replace(line, item=changed) if line.number == line_number else line for line in checkout.lines)
-    return _change_lines(connection, request_id, checkout, lines, now_ms)
+    return _change_lines(connection, call, checkout, pricing.with_item(checkout.lines, line_number, changed))
 
 
 def remove_line(
-    connection: Connection, *, request_id: str, checkout_id: str, line_number: int, now_ms: int
+    connection: Connection, call: Call, *, checkout_id: str, basket_version: int, line_number: int
 ) -> Checkout | Asked:
     """Removes a line; its number is not used again."""
-    checkout = get_checkout(connection, checkout_id)
-    require_legal(checkout, CheckoutEvent.CHANGED)
-    removed = _line(checkout, line_number)
+    checkout = _basket(connection, checkout_id, basket_version, CheckoutEvent.CHANGED)
+    removed = pricing.line_of(checkout, line_number)
     lines = tuple(line for line in checkout.lines if line is not removed)
-    return _change_lines(connection, request_id, checkout, lines, now_ms)
+    return _change_lines(connection, call, checkout, lines)
 
 
-def submit_checkout(connection: Connection, *, request_id: str, checkout_id: str, now_ms: int) -> Asked:
+def adjust_checkout(
+    connection: Connection,
+    call: Call,
+    *,
+    checkout_id: str,
+    basket_version: int,
+    line_number: int,
+    adjustment: Adjustment,
+) -> Checkout | Asked:
+    """Adjusts one line, or spreads the adjustment over all goods."""
+    checkout = _basket(connection, checkout_id, basket_version, CheckoutEvent.CHANGED)
+    return _change_lines(connection, call, checkout, pricing.adjusted_lines(checkout, line_number, adjustment))
+
+
+def submit_checkout(connection: Connection, call: Call, *, checkout_id: str, basket_version: int) -> Asked:
     """Asks for the order."""
-    checkout = get_checkout(connection, checkout_id)
-    require_legal(checkout, CheckoutEvent.SUBMITTED)
-    _require_order(checkout, checkout.lines)
-    message = outward.create_order(request_id, checkout)
-    return _ask(connection, checkout, Kind.CREATE_ORDER, request_id, message, now_ms)
+    checkout = _basket(connection, checkout_id, basket_version, CheckoutEvent.SUBMITTED)
+    _require_lines(checkout, checkout.lines)
+    return _ask(connection, call, checkout, Kind.CREATE_ORDER, outward.create_order(call.request_id, checkout))
 
 
-def cancel_checkout(connection: Connection, *, request_id: str, checkout_id: str, now_ms: int) -> Checkout | Asked:
+def cancel_checkout(connection: Connection, call: Call, *, checkout_id: str) -> Checkout | Asked:
     """Abandons a basket, or asks for the order's withdrawal."""
     checkout = get_checkout(connection, checkout_id)
     require_legal(checkout, CheckoutEvent.CANCELED)
     if checkout.state is CheckoutState.BASKET:
-        return advance(connection, checkout, checkout, CheckoutEvent.CANCELED, now_ms)
-    message = outward.cancel_order(request_id, checkout)
-    return _ask(connection, checkout, Kind.CANCEL_ORDER, request_id, message, now_ms)
+        return advance(connection, checkout, checkout, CheckoutEvent.CANCELED, call.now_ms)
+    return _ask(connection, call, checkout, Kind.CANCEL_ORDER, outward.cancel_order(call.request_id, checkout))
 
 
 def pay_checkout(
     connection: Connection,
+    call: Call,
     *,
-    payment_id: str,
     checkout_id: str,
     order_version: int,
     amount: Money,
+    origin: Origin,
+    pay_code_shown: bool,
     wait_ms: int,
-    now_ms: int,
 ) -> Asked:
-    """Starts a payment of what the shopper was shown (rules 3 and 4)."""
+    """Starts a payment of what the shopper was shown (rules 3 and 4); where that is 0, completes the order."""
     checkout = get_checkout(connection, checkout_id)
     require_legal(checkout, CheckoutEvent.PAYMENT_STARTED)
     if checkout.order_version != order_version:
         raise Reason.VERSION_MISMATCH(checkout_id=checkout_id, version=checkout.order_version, wanted=order_version)
     if checkout.amount != amount:
         raise Reason.AMOUNT_MISMATCH(checkout_id=checkout_id, amount=checkout.amount, wanted=amount)
-    message = outward.create_payment(payment_id, checkout)
-    entry = _write(connection, checkout_id, Kind.PAY, payment_id, message, now_ms)
-    attempt = Attempt(payment_id, "", now_ms + wait_ms, canceling=False)
+    payment_id = call.request_id
+    if amount.minor == 0:
+        free = outward.complete_free_order(payment_id, checkout)
+        return _ask(connection, call, checkout, Kind.COMPLETE_FREE_ORDER, free)
+    message = outward.create_payment(payment_id, checkout, _filled(origin, checkout.origin))
+    entry = write(connection, call, checkout_id, Kind.PAY, message, pay_code_shown=pay_code_shown)
+    attempt = Attempt(payment_id, "", call.now_ms + wait_ms, 0, canceling=False, cancel_unanswered=False)
     after = replace(checkout, unanswered=payment_id, attempt=attempt, payer_display_name="")
-    return Asked(
-        entry, advance(connection, checkout, after, CheckoutEvent.PAYMENT_STARTED, now_ms, reference=payment_id)
-    )
+    event = CheckoutEvent.PAYMENT_STARTED
+    return Asked(entry, advance(connection, checkout, after, event, call.now_ms, reference=payment_id))
 
 
 def give_up_payment(connection: Connection, *, checkout_id: str, reason: str, now_ms: int) -> Checkout:
@@ -196,197 +229,90 @@ def give_up_payment(connection: Connection, *, checkout_id: str, reason: str, no
     return advance(connection, checkout, after, event, now_ms, reference=payment_id, reason=reason)
 
 
-def refund_checkout(
+def write(
     connection: Connection,
-    *,
-    refund_id: str,
+    call: Call,
     checkout_id: str,
-    amount: Money | None,
-    items: Sequence[LineItem],
-    note: str,
-    now_ms: int,
-) -> TillRefund:
-    """Starts to give money back for a paid checkout; without an amount, all that is left."""
-    checkout = get_checkout(connection, checkout_id)
-    require_legal(checkout, CheckoutEvent.REFUND_STARTED)
-    currency = checkout.amount.currency
-    if amount and amount.currency != currency:
-        raise Reason.CURRENCY_MISMATCH(what="The refund", currency=amount.currency, wanted=currency)
-    refund = TillRefund(
-        refund_id=refund_id,
-        checkout_id=checkout_id,
-        payer_id=checkout.payer_id,
-        items=items,
-        currency=currency,
-        amount_minor=amount.minor if amount else None,
-        note=note,
-        state=EntryState.PENDING,
-        reason="",
-        created_at_ms=now_ms,
-    )
-    _start_refund(connection, refund, checkout.store_id, payment_id=checkout.paid_by)
-    event, known = CheckoutEvent.REFUND_STARTED, amount or Money(currency, 0)
-    advance(connection, checkout, checkout, event, now_ms, amount=known, reference=refund_id, reason=note)
-    return refund
-
-
-def return_goods(
-    connection: Connection,
+    kind: Kind,
+    message: Message,
     *,
-    refund_id: str,
-    store_id: str,
-    payer_id: str,
-    amount: Money,
-    items: Sequence[LineItem],
-    note: str,
-    now_ms: int,
-) -> TillRefund:
-    """Starts to give money back for goods whose sale this till does not have."""
-    refund = TillRefund(
-        refund_id=refund_id,
-        checkout_id="",
-        payer_id=payer_id,
-        items=items,
-        currency=amount.currency,
-        amount_minor=amount.minor,
-        note=note,
+    pay_code_shown: bool = False,
+    line_numbers: Sequence[int] = (),
+) -> JournalEntry:
+    """Stores a request before it is sent (rule 3), claimed by this process: it alone may have a pay code for it."""
+    entry = JournalEntry(
+        request_id=call.request_id,
+        checkout_id=checkout_id,
+        kind=kind,
+        request=message.SerializeToString(),
+        pay_code_shown=pay_code_shown,
+        line_numbers=line_numbers,
         state=EntryState.PENDING,
         reason="",
-        created_at_ms=now_ms,
+        refusal=b"",
+        trace_id=trace_id.get(),
+        claimed_by=call.replica,
+        claimed_until_ms=call.now_ms + CLAIM_MS,
+        created_at_ms=call.now_ms,
     )
-    _start_refund(connection, refund, store_id, payment_id="")
-    return refund
+    journal_store.insert_entry(connection, entry)
+    return entry
 
 
-def get_refund(connection: Connection, refund_id: str) -> TillRefund:
-    """The refund as it is now."""
-    refund = store.find_refund(connection, refund_id)
-    if refund is None:
-        raise Reason.REFUND_NOT_FOUND(refund_id=refund_id)
-    return refund
-
-
-def _start_refund(connection: Connection, refund: TillRefund, store_id: str, payment_id: str) -> None:
-    message = outward.create_refund(
-        refund.refund_id,
-        payment_id=payment_id,
-        store_id=store_id,
-        payer_id=refund.payer_id,
-        amount=None if refund.amount_minor is None else Money(refund.currency, refund.amount_minor),
-        note=refund.note,
-    )
-    _write(connection, refund.checkout_id, Kind.REFUND, refund.refund_id, message, refund.created_at_ms)
-    store.insert_refund(connection, refund)
-
-
-def _numbered(connection: Connection, lines: Sequence[NewLine], currency: str, last_number: int) -> tuple[Line, ...]:
-    """New lines with their numbers, and with title and price from the catalogue where they lack them."""
-    return tuple(
-        Line(last_number + position, _priced(connection, line, currency)) for position, line in enumerate(lines, 1)
-    )
-
-
-def _priced(connection: Connection, line: NewLine, currency: str) -> LineItem:
-    if line.unit_price_minor is not None and line.title is not None:
-        return LineItem(line.sku, line.title, line.quantity, line.unit_price_minor)
-    known = store.find_item(connection, line.sku)
-    title = line.title if line.title is not None else known.title if known else ""
-    if line.unit_price_minor is not None:
-        return LineItem(line.sku, title, line.quantity, line.unit_price_minor)
-    if known is None:
-        raise Reason.ITEM_NOT_FOUND(sku=line.sku)
-    price = known.unit_price
-    if price.currency != currency:
-        raise Reason.CURRENCY_MISMATCH(
-            what=f"The catalogue's price of {line.sku}", currency=price.currency, wanted=currency
+def _basket(connection: Connection, checkout_id: str, basket_version: int, event: CheckoutEvent) -> Checkout:
+    """The checkout, if the event may happen to it and its basket is as the caller read it."""
+    checkout = get_checkout(connection, checkout_id)
+    require_legal(checkout, event)
+    if checkout.basket_version != basket_version:
+        raise Reason.BASKET_VERSION_MISMATCH(
+            checkout_id=checkout_id, version=checkout.basket_version, wanted=basket_version
         )
-    return LineItem(line.sku, title, line.quantity, price.minor)
+    return checkout
 
 
-def _line(checkout: Checkout, number: int) -> Line:
-    for line in checkout.lines:
-        if line.number == number:
-            return line
-    raise Reason.LINE_NOT_FOUND(checkout_id=checkout.checkout_id, line_number=number)
-
-
-def _amount(lines: Sequence[Line], currency: str) -> Money:
-    """What lines come to; refuses more than a basket may hold."""
-    total = total_minor(items_of(lines))
-    violations = []
-    if len(lines) > LINES_MAX:
-        violations.append(FieldViolation("lines", f"must be at most {LINES_MAX} in a checkout, would be {len(lines)}"))
-    if abs(total) > MINOR_UNITS_MAX:
-        violations.append(FieldViolation("lines", f"must sum to ±{MINOR_UNITS_MAX} at most, would sum to {total}"))
-    if violations:
-        raise invalid(violations)
-    return Money(currency, total)
-
-
-def _change_lines(
-    connection: Connection, request_id: str, checkout: Checkout, lines: Sequence[Line], now_ms: int
-) -> Checkout | Asked:
+def _change_lines(connection: Connection, call: Call, checkout: Checkout, lines: Sequence[Line]) -> Checkout | Asked:
     """A basket changes here and now; a pending transaction only when the order service says so."""
-    amount = _amount(lines, checkout.amount.currency)
+    items = items_of(lines)
+    total = pricing.checked_totals(items, prices_include_tax=checkout.prices_include_tax)
     if checkout.state is CheckoutState.BASKET:
-        last_number = max(checkout.last_line_number, *(line.number for line in lines), 0)
-        after = replace(checkout, lines=lines, amount=amount, last_line_number=last_number)
-        return advance(connection, checkout, after, CheckoutEvent.CHANGED, now_ms)
-    _require_order(checkout, lines)
-    message = outward.update_order(request_id, checkout, items_of(lines))
+        after = replace(
+            checkout,
+            lines=lines,
+            amount=Money(checkout.amount.currency, total.amount_minor),
+            last_line_number=max(checkout.last_line_number, *(line.number for line in lines), 0),
+            basket_version=checkout.basket_version + 1,
+        )
+        return advance(connection, checkout, after, CheckoutEvent.CHANGED, call.now_ms)
+    _require_lines(checkout, lines)
+    message = outward.replace_order_lines(call.request_id, checkout, items)
     numbers = [line.number for line in lines]
-    return _ask(connection, checkout, Kind.UPDATE_ORDER, request_id, message, now_ms, line_numbers=numbers)
+    return _ask(connection, call, checkout, Kind.REPLACE_ORDER_LINES, message, line_numbers=numbers)
 
 
-def _require_order(checkout: Checkout, lines: Sequence[Line]) -> None:
-    """Refuses lines that the order service would refuse."""
-    amount = Money(checkout.amount.currency, total_minor(items_of(lines)))
+def _require_lines(checkout: Checkout, lines: Sequence[Line]) -> None:
+    """Refuses what the order service would refuse."""
     if not lines:
         raise Reason.CHECKOUT_EMPTY(checkout_id=checkout.checkout_id)
-    if amount.minor < 0:
-        raise Reason.TOTAL_NEGATIVE(checkout_id=checkout.checkout_id, amount=amount)
 
 
 def _ask(
     connection: Connection,
+    call: Call,
     checkout: Checkout,
     kind: Kind,
-    request_id: str,
     message: Message,
-    now_ms: int,
     line_numbers: Sequence[int] = (),
 ) -> Asked:
     """Writes down what the order service is to do; the checkout is busy until it has answered."""
     size = message.ByteSize()
     if size > MESSAGE_BYTES_MAX:  # it would never be answered
         raise Reason.CHECKOUT_TOO_LARGE(checkout_id=checkout.checkout_id, bytes=size, bytes_max=MESSAGE_BYTES_MAX)
-    entry = _write(connection, checkout.checkout_id, kind, request_id, message, now_ms, line_numbers)
-    busy = replace(checkout, unanswered=request_id, updated_at_ms=now_ms)
+    entry = write(connection, call, checkout.checkout_id, kind, message, line_numbers=line_numbers)
+    busy = replace(checkout, unanswered=call.request_id, updated_at_ms=call.now_ms)
     store.change_checkout(connection, checkout, busy)
     return Asked(entry, busy)
 
 
-def _write(
-    connection: Connection,
-    checkout_id: str,
-    kind: Kind,
-    request_id: str,
-    message: Message,
-    now_ms: int,
-    line_numbers: Sequence[int] = (),
-) -> JournalEntry:
-    """Stores a request before it is sent (rule 3)."""
-    entry = JournalEntry(
-        request_id=request_id,
-        checkout_id=checkout_id,
-        kind=kind,
-        request=message.SerializeToString(),
-        line_numbers=line_numbers,
-        state=EntryState.PENDING,
-        reason="",
-        refusal=b"",
-        trace_id=trace_id.get(),
-        created_at_ms=now_ms,
-    )
-    store.insert_entry(connection, entry)
-    return entry
+def _filled(origin: Origin, usual: Origin) -> Origin:
+    """An origin with what it lacks from another."""
+    return Origin(origin.terminal_id, origin.lane or usual.lane, origin.cashier_id or usual.cashier_id)

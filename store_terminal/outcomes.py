@@ -3,30 +3,23 @@
 An answer that comes twice, or after another one decided, finds the row ended and changes nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from store_terminal import store
-from store_terminal.errors import AWAITING_PAYER, Reason
+from store_terminal.errors import ORDER_ALREADY_PAID, ORDER_CANCELED, Reason
+from store_terminal.journal_store import end_entry, end_refused
 from store_terminal.lifecycle import CheckoutEvent, CheckoutState
-from store_terminal.model import (
-    Asked,
-    Attempt,
-    Checkout,
-    EntryState,
-    JournalEntry,
-    Kind,
-    Line,
-    OrderCopy,
-    renumbered,
-)
-from store_terminal.operations import get_asked, get_refund, give_up_payment
+from store_terminal.model import Asked, Attempt, Checkout, EntryState, Kind, Line, OrderCopy, renumbered
+from store_terminal.operations import get_asked, get_checkout, give_up_payment
 from store_terminal.transitions import advance, begin
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.history import NO_HISTORY
-from tillmesh.runtime.money import Money
 from tillmesh.runtime.statements import Connection
 
 E = CheckoutEvent
+JITTER_MS = 1_000
+"""What remains for the payer is told anew with each answer; so much more or less is worth no transaction."""
 
 
 def order_done(connection: Connection, *, request_id: str, order: OrderCopy, now_ms: int) -> Asked:
@@ -35,75 +28,95 @@ def order_done(connection: Connection, *, request_id: str, order: OrderCopy, now
     if not asked.pending:
         return asked
     checkout = asked.of_checkout()
-    entry = store.end_entry(connection, asked.entry, EntryState.DONE)
-    after = replace(checkout, unanswered="", order_version=order.version)
-    if entry.kind is Kind.CREATE_ORDER:
-        return Asked(entry, advance(connection, checkout, after, E.SUBMITTED, now_ms))
-    if entry.kind is Kind.CANCEL_ORDER:
-        return Asked(entry, advance(connection, checkout, after, E.CANCELED, now_ms))
-    lines = tuple(Line(number, item) for number, item in zip(entry.line_numbers, order.items, strict=True))
-    last_number = max(checkout.last_line_number, *entry.line_numbers)
-    after = replace(after, lines=lines, amount=order.amount, last_line_number=last_number)
-    return Asked(entry, advance(connection, checkout, after, E.CHANGED, now_ms))
+    entry = end_entry(connection, asked.entry, EntryState.DONE)
+    after = replace(checkout, unanswered="", confirmed_at_ms=now_ms)
+    match entry.kind:
+        case Kind.CREATE_ORDER:
+            raised = replace(after, order_version=1)
+            event, after = E.SUBMITTED, _with_order(raised, raised, order)
+        case Kind.CANCEL_ORDER:
+            event, after = E.CANCELED, _with_order(checkout, after, order)
+        case Kind.COMPLETE_FREE_ORDER:
+            event, after = E.PAID, _paid(_with_order(checkout, after, order), order.paid_by, None, now_ms)
+        case _:
+            event, after = E.CHANGED, _with_replaced(after, entry.line_numbers, order)
+    done = advance(connection, checkout, after, event, now_ms, reference=after.paid_by)
+    return Asked(entry, refresh(connection, done, order, now_ms))  # somebody else may have been there since
 
 
 def order_refused(
     connection: Connection, *, request_id: str, refusal: Refusal, order: OrderCopy | None, now_ms: int
 ) -> Asked:
-    """The order service said no; `order` is how the order is now, if this till's copy is stale."""
+    """The order service said no; `order` is how the order is now, if this till's copy may be stale."""
     asked = get_asked(connection, request_id)
     if not asked.pending:
         return asked
     checkout = asked.of_checkout()
-    entry = _end_refused(connection, asked.entry, refusal)
-    after = replace(checkout, unanswered="")
+    entry = end_refused(connection, asked.entry, refusal)
+    after = replace(checkout, unanswered="", confirmed_at_ms=now_ms)
     checkout = advance(connection, checkout, after, E.REFUSED, now_ms, reason=refusal.reason)
     return Asked(entry, refresh(connection, checkout, order, now_ms) if order else checkout)
 
 
+def order_read(connection: Connection, *, checkout_id: str, order: OrderCopy, now_ms: int) -> Checkout:
+    """The order as it was read: a pending transaction is brought up to date, and a payment may turn out decided."""
+    checkout = get_checkout(connection, checkout_id)
+    if checkout.state is not CheckoutState.PAYING:
+        return refresh(connection, checkout, order, now_ms)
+    payment_id = checkout.unanswered
+    if order.paid and order.paid_by == payment_id:
+        name = order.payer_display_name
+        asked = payment_paid(connection, payment_id=payment_id, payer_display_name=name, now_ms=now_ms)
+        return asked.of_checkout()
+    if order.paid or order.canceled:  # for good: this till's attempt can never pay it
+        reason = ORDER_ALREADY_PAID if order.paid else ORDER_CANCELED
+        asked = payment_ended(connection, payment_id=payment_id, reason=reason, order=order, now_ms=now_ms)
+        return asked.of_checkout()
+    return checkout
+
+
 def refresh(connection: Connection, checkout: Checkout, order: OrderCopy, now_ms: int) -> Checkout:
     """Takes over what became of an order elsewhere, unless this till knows better or has asked for something."""
-    if checkout.state is not CheckoutState.PENDING or checkout.unanswered or order.version < checkout.order_version:
+    if checkout.state is not CheckoutState.SUBMITTED or checkout.unanswered or order.version < checkout.order_version:
         return checkout
-    after = checkout
-    if order.version > checkout.order_version:
-        lines = renumbered(checkout.lines, order.items, checkout.last_line_number)
-        last_number = max(checkout.last_line_number, *(line.number for line in lines))
-        after = replace(
-            checkout, lines=lines, last_line_number=last_number, amount=order.amount, order_version=order.version
-        )
-    if order.paid_by:
-        after = replace(after, paid_by=order.paid_by, paid_at_ms=now_ms)
-        return advance(connection, checkout, after, E.PAID, now_ms, reference=order.paid_by)
+    after = _with_order(checkout, replace(checkout, confirmed_at_ms=now_ms), order)
+    if order.paid:
+        paid = _paid(after, order.paid_by, order.payer_display_name, now_ms)
+        return advance(connection, checkout, paid, E.PAID, now_ms, reference=order.paid_by)
     if order.canceled:
         return advance(connection, checkout, after, E.CANCELED, now_ms)
-    return checkout if after is checkout else advance(connection, checkout, after, E.REFRESHED, now_ms)
+    changed = order.version > checkout.order_version
+    return advance(connection, checkout, after, E.REFRESHED, now_ms) if changed else checkout
 
 
 def resume_checkout(connection: Connection, *, order: OrderCopy, store_id: str, now_ms: int) -> Checkout:
     """Takes up an order of this store that was raised elsewhere; refreshes one that this till has."""
     if order.store_id != store_id:
         raise Reason.ORDER_NOT_FOUND(order_id=order.order_id)
-    known = store.find_checkout(connection, order.order_id)
-    if known:
-        return refresh(connection, known, order, now_ms)
-    state = CheckoutState.PAID if order.paid_by else CheckoutState.CANCELED if order.canceled else CheckoutState.PENDING
+    if store.find_checkout(connection, order.order_id):
+        return order_read(connection, checkout_id=order.order_id, order=order, now_ms=now_ms)
+    state = CheckoutState.PAID if order.paid else CheckoutState.CANCELED if order.canceled else CheckoutState.SUBMITTED
     lines = renumbered((), order.items, 0)
     checkout = Checkout(
         checkout_id=order.order_id,
         store_id=order.store_id,
-        payer_id=order.payer_id,
-        payer_display_name="",
+        origin=order.origin,
+        payer=order.payer,
+        payer_display_name=order.payer_display_name or "",
         lines=lines,
         last_line_number=len(lines),
+        prices_include_tax=order.prices_include_tax,
         amount=order.amount,
+        labels=order.labels,
+        basket_version=1,
         state=state,
         order_version=order.version,
         unanswered="",
         attempt=None,
         paid_by=order.paid_by,
-        paid_at_ms=now_ms if order.paid_by else 0,
+        paid_at_ms=now_ms if order.paid else 0,
         refunded_minor=0,
+        confirmed_at_ms=now_ms,
         event_count=1,
         history_hash=NO_HISTORY,
         created_at_ms=now_ms,
@@ -113,34 +126,59 @@ def resume_checkout(connection: Connection, *, order: OrderCopy, store_id: str, 
 
 
 def awaiting_payer(
-    connection: Connection, *, payment_id: str, payer_display_name: str, until_ms: int, now_ms: int
+    connection: Connection,
+    *,
+    payment_id: str,
+    payer_display_name: str,
+    remaining_ms: int,
+    patience_ms: int,
+    now_ms: int,
 ) -> Asked:
-    """The payer has to confirm: the till is patient for as long as that may take."""
+    """The payer has to act: the till is patient for as long as that may take, and `patience_ms` more."""
     asked = get_asked(connection, payment_id)
     if not asked.pending:
         return asked
     checkout = asked.of_checkout()
-    attempt = _attempt(checkout)
-    waiting = replace(attempt, reason=AWAITING_PAYER, deadline_at_ms=max(attempt.deadline_at_ms, until_ms))
-    if attempt.canceling or waiting == attempt:
+    attempt, until_ms = _attempt(checkout), now_ms + remaining_ms
+    if attempt.canceling or abs(until_ms - attempt.payer_until_ms) < JITTER_MS:
         return asked
+    waiting = replace(attempt, payer_until_ms=until_ms, deadline_at_ms=until_ms + patience_ms)
     after = replace(checkout, attempt=waiting, payer_display_name=payer_display_name, updated_at_ms=now_ms)
     store.change_checkout(connection, checkout, after)
     return Asked(asked.entry, after)
 
 
+def payer_acted(connection: Connection, *, payment_id: str, wait_ms: int, now_ms: int) -> Asked:
+    """The payment no longer waits for its payer: from here on it is expected to end as soon as any other."""
+    asked = get_asked(connection, payment_id)
+    if not asked.pending or _attempt(asked.of_checkout()).payer_until_ms == 0:
+        return asked
+    checkout = asked.of_checkout()
+    attempt = _attempt(checkout)
+    deadline_at_ms = min(attempt.deadline_at_ms, now_ms + wait_ms)
+    acted = replace(attempt, payer_until_ms=0, deadline_at_ms=deadline_at_ms)
+    return Asked(asked.entry, _with_attempt(connection, checkout, acted, now_ms))
+
+
+def cancellation_unanswered(connection: Connection, *, payment_id: str, now_ms: int) -> Asked:
+    """The order did not answer: once the deadline is over, nobody can say what became of the payment."""
+    asked = get_asked(connection, payment_id)
+    if not asked.pending or _attempt(asked.of_checkout()).cancel_unanswered:
+        return asked
+    checkout = asked.of_checkout()
+    attempt = replace(_attempt(checkout), cancel_unanswered=True)
+    return Asked(asked.entry, _with_attempt(connection, checkout, attempt, now_ms))
+
+
 def payment_paid(connection: Connection, *, payment_id: str, payer_display_name: str | None, now_ms: int) -> Asked:
-    """The order is paid by this payment; who showed a pay code for it, the order service does not know."""
+    """The order is paid by this payment; without a name it keeps the one that the till knows already."""
     asked = get_asked(connection, payment_id)
     if not asked.pending:
         return asked
     checkout = asked.of_checkout()
-    entry = store.end_entry(connection, asked.entry, EntryState.DONE)
-    attempt = replace(_attempt(checkout), reason="")
-    name = checkout.payer_display_name if payer_display_name is None else payer_display_name
-    after = replace(
-        checkout, unanswered="", attempt=attempt, paid_by=payment_id, paid_at_ms=now_ms, payer_display_name=name
-    )
+    entry = end_entry(connection, asked.entry, EntryState.DONE)
+    attempt = replace(_attempt(checkout), reason="", payer_until_ms=0)
+    after = _paid(replace(checkout, attempt=attempt), payment_id, payer_display_name, now_ms)
     return Asked(entry, advance(connection, checkout, after, E.PAID, now_ms, reference=payment_id))
 
 
@@ -159,46 +197,53 @@ def payment_ended(connection: Connection, *, payment_id: str, reason: str, order
     if not asked.pending:
         return asked
     checkout = asked.of_checkout()
-    entry = store.end_entry(connection, asked.entry, EntryState.DONE, reason)
-    attempt = replace(_attempt(checkout), reason=reason)
-    after = replace(checkout, unanswered="", attempt=attempt, payer_display_name="")
+    entry = end_entry(connection, asked.entry, EntryState.DONE, reason)
+    attempt = replace(_attempt(checkout), reason=reason, payer_until_ms=0)
+    after = replace(checkout, unanswered="", attempt=attempt, payer_display_name="", confirmed_at_ms=now_ms)
     ended = advance(connection, checkout, after, E.PAYMENT_ENDED, now_ms, reference=payment_id, reason=reason)
     return Asked(entry, refresh(connection, ended, order, now_ms))
 
 
-def refund_done(connection: Connection, *, refund_id: str, amount: Money, now_ms: int) -> Asked:
-    """The shopper has the money."""
-    asked = get_asked(connection, refund_id)
-    if not asked.pending:
-        return asked
-    checkout = asked.checkout
-    entry = store.end_entry(connection, asked.entry, EntryState.DONE)
-    store.set_refund_amount(connection, refund_id, amount.minor)
-    if checkout:
-        after = replace(checkout, refunded_minor=checkout.refunded_minor + amount.minor)
-        checkout = advance(connection, checkout, after, E.REFUNDED, now_ms, amount=amount, reference=refund_id)
-    return Asked(entry, checkout)
+def _with_order(checkout: Checkout, after: Checkout, order: OrderCopy) -> Checkout:
+    """`after` with the order's lines, if somebody else changed them since."""
+    if order.version <= checkout.order_version:
+        return after
+    lines = renumbered(checkout.lines, order.items, checkout.last_line_number)
+    return replace(
+        after,
+        lines=lines,
+        last_line_number=max(checkout.last_line_number, *(line.number for line in lines)),
+        amount=order.amount,
+        basket_version=checkout.basket_version + 1,
+        order_version=order.version,
+    )
 
 
-def refund_refused(connection: Connection, *, refund_id: str, refusal: Refusal, now_ms: int) -> Asked:
-    """The payment server said no."""
-    asked = get_asked(connection, refund_id)
-    if not asked.pending:
-        return asked
-    checkout = asked.checkout
-    entry = _end_refused(connection, asked.entry, refusal)
-    if checkout:
-        wanted = Money(checkout.amount.currency, get_refund(connection, refund_id).amount_minor or 0)
-        event, reason = E.REFUND_REFUSED, refusal.reason
-        checkout = advance(
-            connection, checkout, checkout, event, now_ms, amount=wanted, reference=refund_id, reason=reason
-        )
-    return Asked(entry, checkout)
+def _with_replaced(checkout: Checkout, numbers: Sequence[int], order: OrderCopy) -> Checkout:
+    """The checkout with the lines that it gave the order, or with newer ones that somebody else gave it since."""
+    if order.version != checkout.order_version + 1:
+        return _with_order(checkout, checkout, order)
+    return replace(
+        checkout,
+        lines=tuple(Line(number, item) for number, item in zip(numbers, order.items, strict=True)),
+        last_line_number=max(checkout.last_line_number, *numbers),
+        amount=order.amount,
+        basket_version=checkout.basket_version + 1,
+        order_version=order.version,
+    )
 
 
-def _end_refused(connection: Connection, entry: JournalEntry, refusal: Refusal) -> JournalEntry:
-    status = refusal.to_status(refusal.domain).SerializeToString()
-    return store.end_entry(connection, entry, EntryState.REFUSED, refusal.reason, status)
+def _with_attempt(connection: Connection, checkout: Checkout, attempt: Attempt, now_ms: int) -> Checkout:
+    """Changes what the till knows of its attempt; that is no event."""
+    after = replace(checkout, attempt=attempt, updated_at_ms=now_ms)
+    store.change_checkout(connection, checkout, after)
+    return after
+
+
+def _paid(checkout: Checkout, paid_by: str, payer_display_name: str | None, now_ms: int) -> Checkout:
+    name = checkout.payer_display_name if payer_display_name is None else payer_display_name
+    paid = replace(checkout, unanswered="", paid_by=paid_by, paid_at_ms=now_ms, confirmed_at_ms=now_ms)
+    return replace(paid, payer_display_name=name)
 
 
 def _attempt(checkout: Checkout) -> Attempt:

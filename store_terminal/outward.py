@@ -1,14 +1,19 @@
-"""What is sent to the other servers, and an order as the order service shows it."""
+"""What is sent to the other servers, and what they show on the wire as this till knows it."""
 
 from collections.abc import Sequence
 
-from store_terminal.model import Attempt, Checkout, LineItem, OrderCopy, items_of
+from store_terminal.model import Attempt, Checkout, OrderCopy, Refunded, TillRefund, items_of
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
+from tillmesh.api.payment.v1 import refund_pb2
 from tillmesh.api.payment.v1 import refund_service_pb2 as refund_api
-from tillmesh.api.type.v1 import line_item_pb2
-from tillmesh.runtime.convert import to_money
+from tillmesh.api.type.v1 import money_pb2, payer_pb2
+from tillmesh.lines import LineItem, TaxTotal
+from tillmesh.origin import Origin
+from tillmesh.payer import Payer, identity, reference
+from tillmesh.runtime.convert import from_duration, to_money, to_payer
+from tillmesh.runtime.line_messages import from_line_item, to_line_item
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.secret import Secret
 
@@ -19,16 +24,26 @@ def create_order(request_id: str, checkout: Checkout) -> order_api.CreateOrderRe
         request_id=request_id,
         order_id=checkout.checkout_id,
         store_id=checkout.store_id,
-        payer_id=checkout.payer_id,
+        payer=to_payer(checkout.payer),
         currency_code=checkout.amount.currency,
-        lines=to_items(items_of(checkout.lines)),
+        lines=map(to_line_item, items_of(checkout.lines)),
+        prices_include_tax=checkout.prices_include_tax,
+        labels=checkout.labels,
+        terminal_id=checkout.origin.terminal_id,
+        lane=checkout.origin.lane,
+        cashier_id=checkout.origin.cashier_id,
     )
 
 
-def update_order(request_id: str, checkout: Checkout, items: Sequence[LineItem]) -> order_api.UpdateOrderRequest:
+def replace_order_lines(
+    request_id: str, checkout: Checkout, items: Sequence[LineItem]
+) -> order_api.ReplaceOrderLinesRequest:
     """Changes the order in place, if it is still as this till knows it."""
-    return order_api.UpdateOrderRequest(
-        request_id=request_id, order_id=checkout.checkout_id, version=checkout.order_version, lines=to_items(items)
+    return order_api.ReplaceOrderLinesRequest(
+        request_id=request_id,
+        order_id=checkout.checkout_id,
+        version=checkout.order_version,
+        lines=map(to_line_item, items),
     )
 
 
@@ -39,17 +54,27 @@ def cancel_order(request_id: str, checkout: Checkout) -> order_api.CancelOrderRe
     )
 
 
-def create_payment(request_id: str, checkout: Checkout) -> payment_api.CreatePaymentRequest:
+def complete_free_order(request_id: str, checkout: Checkout) -> order_api.CompleteFreeOrderRequest:
+    """Completes an order that came to 0."""
+    return order_api.CompleteFreeOrderRequest(
+        request_id=request_id, order_id=checkout.checkout_id, version=checkout.order_version
+    )
+
+
+def create_payment(payment_id: str, checkout: Checkout, origin: Origin) -> payment_api.CreatePaymentRequest:
     """Identity, transaction number and amount due (CN109598490A), and the version consented to (rule 4).
 
     As it is stored: the pay code that the payer showed is added when it is sent.
     """
     return payment_api.CreatePaymentRequest(
-        request_id=request_id,
+        payment_id=payment_id,
         order_id=checkout.checkout_id,
         order_version=checkout.order_version,
-        payer_id=checkout.payer_id,
+        payer=to_payer(checkout.payer),
         amount=to_money(checkout.amount),
+        terminal_id=origin.terminal_id,
+        lane=origin.lane,
+        cashier_id=origin.cashier_id,
     )
 
 
@@ -66,44 +91,78 @@ def confirm_payment(
     )
 
 
-def create_refund(
-    refund_id: str, *, payment_id: str, store_id: str, payer_id: str, amount: Money | None, note: str
-) -> refund_api.CreateRefundRequest:
-    """Gives money back: of a payment, or where that is empty without a sale."""
-    return refund_api.CreateRefundRequest(
-        request_id=refund_id,
+def refund_payment(
+    refund: TillRefund, payment_id: str, amount: Money | None, lines: Sequence[tuple[int, int]]
+) -> refund_api.RefundPaymentRequest:
+    """Gives money of a payment back: an amount, or lines by position and quantity, or all that is left."""
+    return refund_api.RefundPaymentRequest(
+        refund_id=refund.refund_id,
         payment_id=payment_id,
-        store_id=store_id,
-        payer_id=payer_id,
         amount=to_money(amount) if amount else None,
-        note=note,
+        lines=[refund_pb2.RefundLine(line_number=position, quantity=quantity) for position, quantity in lines],
+        note=refund.note,
+        terminal_id=refund.origin.terminal_id,
+        lane=refund.origin.lane,
+        cashier_id=refund.origin.cashier_id,
+    )
+
+
+def create_unreferenced_refund(
+    refund: TillRefund, store_id: str, amount: Money
+) -> refund_api.CreateUnreferencedRefundRequest:
+    """Gives money back without a sale; the pay code of a payee whom nobody names is added when it is sent."""
+    named = {"identity_id": refund.payer.value} if refund.payer else {}
+    return refund_api.CreateUnreferencedRefundRequest(
+        refund_id=refund.refund_id,
+        store_id=store_id,
+        **named,
+        amount=to_money(amount),
+        note=refund.note,
+        terminal_id=refund.origin.terminal_id,
+        lane=refund.origin.lane,
+        cashier_id=refund.origin.cashier_id,
     )
 
 
 def order_copy(order: order_pb2.Order) -> OrderCopy:
     """What this till needs to know of an order."""
+    paid = order.state == order_pb2.Order.STATE_PAID
+    locked = order.state == order_pb2.Order.STATE_LOCKED
     return OrderCopy(
         order_id=order.order_id,
         store_id=order.store_id,
-        payer_id=order.payer_id,
-        items=from_items(order.lines),
-        amount=Money(order.amount.currency_code, order.amount.minor_units),
+        origin=Origin(order.terminal_id, order.lane, order.cashier_id),
+        payer=from_payer(order.payer),
+        items=tuple(map(from_line_item, order.lines)),
+        prices_include_tax=order.prices_include_tax,
+        amount=from_money(order.amount),
+        labels=dict(order.labels),
         version=order.version,
-        paid_by=order.payment_id if order.state == order_pb2.Order.STATE_PAID else "",
+        paid=paid,
+        paid_by=order.payment_id if paid else "",
+        payer_display_name=None,
         canceled=order.state == order_pb2.Order.STATE_CANCELED,
+        locked_by=order.payment_id if locked else "",
+        lease_remaining_ms=from_duration(order.lease_remaining) if locked else 0,
     )
 
 
-def to_items(items: Sequence[LineItem]) -> list[line_item_pb2.LineItem]:
-    """Items on the wire."""
-    return [
-        line_item_pb2.LineItem(
-            sku=item.sku, title=item.title, quantity=item.quantity, unit_price_minor=item.unit_price_minor
-        )
-        for item in items
-    ]
+def refunded(refund: refund_pb2.Refund) -> Refunded:
+    """What the payment server gave back."""
+    return Refunded(
+        amount=from_money(refund.amount),
+        lines=[(line.line_number, line.quantity, line.amount_minor) for line in refund.lines],
+        taxes=[TaxTotal(tax.tax_code, tax.tax_rate_ppm, tax.net_minor, tax.tax_minor) for tax in refund.taxes],
+    )
 
 
-def from_items(messages: Sequence[line_item_pb2.LineItem]) -> tuple[LineItem, ...]:
-    """Items off the wire."""
-    return tuple(LineItem(line.sku, line.title, line.quantity, line.unit_price_minor) for line in messages)
+def from_money(message: money_pb2.Money) -> Money:
+    """An amount off another server's answer."""
+    return Money(message.currency_code, message.minor_units)
+
+
+def from_payer(message: payer_pb2.Payer) -> Payer:
+    """A payer off another server's answer, which has checked it."""
+    if message.WhichOneof("payer") == "reference":
+        return reference(message.reference)
+    return identity(message.identity_id)

@@ -3,30 +3,60 @@
 import unicodedata
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 
-from store_terminal.model import Checkout, LineItem, TillRefund
+from store_terminal.model import Checkout, TillRefund
+from tillmesh.lines import LineItem, PriceSource, TaxTotal, Unit
 from tillmesh.runtime.money import Money
 
 COLUMNS = 42
 RULE = "-" * COLUMNS
+_SYMBOLS = {Unit.GRAM: "kg", Unit.MILLILITER: "l", Unit.MILLIMETER: "m"}
+"""Of a thousand units, as prices are given and shoppers read them."""
 
 
 def receipt(checkout: Checkout, refunds: Sequence[TillRefund], terminal_id: str) -> str:
     """The receipt of a paid checkout, with what was given back since; lines end in a line feed."""
-    currency = checkout.amount.currency
     text = [
         *_columns(f"Store {checkout.store_id}", f"Till {terminal_id}"),
         *_columns(checkout.checkout_id, _utc(checkout.paid_at_ms)),
         RULE,
-        *(row for line in checkout.lines for row in _item(line.item, currency)),
+        *(row for line in checkout.lines for row in _item(line.item, checkout.amount.currency)),
         RULE,
-        *_columns(f"TOTAL {currency}", checkout.amount.decimal()),
-        *_wrapped(f"Paid by {checkout.payer_display_name or checkout.payer_id}"),
-        *_wrapped(f"Payment {checkout.paid_by}"),
+        *_total(checkout),
+        *_paid_by(checkout),
     ]
     for refund in refunds:
         text += [RULE, *_refund(refund)]
     return "".join(f"{line}\n" for line in text)
+
+
+def _total(checkout: Checkout) -> Iterator[str]:
+    """What is due, after taxes that come on top and before those that it includes."""
+    currency, taxes = checkout.amount.currency, checkout.totals.taxes
+    total = _columns(f"TOTAL {currency}", checkout.amount.decimal())
+    if checkout.prices_include_tax:
+        yield from total
+        yield from _taxes(taxes, currency, "incl. tax")
+    else:
+        yield from _taxes(taxes, currency, "plus tax")
+        yield from total
+
+
+def _taxes(taxes: Sequence[TaxTotal], currency: str, what: str) -> Iterator[str]:
+    for tax in taxes:
+        rate = f"{Decimal(tax.tax_rate_ppm).scaleb(-4).normalize():f}%"
+        named = f"{tax.tax_code} {rate}" if tax.tax_code else rate
+        net, amount = Money(currency, tax.net_minor), Money(currency, tax.tax_minor)
+        yield from _columns(f"{what} {named} of {net.decimal()}", amount.decimal())
+
+
+def _paid_by(checkout: Checkout) -> Iterator[str]:
+    if not checkout.paid_by:
+        yield "Nothing to pay"
+        return
+    yield from _wrapped(f"Paid by {checkout.payer_display_name or checkout.payer.value}")
+    yield from _wrapped(f"Payment {checkout.paid_by}")
 
 
 def _refund(refund: TillRefund) -> Iterator[str]:
@@ -34,15 +64,34 @@ def _refund(refund: TillRefund) -> Iterator[str]:
         yield from _item(item, refund.currency)
     back = Money(refund.currency, -(refund.amount_minor or 0))
     yield from _columns(f"REFUND {refund.currency}", back.decimal())
+    yield from _taxes(refund.taxes, refund.currency, "of it tax")
     yield from _wrapped(refund.note)
     yield from _columns(f"Refund {refund.refund_id}", _utc(refund.created_at_ms))
 
 
 def _item(item: LineItem, currency: str) -> Iterator[str]:
     yield from _wrapped(item.title or item.sku)
+    price = "" if item.price_source is PriceSource.LABEL else f" × {_price(item, currency)}"
+    yield from _columns(f"  {_measure(item.quantity, item.unit)}{price}", Money(currency, item.price_minor).decimal())
+    for adjustment in item.adjustments:
+        amount = Money(currency, adjustment.amount_minor)
+        yield from _columns(f"  {_printable(adjustment.text) or adjustment.reason_code}", amount.decimal())
+
+
+def _price(item: LineItem, currency: str) -> str:
+    """The price, and of how much if that is not one piece: 12.90/kg, 17.99/10 l, 5.00/6."""
     price = Money(currency, item.unit_price_minor).decimal()
-    amount = Money(currency, item.quantity * item.unit_price_minor).decimal()
-    yield from _columns(f"  {item.quantity} × {price}", amount)
+    if item.unit is Unit.PIECE:
+        return price if item.price_quantity == 1 else f"{price}/{item.price_quantity}"
+    symbol = _SYMBOLS[item.unit]
+    return f"{price}/{symbol}" if item.price_quantity == 1000 else f"{price}/{_measure(item.price_quantity, item.unit)}"
+
+
+def _measure(quantity: int, unit: Unit) -> str:
+    """How much: pieces, or kilograms, litres and metres."""
+    if unit is Unit.PIECE:
+        return str(quantity)
+    return f"{Decimal(quantity).scaleb(-3).normalize():f} {_SYMBOLS[unit]}"
 
 
 def _utc(at_ms: int) -> str:
@@ -62,7 +111,7 @@ def _columns(left: str, right: str) -> Iterator[str]:
 def _wrapped(text: str) -> Iterator[str]:
     """Breaks a text at blanks where it can; nothing in it can steer the printer."""
     line = ""
-    for word in "".join(mark if mark.isprintable() else " " for mark in text).split():
+    for word in _printable(text).split():
         if line and _width(line) + 1 + _width(word) > COLUMNS:
             yield line
             line = ""
@@ -73,6 +122,10 @@ def _wrapped(text: str) -> Iterator[str]:
             line = line[len(head) :]
     if line:
         yield line
+
+
+def _printable(text: str) -> str:
+    return "".join(mark if mark.isprintable() else " " for mark in text)
 
 
 def _head(text: str) -> str:

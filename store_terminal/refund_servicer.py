@@ -2,18 +2,21 @@
 
 from collections.abc import Callable
 
-from store_terminal import operations, store
+from store_terminal import journal_store, messages, refunds
 from store_terminal.journal import Journal
-from store_terminal.messages import Till, refund_message, returned_items
-from store_terminal.model import TillRefund, total_minor
+from store_terminal.messages import refund_message
+from store_terminal.model import Call, Till, TillRefund
 from store_terminal.tables import REQUESTS
+from tillmesh.api.terminal.v1 import till_refund_pb2
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as api
+from tillmesh.payer import identity
+from tillmesh.runtime.callers import actor
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.database import Database
 from tillmesh.runtime.fields import Fields
-from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
+from tillmesh.runtime.line_messages import order_lines
 from tillmesh.runtime.paging import Page
-from tillmesh.runtime.requests import Request
+from tillmesh.runtime.requests import IdempotencyKey
 from tillmesh.runtime.statements import Connection
 
 NOTE_MAX = 256
@@ -28,84 +31,104 @@ class TillRefundServicer:
         self._clock = clock
         self._till = till
 
-    async def RefundCheckout(self, request: api.RefundCheckoutRequest) -> api.TillRefund:
+    async def RefundCheckout(self, request: api.RefundCheckoutRequest) -> till_refund_pb2.TillRefund:
         """Gives money back for a paid checkout."""
         fields = Fields()
-        fields.identifier("request_id", request.request_id)
+        fields.identifier("refund_id", request.refund_id)
         amount = fields.money("amount", request.amount) if request.HasField("amount") else None
-        items = returned_items(fields, request.lines, least=0)
+        lines = messages.returned_lines(fields, request.lines)
+        fields.require(not (amount and lines), "amount", "must be unset with lines: they say how much it is")
         fields.text("note", request.note, length_max=NOTE_MAX)
+        origin = messages.origin(fields, self._till.terminal_id, request.lane, request.cashier_id)
+        messages.approval(fields, request.approval_id)
         fields.check()
-        now_ms = self._clock.now_ms()
         return await self._refunded(
             request,
-            lambda connection: operations.refund_checkout(
+            lambda connection, call: refunds.refund_checkout(
                 connection,
-                refund_id=request.request_id,
+                call,
                 checkout_id=request.checkout_id,
                 amount=amount,
-                items=items,
+                lines=lines,
                 note=request.note,
-                now_ms=now_ms,
+                origin=origin,
             ),
         )
 
-    async def ReturnGoods(self, request: api.ReturnGoodsRequest) -> api.TillRefund:
+    async def ReturnGoods(self, request: api.ReturnGoodsRequest) -> till_refund_pb2.TillRefund:
         """Gives money back for goods whose sale this till does not have."""
         fields = Fields()
-        fields.identifier("request_id", request.request_id)
-        fields.identifier("payer_id", request.payer_id)
+        fields.identifier("refund_id", request.refund_id)
+        payee = request.WhichOneof("payee")
+        fields.require(payee is not None, "payee", "must be an identity_id or a pay_code")
+        if payee == "identity_id":
+            fields.identity("identity_id", request.identity_id)
+        code = messages.pay_code(fields, request.pay_code)
+        fields.require(payee != "pay_code" or code is not None, "pay_code", "must not be empty")
         currency = fields.currency("currency_code", request.currency_code or self._till.currency)
-        items = returned_items(fields, request.lines, least=1)
+        unset = not request.HasField("prices_include_tax")
+        taxed = self._till.prices_include_tax if unset else request.prices_include_tax
+        items, total = order_lines(fields, request.lines, prices_include_tax=taxed, actor=actor())
+        fields.require(total.amount_minor > 0, "lines", f"must come to more than 0, came to {total.amount_minor}")
         fields.text("note", request.note, length_max=NOTE_MAX)
-        total = total_minor(items)
-        fields.require(1 <= total <= MINOR_UNITS_MAX, "lines", f"must sum to 1 to {MINOR_UNITS_MAX}, summed to {total}")
+        origin = messages.origin(fields, self._till.terminal_id, request.lane, request.cashier_id)
+        messages.approval(fields, request.approval_id)
         fields.check()
-        now_ms = self._clock.now_ms()
-        return await self._refunded(
-            request,
-            lambda connection: operations.return_goods(
-                connection,
-                refund_id=request.request_id,
-                store_id=self._till.store_id,
-                payer_id=request.payer_id,
-                amount=Money(currency, total),
-                items=items,
-                note=request.note,
-                now_ms=now_ms,
-            ),
-        )
 
-    async def GetTillRefund(self, request: api.GetTillRefundRequest) -> api.TillRefund:
+        def give_back(connection: Connection, call: Call) -> TillRefund:
+            refund = refunds.return_goods(
+                connection,
+                call,
+                store_id=self._till.store_id,
+                payer=None if code else identity(request.identity_id),
+                currency=currency,
+                items=items,
+                total=total,
+                note=request.note,
+                origin=origin,
+            )
+            if code:  # before the row is there to be taken up
+                self._journal.pay_codes.keep(call.request_id, code)
+            return refund
+
+        return await self._refunded(request, give_back)
+
+    async def GetTillRefund(self, request: api.GetTillRefundRequest) -> till_refund_pb2.TillRefund:
         """Reads one refund."""
         return await self._get(request.refund_id)
 
     async def ListTillRefunds(self, request: api.ListTillRefundsRequest) -> api.ListTillRefundsResponse:
         """Lists refunds, newest first."""
-        filters = [request.checkout_id, request.payer_id]
-        page = Page[TillRefund](request.page_size, request.page_token, filters, [int, str])
+        fields = Fields()
+        payer = fields.payer("payer", request.payer) if request.HasField("payer") else None
+        fields.check()
+        filters = ["ListTillRefunds", request.checkout_id, payer and [payer.kind, payer.value]]
+        page = Page[TillRefund](self._database.seal, request.page_size, request.page_token, filters)
         rows = await self._database.run(
-            lambda connection: store.list_refunds(
-                connection,
-                checkout_id=request.checkout_id,
-                payer_id=request.payer_id,
-                before=page.after,
-                at_most=page.at_most,
+            lambda connection: journal_store.list_refunds(
+                connection, checkout_id=request.checkout_id, payer=payer, before=page.after, at_most=page.at_most
             )
         )
-        shown, token = page.cut(rows, lambda refund: [refund.created_at_ms, refund.refund_id])
-        return api.ListTillRefundsResponse(refunds=[refund_message(refund) for refund in shown], next_page_token=token)
+        shown, token = page.cut(rows, lambda refund: [refund.created_at_ms, refund.refund_id], refund_message)
+        return api.ListTillRefundsResponse(refunds=shown, next_page_token=token)
 
-    async def _refunded(self, request: Request, start: Callable[[Connection], TillRefund]) -> api.TillRefund:
-        """Starts a refund once for its request id, and answers with how it stands."""
+    async def _refunded(
+        self,
+        request: api.RefundCheckoutRequest | api.ReturnGoodsRequest,
+        start: Callable[[Connection, Call], TillRefund],
+    ) -> till_refund_pb2.TillRefund:
+        """Starts a refund once for its id, and answers with how it stands."""
+        refund_id = request.refund_id
+        key = IdempotencyKey.of(request, refund_id, self._clock.now_ms())
+        call = Call(refund_id, self._database.replica, key.at_ms)
 
         def run(connection: Connection) -> None:
-            if REQUESTS.first(connection, request):
-                start(connection)
+            if REQUESTS.claim(connection, key, refund_id):
+                start(connection, call)
 
-        await REQUESTS.run(self._database, request, run)
-        await self._journal.settle(request.request_id)
-        return await self._get(request.request_id)
+        await REQUESTS.run(self._database, key, run)
+        await self._journal.settle(refund_id)
+        return await self._get(refund_id)
 
-    async def _get(self, refund_id: str) -> api.TillRefund:
-        return refund_message(await self._database.run(lambda connection: operations.get_refund(connection, refund_id)))
+    async def _get(self, refund_id: str) -> till_refund_pb2.TillRefund:
+        return refund_message(await self._database.run(lambda connection: refunds.get_refund(connection, refund_id)))

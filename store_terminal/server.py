@@ -10,10 +10,11 @@ from pydantic import Field, field_validator
 from store_terminal.access import ACCESS
 from store_terminal.catalogue_servicer import CatalogueServicer
 from store_terminal.errors import DOMAIN
-from store_terminal.journal import Journal, Peers
-from store_terminal.messages import Till
+from store_terminal.journal import Journal
+from store_terminal.model import Till
+from store_terminal.peers import Peers
 from store_terminal.refund_servicer import TillRefundServicer
-from store_terminal.servicer import TerminalServicer
+from store_terminal.servicer import CheckoutServicer
 from store_terminal.tables import METADATA
 from tillmesh.runtime.callers import Role
 from tillmesh.runtime.clock import Clock, SystemClock
@@ -38,6 +39,9 @@ class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefi
     store_id: str = Field(pattern=IDENTIFIER, description="the store that it stands in")
     terminal_id: str = Field("till-1", pattern=IDENTIFIER, description="what its receipts call it")
     currency: str = Field("GBP", description="ISO 4217 code of checkouts that do not name another")
+    prices_include_tax: bool = Field(
+        True, description="whether prices include their taxes, in checkouts that do not say it"
+    )
     orders: str = Field("127.0.0.1:7001", description="address of the order service")
     payments: str = Field("127.0.0.1:7002", description="address of the payment server")
     payment_wait_s: float = Field(
@@ -57,7 +61,8 @@ class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefi
 
     def till(self) -> Till:
         """Which till this is."""
-        return Till(self.store_id, self.terminal_id, self.currency, int(self.payment_wait_s * 1000))
+        wait_ms = int(self.payment_wait_s * 1000)
+        return Till(self.store_id, self.terminal_id, self.currency, self.prices_include_tax, wait_ms)
 
 
 def assemble(
@@ -69,15 +74,15 @@ def assemble(
     rng: random.Random,
 ) -> Wiring:
     """Puts the service together."""
-    journal = Journal(database, Peers.over(orders_channel, payments_channel), clock, rng)
-    till = settings.till()
+    till, own_uri = settings.till(), settings.own_uri(Role.TERMINAL)
+    journal = Journal(database, Peers.over(orders_channel, payments_channel), clock, rng, till, own_uri)
     api = "tillmesh.api.terminal.v1"
     return Wiring(
         domain=DOMAIN,
         servicers={
-            f"{api}.TerminalService": TerminalServicer(database, journal, clock, rng, till),
+            f"{api}.CheckoutService": CheckoutServicer(database, journal, clock, rng, till),
             f"{api}.TillRefundService": TillRefundServicer(database, journal, clock, till),
-            f"{api}.CatalogueService": CatalogueServicer(database),
+            f"{api}.CatalogueService": CatalogueServicer(database, clock),
         },
         access=ACCESS,
         gate=replace(gate, store_id=settings.store_id) if (gate := settings.gate()) else None,

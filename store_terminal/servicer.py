@@ -3,31 +3,52 @@
 import random
 from collections.abc import Callable, Sequence
 
-from store_terminal import operations, outcomes, outward, store
+from store_terminal import journal_store, messages, operations, outcomes, outward, store
 from store_terminal.errors import Reason
 from store_terminal.journal import Journal
 from store_terminal.lifecycle import CheckoutState
-from store_terminal.messages import Till, checkout_message, event_message, new_lines, pay_code, pin
-from store_terminal.model import Asked, Checkout, HistoryEntry, Kind, TillRefund
+from store_terminal.messages import checkout_message, event_message, new_lines
+from store_terminal.model import Asked, Call, Checkout, HistoryEntry, Kind, Till, TillRefund
 from store_terminal.receipt import receipt
 from store_terminal.tables import REQUESTS
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
-from tillmesh.api.terminal.v1 import checkout_pb2
-from tillmesh.api.terminal.v1 import terminal_service_pb2 as api
+from tillmesh.api.terminal.v1 import checkout_pb2, receipt_pb2
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
+from tillmesh.payer import identity, reference
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.convert import state_names, to_timestamp
+from tillmesh.runtime.convert import state_names, to_payer, to_timestamp
 from tillmesh.runtime.database import Database
 from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.ids import new_request_id, new_transaction_number
+from tillmesh.runtime.line_messages import adjustment_of
+from tillmesh.runtime.money import MINOR_UNITS_MAX
 from tillmesh.runtime.paging import Page
-from tillmesh.runtime.requests import Request
+from tillmesh.runtime.requests import IdempotencyKey
 from tillmesh.runtime.statements import Connection
 
+_Change = (
+    api.CreateCheckoutRequest
+    | api.AddLinesRequest
+    | api.UpdateLineRequest
+    | api.RemoveLineRequest
+    | api.AdjustCheckoutRequest
+    | api.SubmitCheckoutRequest
+    | api.PayCheckoutRequest
+    | api.CancelCheckoutRequest
+)
+_Versioned = (
+    api.AddLinesRequest
+    | api.UpdateLineRequest
+    | api.RemoveLineRequest
+    | api.AdjustCheckoutRequest
+    | api.SubmitCheckoutRequest
+)
 
-class TerminalServicer:
-    """tillmesh.api.terminal.v1.TerminalService."""
+
+class CheckoutServicer:
+    """tillmesh.api.terminal.v1.CheckoutService."""
 
     def __init__(self, database: Database, journal: Journal, clock: Clock, rng: random.Random, till: Till) -> None:
         self._database = database
@@ -40,22 +61,31 @@ class TerminalServicer:
         """Opens a basket."""
         fields = Fields()
         fields.identifier("request_id", request.request_id)
-        fields.identifier("payer_id", request.payer_id, optional=True)
+        fields.identity("identity_id", request.identity_id, optional=True)
         currency = fields.currency("currency_code", request.currency_code or self._till.currency)
         lines = new_lines(fields, request.lines, least=0)
+        labels = fields.labels("labels", request.labels)
+        origin = messages.origin(fields, self._till.terminal_id, request.lane, request.cashier_id)
         fields.check()
+        unset = not request.HasField("prices_include_tax")
+        prices_include_tax = self._till.prices_include_tax if unset else request.prices_include_tax
         checkout_id = new_transaction_number(self._rng)
-        payer_id = request.payer_id or new_request_id(self._rng)  # a reference that says nothing about anybody
+        named = identity(request.identity_id) if request.identity_id else None
+        payer = named or reference(new_request_id(self._rng))  # which says nothing about anybody
         return await self._change(
             request,
-            lambda connection, now_ms: operations.create_checkout(
+            request.request_id,
+            lambda connection, call: operations.create_checkout(
                 connection,
+                call,
                 checkout_id=checkout_id,
                 store_id=self._till.store_id,
-                payer_id=payer_id,
+                origin=origin,
+                payer=payer,
                 currency=currency,
                 lines=lines,
-                now_ms=now_ms,
+                prices_include_tax=prices_include_tax,
+                labels=labels,
             ),
         )
 
@@ -66,65 +96,80 @@ class TerminalServicer:
         fields.identifier("order_id", request.order_id)
         fields.check()
         order = await self._journal.read_order(request.order_id)
-        now_ms = self._clock.now_ms()
+        key = self._key(request, request.request_id)
 
         def resume(connection: Connection) -> Checkout:
-            REQUESTS.first(connection, request)
-            return outcomes.resume_checkout(connection, order=order, store_id=self._till.store_id, now_ms=now_ms)
+            REQUESTS.claim(connection, key, request.order_id)
+            return outcomes.resume_checkout(connection, order=order, store_id=self._till.store_id, now_ms=key.at_ms)
 
-        return self._message(await REQUESTS.run(self._database, request, resume))
+        checkout = await REQUESTS.run(self._database, key, resume)
+        self._journal.orders.note(checkout, order)
+        return self._message(checkout)
 
     async def GetCheckout(self, request: api.GetCheckoutRequest) -> checkout_pb2.Checkout:
-        """Reads one checkout; a payment under way is asked for at once."""
+        """Reads one checkout, with the verdict as its order says now."""
         checkout = await self._get(request.checkout_id)
-        if checkout.state is CheckoutState.PAYING:
+        if checkout.state not in (CheckoutState.SUBMITTED, CheckoutState.PAYING):
+            return self._message(checkout)
+        if checkout.unanswered:
             self._journal.poke(checkout.unanswered)
+        if await self._journal.orders.refresh(checkout.checkout_id):
+            checkout = await self._get(request.checkout_id)
         return self._message(checkout)
 
     async def ListCheckouts(self, request: api.ListCheckoutsRequest) -> api.ListCheckoutsResponse:
         """Lists checkouts, newest first."""
         states = [CheckoutState(name) for name in state_names(checkout_pb2.Checkout.State, request.states)]
-        filters = [request.payer_id, states]
-        page = Page[Checkout](request.page_size, request.page_token, filters, [int, str])
+        fields = Fields()
+        payer = fields.payer("payer", request.payer) if request.HasField("payer") else None
+        fields.check()
+        lane, cashier_id = request.lane, request.cashier_id
+        filters = ["ListCheckouts", payer and [payer.kind, payer.value], states, lane, cashier_id]
+        page = Page[Checkout](self._database.seal, request.page_size, request.page_token, filters)
         rows = await self._database.run(
             lambda connection: store.list_checkouts(
-                connection, payer_id=request.payer_id, states=states, before=page.after, at_most=page.at_most
+                connection,
+                payer=payer,
+                states=states,
+                lane=lane,
+                cashier_id=cashier_id,
+                before=page.after,
+                at_most=page.at_most,
             )
         )
-        shown, token = page.cut(
-            rows, lambda checkout: [checkout.created_at_ms, checkout.checkout_id], lambda checkout: len(checkout.lines)
-        )
-        return api.ListCheckoutsResponse(
-            checkouts=[self._message(checkout) for checkout in shown], next_page_token=token
-        )
+        shown, token = page.cut(rows, lambda checkout: [checkout.created_at_ms, checkout.checkout_id], self._message)
+        return api.ListCheckoutsResponse(checkouts=shown, next_page_token=token)
 
-    async def ListPendingTransactions(
-        self, request: api.ListPendingTransactionsRequest
-    ) -> api.ListPendingTransactionsResponse:
+    async def ListPendingOrders(self, request: api.ListPendingOrdersRequest) -> api.ListPendingOrdersResponse:
         """Lists what a payer still has to pay in this store (CN109598490A)."""
         fields = Fields()
-        fields.identifier("payer_id", request.payer_id)
+        payer = fields.payer("payer", request.payer)
         fields.check()
         pending = order_api.ListOrdersRequest(
             store_id=self._till.store_id,
-            payer_id=request.payer_id,
+            payer=to_payer(payer),
             states=[order_pb2.Order.STATE_OPEN, order_pb2.Order.STATE_LOCKED],
             page_size=request.page_size,
             page_token=request.page_token,
         )
         answer = await self._journal.list_orders(pending)
-        return api.ListPendingTransactionsResponse(orders=answer.orders, next_page_token=answer.next_page_token)
+        return api.ListPendingOrdersResponse(orders=answer.orders, next_page_token=answer.next_page_token)
 
     async def AddLines(self, request: api.AddLinesRequest) -> checkout_pb2.Checkout:
         """Adds lines."""
-        fields = Fields()
-        fields.identifier("request_id", request.request_id)
+        fields = _checked(request)
         lines = new_lines(fields, request.lines, least=1)
+        messages.approval(fields, request.approval_id)
         fields.check()
         return await self._change(
             request,
-            lambda connection, now_ms: operations.add_lines(
-                connection, request_id=request.request_id, checkout_id=request.checkout_id, lines=lines, now_ms=now_ms
+            request.request_id,
+            lambda connection, call: operations.add_lines(
+                connection,
+                call,
+                checkout_id=request.checkout_id,
+                basket_version=request.basket_version,
+                lines=lines,
             ),
         )
 
@@ -132,89 +177,121 @@ class TerminalServicer:
         """Changes quantity or price of a line."""
         quantity = request.quantity if request.HasField("quantity") else None
         price = request.unit_price_minor if request.HasField("unit_price_minor") else None
-        fields = Fields()
-        fields.identifier("request_id", request.request_id)
-        fields.require(quantity != 0, "quantity", "must not be 0; remove the line instead")
-        fields.in_range("quantity", quantity or 0)
-        fields.in_range("unit_price_minor", price or 0)
+        fields = _checked(request)
+        for name, value, minimum in (("quantity", quantity, 1), ("unit_price_minor", price, 0)):
+            ok = value is None or minimum <= value <= MINOR_UNITS_MAX
+            fields.require(ok, name, f"must be {minimum} to {MINOR_UNITS_MAX}, was {value}")
         changes = quantity is not None or price is not None
         fields.require(changes, "quantity", "or unit_price_minor must be set, or nothing changes")
+        messages.override_reason(fields, "override_reason", request.override_reason)
+        messages.approval(fields, request.approval_id)
         fields.check()
         return await self._change(
             request,
-            lambda connection, now_ms: operations.update_line(
+            request.request_id,
+            lambda connection, call: operations.update_line(
                 connection,
-                request_id=request.request_id,
+                call,
                 checkout_id=request.checkout_id,
+                basket_version=request.basket_version,
                 line_number=request.line_number,
                 quantity=quantity,
                 unit_price_minor=price,
-                now_ms=now_ms,
+                override_reason=request.override_reason,
             ),
         )
 
     async def RemoveLine(self, request: api.RemoveLineRequest) -> checkout_pb2.Checkout:
         """Removes a line."""
-        return await self._change_by_id(
+        _checked(request).check()
+        return await self._change(
             request,
-            lambda connection, now_ms: operations.remove_line(
+            request.request_id,
+            lambda connection, call: operations.remove_line(
                 connection,
-                request_id=request.request_id,
+                call,
                 checkout_id=request.checkout_id,
+                basket_version=request.basket_version,
                 line_number=request.line_number,
-                now_ms=now_ms,
+            ),
+        )
+
+    async def AdjustCheckout(self, request: api.AdjustCheckoutRequest) -> checkout_pb2.Checkout:
+        """Adjusts the price of a line, or of the basket."""
+        fields = _checked(request)
+        fields.require(request.line_number >= 0, "line_number", f"must not be below 0, was {request.line_number}")
+        adjustment = adjustment_of(fields, "adjustment", request.adjustment)
+        messages.approval(fields, request.approval_id)
+        fields.check()
+        return await self._change(
+            request,
+            request.request_id,
+            lambda connection, call: operations.adjust_checkout(
+                connection,
+                call,
+                checkout_id=request.checkout_id,
+                basket_version=request.basket_version,
+                line_number=request.line_number,
+                adjustment=adjustment,
             ),
         )
 
     async def SubmitCheckout(self, request: api.SubmitCheckoutRequest) -> checkout_pb2.Checkout:
         """Raises the pending transaction."""
-        return await self._change_by_id(
+        _checked(request).check()
+        return await self._change(
             request,
-            lambda connection, now_ms: operations.submit_checkout(
-                connection, request_id=request.request_id, checkout_id=request.checkout_id, now_ms=now_ms
+            request.request_id,
+            lambda connection, call: operations.submit_checkout(
+                connection, call, checkout_id=request.checkout_id, basket_version=request.basket_version
             ),
         )
 
     async def CancelCheckout(self, request: api.CancelCheckoutRequest) -> checkout_pb2.Checkout:
         """Abandons a checkout."""
-        return await self._change_by_id(
+        fields = Fields()
+        fields.identifier("request_id", request.request_id)
+        fields.check()
+        return await self._change(
             request,
-            lambda connection, now_ms: operations.cancel_checkout(
-                connection, request_id=request.request_id, checkout_id=request.checkout_id, now_ms=now_ms
-            ),
+            request.request_id,
+            lambda connection, call: operations.cancel_checkout(connection, call, checkout_id=request.checkout_id),
         )
 
     async def PayCheckout(self, request: api.PayCheckoutRequest) -> checkout_pb2.Checkout:
         """Pays what the shopper was shown."""
+        payment_id = request.payment_id
         fields = Fields()
-        fields.identifier("request_id", request.request_id)
+        fields.identifier("payment_id", payment_id)
         fields.positive("order_version", request.order_version)
-        amount = fields.money("amount", request.amount)
-        code = pay_code(fields, request.pay_code)
+        amount = fields.money("amount", request.amount, minimum=0)
+        code = messages.pay_code(fields, request.pay_code)
+        origin = messages.origin(fields, self._till.terminal_id, request.lane, request.cashier_id)
         fields.check()
 
-        def pay(connection: Connection, now_ms: int) -> Asked:
+        def pay(connection: Connection, call: Call) -> Asked:
             asked = operations.pay_checkout(
                 connection,
-                payment_id=request.request_id,
+                call,
                 checkout_id=request.checkout_id,
                 order_version=request.order_version,
                 amount=amount,
+                origin=origin,
+                pay_code_shown=code is not None,
                 wait_ms=self._till.payment_wait_ms,
-                now_ms=now_ms,
             )
-            if code:  # before the row is there to be taken up
-                self._journal.keep_pay_code(request.request_id, code)
+            if code and asked.entry.pay_code_shown:  # before the row is there to be taken up
+                self._journal.pay_codes.keep(payment_id, code)
             return asked
 
-        return await self._change(request, pay)
+        return await self._change(request, payment_id, pay)
 
     async def EnterPin(self, request: api.EnterPinRequest) -> checkout_pb2.Checkout:
         """Passes on the PIN that the shopper keyed in."""
         fields = Fields()
         fields.identifier("request_id", request.request_id)
         amount = fields.money("amount", request.amount)
-        secret = pin(fields, request.pin)
+        secret = messages.pin(fields, request.pin)
         fields.check()
         checkout = await self._get(request.checkout_id)
         if checkout.attempt is None:
@@ -229,29 +306,29 @@ class TerminalServicer:
         fields = Fields()
         fields.identifier("request_id", request.request_id)
         fields.check()
-        now_ms = self._clock.now_ms()
+        key = self._key(request, request.request_id)
 
         def cancel(connection: Connection) -> Checkout:
-            if not REQUESTS.first(connection, request):  # a later payment is not what it was about
+            if not REQUESTS.claim(connection, key, request.checkout_id):  # a later payment is not what it was about
                 return operations.get_checkout(connection, request.checkout_id)
-            return operations.give_up_payment(connection, checkout_id=request.checkout_id, reason="", now_ms=now_ms)
+            return operations.give_up_payment(connection, checkout_id=request.checkout_id, reason="", now_ms=key.at_ms)
 
-        checkout = await REQUESTS.run(self._database, request, cancel)
+        checkout = await REQUESTS.run(self._database, key, cancel)
         if checkout.attempt and checkout.attempt.canceling and checkout.state is CheckoutState.PAYING:
-            await self._journal.cancel_payment(checkout, checkout.attempt)
+            await self._journal.cancel_payment(checkout)
         return self._message(await self._get(request.checkout_id))
 
-    async def GetReceipt(self, request: api.GetReceiptRequest) -> api.Receipt:
+    async def GetReceipt(self, request: api.GetReceiptRequest) -> receipt_pb2.Receipt:
         """What to print for the shopper."""
 
         def read(connection: Connection) -> tuple[Checkout, Sequence[TillRefund]]:
             checkout = operations.get_checkout(connection, request.checkout_id)
             if checkout.state is not CheckoutState.PAID:
                 raise Reason.CHECKOUT_NOT_PAID(checkout_id=request.checkout_id)
-            return checkout, store.refunds_of(connection, request.checkout_id)
+            return checkout, journal_store.refunds_of(connection, request.checkout_id)
 
         checkout, refunds = await self._database.run(read)
-        return api.Receipt(
+        return receipt_pb2.Receipt(
             checkout=self._message(checkout),
             paid_time=to_timestamp(checkout.paid_at_ms),
             text=receipt(checkout, refunds, self._till.terminal_id),
@@ -259,54 +336,60 @@ class TerminalServicer:
 
     async def ListCheckoutEvents(self, request: api.ListCheckoutEventsRequest) -> api.ListCheckoutEventsResponse:
         """Lists a checkout's history."""
-        page = Page[HistoryEntry](request.page_size, request.page_token, [request.checkout_id], [int])
+        filters = ["ListCheckoutEvents", request.checkout_id]
+        page = Page[HistoryEntry](self._database.seal, request.page_size, request.page_token, filters)
 
         def read(connection: Connection) -> list[HistoryEntry]:
             operations.get_checkout(connection, request.checkout_id)
             after = page.after[0] if page.after else 0
             return store.list_history(connection, request.checkout_id, after, page.at_most)
 
-        shown, token = page.cut(await self._database.run(read), lambda entry: [entry.number])
-        return api.ListCheckoutEventsResponse(events=[event_message(entry) for entry in shown], next_page_token=token)
-
-    async def _change_by_id(
-        self, request: Request, operation: Callable[[Connection, int], Checkout | Asked]
-    ) -> checkout_pb2.Checkout:
-        fields = Fields()
-        fields.identifier("request_id", request.request_id)
-        fields.check()
-        return await self._change(request, operation)
+        shown, token = page.cut(await self._database.run(read), lambda entry: [entry.number], event_message)
+        return api.ListCheckoutEventsResponse(events=shown, next_page_token=token)
 
     async def _change(
-        self, request: Request, operation: Callable[[Connection, int], Checkout | Asked]
+        self, request: _Change, request_id: str, operation: Callable[[Connection, Call], Checkout | Asked]
     ) -> checkout_pb2.Checkout:
         """Runs an operation once for its request id; waits for the answer if it asks another server."""
-        now_ms = self._clock.now_ms()
+        key = self._key(request, request_id)
+        call = Call(request_id, self._database.replica, key.at_ms)
 
-        def run(connection: Connection) -> checkout_pb2.Checkout | Asked:
-            asked: Asked | None = None
+        def run(connection: Connection) -> Checkout | Asked:
+            def known(checkout_id: str) -> Checkout | Asked:
+                return operations.find_asked(connection, request_id) or operations.get_checkout(connection, checkout_id)
 
-            def effect() -> checkout_pb2.Checkout:
-                nonlocal asked
-                outcome = operation(connection, now_ms)
-                if isinstance(outcome, Checkout):
-                    return checkout_message(outcome, now_ms)
-                asked = outcome
-                return checkout_pb2.Checkout()  # it is answered with how things stand, not with this
+            return REQUESTS.once(
+                connection, key, effect=lambda: operation(connection, call), resource=_checkout_id, read=known
+            )
 
-            answer = REQUESTS.once(connection, request, checkout_pb2.Checkout, effect)
-            return asked or operations.find_asked(connection, request.request_id) or answer
-
-        outcome = await REQUESTS.run(self._database, request, run)
-        if not isinstance(outcome, Asked):
-            return outcome
-        settled = await self._journal.settle(request.request_id, outcome)
+        outcome = await REQUESTS.run(self._database, key, run)
+        if isinstance(outcome, Checkout):
+            return self._message(outcome)
+        settled = await self._journal.settle(request_id, outcome)
         if settled.pending and settled.entry.kind is not Kind.PAY:
             raise CommonReason.PEER_UNAVAILABLE(retry_after_ms=1_000)
         return self._message(settled.of_checkout())
+
+    def _key(
+        self, request: _Change | api.ResumeCheckoutRequest | api.CancelCheckoutPaymentRequest, request_id: str
+    ) -> IdempotencyKey:
+        return IdempotencyKey.of(request, request_id, self._clock.now_ms())
 
     async def _get(self, checkout_id: str) -> Checkout:
         return await self._database.run(lambda connection: operations.get_checkout(connection, checkout_id))
 
     def _message(self, checkout: Checkout) -> checkout_pb2.Checkout:
-        return checkout_message(checkout, self._clock.now_ms())
+        reading = self._journal.orders.last(checkout.checkout_id)
+        return checkout_message(checkout, reading, self._clock.now_ms())
+
+
+def _checked(request: _Versioned) -> Fields:
+    """The fields of a request that names the basket that it read, those two checked."""
+    fields = Fields()
+    fields.identifier("request_id", request.request_id)
+    fields.positive("basket_version", request.basket_version)
+    return fields
+
+
+def _checkout_id(outcome: Checkout | Asked) -> str:
+    return outcome.checkout_id if isinstance(outcome, Checkout) else outcome.entry.checkout_id

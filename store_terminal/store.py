@@ -1,27 +1,18 @@
-"""Queries. A change of a checkout is compare-and-set on what was read."""
+"""Queries on checkouts, their history and the catalogue. A change of a checkout is compare-and-set on what was read."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import orjson
 from sqlalchemy import Select, bindparam, delete, func, insert, select, tuple_, update
 
 from store_terminal.lifecycle import CheckoutState
-from store_terminal.model import (
-    Attempt,
-    CatalogueItem,
-    Checkout,
-    EntryState,
-    HistoryEntry,
-    JournalEntry,
-    Kind,
-    Line,
-    LineItem,
-    TillRefund,
-)
-from store_terminal.tables import catalogue, checkout_history, checkouts, journal, till_refunds
-from tillmesh.runtime.claims import Claims
+from store_terminal.model import Attempt, CatalogueItem, Checkout, HistoryEntry, Line
+from store_terminal.tables import catalogue, checkout_history, checkouts
+from tillmesh import line_rows
+from tillmesh.lines import Kind, Unit
+from tillmesh.origin import Origin
+from tillmesh.payer import Payer, PayerKind
 from tillmesh.runtime.database import require_one_row
 from tillmesh.runtime.history import HistoryRow, chained
 from tillmesh.runtime.money import Money
@@ -37,17 +28,10 @@ _CHANGE_CHECKOUT = update(checkouts).where(
     checkouts.c.event_count == bindparam("event_count_read"),
 )
 _INSERT_HISTORY = insert(checkout_history)
-_FIND_ENTRY = select(journal).where(journal.c.request_id == bindparam("key"))
-_INSERT_ENTRY = insert(journal)
-_END_ENTRY = update(journal).where(journal.c.request_id == bindparam("key"), journal.c.state == EntryState.PENDING)
-_CLAIMS = Claims(journal.c.request_id, journal.c.state == EntryState.PENDING, journal.c.created_at_ms)
-_REFUNDS = select(till_refunds, journal.c.state, journal.c.reason).join(journal)
-_FIND_REFUND = _REFUNDS.where(till_refunds.c.refund_id == bindparam("key"))
-_INSERT_REFUND = insert(till_refunds)
-_SET_REFUND_AMOUNT = update(till_refunds).where(till_refunds.c.refund_id == bindparam("key"))
 _FIND_ITEM = select(catalogue).where(catalogue.c.sku == bindparam("key"))
 _DROP_ITEM = delete(catalogue).where(catalogue.c.sku == bindparam("key"))
 _INSERT_ITEM = insert(catalogue)
+_NO_ATTEMPT = Attempt("", "", 0, 0, canceling=False, cancel_unanswered=False)
 
 
 def find_checkout(connection: Connection, checkout_id: str) -> Checkout | None:
@@ -77,15 +61,26 @@ def change_checkout(connection: Connection, before: Checkout, after: Checkout) -
 
 
 def list_checkouts(
-    connection: Connection, *, payer_id: str, states: Sequence[CheckoutState], before: list[Any] | None, at_most: int
+    connection: Connection,
+    *,
+    payer: Payer | None,
+    states: Sequence[CheckoutState],
+    lane: str,
+    cashier_id: str,
+    before: list[Any] | None,
+    at_most: int,
 ) -> list[Checkout]:
     """Checkouts newest first, those before the given (created_at_ms, checkout_id)."""
     query = select(checkouts)
-    if payer_id:
-        query = query.where(checkouts.c.payer_id == payer_id)
+    if payer:
+        query = query.where(checkouts.c.payer_kind == payer.kind, checkouts.c.payer_value == payer.value)
     if states:
         query = query.where(checkouts.c.state.in_(states))
-    rows = connection.execute(_newest(query, checkouts.c.checkout_id, checkouts.c.created_at_ms, before, at_most))
+    if lane:
+        query = query.where(checkouts.c.lane == lane)
+    if cashier_id:
+        query = query.where(checkouts.c.cashier_id == cashier_id)
+    rows = connection.execute(newest(query, checkouts.c.checkout_id, checkouts.c.created_at_ms, before, at_most))
     return [_checkout(row) for row in rows]
 
 
@@ -110,108 +105,21 @@ def list_history(connection: Connection, checkout_id: str, after_number: int, at
     return [_history(row) for row in connection.execute(query)]
 
 
-def find_entry(connection: Connection, request_id: str) -> JournalEntry | None:
-    """The journal row of that request."""
-    row = connection.execute(_FIND_ENTRY, {"key": request_id}).one_or_none()
-    return None if row is None else _entry(row)
-
-
-def insert_entry(connection: Connection, entry: JournalEntry) -> None:
-    """Writes down what is about to be asked."""
-    values = {
-        "request_id": entry.request_id,
-        "checkout_id": entry.checkout_id,
-        "kind": entry.kind,
-        "request": entry.request,
-        "line_numbers": orjson.dumps(list(entry.line_numbers)).decode(),
-        "state": entry.state,
-        "reason": entry.reason,
-        "refusal": entry.refusal,
-        "trace_id": entry.trace_id,
-        "created_at_ms": entry.created_at_ms,
-    }
-    connection.execute(_INSERT_ENTRY, values)
-
-
-def end_entry(
-    connection: Connection, entry: JournalEntry, state: EntryState, reason: str = "", refusal: bytes = b""
-) -> JournalEntry:
-    """Moves a journal row from PENDING to its final state; CONCURRENT_CHANGE if it is not PENDING."""
-    values = {"key": entry.request_id, "state": state, "reason": reason, "refusal": refusal}
-    require_one_row(connection.execute(_END_ENTRY, values))
-    return replace(entry, state=state, reason=reason, refusal=refusal)
-
-
-def due_requests(connection: Connection, replica: str, now_ms: int) -> list[str]:
-    """Request ids that other servers have owed an answer to for a while, oldest first: this replica's share."""
-    return _CLAIMS.take(connection, replica, now_ms)
-
-
-def insert_refund(connection: Connection, refund: TillRefund) -> None:
-    """Adds a refund; its journal row must be there."""
-    values = {
-        "refund_id": refund.refund_id,
-        "checkout_id": refund.checkout_id,
-        "payer_id": refund.payer_id,
-        "items": orjson.dumps([_item_values(item) for item in refund.items]).decode(),
-        "currency": refund.currency,
-        "amount_minor": refund.amount_minor,
-        "note": refund.note,
-        "created_at_ms": refund.created_at_ms,
-    }
-    connection.execute(_INSERT_REFUND, values)
-
-
-def set_refund_amount(connection: Connection, refund_id: str, amount_minor: int) -> None:
-    """Notes how much "all that is left" was."""
-    require_one_row(connection.execute(_SET_REFUND_AMOUNT, {"key": refund_id, "amount_minor": amount_minor}))
-
-
-def find_refund(connection: Connection, refund_id: str) -> TillRefund | None:
-    """The refund of that id."""
-    row = connection.execute(_FIND_REFUND, {"key": refund_id}).one_or_none()
-    return None if row is None else _refund(row)
-
-
-def list_refunds(
-    connection: Connection, *, checkout_id: str, payer_id: str, before: list[Any] | None, at_most: int
-) -> list[TillRefund]:
-    """Refunds newest first, those before the given (created_at_ms, refund_id)."""
-    query = _REFUNDS
-    if checkout_id:
-        query = query.where(till_refunds.c.checkout_id == checkout_id)
-    if payer_id:
-        query = query.where(till_refunds.c.payer_id == payer_id)
-    rows = connection.execute(_newest(query, till_refunds.c.refund_id, till_refunds.c.created_at_ms, before, at_most))
-    return [_refund(row) for row in rows]
-
-
-def refunds_of(connection: Connection, checkout_id: str) -> list[TillRefund]:
-    """All refunds that a checkout's shopper has, oldest first."""
-    query = _REFUNDS.where(till_refunds.c.checkout_id == checkout_id, journal.c.state == EntryState.DONE)
-    rows = connection.execute(query.order_by(till_refunds.c.created_at_ms, till_refunds.c.refund_id))
-    return [_refund(row) for row in rows]
-
-
 def find_item(connection: Connection, sku: str) -> CatalogueItem | None:
     """The article of that code."""
     row = connection.execute(_FIND_ITEM, {"key": sku}).one_or_none()
     return None if row is None else _catalogue_item(row)
 
 
-def put_items(connection: Connection, items: Sequence[CatalogueItem]) -> int:
-    """Adds or replaces articles; returns how many there are now."""
-    values = [
-        {
-            "sku": item.sku,
-            "title": item.title,
-            "currency": item.unit_price.currency,
-            "price_minor": item.unit_price.minor,
-        }
-        for item in sorted(items, key=lambda item: item.sku)  # two imports at once meet in one order
-    ]
-    connection.execute_many(_DROP_ITEM, [{"key": item["sku"]} for item in values])
-    connection.execute_many(_INSERT_ITEM, values)
+def put_items(connection: Connection, items: Sequence[CatalogueItem]) -> None:
+    """Adds or replaces articles."""
+    in_order = sorted(items, key=lambda item: item.sku)  # two imports at once meet in one order
+    connection.execute_many(_DROP_ITEM, [{"key": item.sku} for item in in_order])
+    connection.execute_many(_INSERT_ITEM, [_item_values(item) for item in in_order])
+
+
+def count_items(connection: Connection) -> int:
+    """How many articles there are."""
     return int(connection.execute(select(func.count()).select_from(catalogue)).scalar_one())
 
 
@@ -221,48 +129,63 @@ def list_items(connection: Connection, after_sku: str, at_most: int) -> list[Cat
     return [_catalogue_item(row) for row in connection.execute(query)]
 
 
-def _newest(query: Select[Any], key: Any, at_ms: Any, before: list[Any] | None, at_most: int) -> Select[Any]:
+def newest(query: Select[Any], key: Any, at_ms: Any, before: list[Any] | None, at_most: int) -> Select[Any]:
+    """The query for a page of a list, newest first."""
     if before:
         query = query.where(tuple_(at_ms, key) < tuple(before))
     return query.order_by(at_ms.desc(), key.desc()).limit(at_most)
-
-
-def _item_values(item: LineItem) -> tuple[str, str, int, int]:
-    return item.sku, item.title, item.quantity, item.unit_price_minor
 
 
 def _checkout_values(checkout: Checkout) -> dict[str, Any]:
     constant = {
         "checkout_id": checkout.checkout_id,
         "store_id": checkout.store_id,
-        "payer_id": checkout.payer_id,
+        "terminal_id": checkout.origin.terminal_id,
+        "lane": checkout.origin.lane,
+        "cashier_id": checkout.origin.cashier_id,
+        "payer_kind": checkout.payer.kind,
+        "payer_value": checkout.payer.value,
+        "prices_include_tax": checkout.prices_include_tax,
         "currency": checkout.amount.currency,
+        "labels": orjson.dumps(checkout.labels).decode(),
         "created_at_ms": checkout.created_at_ms,
     }
     return constant | {"lines": _lines_text(checkout)} | _changing_values(checkout)
 
 
 def _lines_text(checkout: Checkout) -> str:
-    return orjson.dumps([(line.number, *_item_values(line.item)) for line in checkout.lines]).decode()
+    rows = line_rows.to_rows([line.item for line in checkout.lines])
+    numbered = [[line.number, *row] for line, row in zip(checkout.lines, rows, strict=True)]
+    return orjson.dumps(numbered).decode()
+
+
+def _lines(text: str) -> tuple[Line, ...]:
+    rows = orjson.loads(text)
+    items = line_rows.from_rows([row[1:] for row in rows])
+    return tuple(Line(row[0], item) for row, item in zip(rows, items, strict=True))
 
 
 def _changing_values(checkout: Checkout) -> dict[str, Any]:
     """What any change may change; lines are many and change seldom, the rest is in indexes and never does."""
-    attempt = checkout.attempt or Attempt("", "", 0, canceling=False)
+    attempt = checkout.attempt or _NO_ATTEMPT
     return {
         "payer_display_name": checkout.payer_display_name,
         "last_line_number": checkout.last_line_number,
         "amount_minor": checkout.amount.minor,
+        "basket_version": checkout.basket_version,
         "state": checkout.state,
         "order_version": checkout.order_version,
         "unanswered": checkout.unanswered,
         "payment_id": attempt.payment_id,
         "payment_reason": attempt.reason,
         "payment_deadline_at_ms": attempt.deadline_at_ms,
+        "payer_until_ms": attempt.payer_until_ms,
         "payment_canceling": attempt.canceling,
+        "cancel_unanswered": attempt.cancel_unanswered,
         "paid_by": checkout.paid_by,
         "paid_at_ms": checkout.paid_at_ms,
         "refunded_minor": checkout.refunded_minor,
+        "confirmed_at_ms": checkout.confirmed_at_ms,
         "event_count": checkout.event_count,
         "history_hash": checkout.history_hash,
         "updated_at_ms": checkout.updated_at_ms,
@@ -270,31 +193,47 @@ def _changing_values(checkout: Checkout) -> dict[str, Any]:
 
 
 def _checkout(row: Row) -> Checkout:
-    attempt = None
-    if row["payment_id"]:
-        attempt = Attempt(
-            row["payment_id"], row["payment_reason"], row["payment_deadline_at_ms"], canceling=row["payment_canceling"]
-        )
     return Checkout(
         checkout_id=row["checkout_id"],
         store_id=row["store_id"],
-        payer_id=row["payer_id"],
+        origin=origin_of(row),
+        payer=Payer(PayerKind(row["payer_kind"]), row["payer_value"]),
         payer_display_name=row["payer_display_name"],
-        lines=tuple(Line(number, LineItem(*item)) for number, *item in orjson.loads(row["lines"])),
+        lines=_lines(row["lines"]),
         last_line_number=row["last_line_number"],
+        prices_include_tax=row["prices_include_tax"],
         amount=Money(row["currency"], row["amount_minor"]),
+        labels=orjson.loads(row["labels"]),
+        basket_version=row["basket_version"],
         state=CheckoutState(row["state"]),
         order_version=row["order_version"],
         unanswered=row["unanswered"],
-        attempt=attempt,
+        attempt=_attempt(row) if row["payment_id"] else None,
         paid_by=row["paid_by"],
         paid_at_ms=row["paid_at_ms"],
         refunded_minor=row["refunded_minor"],
+        confirmed_at_ms=row["confirmed_at_ms"],
         event_count=row["event_count"],
         history_hash=row["history_hash"],
         created_at_ms=row["created_at_ms"],
         updated_at_ms=row["updated_at_ms"],
     )
+
+
+def _attempt(row: Row) -> Attempt:
+    return Attempt(
+        payment_id=row["payment_id"],
+        reason=row["payment_reason"],
+        deadline_at_ms=row["payment_deadline_at_ms"],
+        payer_until_ms=row["payer_until_ms"],
+        canceling=row["payment_canceling"],
+        cancel_unanswered=row["cancel_unanswered"],
+    )
+
+
+def origin_of(row: Row) -> Origin:
+    """Where in the store a record was asked for."""
+    return Origin(row["terminal_id"], row["lane"], row["cashier_id"])
 
 
 def _history_values(entry: HistoryEntry) -> dict[str, str | int | None]:
@@ -310,6 +249,7 @@ def _history_values(entry: HistoryEntry) -> dict[str, str | int | None]:
         "amount_minor": entry.amount.minor,
         "reference": entry.reference,
         "reason": entry.reason,
+        "actor": entry.actor,
         "trace_id": entry.trace_id,
         "at_ms": entry.at_ms,
     }
@@ -326,40 +266,36 @@ def _history(row: Row) -> HistoryEntry:
         amount=Money(row["currency"], row["amount_minor"]),
         reference=row["reference"],
         reason=row["reason"],
+        actor=row["actor"],
         trace_id=row["trace_id"],
         at_ms=row["at_ms"],
     )
 
 
-def _entry(row: Row) -> JournalEntry:
-    return JournalEntry(
-        request_id=row["request_id"],
-        checkout_id=row["checkout_id"],
-        kind=Kind(row["kind"]),
-        request=row["request"],
-        line_numbers=orjson.loads(row["line_numbers"]),
-        state=EntryState(row["state"]),
-        reason=row["reason"],
-        refusal=row["refusal"],
-        trace_id=row["trace_id"],
-        created_at_ms=row["created_at_ms"],
-    )
-
-
-def _refund(row: Row) -> TillRefund:
-    return TillRefund(
-        refund_id=row["refund_id"],
-        checkout_id=row["checkout_id"],
-        payer_id=row["payer_id"],
-        items=tuple(LineItem(*item) for item in orjson.loads(row["items"])),
-        currency=row["currency"],
-        amount_minor=row["amount_minor"],
-        note=row["note"],
-        state=EntryState(row["state"]),
-        reason=row["reason"],
-        created_at_ms=row["created_at_ms"],
-    )
+def _item_values(item: CatalogueItem) -> dict[str, Any]:
+    return {
+        "sku": item.sku,
+        "gtin": item.gtin,
+        "title": item.title,
+        "kind": item.kind,
+        "unit": item.unit,
+        "currency": item.unit_price.currency,
+        "price_minor": item.unit_price.minor,
+        "price_quantity": item.price_quantity,
+        "tax_code": item.tax_code,
+        "tax_rate_ppm": item.tax_rate_ppm,
+    }
 
 
 def _catalogue_item(row: Row) -> CatalogueItem:
-    return CatalogueItem(row["sku"], row["title"], Money(row["currency"], row["price_minor"]))
+    return CatalogueItem(
+        sku=row["sku"],
+        gtin=row["gtin"],
+        title=row["title"],
+        kind=Kind(row["kind"]),
+        unit=Unit(row["unit"]),
+        unit_price=Money(row["currency"], row["price_minor"]),
+        price_quantity=row["price_quantity"],
+        tax_code=row["tax_code"],
+        tax_rate_ppm=row["tax_rate_ppm"],
+    )

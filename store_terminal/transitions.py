@@ -6,6 +6,7 @@ from store_terminal import store
 from store_terminal.errors import Reason
 from store_terminal.lifecycle import CHECKOUT, CheckoutEvent
 from store_terminal.model import Checkout, HistoryEntry
+from tillmesh.runtime.callers import actor
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.statements import Connection
@@ -18,13 +19,11 @@ def require_legal(checkout: Checkout, event: CheckoutEvent) -> None:
     if row.target is None:
         raise refusal(checkout, event)
     if row.error == Reason.CHECKOUT_BUSY.name and checkout.unanswered:
-        raise Reason.CHECKOUT_BUSY(
-            checkout_id=checkout.checkout_id, request_id=checkout.unanswered, retry_after_ms=1_000
-        )
+        raise Reason.CHECKOUT_BUSY(checkout_id=checkout.checkout_id, request_id=checkout.unanswered)
 
 
 def refusal(checkout: Checkout, event: CheckoutEvent) -> Refusal:
-    """Why `event` can not happen to a checkout in its state."""
+    """Why `event` cannot happen to a checkout in its state."""
     reason = Reason[CHECKOUT[checkout.state, event].error]
     attempted = checkout.attempt.payment_id if checkout.attempt else ""
     return reason(checkout_id=checkout.checkout_id, payment_id=checkout.paid_by or attempted)
@@ -74,6 +73,7 @@ def _record(
         amount=amount,
         reference=reference,
         reason=reason,
+        actor=actor(),
         trace_id=trace_id.get(),
         at_ms=after.updated_at_ms,
     )

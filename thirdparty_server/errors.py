@@ -46,6 +46,10 @@ class Reason(ErrorReason):
         "The PIN is locked after too many wrong ones; let the platform set a new one.",
     )
     PIN_NOT_SET = (StatusCode.FAILED_PRECONDITION, "No PIN is set for this payer; let the platform set one.")
+    PAY_CODE_REQUIRED = (
+        StatusCode.FAILED_PRECONDITION,
+        "Refund {refund_id} names no payee. Scan the payee's pay code, under a new refund id.",
+    )
     PAY_CODE_INVALID = (
         StatusCode.FAILED_PRECONDITION,
         "The pay code was misread, is too old or was made up; scan the next one under a new id.",
@@ -124,7 +128,7 @@ ORDER_UNREACHABLE = "ORDER_UNREACHABLE"
 SUPERSEDED = "SUPERSEDED"
 PAYER_MISMATCH = "PAYER_MISMATCH"
 STORE_SUSPENDED = Reason.STORE_SUSPENDED.name
-PAY_CODE_REQUIRED = "PAY_CODE_REQUIRED"
+PAY_CODE_REQUIRED = Reason.PAY_CODE_REQUIRED.name
 PAY_CODE_INVALID = Reason.PAY_CODE_INVALID.name
 PAY_CODE_USED = Reason.PAY_CODE_USED.name
 PAY_CODE_LOCKED = Reason.PAY_CODE_LOCKED.name

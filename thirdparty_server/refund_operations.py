@@ -115,6 +115,8 @@ def create_unreferenced_refund(
 ) -> Refund:
     """Gives money back without a sale, to an identity or whoever showed a pay code, within the store's limit."""
     require_store(store_id)
+    if not payee:
+        raise Reason.PAY_CODE_REQUIRED(refund_id=new.refund_id)
     shop = identity_store.find_store(connection, store_id)
     if shop and shop.state is StoreState.SUSPENDED:
         raise Reason.STORE_SUSPENDED(store_id=store_id)

@@ -320,6 +320,21 @@ async def test_who_shows_a_code_hears_of_a_wallet_that_is_missing(side: Side) ->
         await side.refunds.CreateUnreferencedRefund(request)
 
 
+async def test_a_till_that_has_lost_the_code_finds_its_refund_or_uses_up_its_id(side: Side) -> None:
+    phone = await payer(side, funds=0)
+    await side.store(limit=1000)
+    made, lost = new_request_id(), new_request_id()
+    refund = await by_code(side, phone.code(), refund_id=made)
+    assert await by_code(side, "", refund_id=made) == refund
+    with refused(Reason.PAY_CODE_REQUIRED):
+        await by_code(side, "", refund_id=lost)
+    side.clock.advance(60_000)
+    with refused(Reason.PAY_CODE_REQUIRED):  # a copy with the code that comes late
+        await by_code(side, code := phone.code(), refund_id=lost)
+    assert await side.wallet(phone.identity_id) == (300, 0)
+    assert (await by_code(side, code)).amount == gbp(300)
+
+
 async def test_a_till_gives_back_for_its_own_store_alone(side: Side) -> None:
     phone = await payer(side, funds=0)
     await side.store(limit=500)
@@ -355,7 +370,7 @@ async def test_a_refund_without_a_sale_that_makes_no_sense_is_refused_by_field(
     if change.WhichOneof("payee"):
         request.ClearField("identity_id")
     request.MergeFrom(change)
-    with pytest.raises(Refusal) as raised:
+    with acting(PLATFORM), pytest.raises(Refusal) as raised:
         await side.refunds.CreateUnreferencedRefund(request)
     assert field in [violation.field for violation in raised.value.violations]
 

@@ -46,7 +46,9 @@ def till(terminal: Server) -> Iterator[Till]:
 @pytest.fixture(scope="session")
 def behind(order_service: Server, payment_server: Server) -> Iterator[Behind]:
     with order_service.channel() as orders, payment_server.channel() as payments:
-        yield Behind(orders, payments)
+        behind = Behind(orders, payments)
+        behind.open_store()
+        yield behind
 
 
 @pytest.fixture

@@ -3,17 +3,19 @@
 import time
 from dataclasses import dataclass
 
+from tests.terminal.shoppers import INSTANT
 from tests.terminal.till import DEADLINE_S, Behind
 from tests.trust.secrets import PIN, keep, keep_bytes
 from tillmesh import paycode
 from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
+from tillmesh.api.payment.v1 import phone_service_pb2 as phones_api
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret
 
 
 @dataclass(frozen=True)
 class Phone:
-    """A payer's own terminal."""
+    """A payer's own phone."""
 
     identity_id: str
     handle: str
@@ -25,13 +27,11 @@ class Phone:
         return keep(paycode.make(self.handle, self.key, step).value.decode())
 
 
-def shopper_with_phone(behind: Behind, *, funds: int = 1000, instant_limit: int | None = None) -> Phone:
+def shopper_with_phone(behind: Behind, *, funds: int = 1000, threshold: int = INSTANT) -> Phone:
     """A new identity with money and the PIN of all tests, and its phone."""
-    identity_id = behind.shopper(funds=funds, instant_limit=instant_limit)
+    identity_id = behind.shopper(funds=funds, threshold=threshold)
     set_pin = identities_api.SetPinRequest(request_id=new_request_id(), identity_id=identity_id, pin=PIN)
     behind.identities.SetPin(set_pin, timeout=DEADLINE_S)
-    bind = identities_api.BindDeviceRequest(
-        request_id=new_request_id(), identity_id=identity_id, device_id=new_request_id()
-    )
-    key = behind.identities.BindDevice(bind, timeout=DEADLINE_S).pay_code_key
+    bind = phones_api.BindPhoneRequest(request_id=new_request_id(), identity_id=identity_id, phone_id=new_request_id())
+    key = behind.phones.BindPhone(bind, timeout=DEADLINE_S).pay_code_key
     return Phone(identity_id, key.handle, keep_bytes(key.key))

@@ -20,15 +20,16 @@ from tests.terminal.till import (
     code_of,
     gbp,
     goods,
+    payer,
     refund_state,
     refused,
     said,
     state,
     terminal_flags,
 )
+from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
-from tillmesh.api.terminal.v1 import checkout_pb2
-from tillmesh.api.terminal.v1 import till_refund_service_pb2 as refunds_api
+from tillmesh.api.terminal.v1 import checkout_pb2, till_refund_pb2
 from tillmesh.runtime.ids import new_request_id
 
 SHORT_S = 1.5
@@ -49,7 +50,7 @@ class Asked:
     @staticmethod
     def prepare(till: Till, behind: Behind) -> "Asked":
         shopper = behind.shopper(funds=100_000)
-        changed, canceled, paid, refunded = (till.pending(shopper) for _ in range(4))
+        changed, canceled, paid, refunded = (till.submitted(shopper) for _ in range(4))
         kinds = ("submit", "change", "cancel", "pay", "refund", "return")
         ids = {kind: new_request_id() for kind in kinds}
         return Asked(shopper, till.create(shopper), changed, canceled, paid, till.pay(refunded), ids)
@@ -61,8 +62,8 @@ class Asked:
             lambda: till.add(self.changed, COFFEE, request_id=self.ids["change"], timeout=SHORT_S),
             lambda: till.cancel(self.canceled, self.ids["cancel"], timeout=SHORT_S),
             lambda: till.pay(self.paid, self.ids["pay"], timeout=SHORT_S),
-            lambda: till.refund(self.refunded, gbp(100), request_id=self.ids["refund"], timeout=SHORT_S),
-            lambda: till.give_back(self.shopper, goods(30), request_id=self.ids["return"], timeout=SHORT_S),
+            lambda: till.refund(self.refunded, gbp(100), refund_id=self.ids["refund"], timeout=SHORT_S),
+            lambda: till.give_back(self.shopper, goods(30), refund_id=self.ids["return"], timeout=SHORT_S),
         ]
         with ThreadPoolExecutor(len(calls)) as callers:
             return list(callers.map(answer_or_none, calls))
@@ -72,11 +73,11 @@ class Asked:
         checkouts = [till.get(each) for each in (self.submitted, self.changed, self.canceled, self.paid)]
         refunds = [till.get_refund(self.ids[kind]) for kind in ("refund", "return")]
         states = [state(checkout) for checkout in checkouts] + [refund_state(refund) for refund in refunds]
-        return states == ["PENDING", "PENDING", "CANCELED", "PAID", "DONE", "DONE"] and not checkouts[1].busy
+        return states == ["SUBMITTED", "SUBMITTED", "CANCELED", "PAID", "DONE", "DONE"] and not checkouts[1].busy
 
     def happened_once(self, till: Till, behind: Behind) -> None:
         assert behind.order_events(self.submitted) == ["CREATED"]
-        assert behind.order_events(self.changed) == ["CREATED", "UPDATED"]
+        assert behind.order_events(self.changed) == ["CREATED", "LINES_REPLACED"]
         assert behind.order_events(self.canceled) == ["CREATED", "CANCELED"]
         assert behind.order_events(self.paid) == ["CREATED", "LOCKED", "PAID"]
         assert behind.payment_states(self.paid) == ["CAPTURED"]
@@ -107,7 +108,7 @@ def test_what_was_written_down_but_not_sent_is_sent_by_the_next_process(shaky: S
         assert answers[:3] == [None, None, None]
         assert isinstance(answers[3], checkout_pb2.Checkout)
         assert said(answers[3]) == "PAYING WAIT"
-        assert isinstance(answers[4], refunds_api.TillRefund)
+        assert isinstance(answers[4], till_refund_pb2.TillRefund)
         assert refund_state(answers[4]) == "PENDING"
         for busy in (asked.submitted, asked.changed, asked.canceled):
             assert till.get(busy).busy
@@ -161,17 +162,17 @@ def test_the_same_process_goes_on_once_the_links_are_back(shaky: Shaky, behind: 
 def test_goods_are_handed_over_though_the_payment_server_never_answers(shaky: Shaky, behind: Behind) -> None:
     with shaky.till() as till:
         shopper = behind.shopper()
-        till.pay(till.pending(shopper))  # the connection is there
-        pending = till.pending(shopper)
+        till.pay(till.submitted(shopper))  # the connection is there
+        pending = till.submitted(shopper)
         shaky.payments.lose_answers()
         assert said(till.pay(pending)) == "PAID HAND_OVER_GOODS"
 
 
 def test_a_sale_and_its_refund_wait_for_no_more_than_they_need(tmp_path: Path, order_service: Server) -> None:
-    """The payment server has the money on hold and can not hear that the order is paid."""
+    """The payment server has the money on hold and cannot hear that the order is paid."""
     with (
         link(order_service.address) as orders,
-        running("thirdparty_server", tmp_path, "--orders", orders.address) as (payment_server),
+        running("thirdparty_server", tmp_path, "--orders", orders.address) as payment_server,
     ):
         flags = terminal_flags(order_service.address, payment_server.address)
         with (
@@ -181,8 +182,8 @@ def test_a_sale_and_its_refund_wait_for_no_more_than_they_need(tmp_path: Path, o
             payment_server.channel() as payment_channel,
         ):
             till, behind = Till(till_channel), Behind(order_channel, payment_channel)
-            shopper = behind.shopper(funds=1000, instant_limit=1)
-            waiting = till.pay(till.pending(shopper))
+            shopper = behind.shopper(funds=1000, threshold=1)
+            waiting = till.pay(till.submitted(shopper))
             orders.lose_answers()
             behind.confirm(waiting.payment_id, waiting.amount, timeout=SHORT_S)
             wait_until(lambda: said(till.get(waiting)) == "PAID HAND_OVER_GOODS")
@@ -199,20 +200,20 @@ def test_a_sale_and_its_refund_wait_for_no_more_than_they_need(tmp_path: Path, o
 def test_a_payment_is_canceled_while_the_payment_server_is_away_and_stays_so(shaky: Shaky, behind: Behind) -> None:
     with shaky.till() as till:
         shopper = behind.shopper()
-        pending = till.pending(shopper)
+        pending = till.submitted(shopper)
         shaky.payments.lose_requests()
         paying = till.pay(pending, timeout=SHORT_S)
         assert said(paying) == "PAYING WAIT"
         freed = till.cancel_payment(paying)
-        assert (said(freed), freed.verdict_reason) == ("PENDING SAFE_TO_RETRY", "PAYMENT_CANCELED")
+        assert (said(freed), freed.verdict_reason) == ("SUBMITTED SAFE_TO_RETRY", "PAYMENT_CANCELED")
         late = payments_api.CreatePaymentRequest(
-            request_id=paying.payment_id,
+            payment_id=paying.payment_id,
             order_id=paying.checkout_id,
             order_version=1,
-            payer_id=shopper,
+            payer=payer(shopper),
             amount=paying.amount,
         )
-        assert behind.payments.CreatePayment(late, timeout=20).state == payments_api.Payment.STATE_VOIDED
+        assert behind.payments.CreatePayment(late, timeout=20).state == payment_pb2.Payment.STATE_VOIDED
         shaky.payments.heal()
         assert said(till.pay(till.add(freed, COFFEE))) == "PAID HAND_OVER_GOODS"
     assert behind.wallet(shopper) == (100_000 - TEA_MINOR - 400, 0)
@@ -220,14 +221,14 @@ def test_a_payment_is_canceled_while_the_payment_server_is_away_and_stays_so(sha
 
 def test_a_cancellation_survives_the_till(shaky: Shaky, behind: Behind) -> None:
     with shaky.till() as till:
-        waiting = till.pay(till.pending(behind.shopper(instant_limit=1)))
+        waiting = till.pay(till.submitted(behind.shopper(threshold=1)))
         shaky.orders.lose_requests()
         assert said(till.cancel_payment(waiting, timeout=SHORT_S)) == "PAYING WAIT"
     shaky.server.kill()
     shaky.orders.heal()
     shaky.restart()
     with shaky.till() as till:
-        wait_until(lambda: said(till.get(waiting)) == "PENDING SAFE_TO_RETRY")
+        wait_until(lambda: said(till.get(waiting)) == "SUBMITTED SAFE_TO_RETRY")
         assert till.get(waiting).verdict_reason == "PAYMENT_CANCELED"
         wait_until(lambda: behind.payment_states(waiting) == ["VOIDED"])
 
@@ -237,8 +238,8 @@ def test_a_till_gives_up_by_itself_when_the_payment_server_stays_away(
 ) -> None:
     flags = terminal_flags(order_service.address, closed_port, "--payment-wait-s", "0.1")
     with running("store_terminal", tmp_path, *flags) as server, server.channel() as channel:
-        ended = Till(channel).pay(Till(channel).pending())
-        assert (said(ended), ended.verdict_reason) == ("PENDING SAFE_TO_RETRY", "PAYMENT_TIMEOUT")
+        ended = Till(channel).pay(Till(channel).submitted())
+        assert (said(ended), ended.verdict_reason) == ("SUBMITTED SAFE_TO_RETRY", "PAYMENT_TIMEOUT")
 
 
 def test_sales_go_through_once_however_often_the_till_is_killed(shaky: Shaky, behind: Behind) -> None:

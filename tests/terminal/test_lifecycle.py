@@ -8,13 +8,17 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
-from store_terminal import operations, outcomes, store
+from store_terminal import operations, outcomes, refunds, store
 from store_terminal.errors import Reason
 from store_terminal.lifecycle import CHECKOUT, CheckoutEvent, CheckoutState
-from store_terminal.model import Attempt, Checkout, Line, LineItem, NewLine, OrderCopy, Verdict, verdict
+from store_terminal.model import Attempt, Call, Checkout, Line, NewLine, OrderCopy, Refunded
 from store_terminal.tables import METADATA, checkouts
 from store_terminal.transitions import advance, begin
+from store_terminal.verdicts import Verdict
 from tillmesh.api.terminal.v1 import checkout_pb2
+from tillmesh.lines import LineItem
+from tillmesh.origin import Origin
+from tillmesh.payer import identity
 from tillmesh.runtime.database import open_engine, parse_url
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.history import NO_HISTORY
@@ -25,6 +29,28 @@ from tillmesh.runtime.statements import Connection, Statements
 S, E = CheckoutState, CheckoutEvent
 TEA = LineItem("TEA", "Tea", 2, 125)
 NOW_MS = 1_800_000_000_000
+TILL = Origin("till-1", "lane-3", "c-17")
+
+
+def call(request_id: str) -> Call:
+    return Call(request_id, "", NOW_MS)
+
+
+def attempt(payment_id: str = "pay-1") -> Attempt:
+    return Attempt(payment_id, "", NOW_MS + 60_000, 0, canceling=False, cancel_unanswered=False)
+
+
+def pay(connection: Connection, payment_id: str) -> None:
+    operations.pay_checkout(
+        connection,
+        call(payment_id),
+        checkout_id="c-1",
+        order_version=1,
+        amount=Money("GBP", 250),
+        origin=TILL,
+        pay_code_shown=False,
+        wait_ms=1,
+    )
 
 
 @pytest.fixture
@@ -39,22 +65,26 @@ def connection(database_url: str) -> Iterator[Connection]:
 
 def in_state(state: CheckoutState, busy: bool = False) -> Checkout:
     """A checkout as it is in that state."""
-    attempt = Attempt("pay-1", "", NOW_MS + 60_000, canceling=False)
     return Checkout(
         checkout_id="c-1",
         store_id="store-1",
-        payer_id="ada",
+        origin=TILL,
+        payer=identity("ada"),
         payer_display_name="",
         lines=(Line(1, TEA),),
         last_line_number=1,
+        prices_include_tax=True,
         amount=Money("GBP", 250),
+        labels={"table": "7"},
+        basket_version=1,
         state=state,
         order_version=0 if state is S.BASKET else 1,
         unanswered="pay-1" if state is S.PAYING else "ask-1" if busy else "",
-        attempt=None if state is S.BASKET else attempt,
+        attempt=None if state is S.BASKET else attempt(),
         paid_by="pay-1" if state is S.PAID else "",
         paid_at_ms=NOW_MS if state is S.PAID else 0,
         refunded_minor=0,
+        confirmed_at_ms=0,
         event_count=1,
         history_hash=NO_HISTORY,
         created_at_ms=NOW_MS,
@@ -66,7 +96,9 @@ def test_every_state_meets_every_event() -> None:
     assert set(CHECKOUT.rows) == set(product(CheckoutState, CheckoutEvent))
     assert [state for state in S if CHECKOUT.is_final(state)] == [S.PAID, S.CANCELED]
     assert {f"STATE_{state}" for state in S} == set(checkout_pb2.Checkout.State.keys()) - {"STATE_UNSPECIFIED"}
-    assert {f"VERDICT_{verdict}" for verdict in Verdict} == set(checkout_pb2.Verdict.keys())
+    assert {f"VERDICT_{verdict}" for verdict in Verdict} == set(checkout_pb2.Verdict.keys()) - {"VERDICT_UNSPECIFIED"}
+    events = {f"TYPE_{event}" for event in CheckoutEvent} | {"TYPE_OPENED", "TYPE_RESUMED"}
+    assert events == set(checkout_pb2.CheckoutEvent.Type.keys()) - {"TYPE_UNSPECIFIED"}
 
 
 @pytest.mark.parametrize(("state", "event"), CHECKOUT.rows)
@@ -90,40 +122,33 @@ def test_a_checkout_goes_where_the_table_says_or_nowhere(
     assert (history[-1].to_state, history[-1].reason) == (after.state, "WHY" if row.target else "")
 
 
-@pytest.mark.parametrize("state", [S.BASKET, S.PENDING])
+@pytest.mark.parametrize("state", [S.BASKET, S.SUBMITTED])
 def test_what_waits_for_an_answer_is_not_changed(connection: Connection, state: CheckoutState) -> None:
     before = begin(connection, in_state(state, busy=True), "OPENED")
     line = NewLine("TEA", 1, 1, "")
     changes: dict[CheckoutEvent, Callable[[], object]] = {
         E.CHANGED: lambda: operations.add_lines(
-            connection, request_id="r", checkout_id="c-1", lines=[line], now_ms=NOW_MS
+            connection, call("r"), checkout_id="c-1", basket_version=1, lines=[line]
         ),
-        E.SUBMITTED: lambda: operations.submit_checkout(connection, request_id="r", checkout_id="c-1", now_ms=NOW_MS),
-        E.CANCELED: lambda: operations.cancel_checkout(connection, request_id="r", checkout_id="c-1", now_ms=NOW_MS),
-        E.PAYMENT_STARTED: lambda: operations.pay_checkout(
-            connection,
-            payment_id="r",
-            checkout_id="c-1",
-            order_version=1,
-            amount=Money("GBP", 250),
-            wait_ms=1,
-            now_ms=NOW_MS,
-        ),
+        E.SUBMITTED: lambda: operations.submit_checkout(connection, call("r"), checkout_id="c-1", basket_version=1),
+        E.CANCELED: lambda: operations.cancel_checkout(connection, call("r"), checkout_id="c-1"),
+        E.PAYMENT_STARTED: lambda: pay(connection, "r"),
     }
     for event, change in changes.items():
         with pytest.raises(Refusal) as raised:
             change()
         assert raised.value.reason == CHECKOUT[state, event].error
+        assert raised.value.retry_after_ms is None  # what is refused under an id is refused for ever
     assert operations.get_checkout(connection, "c-1") == before
 
 
 def test_a_checkout_waits_for_one_answer_at_a_time(connection: Connection) -> None:
     """What the code forbids already, the database forbids as well."""
-    begin(connection, in_state(S.PENDING), "OPENED")
-    operations.cancel_checkout(connection, request_id="r-1", checkout_id="c-1", now_ms=NOW_MS)
+    begin(connection, in_state(S.SUBMITTED), "OPENED")
+    operations.cancel_checkout(connection, call("r-1"), checkout_id="c-1")
     connection.execute(update(checkouts).values(unanswered=""))
     with pytest.raises(IntegrityError):
-        operations.cancel_checkout(connection, request_id="r-2", checkout_id="c-1", now_ms=NOW_MS)
+        operations.cancel_checkout(connection, call("r-2"), checkout_id="c-1")
 
 
 @pytest.mark.parametrize(
@@ -135,123 +160,170 @@ def test_a_checkout_waits_for_one_answer_at_a_time(connection: Connection) -> No
         {"state": "PAYING", "unanswered": "ask-1"},
         {"state": "CANCELED", "unanswered": "ask-1"},
         {"refunded_minor": 1},
+        {"amount_minor": -1},
+        {"basket_version": 0},
+        {"payer_kind": "PHONE"},
     ],
 )
 def test_the_database_refuses_a_checkout_that_contradicts_itself(
     connection: Connection, wrong: dict[str, object]
 ) -> None:
-    begin(connection, in_state(S.PENDING), "OPENED")
+    begin(connection, in_state(S.SUBMITTED), "OPENED")
     with pytest.raises(IntegrityError):
         connection.execute(update(checkouts).values(wrong))
 
 
+def test_only_what_came_to_nothing_is_paid_without_a_payment(connection: Connection) -> None:
+    begin(connection, in_state(S.SUBMITTED), "OPENED")
+    connection.execute(update(checkouts).values(state="PAID", amount_minor=0))
+    with pytest.raises(IntegrityError):
+        connection.execute(update(checkouts).values(amount_minor=1))
+
+
+def test_a_checkout_is_read_as_it_was_written(connection: Connection) -> None:
+    waiting = Attempt("pay-1", "", NOW_MS + 9, NOW_MS + 5, canceling=True, cancel_unanswered=True)
+    written = begin(connection, replace(in_state(S.PAYING), attempt=waiting, confirmed_at_ms=NOW_MS - 1), "OPENED")
+    assert operations.get_checkout(connection, "c-1") == written
+
+
 def order(**changes: object) -> OrderCopy:
-    copy = OrderCopy("c-1", "store-1", "ada", (TEA,), Money("GBP", 250), 1, "", canceled=False)
+    copy = OrderCopy(
+        order_id="c-1",
+        store_id="store-1",
+        origin=TILL,
+        payer=identity("ada"),
+        items=(TEA,),
+        prices_include_tax=True,
+        amount=Money("GBP", 250),
+        labels={},
+        version=1,
+        paid=False,
+        paid_by="",
+        payer_display_name=None,
+        canceled=False,
+        locked_by="",
+        lease_remaining_ms=0,
+    )
     return replace(copy, **changes)  # type: ignore[arg-type]
 
 
 def test_news_of_an_order_never_turn_a_checkout_back(connection: Connection) -> None:
-    known = begin(connection, replace(in_state(S.PENDING), order_version=3), "OPENED")
+    known = begin(connection, replace(in_state(S.SUBMITTED), order_version=3), "OPENED")
     assert outcomes.refresh(connection, known, order(version=2, canceled=True), NOW_MS) == known
     assert outcomes.refresh(connection, known, order(version=3), NOW_MS) == known
     newer = outcomes.refresh(connection, known, order(version=4, items=(TEA, TEA)), NOW_MS)
-    assert [line.number for line in newer.lines] == [1, 2]
-    paid = outcomes.refresh(connection, newer, order(version=4, paid_by="phone-1"), NOW_MS)
+    assert ([line.number for line in newer.lines], newer.basket_version) == ([1, 2], 2)
+    paid = outcomes.refresh(connection, newer, order(version=4, paid=True, paid_by="phone-1"), NOW_MS)
     assert (paid.state, paid.paid_by) == (S.PAID, "phone-1")
     assert outcomes.refresh(connection, paid, order(version=5, canceled=True), NOW_MS) == paid
 
 
-@pytest.mark.parametrize("state", [S.BASKET, S.PAYING])
-def test_news_of_an_order_wait_while_the_till_asks_for_something(connection: Connection, state: CheckoutState) -> None:
-    known = begin(connection, in_state(state), "OPENED")
-    assert outcomes.refresh(connection, known, order(version=9, paid_by="phone-1"), NOW_MS) == known
+@pytest.mark.parametrize(("state", "busy"), [(S.BASKET, False), (S.SUBMITTED, True)])
+def test_news_of_an_order_wait_while_the_till_asks_for_something(
+    connection: Connection, state: CheckoutState, busy: bool
+) -> None:
+    known = begin(connection, in_state(state, busy), "OPENED")
+    news = order(version=9, paid=True, paid_by="phone-1")
+    assert outcomes.order_read(connection, checkout_id="c-1", order=news, now_ms=NOW_MS) == known
+
+
+@pytest.mark.parametrize(
+    ("news", "state", "paid_by", "reason"),
+    [
+        (order(), S.PAYING, "", ""),
+        (order(locked_by="phone-1", lease_remaining_ms=9), S.PAYING, "", ""),
+        (order(paid=True, paid_by="pay-2"), S.PAID, "pay-2", ""),
+        (order(paid=True, paid_by="phone-1"), S.PAID, "phone-1", "ORDER_ALREADY_PAID"),
+        (order(canceled=True), S.CANCELED, "", "ORDER_CANCELED"),
+    ],
+)
+def test_an_order_that_is_final_decides_the_payment_under_way(
+    connection: Connection, news: OrderCopy, state: CheckoutState, paid_by: str, reason: str
+) -> None:
+    begin(connection, in_state(S.SUBMITTED), "OPENED")
+    pay(connection, "pay-2")
+    read = outcomes.order_read(connection, checkout_id="c-1", order=news, now_ms=NOW_MS)
+    assert (read.state, read.paid_by, read.attempt and read.attempt.reason) == (state, paid_by, reason)
+    assert operations.get_asked(connection, "pay-2").pending == (state is S.PAYING)
 
 
 def test_a_late_refusal_of_one_payment_does_not_give_up_the_next(connection: Connection) -> None:
-    begin(connection, in_state(S.PENDING), "OPENED")
+    begin(connection, in_state(S.SUBMITTED), "OPENED")
     for payment_id in ("pay-2", "pay-3"):
-        operations.pay_checkout(
-            connection,
-            payment_id=payment_id,
-            checkout_id="c-1",
-            order_version=1,
-            amount=Money("GBP", 250),
-            wait_ms=1,
-            now_ms=NOW_MS,
-        )
+        pay(connection, payment_id)
         if payment_id == "pay-2":
             outcomes.payment_ended(connection, payment_id="pay-2", reason="CANCELED", order=order(), now_ms=NOW_MS)
     under_way = operations.get_checkout(connection, "c-1")
     outcomes.payment_given_up(connection, payment_id="pay-2", reason="REFUSED", now_ms=NOW_MS)
     assert operations.get_checkout(connection, "c-1") == under_way
     given_up = outcomes.payment_given_up(connection, payment_id="pay-3", reason="REFUSED", now_ms=NOW_MS)
-    attempt = given_up.of_checkout().attempt
-    assert attempt is not None
-    assert (attempt.payment_id, attempt.canceling) == ("pay-3", True)
+    last = given_up.of_checkout().attempt
+    assert last is not None
+    assert (last.payment_id, last.canceling) == ("pay-3", True)
 
 
 def test_an_answer_that_comes_twice_or_too_late_changes_nothing(connection: Connection) -> None:
-    begin(connection, in_state(S.PENDING), "OPENED")
-    operations.pay_checkout(
-        connection,
-        payment_id="pay-2",
-        checkout_id="c-1",
-        order_version=1,
-        amount=Money("GBP", 250),
-        wait_ms=1,
-        now_ms=NOW_MS,
-    )
+    begin(connection, in_state(S.SUBMITTED), "OPENED")
+    pay(connection, "pay-2")
     outcomes.payment_paid(connection, payment_id="pay-2", payer_display_name="", now_ms=NOW_MS)
     paid = operations.get_checkout(connection, "c-1")
     outcomes.payment_paid(connection, payment_id="pay-2", payer_display_name="", now_ms=NOW_MS + 1)
     outcomes.payment_ended(connection, payment_id="pay-2", reason="LATE", order=order(), now_ms=NOW_MS + 1)
     outcomes.awaiting_payer(
-        connection, payment_id="pay-2", payer_display_name="", until_ms=NOW_MS + 9, now_ms=NOW_MS + 1
+        connection, payment_id="pay-2", payer_display_name="", remaining_ms=9, patience_ms=9, now_ms=NOW_MS + 1
     )
+    outcomes.payer_acted(connection, payment_id="pay-2", wait_ms=9, now_ms=NOW_MS + 1)
+    outcomes.cancellation_unanswered(connection, payment_id="pay-2", now_ms=NOW_MS + 1)
     assert operations.get_checkout(connection, "c-1") == paid
 
-    operations.refund_checkout(
-        connection, refund_id="ref-1", checkout_id="c-1", amount=None, items=(), note="", now_ms=NOW_MS
-    )
+    refunds.refund_checkout(connection, call("ref-1"), checkout_id="c-1", amount=None, lines=(), note="", origin=TILL)
+    all_of_it = Refunded(Money("GBP", 250), [(1, 2, 250)], ())
     for _ in range(2):
-        outcomes.refund_done(connection, refund_id="ref-1", amount=Money("GBP", 250), now_ms=NOW_MS)
+        refunds.refund_done(connection, refund_id="ref-1", refunded=all_of_it, now_ms=NOW_MS)
     no = Reason.CHECKOUT_NOT_PAID(checkout_id="c-1")
-    outcomes.refund_refused(connection, refund_id="ref-1", refusal=no, now_ms=NOW_MS)
+    refunds.refund_refused(connection, refund_id="ref-1", refusal=no, now_ms=NOW_MS)
     assert operations.get_checkout(connection, "c-1").refunded_minor == 250
-    assert operations.get_refund(connection, "ref-1").reason == ""
+    assert refunds.get_refund(connection, "ref-1").reason == ""
 
 
 def test_an_order_that_was_answered_is_not_answered_again(connection: Connection) -> None:
     begin(connection, in_state(S.BASKET), "OPENED")
-    operations.submit_checkout(connection, request_id="r-1", checkout_id="c-1", now_ms=NOW_MS)
+    operations.submit_checkout(connection, call("r-1"), checkout_id="c-1", basket_version=1)
     outcomes.order_done(connection, request_id="r-1", order=order(), now_ms=NOW_MS)
-    pending = operations.get_checkout(connection, "c-1")
+    submitted = operations.get_checkout(connection, "c-1")
     outcomes.order_done(connection, request_id="r-1", order=order(version=2), now_ms=NOW_MS + 1)
     no = Reason.CHECKOUT_EMPTY(checkout_id="c-1")
     outcomes.order_refused(
         connection, request_id="r-1", refusal=no, order=order(version=2, canceled=True), now_ms=NOW_MS + 1
     )
-    assert operations.get_checkout(connection, "c-1") == pending
-    assert pending.state is S.PENDING
+    assert operations.get_checkout(connection, "c-1") == submitted
+    assert submitted.state is S.SUBMITTED
 
 
 @pytest.mark.parametrize(
-    ("state", "attempted", "late_ms", "expected"),
+    ("answer", "state", "amount"),
     [
-        (S.BASKET, False, 0, Verdict.UNSPECIFIED),
-        (S.PENDING, False, 0, Verdict.UNSPECIFIED),
-        (S.PENDING, True, 0, Verdict.SAFE_TO_RETRY),
-        (S.PENDING, True, 1, Verdict.SAFE_TO_RETRY),
-        (S.PAYING, True, -1, Verdict.WAIT),
-        (S.PAYING, True, 0, Verdict.DO_NOT_RETRY),
-        (S.PAID, False, 0, Verdict.HAND_OVER_GOODS),
-        (S.PAID, True, 1, Verdict.HAND_OVER_GOODS),
-        (S.CANCELED, False, 0, Verdict.UNSPECIFIED),
-        (S.CANCELED, True, 0, Verdict.SAFE_TO_RETRY),
+        (order(version=2, items=(TEA, TEA), amount=Money("GBP", 500)), S.SUBMITTED, 500),
+        (order(paid=True, paid_by="phone-1"), S.PAID, 250),
+        (order(canceled=True), S.CANCELED, 250),
     ],
 )
-def test_the_verdict_follows_from_state_and_clock(
-    state: CheckoutState, attempted: bool, late_ms: int, expected: Verdict
+def test_an_order_whose_creation_is_answered_late_is_taken_over_as_it_is_by_then(
+    connection: Connection, answer: OrderCopy, state: CheckoutState, amount: int
 ) -> None:
-    attempt = Attempt("pay-1", "", NOW_MS, canceling=False) if attempted else None
-    assert verdict(replace(in_state(state), attempt=attempt), NOW_MS + late_ms) is expected
+    """A repeated request gets the order as it is now, and others may have been there."""
+    begin(connection, in_state(S.BASKET), "OPENED")
+    operations.submit_checkout(connection, call("r-1"), checkout_id="c-1", basket_version=1)
+    taken = outcomes.order_done(connection, request_id="r-1", order=answer, now_ms=NOW_MS).of_checkout()
+    assert (taken.state, taken.amount.minor, taken.order_version) == (state, amount, answer.version)
+    assert operations.get_checkout(connection, "c-1") == taken
+
+
+def test_a_change_that_is_answered_late_does_not_mix_up_the_lines(connection: Connection) -> None:
+    begin(connection, in_state(S.SUBMITTED), "OPENED")
+    cake, mug = NewLine("CAKE", 1, 75, "Cake"), LineItem("MUG", "Mug", 1, 900)
+    operations.add_lines(connection, call("r-1"), checkout_id="c-1", basket_version=1, lines=[cake])
+    changed_since = order(version=3, items=(mug, TEA), amount=Money("GBP", 1150))
+    taken = outcomes.order_done(connection, request_id="r-1", order=changed_since, now_ms=NOW_MS).of_checkout()
+    assert [(line.number, line.item.sku) for line in taken.lines] == [(2, "MUG"), (1, "TEA")]
+    assert (taken.order_version, taken.basket_version, taken.amount.minor) == (3, 2, 1150)

@@ -8,23 +8,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from store_terminal.lifecycle import CheckoutState
-from store_terminal.model import Checkout, EntryState, Line, LineItem, TillRefund, total_minor
+from store_terminal.model import Checkout, EntryState, Line, TillRefund
+from store_terminal.pricing import came_back
 from store_terminal.receipt import COLUMNS, receipt
+from tillmesh.lines import Adjustment, LineItem, PriceSource, TaxTotal, Unit, totals
+from tillmesh.origin import NOWHERE
+from tillmesh.payer import identity
 from tillmesh.runtime.history import NO_HISTORY
 from tillmesh.runtime.money import Money
 
 TEA = LineItem("TEA", "Tea", 2, 125)
 
 
-def checkout(*items: LineItem, currency: str = "GBP") -> Checkout:
+def checkout(*items: LineItem, currency: str = "GBP", prices_include_tax: bool = True) -> Checkout:
     return Checkout(
         checkout_id="7K3M-9Q2X-VB4T",
         store_id="store-1",
-        payer_id="ada",
+        origin=NOWHERE,
+        payer=identity("ada"),
         payer_display_name="",
         lines=tuple(Line(number, item) for number, item in enumerate(items, 1)),
         last_line_number=len(items),
-        amount=Money(currency, total_minor(items)),
+        prices_include_tax=prices_include_tax,
+        amount=Money(currency, totals(items, prices_include_tax=prices_include_tax).amount_minor),
+        labels={},
+        basket_version=1,
         state=CheckoutState.PAID,
         order_version=1,
         unanswered="",
@@ -32,6 +40,7 @@ def checkout(*items: LineItem, currency: str = "GBP") -> Checkout:
         paid_by="pay-1",
         paid_at_ms=1_795_262_400_000,
         refunded_minor=0,
+        confirmed_at_ms=0,
         event_count=4,
         history_hash=NO_HISTORY,
         created_at_ms=0,
@@ -39,8 +48,22 @@ def checkout(*items: LineItem, currency: str = "GBP") -> Checkout:
     )
 
 
-def refund(amount_minor: int, *items: LineItem) -> TillRefund:
-    return TillRefund("ref-1", "7K3M-9Q2X-VB4T", "ada", items, "GBP", amount_minor, "cold", EntryState.DONE, "", 0)
+def refund(amount_minor: int, *items: LineItem, taxes: tuple[TaxTotal, ...] = ()) -> TillRefund:
+    return TillRefund(
+        refund_id="ref-1",
+        checkout_id="7K3M-9Q2X-VB4T",
+        payer=identity("ada"),
+        items=items,
+        taxes=taxes,
+        currency="GBP",
+        amount_minor=amount_minor,
+        note="cold",
+        origin=NOWHERE,
+        actor="",
+        state=EntryState.DONE,
+        reason="",
+        created_at_ms=0,
+    )
 
 
 def width(line: str) -> int:
@@ -51,8 +74,11 @@ def width(line: str) -> int:
 
 
 def test_a_receipt_reads_like_one() -> None:
-    paid = checkout(TEA, LineItem("D", "Discount for a very long reason that fits nowhere", 1, -50))
-    assert receipt(paid, [refund(75, replace(TEA, quantity=1, unit_price_minor=75))], "till-1") == (
+    staff = Adjustment("STAFF", "Discount for a very long reason that fits nowhere", -50)
+    tea = replace(TEA, tax_code="A", tax_rate_ppm=200_000, adjustments=(staff,))
+    ham = LineItem("HAM", "Ham", 432, 1290, unit=Unit.GRAM, price_quantity=1000, tax_code="B", tax_rate_ppm=50_000)
+    back = came_back(tea, 1, 100)
+    assert receipt(checkout(tea, ham), [refund(100, back, taxes=(TaxTotal("A", 200_000, 83, 17),))], "till-1") == (
         "Store store-1                  Till till-1\n"
         "7K3M-9Q2X-VB4T        2026-11-21 12:00 UTC\n"
         "------------------------------------------\n"
@@ -60,18 +86,58 @@ def test_a_receipt_reads_like_one() -> None:
         "  2 × 1.25                            2.50\n"
         "Discount for a very long reason that fits\n"
         "nowhere\n"
-        "  1 × -0.50                          -0.50\n"
+        "                                     -0.50\n"
+        "Ham\n"
+        "  0.432 kg × 12.90/kg                 5.57\n"
         "------------------------------------------\n"
-        "TOTAL GBP                             2.00\n"
+        "TOTAL GBP                             7.57\n"
+        "incl. tax A 20% of 1.67               0.33\n"
+        "incl. tax B 5% of 5.30                0.27\n"
         "Paid by ada\n"
         "Payment pay-1\n"
         "------------------------------------------\n"
         "Tea\n"
-        "  1 × 0.75                            0.75\n"
-        "REFUND GBP                           -0.75\n"
+        "  1 × 1.25                            1.25\n"
+        "  PRORATED                           -0.25\n"
+        "REFUND GBP                           -1.00\n"
+        "of it tax A 20% of 0.83               0.17\n"
         "cold\n"
         "Refund ref-1          1970-01-01 00:00 UTC\n"
     )
+
+
+def test_taxes_that_come_on_top_stand_before_the_total() -> None:
+    bolts = LineItem("BOLT", "Bolts", 4, 148, tax_code="S", tax_rate_ppm=88_750)
+    text = receipt(checkout(bolts, prices_include_tax=False), [], "till-1")
+    assert (
+        "  4 × 1.48                            5.92\n"
+        "------------------------------------------\n"
+        "plus tax S 8.875% of 5.92             0.53\n"
+        "TOTAL GBP                             6.45\n"
+    ) in text
+
+
+@pytest.mark.parametrize(
+    ("item", "row"),
+    [
+        (LineItem("FUEL", "", 30_500, 1799, unit=Unit.MILLILITER, price_quantity=10_000), "30.5 l × 17.99/10 l 54.87"),
+        (LineItem("HERB", "", 20, 150, unit=Unit.GRAM, price_quantity=100), "0.02 kg × 1.50/0.1 kg 0.30"),
+        (LineItem("ROPE", "", 2_500, 80, unit=Unit.MILLIMETER, price_quantity=1000), "2.5 m × 0.80/m 2.00"),
+        (LineItem("EGGS", "", 6, 299, price_quantity=10), "6 × 2.99/10 1.79"),
+        (
+            LineItem("BRIE", "", 215, 0, unit=Unit.GRAM, price_source=PriceSource.LABEL, label_amount_minor=387),
+            "0.215 kg 3.87",
+        ),
+    ],
+)
+def test_quantities_and_prices_read_as_in_the_shop(item: LineItem, row: str) -> None:
+    assert row in [" ".join(line.split()) for line in receipt(checkout(item), [], "till-1").splitlines()]
+
+
+def test_a_receipt_of_nothing_says_so() -> None:
+    free = replace(checkout(replace(TEA, unit_price_minor=0)), paid_by="")
+    text = receipt(free, [], "till-1")
+    assert text.endswith("TOTAL GBP                             0.00\nNothing to pay\n")
 
 
 @pytest.mark.parametrize(
@@ -93,16 +159,29 @@ def test_goods_without_a_title_show_their_code_and_no_title_steers_the_printer()
     text = receipt(checkout(LineItem("SKU-9", "", 1, 1), LineItem("X", "a\x1b@b\nTOTAL GBP 0.00", 1, 1)), [], "till-1")
     assert "SKU-9\n" in text
     assert "a @b TOTAL GBP 0.00\n" in text
+    steering = Adjustment("STAFF", "a\x1b@b", 1)
+    assert "  a @b  " in receipt(checkout(replace(TEA, adjustments=(steering,))), [], "till-1")
 
 
-@given(
-    st.lists(
-        st.builds(LineItem, st.text(min_size=1, max_size=64), st.text(max_size=256), st.integers(), st.integers())
-    ),
-    st.text(min_size=1, max_size=64, alphabet="Aa.-"),
+ADJUSTMENTS = st.builds(Adjustment, st.text(min_size=1, max_size=32), st.text(max_size=128), st.integers())
+ITEMS = st.builds(
+    LineItem,
+    st.text(min_size=1, max_size=64),
+    st.text(max_size=256),
+    st.integers(),
+    st.integers(),
+    unit=st.sampled_from(Unit),
+    price_quantity=st.integers(1, 10**15),
+    tax_code=st.text(max_size=16, alphabet="Aa.-"),
+    tax_rate_ppm=st.integers(0, 1_000_000),
+    adjustments=st.lists(ADJUSTMENTS, max_size=3).map(tuple),
 )
-def test_no_line_is_wider_than_the_paper(items: list[LineItem], name: str) -> None:
-    paid = replace(checkout(*items, currency="BHD"), store_id=name, payer_id=name, paid_by=name)
-    back = replace(refund(10**15, *items), refund_id=name)
+
+
+@given(st.lists(ITEMS), st.text(min_size=1, max_size=64, alphabet="Aa.-"), st.booleans())
+def test_no_line_is_wider_than_the_paper(items: list[LineItem], name: str, prices_include_tax: bool) -> None:
+    sold = checkout(*items, currency="BHD", prices_include_tax=prices_include_tax)
+    paid = replace(sold, store_id=name, payer=identity(name), paid_by=name)
+    back = replace(refund(10**15, *items, taxes=paid.totals.taxes), refund_id=name)
     for line in receipt(paid, [back], name).split("\n"):
         assert width(line) <= COLUMNS

@@ -5,6 +5,9 @@ import sys
 
 import pytest
 
+from store_terminal.server import TerminalSettings
+from tillmesh.runtime.settings import load_settings
+
 
 @pytest.mark.parametrize(
     ("flags", "said"),
@@ -20,3 +23,19 @@ def test_a_till_that_is_told_nonsense_says_what_and_does_not_start(flags: list[s
     assert done.returncode == 2
     assert f"store_terminal: {said}" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "included"), [([], True), (["--prices-include-tax"], True), (["--no-prices-include-tax"], False)]
+)
+def test_a_till_says_whether_its_prices_include_their_taxes(flags: list[str], included: bool) -> None:
+    settings = load_settings(TerminalSettings, ["--insecure", "--store-id", "store-1", *flags])
+    assert settings.till().prices_include_tax is included
+
+
+def test_the_time_to_cancel_is_part_of_the_time_that_a_till_waits() -> None:
+    for wait_s, margin_ms in ((60, 3_000), (4, 1_000), (0.1, 25)):
+        settings = load_settings(
+            TerminalSettings, ["--insecure", "--store-id", "store-1", "--payment-wait-s", str(wait_s)]
+        )
+        assert settings.till().margin_ms == margin_ms

@@ -1,6 +1,6 @@
 """A till's own software: calls a store terminal over the wire, and looks behind it at the other servers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import grpc
@@ -8,27 +8,23 @@ import pytest
 from google.rpc import status_pb2
 from grpc_status.rpc_status import GRPC_DETAILS_METADATA_KEY
 
+from tests.terminal.shoppers import STORE, Shoppers
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
-from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
-from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
+from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
-from tillmesh.api.payment.v1.account_service_pb2_grpc import AccountServiceStub
-from tillmesh.api.payment.v1.identity_service_pb2_grpc import IdentityServiceStub
-from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
-from tillmesh.api.terminal.v1 import checkout_pb2
-from tillmesh.api.terminal.v1 import terminal_service_pb2 as api
+from tillmesh.api.terminal.v1 import checkout_pb2, receipt_pb2, till_refund_pb2
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as refunds_api
 from tillmesh.api.terminal.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
-from tillmesh.api.terminal.v1.terminal_service_pb2_grpc import TerminalServiceStub
+from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceStub
 from tillmesh.api.terminal.v1.till_refund_service_pb2_grpc import TillRefundServiceStub
-from tillmesh.api.type.v1 import line_item_pb2
+from tillmesh.api.type.v1 import line_item_pb2, payer_pb2
 from tillmesh.api.type.v1.money_pb2 import Money
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 
-STORE = "store-1"
 DEADLINE_S = 20.0
 TEA = api.NewLine(sku="TEA", quantity=2, unit_price_minor=125, title="Tea")
 TEA_MINOR = 250
@@ -75,8 +71,20 @@ def said(checkout: checkout_pb2.Checkout) -> str:
     return f"{state(checkout)} {checkout_pb2.Verdict.Name(checkout.verdict).removeprefix('VERDICT_')}"
 
 
-def refund_state(refund: refunds_api.TillRefund) -> str:
-    return refunds_api.TillRefund.State.Name(refund.state).removeprefix("STATE_")
+def payer(identity_id: str) -> payer_pb2.Payer:
+    return payer_pb2.Payer(identity_id=identity_id)
+
+
+def refund_state(refund: till_refund_pb2.TillRefund) -> str:
+    return till_refund_pb2.TillRefund.State.Name(refund.state).removeprefix("STATE_")
+
+
+def steady(checkout: checkout_pb2.Checkout) -> checkout_pb2.Checkout:
+    """A checkout without the age of its verdict, which grows all the time."""
+    same = checkout_pb2.Checkout()
+    same.CopyFrom(checkout)
+    same.ClearField("verdict_age")
+    return same
 
 
 def skus(checkout: checkout_pb2.Checkout) -> list[tuple[int, str]]:
@@ -87,20 +95,31 @@ class Till:
     """Calls one store terminal; what a test does not care for has a default."""
 
     def __init__(self, channel: grpc.Channel) -> None:
-        self.service = TerminalServiceStub(channel)
+        self.service = CheckoutServiceStub(channel)
         self.refunds = TillRefundServiceStub(channel)
         self.catalogue = CatalogueServiceStub(channel)
 
     def create(
         self,
-        payer_id: str = "ada",
+        identity_id: str = "ada",
         lines: Sequence[api.NewLine] = (TEA,),
         *,
         currency: str = "",
         request_id: str = "",
+        prices_include_tax: bool | None = None,
+        labels: Mapping[str, str] | None = None,
+        lane: str = "",
+        cashier_id: str = "",
     ) -> checkout_pb2.Checkout:
         request = api.CreateCheckoutRequest(
-            request_id=request_id or new_request_id(), payer_id=payer_id, currency_code=currency, lines=lines
+            request_id=request_id or new_request_id(),
+            identity_id=identity_id,
+            currency_code=currency,
+            lines=lines,
+            prices_include_tax=prices_include_tax,
+            labels=labels,
+            lane=lane,
+            cashier_id=cashier_id,
         )
         return self.service.CreateCheckout(request, timeout=DEADLINE_S)
 
@@ -111,7 +130,10 @@ class Till:
         self, checkout: checkout_pb2.Checkout, *lines: api.NewLine, request_id: str = "", timeout: float = DEADLINE_S
     ) -> checkout_pb2.Checkout:
         request = api.AddLinesRequest(
-            request_id=request_id or new_request_id(), checkout_id=checkout.checkout_id, lines=lines
+            request_id=request_id or new_request_id(),
+            checkout_id=checkout.checkout_id,
+            basket_version=checkout.basket_version,
+            lines=lines,
         )
         return self.service.AddLines(request, timeout=timeout)
 
@@ -125,43 +147,75 @@ class Till:
         *,
         quantity: int | None = None,
         price: int | None = None,
+        reason: str = "",
         request_id: str = "",
     ) -> checkout_pb2.Checkout:
         request = api.UpdateLineRequest(
             request_id=request_id or new_request_id(),
             checkout_id=checkout.checkout_id,
+            basket_version=checkout.basket_version,
             line_number=line_number,
             quantity=quantity,
             unit_price_minor=price,
+            override_reason=reason,
         )
         return self.service.UpdateLine(request, timeout=DEADLINE_S)
 
     def remove(self, checkout: checkout_pb2.Checkout, line_number: int) -> checkout_pb2.Checkout:
         request = api.RemoveLineRequest(
-            request_id=new_request_id(), checkout_id=checkout.checkout_id, line_number=line_number
+            request_id=new_request_id(),
+            checkout_id=checkout.checkout_id,
+            basket_version=checkout.basket_version,
+            line_number=line_number,
         )
         return self.service.RemoveLine(request, timeout=DEADLINE_S)
+
+    def adjust(
+        self, checkout: checkout_pb2.Checkout, minor: int, line_number: int = 0, code: str = "STAFF", text: str = ""
+    ) -> checkout_pb2.Checkout:
+        """Adjusts a line, or without a number the basket."""
+        request = api.AdjustCheckoutRequest(
+            request_id=new_request_id(),
+            checkout_id=checkout.checkout_id,
+            basket_version=checkout.basket_version,
+            line_number=line_number,
+            adjustment=line_item_pb2.Adjustment(reason_code=code, text=text, amount_minor=minor),
+        )
+        return self.service.AdjustCheckout(request, timeout=DEADLINE_S)
 
     def submit(
         self, checkout: checkout_pb2.Checkout, request_id: str = "", timeout: float = DEADLINE_S
     ) -> checkout_pb2.Checkout:
-        request = api.SubmitCheckoutRequest(request_id=request_id or new_request_id(), checkout_id=checkout.checkout_id)
+        request = api.SubmitCheckoutRequest(
+            request_id=request_id or new_request_id(),
+            checkout_id=checkout.checkout_id,
+            basket_version=checkout.basket_version,
+        )
         return self.service.SubmitCheckout(request, timeout=timeout)
 
-    def pending(self, payer_id: str = "ada", lines: Sequence[api.NewLine] = (TEA,)) -> checkout_pb2.Checkout:
-        """A submitted checkout."""
-        return self.submit(self.create(payer_id, lines))
+    def submitted(self, identity_id: str = "ada", lines: Sequence[api.NewLine] = (TEA,)) -> checkout_pb2.Checkout:
+        """A pending transaction."""
+        return self.submit(self.create(identity_id, lines))
 
     def pay(
-        self, checkout: checkout_pb2.Checkout, request_id: str = "", timeout: float = DEADLINE_S, code: str = ""
+        self,
+        checkout: checkout_pb2.Checkout,
+        payment_id: str = "",
+        timeout: float = DEADLINE_S,
+        *,
+        code: str = "",
+        lane: str = "",
+        cashier_id: str = "",
     ) -> checkout_pb2.Checkout:
         """Pays what that copy of the checkout says, with the pay code that was scanned if one was."""
         request = api.PayCheckoutRequest(
-            request_id=request_id or new_request_id(),
+            payment_id=payment_id or new_request_id(),
             checkout_id=checkout.checkout_id,
             order_version=checkout.order_version,
             amount=checkout.amount,
             pay_code=code,
+            lane=lane,
+            cashier_id=cashier_id,
         )
         return self.service.PayCheckout(request, timeout=timeout)
 
@@ -206,37 +260,47 @@ class Till:
         checkout: checkout_pb2.Checkout,
         amount: Money | None = None,
         *,
-        lines: Sequence[line_item_pb2.LineItem] = (),
+        lines: Mapping[int, int] | None = None,
         note: str = "",
-        request_id: str = "",
+        refund_id: str = "",
         timeout: float = DEADLINE_S,
-    ) -> refunds_api.TillRefund:
+    ) -> till_refund_pb2.TillRefund:
+        """Gives an amount back, quantities by line number, or all that is left."""
+        back = [refunds_api.ReturnedLine(line_number=number, quantity=count) for number, count in (lines or {}).items()]
         request = refunds_api.RefundCheckoutRequest(
-            request_id=request_id or new_request_id(),
+            refund_id=refund_id or new_request_id(),
             checkout_id=checkout.checkout_id,
             amount=amount,
-            lines=lines,
+            lines=back,
             note=note,
+            lane="lane-9",
+            cashier_id="returns",
         )
         return self.refunds.RefundCheckout(request, timeout=timeout)
 
     def give_back(
         self,
-        payer_id: str,
+        identity_id: str,
         *lines: line_item_pb2.LineItem,
         currency: str = "",
-        request_id: str = "",
+        code: str = "",
+        refund_id: str = "",
         timeout: float = DEADLINE_S,
-    ) -> refunds_api.TillRefund:
+    ) -> till_refund_pb2.TillRefund:
+        """Takes goods back without their sale."""
         request = refunds_api.ReturnGoodsRequest(
-            request_id=request_id or new_request_id(), payer_id=payer_id, currency_code=currency, lines=lines
+            refund_id=refund_id or new_request_id(), currency_code=currency, lines=lines
         )
+        if code:
+            request.pay_code = code
+        else:
+            request.identity_id = identity_id
         return self.refunds.ReturnGoods(request, timeout=timeout)
 
-    def get_refund(self, refund_id: str) -> refunds_api.TillRefund:
+    def get_refund(self, refund_id: str) -> till_refund_pb2.TillRefund:
         return self.refunds.GetTillRefund(refunds_api.GetTillRefundRequest(refund_id=refund_id), timeout=DEADLINE_S)
 
-    def receipt(self, checkout: checkout_pb2.Checkout) -> api.Receipt:
+    def receipt(self, checkout: checkout_pb2.Checkout) -> receipt_pb2.Receipt:
         return self.service.GetReceipt(api.GetReceiptRequest(checkout_id=checkout.checkout_id), timeout=DEADLINE_S)
 
     def history(self, checkout: checkout_pb2.Checkout) -> list[checkout_pb2.CheckoutEvent]:
@@ -246,73 +310,47 @@ class Till:
         return events
 
     def events(self, checkout: checkout_pb2.Checkout) -> list[str]:
-        return [event.event for event in self.history(checkout)]
+        names = checkout_pb2.CheckoutEvent.Type
+        return [names.Name(event.type).removeprefix("TYPE_") for event in self.history(checkout)]
 
 
-class Behind:
+class Behind(Shoppers):
     """What stands behind the till: the order service, the payment server and its shoppers."""
 
     def __init__(self, orders: grpc.Channel, payments: grpc.Channel) -> None:
+        super().__init__(payments)
         self.orders = OrderServiceStub(orders)
-        self.payments = PaymentServiceStub(payments)
-        self.identities = IdentityServiceStub(payments)
-        self._accounts = AccountServiceStub(payments)
-
-    def shopper(self, funds: int = 100_000, currency: str = "GBP", instant_limit: int | None = None) -> str:
-        """A new identity with money in its wallet."""
-        identity_id = new_request_id()
-        limit = None if instant_limit is None else Money(currency_code=currency, minor_units=instant_limit)
-        self.identities.CreateIdentity(
-            identities_api.CreateIdentityRequest(
-                request_id=new_request_id(),
-                identity_id=identity_id,
-                display_name="Ada",
-                currency_code=currency,
-                instant_limit=limit,
-            ),
-            timeout=DEADLINE_S,
-        )
-        if funds:
-            amount = Money(currency_code=currency, minor_units=funds)
-            self._accounts.CreateDeposit(
-                accounts_api.CreateDepositRequest(request_id=new_request_id(), identity_id=identity_id, amount=amount),
-                timeout=DEADLINE_S,
-            )
-        return identity_id
-
-    def wallet(self, identity_id: str) -> tuple[int, int]:
-        """Posted and held, in minor units."""
-        request = accounts_api.GetAccountRequest(account_id=f"wallet/{identity_id}")
-        account = self._accounts.GetAccount(request, timeout=DEADLINE_S)
-        return account.posted.minor_units, account.held.minor_units
 
     def order(self, checkout: checkout_pb2.Checkout) -> order_pb2.Order:
         return self.orders.GetOrder(orders_api.GetOrderRequest(order_id=checkout.checkout_id), timeout=DEADLINE_S)
 
     def order_events(self, checkout: checkout_pb2.Checkout) -> list[str]:
         request = orders_api.ListOrderEventsRequest(order_id=checkout.checkout_id)
-        return [event.event for event in self.orders.ListOrderEvents(request, timeout=DEADLINE_S).events]
+        events = self.orders.ListOrderEvents(request, timeout=DEADLINE_S).events
+        return [order_pb2.OrderEvent.Type.Name(event.type).removeprefix("TYPE_") for event in events]
 
-    def raise_order(self, payer_id: str, store_id: str = STORE, minor: int = 700) -> order_pb2.Order:
+    def raise_order(self, identity_id: str, store_id: str = STORE, minor: int = 700) -> order_pb2.Order:
         """An order that the web shop made."""
         request = orders_api.CreateOrderRequest(
             request_id=new_request_id(),
             store_id=store_id,
-            payer_id=payer_id,
+            payer=payer(identity_id),
             currency_code="GBP",
             lines=[goods(minor), goods(minor)],
+            prices_include_tax=True,
+            labels={"basket": "web-7"},
         )
         return self.orders.CreateOrder(request, timeout=DEADLINE_S)
 
     def change_order(self, checkout: checkout_pb2.Checkout, *lines: line_item_pb2.LineItem) -> order_pb2.Order:
         """Somebody else changes the order."""
-        request = orders_api.UpdateOrderRequest(
+        request = orders_api.ReplaceOrderLinesRequest(
             request_id=new_request_id(),
             order_id=checkout.checkout_id,
             version=self.order(checkout).version,
             lines=lines,
         )
-        return self.orders.UpdateOrder(request, timeout=DEADLINE_S)
+        return self.orders.ReplaceOrderLines(request, timeout=DEADLINE_S)
 
     def cancel_order(self, checkout: checkout_pb2.Checkout) -> order_pb2.Order:
         request = orders_api.CancelOrderRequest(
@@ -320,21 +358,21 @@ class Behind:
         )
         return self.orders.CancelOrder(request, timeout=DEADLINE_S)
 
-    def pay_from_phone(self, checkout: checkout_pb2.Checkout) -> payments_api.Payment:
+    def pay_from_phone(self, checkout: checkout_pb2.Checkout) -> payment_pb2.Payment:
         """The shopper's own terminal pays the order as it is now."""
         order = self.order(checkout)
         request = payments_api.CreatePaymentRequest(
-            request_id=new_request_id(),
+            payment_id=new_request_id(),
             order_id=order.order_id,
             order_version=order.version,
-            payer_id=order.payer_id,
+            payer=order.payer,
             amount=order.amount,
         )
         return self.payments.CreatePayment(request, timeout=DEADLINE_S)
 
     def confirm(
         self, payment_id: str, amount: Money, store_id: str = STORE, timeout: float = DEADLINE_S
-    ) -> payments_api.Payment:
+    ) -> payment_pb2.Payment:
         """The payer's yes."""
         request = payments_api.ConfirmPaymentRequest(
             request_id=new_request_id(), payment_id=payment_id, store_id=store_id, amount=amount
@@ -345,7 +383,7 @@ class Behind:
         """States of all payments of an order, oldest first."""
         request = payments_api.ListPaymentsRequest(order_id=checkout.checkout_id)
         payments = self.payments.ListPayments(request, timeout=DEADLINE_S).payments
-        return [payments_api.Payment.State.Name(payment.state).removeprefix("STATE_") for payment in reversed(payments)]
+        return [payment_pb2.Payment.State.Name(payment.state).removeprefix("STATE_") for payment in reversed(payments)]
 
 
 def terminal_flags(orders: str, payments: str, *more: str) -> list[str]:

@@ -86,7 +86,8 @@ class RefundServiceServicer:
         WALLET_NOT_FOUND); FAILED_PRECONDITION (DECLINED: what a store terminal
         is told instead of NOT_FOUND; UNREFERENCED_REFUND_LIMIT_EXCEEDED;
         STORE_SUSPENDED; PAY_CODE_INVALID, PAY_CODE_USED, PAY_CODE_LOCKED;
-        SECRET_MISSING); ALREADY_EXISTS (REQUEST_ID_REUSED).
+        PAY_CODE_REQUIRED: a store terminal names no payee; SECRET_MISSING);
+        ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

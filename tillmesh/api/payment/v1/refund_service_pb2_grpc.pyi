@@ -54,7 +54,8 @@ class RefundServiceStub:
     WALLET_NOT_FOUND); FAILED_PRECONDITION (DECLINED: what a store terminal
     is told instead of NOT_FOUND; UNREFERENCED_REFUND_LIMIT_EXCEEDED;
     STORE_SUSPENDED; PAY_CODE_INVALID, PAY_CODE_USED, PAY_CODE_LOCKED;
-    SECRET_MISSING); ALREADY_EXISTS (REQUEST_ID_REUSED).
+    PAY_CODE_REQUIRED: a store terminal names no payee; SECRET_MISSING);
+    ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
     GetRefund: _grpc.UnaryUnaryMultiCallable[_refund_service_pb2.GetRefundRequest, _refund_pb2.Refund]
     """Reads one refund. Called by the store and the platform; a payer sees it in
@@ -92,7 +93,8 @@ class RefundServiceAsyncStub(RefundServiceStub):
     WALLET_NOT_FOUND); FAILED_PRECONDITION (DECLINED: what a store terminal
     is told instead of NOT_FOUND; UNREFERENCED_REFUND_LIMIT_EXCEEDED;
     STORE_SUSPENDED; PAY_CODE_INVALID, PAY_CODE_USED, PAY_CODE_LOCKED;
-    SECRET_MISSING); ALREADY_EXISTS (REQUEST_ID_REUSED).
+    PAY_CODE_REQUIRED: a store terminal names no payee; SECRET_MISSING);
+    ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
     GetRefund: _aio.UnaryUnaryMultiCallable[_refund_service_pb2.GetRefundRequest, _refund_pb2.Refund]  # type: ignore[assignment]
     """Reads one refund. Called by the store and the platform; a payer sees it in
@@ -139,7 +141,8 @@ class RefundServiceServicer(metaclass=_abc_1.ABCMeta):
         WALLET_NOT_FOUND); FAILED_PRECONDITION (DECLINED: what a store terminal
         is told instead of NOT_FOUND; UNREFERENCED_REFUND_LIMIT_EXCEEDED;
         STORE_SUSPENDED; PAY_CODE_INVALID, PAY_CODE_USED, PAY_CODE_LOCKED;
-        SECRET_MISSING); ALREADY_EXISTS (REQUEST_ID_REUSED).
+        PAY_CODE_REQUIRED: a store terminal names no payee; SECRET_MISSING);
+        ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,125 @@
+"""Reads orders for whoever asks how a checkout stands: once a second at most for each, shared by all who ask."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from store_terminal.lifecycle import CheckoutState
+from store_terminal.model import Checkout, OrderCopy
+from store_terminal.peers import time_to_answer_s
+from store_terminal.verdicts import Reading
+from tillmesh.runtime.callers import act_as
+from tillmesh.runtime.clock import Clock
+from tillmesh.runtime.deadlines import set_deadline
+from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.peers import Unanswered
+
+READ_EVERY_MS = 1_000
+READ_WITHIN_S = 1.0
+READINGS_MAX = 1_000
+"""A shop has a handful of checkouts that are asked for again and again; beyond this the oldest is forgotten."""
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Slot:
+    """The last read of one order."""
+
+    started_ms: int
+    task: "asyncio.Task[None] | None" = None
+    reading: Reading | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """True while the read is under way."""
+        return self.task is not None and not self.task.done()
+
+
+class OrderReader:
+    """What the order service said of orders last; in memory, and only of the last ones that were asked for.
+
+    `read` asks the order service, `take` takes the answer in and returns the checkout as it is then.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[str], Awaitable[OrderCopy]],
+        take: Callable[[str, OrderCopy], Awaitable[Checkout]],
+        clock: Clock,
+        server: str,
+        at_most: int = READINGS_MAX,
+    ) -> None:
+        self._read = read
+        self._take = take
+        self._clock = clock
+        self._server = server
+        self._at_most = at_most
+        self._slots: dict[str, _Slot] = {}
+
+    def __len__(self) -> int:
+        """How many orders are remembered."""
+        return len(self._slots)
+
+    def last(self, checkout_id: str) -> Reading | None:
+        """What the order service said last, if that is still known."""
+        slot = self._slots.get(checkout_id)
+        return slot.reading if slot else None
+
+    def note(self, checkout: Checkout, order: OrderCopy) -> None:
+        """Remembers what was read of an order elsewhere; `checkout` is as it is with that taken in."""
+        slot = self._slots.get(checkout.checkout_id)
+        if slot is None or not slot.is_busy:
+            slot = self._open(checkout.checkout_id)
+        self._keep(slot, checkout, order)
+
+    async def refresh(self, checkout_id: str) -> bool:
+        """Waits until what is known is at most a second old, but not for long; False if it was already."""
+        slot = self._slots.get(checkout_id)
+        if slot is None or not (slot.is_busy or 0 <= self._clock.now_ms() - slot.started_ms < READ_EVERY_MS):
+            reading = slot.reading if slot else None
+            slot = self._open(checkout_id)
+            slot.reading = reading
+            slot.task = asyncio.get_running_loop().create_task(self._run(checkout_id, slot))
+        if slot.task is None or slot.task.done():
+            return False
+        await asyncio.wait({slot.task}, timeout=min(READ_WITHIN_S, time_to_answer_s()))
+        return True
+
+    async def stop(self) -> None:
+        """Cancels all reads."""
+        tasks = [slot.task for slot in self._slots.values() if slot.task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _open(self, checkout_id: str) -> _Slot:
+        self._slots.pop(checkout_id, None)  # the order in which they are is that of their reads
+        slot = self._slots[checkout_id] = _Slot(self._clock.now_ms())
+        if len(self._slots) > self._at_most:
+            oldest = next((key for key, each in self._slots.items() if not each.is_busy), None)
+            if oldest not in (None, checkout_id):
+                del self._slots[oldest]
+        return slot
+
+    async def _run(self, checkout_id: str, slot: _Slot) -> None:
+        set_deadline(None)  # whoever asked first may have less patience than those who share the answer
+        act_as(self._server)
+        try:
+            order = await self._read(checkout_id)
+            checkout = await self._take(checkout_id, order)
+        except (Refusal, Unanswered) as error:
+            log.info("order_not_read", order_id=checkout_id, error=str(error))
+            return
+        except Exception as error:
+            log.exception("order_read_failed", order_id=checkout_id, exc_info=error)
+            return
+        self._keep(slot, checkout, order)
+
+    def _keep(self, slot: _Slot, checkout: Checkout, order: OrderCopy) -> None:
+        """Keeps what was read, unless the checkout is final and nobody asks any more."""
+        now_ms = self._clock.now_ms()
+        slot.reading = Reading(now_ms, checkout.event_count, order.locked_by, now_ms + order.lease_remaining_ms)
+        if checkout.state in (CheckoutState.PAID, CheckoutState.CANCELED):
+            self._slots.pop(checkout.checkout_id, None)

@@ -1,0 +1,242 @@
+"""One payment, from what was written down to the order's word on it (rules 3, 4 and 11)."""
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+import structlog
+
+from store_terminal import journal_store, outcomes
+from store_terminal.errors import (
+    NOT_THERE,
+    ORDER_ALREADY_PAID,
+    ORDER_CANCELED,
+    PAYMENT_CANCELED,
+    PAYMENT_TIMEOUT,
+    Reason,
+)
+from store_terminal.model import Asked, Attempt, Checkout, Till
+from store_terminal.peers import Peers
+from tillmesh.api.order.v1 import order_payment_pb2
+from tillmesh.api.order.v1 import order_service_pb2 as order_api
+from tillmesh.api.payment.v1 import payment_pb2
+from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
+from tillmesh.runtime.clock import Clock
+from tillmesh.runtime.convert import from_duration
+from tillmesh.runtime.database import Database
+from tillmesh.runtime.driver import Progress
+from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.ids import new_request_id
+from tillmesh.runtime.peers import CALL_TIMEOUT_S, Unanswered
+
+if TYPE_CHECKING:
+    from store_terminal.journal import Journal
+
+Payment = payment_pb2.Payment
+OrderPayment = order_payment_pb2.OrderPayment
+log = structlog.get_logger()
+
+TELL_TIMEOUT_S = 1.0
+CANCEL_TIMEOUT_S = 3.0
+"""As long as the longest margin: an order that does not answer is known by the deadline."""
+PAYER_GRACE_MS = 5_000
+"""The payment server ends the payer's window itself; it gets the time to say so."""
+PAYER_WAIT_MS_MAX = 600_000
+"""The payment server may be wrong; no lock lasts longer than this."""
+
+
+class Payments:
+    """Steps of payments that are under way."""
+
+    def __init__(
+        self, journal: "Journal", database: Database, peers: Peers, clock: Clock, rng: random.Random, till: Till
+    ) -> None:
+        self._journal = journal
+        self._database = database
+        self._peers = peers
+        self._clock = clock
+        self._rng = rng
+        self._till = till
+        self._alarms: dict[str, asyncio.TimerHandle] = {}
+        """What wakes a payment when it is time to cancel it, however long the pause that it makes."""
+
+    async def step(self, asked: Asked) -> tuple[Asked, Progress]:
+        """Takes a payment one step on."""
+        checkout, payment_id = asked.of_checkout(), asked.entry.request_id
+        attempt = checkout.attempt
+        if attempt is None or checkout.unanswered != payment_id:
+            return asked, Progress.DONE  # a cancellation was answered meanwhile
+        if attempt.canceling:
+            return await self._cancel_in_time(checkout, attempt), Progress.DONE
+        if (left_s := self._left_s(attempt)) <= 0:
+            return await self._give_up(payment_id, PAYMENT_TIMEOUT)
+        self._wake_after(left_s, payment_id)
+        try:
+            return await self._ask(asked, attempt, left_s)
+        except Unanswered:
+            if self._left_s(attempt) > 0:
+                raise
+        # No pause: the cancellation is to be answered before the deadline, which somebody may have moved meanwhile.
+        return await self._journal.get(payment_id), Progress.STEPPED
+
+    async def cancel(self, checkout: Checkout) -> None:
+        """Asks the order at once to end a payment that was given up; goes on by itself where it does not answer."""
+        assert checkout.attempt is not None, "a payment was given up"
+        payment_id = checkout.attempt.payment_id
+        try:
+            await self._release(checkout, checkout.attempt)
+        except Unanswered as error:
+            log.info("cancellation_unanswered", payment_id=payment_id, error=str(error))
+            self._journal.poke(payment_id)
+
+    def sleep(self, payment_id: str) -> None:
+        """Wakes a payment no longer."""
+        if alarm := self._alarms.pop(payment_id, None):
+            alarm.cancel()
+
+    def stop(self) -> None:
+        """Wakes nothing any more."""
+        for payment_id in list(self._alarms):
+            self.sleep(payment_id)
+
+    def _left_s(self, attempt: Attempt) -> float:
+        """How long the payment may go on until the order is asked to end it."""
+        return (attempt.deadline_at_ms - self._till.margin_ms - self._clock.now_ms()) / 1000
+
+    def _wake_after(self, seconds: float, payment_id: str) -> None:
+        self.sleep(payment_id)
+        self._alarms[payment_id] = asyncio.get_running_loop().call_later(seconds, self._journal.poke, payment_id)
+
+    async def _ask(self, asked: Asked, attempt: Attempt, left_s: float) -> tuple[Asked, Progress]:
+        """Asks the payment server how the payment stands, and takes the answer in."""
+        entry, payment_id = asked.entry, asked.entry.request_id
+        within_s = min(CALL_TIMEOUT_S, left_s)
+        try:
+            payment = await self._payment(asked, attempt, within_s)
+        except Refusal as refusal:  # no proof that the attempt is dead: only the order's word is
+            lost = refusal.reason in NOT_THERE and self._lacks_pay_code(asked)
+            if lost and journal_store.is_anothers(entry, self._database.replica, self._clock.now_ms()):
+                return asked, Progress.WAITING  # the process that was shown the code sends it
+            return await self._give_up(payment_id, Reason.PAY_CODE_LOST.name if lost else refusal.reason)
+        except Unanswered as error:
+            log.info("payment_unanswered", payment_id=payment_id, error=str(error))
+            return await self._look_whether_decided(asked, attempt)
+        self._journal.pay_codes.drop(payment_id)
+        return await self._take(asked, attempt, payment)
+
+    async def _payment(self, asked: Asked, attempt: Attempt, within_s: float) -> Payment:
+        """The payment as it is now: sends it, or reads one that is there and does not end by itself.
+
+        Sent again, the same request asks how the payment stands, and is answered when it is final. So what waits for
+        its payer is read. What lacks its pay code is read as well: it must not be sent without.
+        """
+        server, payments, entry = self._peers.payment_server, self._peers.payments, asked.entry
+        if attempt.payer_until_ms or self._lacks_pay_code(asked):
+            read = payment_api.GetPaymentRequest(payment_id=entry.request_id)
+            return await server.call(payments.GetPayment, read, timeout_s=within_s)
+        request = payment_api.CreatePaymentRequest.FromString(entry.request)
+        if code := self._journal.pay_codes.find(entry.request_id):
+            request.pay_code = code.value.decode()
+        return await server.call(payments.CreatePayment, request, timeout_s=within_s)
+
+    async def _take(self, asked: Asked, attempt: Attempt, payment: Payment) -> tuple[Asked, Progress]:
+        payment_id, name = asked.entry.request_id, payment.payer_display_name
+        match payment.state:
+            case Payment.STATE_CAPTURED:
+                return await self._paid(payment_id, name), Progress.DONE
+            case Payment.STATE_VOIDED:
+                return await self._end(asked.entry.checkout_id, payment_id, payment.reason), Progress.DONE
+            case Payment.STATE_AWAITING_PAYER:
+                waiting = await self._journal.apply(
+                    outcomes.awaiting_payer,
+                    payment_id=payment_id,
+                    payer_display_name=name,
+                    remaining_ms=min(from_duration(payment.confirm_remaining), PAYER_WAIT_MS_MAX),
+                    patience_ms=PAYER_GRACE_MS + self._till.margin_ms,
+                )
+                return waiting, Progress.DONE  # for now: `run`, or who reads the checkout, asks again
+        if attempt.payer_until_ms:
+            wait_ms = self._till.payment_wait_ms
+            acted = await self._journal.apply(outcomes.payer_acted, payment_id=payment_id, wait_ms=wait_ms)
+            return acted, Progress.STEPPED
+        return await self._look_whether_decided(asked, attempt)
+
+    async def _look_whether_decided(self, asked: Asked, attempt: Attempt) -> tuple[Asked, Progress]:
+        """PAID counts whether or not the payment server knows it (rule 11); nothing else here is proof."""
+        within_s = min(CALL_TIMEOUT_S, max(0.0, self._left_s(attempt)))
+        order = await self._journal.read_order(asked.entry.checkout_id, within_s)
+        payment_id = asked.entry.request_id
+        if order.paid and order.paid_by == payment_id:
+            return await self._paid(payment_id, order.payer_display_name), Progress.DONE
+        if order.paid or order.canceled:
+            reason = ORDER_ALREADY_PAID if order.paid else ORDER_CANCELED
+            ended = await self._journal.apply_with(order, outcomes.payment_ended, payment_id=payment_id, reason=reason)
+            return ended, Progress.DONE
+        self._journal.orders.note(asked.of_checkout(), order)
+        return asked, Progress.WAITING
+
+    async def _give_up(self, payment_id: str, reason: str) -> tuple[Asked, Progress]:
+        log.info("payment_given_up", payment_id=payment_id, reason=reason)
+        given_up = await self._journal.apply(outcomes.payment_given_up, payment_id=payment_id, reason=reason)
+        return given_up, Progress.STEPPED
+
+    async def _cancel_in_time(self, checkout: Checkout, attempt: Attempt) -> Asked:
+        try:
+            return await self._release(checkout, attempt)
+        except _OrderUnanswered:
+            await self._journal.apply(outcomes.cancellation_unanswered, payment_id=attempt.payment_id)
+            raise
+
+    async def _release(self, checkout: Checkout, attempt: Attempt) -> Asked:
+        """Asks the order to end the attempt: it decides whether that or the payment came first."""
+        order_id, payment_id = checkout.checkout_id, attempt.payment_id
+        verdict = await self._cancel_at_order(order_id, payment_id)
+        if verdict.state == OrderPayment.STATE_PAID:
+            return await self._paid(payment_id, await self._journal.payer_of(payment_id))
+        given_up_for = attempt.reason if verdict.reason == PAYMENT_CANCELED else ""
+        ended = await self._end(order_id, payment_id, given_up_for or verdict.reason)
+        await self._tell_payment_server(payment_id)
+        return ended
+
+    async def _cancel_at_order(self, order_id: str, payment_id: str) -> OrderPayment:
+        """The order's word; raises _OrderUnanswered where it has none."""
+        request = order_api.CancelOrderPaymentRequest(payment_id=payment_id, order_id=order_id)
+        server, orders = self._peers.order_server, self._peers.orders
+        try:
+            verdict = await server.call(orders.CancelOrderPayment, request, timeout_s=CANCEL_TIMEOUT_S)
+        except Refusal as refusal:
+            if refusal.reason != CommonReason.REQUEST_ID_REUSED.name:
+                raise
+            # The id belongs to a payment of another order, so it can never pay this one.
+            return OrderPayment(state=OrderPayment.STATE_REFUSED, reason=refusal.reason)
+        except Unanswered as error:
+            raise _OrderUnanswered(str(error)) from error
+        if verdict.state not in (OrderPayment.STATE_PAID, OrderPayment.STATE_RELEASED, OrderPayment.STATE_REFUSED):
+            raise _OrderUnanswered(f"{OrderPayment.State.Name(verdict.state)} is no answer to a cancellation")
+        return verdict
+
+    async def _paid(self, payment_id: str, payer_display_name: str | None) -> Asked:
+        return await self._journal.apply(
+            outcomes.payment_paid, payment_id=payment_id, payer_display_name=payer_display_name
+        )
+
+    async def _end(self, order_id: str, payment_id: str, reason: str) -> Asked:
+        order = await self._journal.read_order(order_id)
+        return await self._journal.apply_with(order, outcomes.payment_ended, payment_id=payment_id, reason=reason)
+
+    async def _tell_payment_server(self, payment_id: str) -> None:
+        """So that it need not find out, and stops asking the payer; nothing depends on it."""
+        request = payment_api.CancelPaymentRequest(request_id=new_request_id(self._rng), payment_id=payment_id)
+        server, payments = self._peers.payment_server, self._peers.payments
+        try:
+            await server.call(payments.CancelPayment, request, timeout_s=TELL_TIMEOUT_S)
+        except (Refusal, Unanswered) as error:
+            log.info("payment_server_not_told", payment_id=payment_id, error=str(error))
+
+    def _lacks_pay_code(self, asked: Asked) -> bool:
+        entry = asked.entry
+        return entry.pay_code_shown and self._journal.pay_codes.find(entry.request_id) is None
+
+
+class _OrderUnanswered(Unanswered):
+    """The order did not answer a cancellation."""

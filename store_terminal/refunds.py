@@ -1,0 +1,151 @@
+"""Money given back: what is asked of the payment server, and what came of it, each one transaction."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from store_terminal import journal_store, outward, pricing
+from store_terminal.errors import Reason
+from store_terminal.lifecycle import CheckoutEvent
+from store_terminal.model import (
+    Asked,
+    Call,
+    Checkout,
+    EntryState,
+    Kind,
+    Refunded,
+    ReturnedLine,
+    TillRefund,
+)
+from store_terminal.operations import get_asked, get_checkout, write
+from store_terminal.transitions import advance, require_legal
+from tillmesh.lines import LineItem, Totals
+from tillmesh.origin import Origin
+from tillmesh.payer import Payer
+from tillmesh.runtime.callers import actor
+from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.money import Money
+from tillmesh.runtime.statements import Connection
+
+
+def refund_checkout(
+    connection: Connection,
+    call: Call,
+    *,
+    checkout_id: str,
+    amount: Money | None,
+    lines: Sequence[ReturnedLine],
+    note: str,
+    origin: Origin,
+) -> TillRefund:
+    """Starts to give money back for a paid checkout: an amount, lines, or without either all that is left."""
+    checkout = get_checkout(connection, checkout_id)
+    require_legal(checkout, CheckoutEvent.REFUND_STARTED)
+    currency = checkout.amount.currency
+    if amount and amount.currency != currency:
+        raise Reason.CURRENCY_MISMATCH(what="The refund", currency=amount.currency, wanted=currency)
+    came_back = pricing.positions(checkout, lines)
+    if not checkout.paid_by:
+        raise Reason.NOTHING_WAS_PAID(checkout_id=checkout_id)
+    refund = TillRefund(
+        refund_id=call.request_id,
+        checkout_id=checkout_id,
+        payer=checkout.payer,
+        items=(),
+        taxes=(),
+        currency=currency,
+        amount_minor=None,
+        note=note,
+        origin=origin,
+        actor=actor(),
+        state=EntryState.PENDING,
+        reason="",
+        created_at_ms=call.now_ms,
+    )
+    message = outward.refund_payment(refund, checkout.paid_by, amount, came_back)
+    write(connection, call, checkout_id, Kind.REFUND, message)
+    journal_store.insert_refund(connection, refund)
+    event, known = CheckoutEvent.REFUND_STARTED, amount or Money(currency, 0)
+    advance(connection, checkout, checkout, event, call.now_ms, amount=known, reference=refund.refund_id)
+    return refund
+
+
+def return_goods(
+    connection: Connection,
+    call: Call,
+    *,
+    store_id: str,
+    payer: Payer | None,
+    currency: str,
+    items: Sequence[LineItem],
+    total: Totals,
+    note: str,
+    origin: Origin,
+) -> TillRefund:
+    """Starts to give money back for goods whose sale this till does not have; without a payer, by pay code."""
+    refund = TillRefund(
+        refund_id=call.request_id,
+        checkout_id="",
+        payer=payer,
+        items=items,
+        taxes=total.taxes,
+        currency=currency,
+        amount_minor=None,
+        note=note,
+        origin=origin,
+        actor=actor(),
+        state=EntryState.PENDING,
+        reason="",
+        created_at_ms=call.now_ms,
+    )
+    message = outward.create_unreferenced_refund(refund, store_id, Money(currency, total.amount_minor))
+    write(connection, call, "", Kind.UNREFERENCED_REFUND, message, pay_code_shown=payer is None)
+    journal_store.insert_refund(connection, refund)
+    return refund
+
+
+def get_refund(connection: Connection, refund_id: str) -> TillRefund:
+    """The refund as it is now."""
+    refund = journal_store.find_refund(connection, refund_id)
+    if refund is None:
+        raise Reason.REFUND_NOT_FOUND(refund_id=refund_id)
+    return refund
+
+
+def refund_done(connection: Connection, *, refund_id: str, refunded: Refunded, now_ms: int) -> Asked:
+    """The shopper has the money."""
+    asked = get_asked(connection, refund_id)
+    if not asked.pending:
+        return asked
+    checkout, amount = asked.checkout, refunded.amount
+    entry = journal_store.end_entry(connection, asked.entry, EntryState.DONE)
+    if checkout is None:
+        refund = get_refund(connection, refund_id)
+        journal_store.fill_refund(connection, refund_id, amount.minor, refund.items, refund.taxes)
+        return Asked(entry, None)
+    journal_store.fill_refund(connection, refund_id, amount.minor, _items(checkout, refunded), refunded.taxes)
+    after = replace(checkout, refunded_minor=checkout.refunded_minor + amount.minor)
+    event = CheckoutEvent.REFUNDED
+    return Asked(entry, advance(connection, checkout, after, event, now_ms, amount=amount, reference=refund_id))
+
+
+def refund_refused(connection: Connection, *, refund_id: str, refusal: Refusal, now_ms: int) -> Asked:
+    """The payment server said no."""
+    asked = get_asked(connection, refund_id)
+    if not asked.pending:
+        return asked
+    checkout = asked.checkout
+    entry = journal_store.end_refused(connection, asked.entry, refusal)
+    if checkout:
+        nothing, event, reason = Money(checkout.amount.currency, 0), CheckoutEvent.REFUND_REFUSED, refusal.reason
+        checkout = advance(
+            connection, checkout, checkout, event, now_ms, amount=nothing, reference=refund_id, reason=reason
+        )
+    return Asked(entry, checkout)
+
+
+def _items(checkout: Checkout, refunded: Refunded) -> tuple[LineItem, ...]:
+    """The lines that came back, each with what it came to."""
+    return tuple(
+        pricing.came_back(checkout.lines[position - 1].item, quantity, amount_minor)
+        for position, quantity, amount_minor in refunded.lines
+    )

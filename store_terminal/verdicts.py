@@ -1,0 +1,79 @@
+"""What a till tells its operator: a pure function of a checkout, of what its order said last, and of the time."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from store_terminal.lifecycle import CheckoutState
+from store_terminal.model import Attempt, Checkout
+
+ORDER_LOCKED = "ORDER_LOCKED"
+PAID_BY_ANOTHER_PAYMENT = "PAID_BY_ANOTHER_PAYMENT"
+
+
+class Verdict(StrEnum):
+    """The words that checkout.proto explains; only HAND_OVER_GOODS and CLOSED are final."""
+
+    NOT_TRIED = "NOT_TRIED"
+    WAIT = "WAIT"
+    ASK_PAYER = "ASK_PAYER"
+    HAND_OVER_GOODS = "HAND_OVER_GOODS"
+    SAFE_TO_RETRY = "SAFE_TO_RETRY"
+    DO_NOT_RETRY = "DO_NOT_RETRY"
+    CLOSED = "CLOSED"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the order service said of an order when this process last read it."""
+
+    at_ms: int
+    event_count: int
+    """That of the checkout: a reading says nothing about a checkout that has changed since."""
+    locked_by: str
+    locked_until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A verdict with what belongs to it."""
+
+    verdict: Verdict
+    reason: str
+    remaining_ms: int | None
+    """Within what time another verdict is expected; None where nobody knows."""
+    age_ms: int
+    """How long ago the order service last confirmed it."""
+
+
+def verdict(checkout: Checkout, reading: Reading | None, now_ms: int) -> Told:
+    """The verdict is the order's (rule 11): it follows from the state, which only the order's word changes."""
+    attempt = checkout.attempt
+    match checkout.state:
+        case CheckoutState.PAID:
+            own = attempt.payment_id if attempt else ""
+            reason = PAID_BY_ANOTHER_PAYMENT if checkout.paid_by not in ("", own) else ""
+            return Told(Verdict.HAND_OVER_GOODS, reason, None, 0)
+        case CheckoutState.CANCELED:
+            return Told(Verdict.CLOSED, "", None, 0)
+        case CheckoutState.BASKET:
+            return Told(Verdict.NOT_TRIED, "", None, 0)
+    if reading and reading.event_count != checkout.event_count:
+        reading = None
+    age_ms = max(0, now_ms - max(checkout.confirmed_at_ms, reading.at_ms if reading else 0))
+    if checkout.state is CheckoutState.PAYING and attempt:
+        locked_by_another = reading is not None and reading.locked_by not in ("", attempt.payment_id)
+        return _while_paying(attempt, locked_by_another, now_ms, age_ms)
+    if reading and reading.locked_by:
+        return Told(Verdict.WAIT, ORDER_LOCKED, max(0, reading.locked_until_ms - now_ms), age_ms)
+    if attempt:
+        return Told(Verdict.SAFE_TO_RETRY, attempt.reason, None, age_ms)
+    return Told(Verdict.NOT_TRIED, "", None, age_ms)
+
+
+def _while_paying(attempt: Attempt, locked_by_another: bool, now_ms: int, age_ms: int) -> Told:
+    if attempt.cancel_unanswered and now_ms >= attempt.deadline_at_ms:
+        return Told(Verdict.DO_NOT_RETRY, "", None, age_ms)
+    if attempt.payer_until_ms and not attempt.canceling:
+        return Told(Verdict.ASK_PAYER, "", max(0, attempt.payer_until_ms - now_ms), age_ms)
+    reason = ORDER_LOCKED if locked_by_another else ""
+    return Told(Verdict.WAIT, reason, max(0, attempt.deadline_at_ms - now_ms), age_ms)
