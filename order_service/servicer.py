@@ -136,7 +136,7 @@ class OrderServicer:
         fields.identifier("order_id", request.order_id)
         payer = fields.payer("payer", request.payer)
         fields.positive("order_version", request.order_version)
-        amount = fields.money("amount", request.amount)
+        amount = fields.money("amount", request.amount, minimum=0)  # 0 is REFUSED, for good
         lease_ms = fields.positive("lease", from_duration(request.lease))
         fields.identifier("store_id", request.store_id, optional=True)
         fields.check()

@@ -280,3 +280,9 @@ def test_a_status_without_an_error_info_is_no_refusal() -> None:
     status = CommonReason.CONCURRENT_CHANGE().to_status("order.tillmesh")
     del status.details[:]
     assert Refusal.from_status(status) is None
+
+
+@pytest.mark.parametrize("reason", [each for each in every_reason() if each.code is StatusCode.UNAVAILABLE], ids=named)
+def test_what_is_unavailable_says_when_to_repeat_the_call(reason: ErrorReason) -> None:
+    refusal = reason(**dict.fromkeys(placeholders(reason), "x"))
+    assert refusal.retry_after_ms

@@ -185,6 +185,17 @@ def returned(
     return Returned(was.amount_minor - is_now.amount_minor, tuple(_less(was.taxes, is_now.taxes)), line_amounts)
 
 
+def limited(worth: Returned, amount_minor: int) -> Returned:
+    """What comes back where less is given for it, as other amounts were given back before: all parts in proportion."""
+
+    def part(minor: int) -> int:
+        return divided(minor * amount_minor, worth.amount_minor)
+
+    taxes = [TaxTotal(tax.tax_code, tax.tax_rate_ppm, part(tax.net_minor), part(tax.tax_minor)) for tax in worth.taxes]
+    line_amounts = {index: part(minor) for index, minor in worth.line_amounts.items()}
+    return Returned(amount_minor, tuple(taxes), line_amounts)
+
+
 def _less(was: Iterable[TaxTotal], is_now: Iterable[TaxTotal]) -> Iterable[TaxTotal]:
     for before, after in zip(was, is_now, strict=True):
         net, tax = before.net_minor - after.net_minor, before.tax_minor - after.tax_minor

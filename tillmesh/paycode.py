@@ -1,4 +1,4 @@
-"""Pay codes: what a payer's terminal shows, also offline, and a till scans. docs/security.md describes the format.
+"""Pay codes: what a phone shows, also offline, and a till scans. docs/security.md describes the format.
 
 Both sides use these functions: the payment server to check, the command line's phone to show.
 """

@@ -44,10 +44,12 @@ def items(draw: st.DrawFn) -> LineItem:
     unit = draw(st.sampled_from(Unit))
     in_pieces = unit is Unit.PIECE
     tax_code, tax_rate_ppm = draw(st.sampled_from(TAXES))
+    source = draw(sources())
+    pieces_max = 1 if source.get("price_source") is PriceSource.LABEL else PIECES_MAX
     line = LineItem(
         sku=draw(st.sampled_from(["TEA", "85123A", "brie.de-meaux"])),
         title=draw(st.sampled_from(TITLES)),
-        quantity=draw(st.integers(1, PIECES_MAX if in_pieces else 50_000)),
+        quantity=draw(st.integers(1, pieces_max if in_pieces else 50_000)),
         unit_price_minor=draw(st.integers(0, PRICE_MAX)),
         kind=draw(st.sampled_from(Kind)),
         unit=unit,
@@ -55,7 +57,7 @@ def items(draw: st.DrawFn) -> LineItem:
         gtin=draw(st.sampled_from(GTINS)),
         tax_code=tax_code,
         tax_rate_ppm=tax_rate_ppm,
-        **draw(sources()),
+        **source,
     )
     for _ in range(draw(st.integers(0, 2))):
         amounts = st.integers(-line.amount_minor, PRICE_MAX)

@@ -124,8 +124,13 @@ BROKEN: list[tuple[LineItem, str, str]] = [
     (tea(quantity=MINOR_UNITS_MAX + 1), "quantity", f"must be 1 to {RANGE} {MINOR_UNITS_MAX + 1}"),
     (tea(unit_price_minor=-1), "unit_price_minor", f"must be 0 to {RANGE} -1"),
     (tea(price_quantity=-1), "price_quantity", f"must be 1 to {RANGE} -1"),
-    (tea(price_source=LABEL, label_amount_minor=-1), "label_amount_minor", f"must be 0 to {RANGE} -1"),
+    (tea(price_source=LABEL, quantity=1, label_amount_minor=-1), "label_amount_minor", f"must be 0 to {RANGE} -1"),
     (tea(label_amount_minor=1), "label_amount_minor", "must be 0 without PRICE_SOURCE_LABEL"),
+    (
+        tea(price_source=LABEL, quantity=3, label_amount_minor=500),
+        "quantity",
+        "of a label without a weight must be 1, was 3",
+    ),
     (tea(price_source=99), "price_source", "must be a PriceSource, was 99"),
     (tea(kind=99), "kind", "must be a Kind, was 99"),
     (tea(unit=99), "unit", "must be a Unit, was 99"),
@@ -135,7 +140,7 @@ BROKEN: list[tuple[LineItem, str, str]] = [
     (tea(tax_rate_ppm=1_000_001), "tax_rate_ppm", "must be 0 to 1000000, was 1000001"),
     (tea(price_override=PriceOverride()), "price_override", "must be unset without PRICE_SOURCE_OVERRIDE"),
     (
-        tea(price_source=LABEL, price_override=PriceOverride(reason="x")),
+        tea(price_source=LABEL, quantity=1, price_override=PriceOverride(reason="x")),
         "price_override",
         "must be unset without PRICE_SOURCE_OVERRIDE",
     ),
@@ -186,7 +191,7 @@ def test_an_override_has_rules_of_its_own(part: str, value: str | int, rule: str
     [
         (tea(adjustments=[off(-251)]), -1),
         (tea(adjustments=[off(-200), off(-200)]), -150),
-        (tea(price_source=LABEL, label_amount_minor=5, adjustments=[off(-6)]), -1),
+        (tea(price_source=LABEL, quantity=1, label_amount_minor=5, adjustments=[off(-6)]), -1),
         (tea(quantity=2, unit_price_minor=MINOR_UNITS_MAX), 2 * MINOR_UNITS_MAX),
     ],
 )

@@ -9,6 +9,7 @@ from tillmesh.lines import (
     Kind,
     LineItem,
     PriceSource,
+    Returned,
     TaxTotal,
     Totals,
     Uneven,
@@ -16,6 +17,7 @@ from tillmesh.lines import (
     adjusted,
     default_price_quantity,
     divided,
+    limited,
     returned,
     spread,
     totals,
@@ -192,6 +194,15 @@ def test_what_comes_back_has_its_discount_and_its_tax() -> None:
     assert rest.amount_minor == 300 + 683
     assert rest.line_amounts == {0: 250, 1: 650}
     assert {tax.tax_code: tax.gross_minor for tax in rest.taxes} == {"S": 300, "R": 683}
+
+
+def test_where_less_is_given_back_its_parts_are_less_in_proportion() -> None:
+    """12.00 with 2.00 of tax, of which 11.00 were given back before."""
+    worth = returned([piece(1200, rate=200_000, code="S")], [1], {0: 1}, prices_include_tax=True)
+    assert worth.taxes == (TaxTotal("S", 200_000, 1000, 200),)
+    back = limited(worth, 100)
+    assert (back.amount_minor, back.taxes, back.line_amounts) == (100, (TaxTotal("S", 200_000, 83, 17),), {0: 100})
+    assert limited(worth, 0) == Returned(0, (TaxTotal("S", 200_000, 0, 0),), {0: 0})
 
 
 def test_part_of_a_line_may_be_worth_nothing() -> None:

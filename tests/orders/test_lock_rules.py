@@ -227,6 +227,7 @@ async def test_a_consent_to_anything_but_the_order_as_it_is_is_refused(
 async def test_an_order_of_nothing_can_not_be_paid(shop: Shop) -> None:
     await shop.create(lines=GIFT)
     assert verdict(await shop.lock("p", minor=1)) == ("REFUSED", "NOTHING_TO_PAY", 0)
+    assert verdict(await shop.lock("q", minor=0)) == ("REFUSED", "NOTHING_TO_PAY", 0)
 
 
 # Rules 5 and 6: a verdict is final, and does not depend on the clock.

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from tillmesh.api.order.v1 import order_service_pb2
 from tillmesh.runtime.callers import Caller, caller, parse_uri
 from tillmesh.runtime.database import Database, open_database
-from tillmesh.runtime.errors import CommonReason, ErrorReason, Refusal
+from tillmesh.runtime.errors import CommonReason, ErrorReason, FieldViolation, Refusal, invalid
 from tillmesh.runtime.requests import IdempotencyKey, RequestLog, content_hash
 from tillmesh.runtime.schema import versioned
 from tillmesh.runtime.statements import Connection
@@ -238,6 +238,19 @@ async def test_a_refusal_that_is_kept_is_small_as_well(database: Database, recor
     assert len(row["refusal"]) < 500
 
 
+async def test_of_many_violations_the_first_is_kept(database: Database, records: Records) -> None:
+    wrong = [FieldViolation(f"lines[{index}].title", "must have 0 to 256 characters, had 300") for index in range(10)]
+
+    def effect() -> Record:
+        raise invalid(wrong)
+
+    first = await refusal(database, records, effect)
+    assert [violation.field for violation in first.violations] == ["lines[0].title"]
+    (row,) = await kept(database)
+    assert isinstance(row["refusal"], bytes)
+    assert len(row["refusal"]) < 500
+
+
 @pytest.mark.parametrize(
     "statement",
     ["DELETE FROM requests", "UPDATE requests SET request_id = 'r-2'", "UPDATE requests SET refusal = NULL"],
@@ -271,9 +284,9 @@ def test_a_request_id_belongs_to_its_caller(uri: str, other: str, same: bool) ->
 
 
 def test_a_payer_s_request_id_is_theirs_on_each_of_their_phones() -> None:
-    def by(phone: str, payer_id: str) -> bytes:
+    def by(phone: str, identity_id: str) -> bytes:
         known = parse_uri(f"spiffe://tillmesh/phone/{phone}", "tillmesh")
-        caller.set(Caller(known.uri, known.role, None, payer_id))
+        caller.set(Caller(known.uri, known.role, None, identity_id))
         return content_hash(request())
 
     assert by("phone-1", "ada") == by("phone-2", "ada") != by("phone-1", "bob")

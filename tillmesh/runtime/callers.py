@@ -41,7 +41,7 @@ class Caller:
     role: Role
     store_id: str | None
     """The one store that it may act for; None for those who act for all."""
-    payer_id: str | None = None
+    identity_id: str | None = None
     """The one identity that a phone acts for; None until it is signed in."""
 
 
@@ -137,14 +137,14 @@ def acting_store() -> str | None:
 def require_payer(identity_id: str | None) -> None:
     """Raises PAYER_DENIED if the caller is a payer and not the one of the record; None as for `require_store`."""
     acting = caller.get()
-    if acting and acting.role is Role.PHONE and (identity_id is None or identity_id != acting.payer_id):
-        raise CommonReason.PAYER_DENIED(payer_id=acting.payer_id)
+    if acting and acting.role is Role.PHONE and (identity_id is None or identity_id != acting.identity_id):
+        raise CommonReason.PAYER_DENIED(identity_id=acting.identity_id)
 
 
 def acting_payer() -> str | None:
     """The one identity that the caller acts for; None for those who are no payers."""
     acting = caller.get()
-    return acting.payer_id if acting else None
+    return acting.identity_id if acting else None
 
 
 def acting_role() -> Role | None:
@@ -184,5 +184,5 @@ def principal() -> str:
     if acting is None:
         return ""
     if acting.role is Role.PHONE:
-        return f"{acting.role}/{acting.payer_id}"
+        return f"{acting.role}/{acting.identity_id}"
     return f"{acting.role}/{acting.store_id}" if acting.role is Role.TERMINAL else acting.uri

@@ -18,6 +18,8 @@ from grpc import StatusCode
 # nobody. So it repeats no more of an overlong request than this.
 FACT_LENGTH_MAX = 100
 VIOLATIONS_MAX = 10
+RETRY_AFTER_MS = 1_000
+"""When to repeat what is UNAVAILABLE, unless somebody knows better."""
 VIOLATIONS_BYTES_MAX = 6_000
 UNQUOTED = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
@@ -115,6 +117,8 @@ class ErrorReason(Enum):
     def __call__(self, *, retry_after_ms: int | None = None, **metadata: object) -> Refusal:
         """The refusal to raise; `metadata` fills the text and goes into ErrorInfo."""
         values = {key: _shortened(str(value)) for key, value in metadata.items()}
+        if self.code is StatusCode.UNAVAILABLE and retry_after_ms is None:
+            retry_after_ms = RETRY_AFTER_MS
         return Refusal(self.code, self.name, self.text.format(**values), metadata=values, retry_after_ms=retry_after_ms)
 
 
@@ -158,7 +162,7 @@ class CommonReason(ErrorReason):
     )
     PAYER_DENIED = (
         StatusCode.PERMISSION_DENIED,
-        "Payer {payer_id} may use their own records only; this is none of them, or there is no such record.",
+        "Payer {identity_id} may use their own records only; this is none of them, or there is no such record.",
     )
     PEER_UNAVAILABLE = (
         StatusCode.UNAVAILABLE,

@@ -27,7 +27,7 @@ Context = aio.ServicerContext[Any, Any]
 Access = Mapping[str, frozenset[Role]]
 """The roles that may call a method, by its name."""
 SignIn = Callable[[Caller, str, Secret], Awaitable[Caller]]
-"""Finds out whose a payer's terminal is: from caller, method and bearer token to the caller with its payer_id."""
+"""Finds out whose a phone is: from caller, method and bearer token to the caller with its identity_id."""
 _BEARER = "Bearer "
 FLOODING = (StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAUTHENTICATED)
 """What a caller may be told thousands of times a second, so that not each time is worth a line in the log."""
@@ -52,7 +52,7 @@ def method_handlers(
 
     The servicer has one coroutine a method, of the method's name, from request to answer. `access` has the
     roles that may call each method; a method that it does not name is an error here, not open to all. Without
-    a gate everybody may call everything. `sign_in` refuses a payer's terminal on which nobody is signed in.
+    a gate everybody may call everything. `sign_in` refuses a phone on which nobody is signed in.
 
     Every method is unary, and yet its handler takes a stream: so it runs before the message is there, and a
     caller is refused, counted and given a deadline also if it sends none, half of one, or one that is none.

@@ -22,7 +22,7 @@ CALL_S_MAX = 60.0
 SHARES = 4
 """A till or device has at most one of so many equal shares of the places, and one is kept for our own servers."""
 PAYER_PART = 10
-"""A payer's terminal serves one person: it has this part of the share and the calls a second of a till."""
+"""A phone serves one person: it has this part of the share and the calls a second of a till."""
 BURST_S = 2
 """So many seconds' worth of calls a caller may make at once."""
 OPEN_MAX = 64

@@ -111,6 +111,8 @@ def check_line(fields: Fields, name: str, line: LineItem) -> bool:
         fields.require(ok, f"{name}.{part}", f"must be {minimum} to {MINOR_UNITS_MAX}, was {value}")
     if not all(minimum <= value <= MINOR_UNITS_MAX for value, minimum in numbers.values()):
         return False
+    one = line.price_source is not PriceSource.LABEL or line.unit is not Unit.PIECE or line.quantity == 1
+    fields.require(one, f"{name}.quantity", f"of a label without a weight must be 1, was {line.quantity}")
     amount = line.amount_minor
     ok = 0 <= amount <= MINOR_UNITS_MAX
     fields.require(ok, name, f"must come to 0 to {MINOR_UNITS_MAX}, came to {amount}")

@@ -20,7 +20,7 @@ from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, String, Table,
 from tillmesh.api.type.v1 import annotations_pb2
 from tillmesh.runtime.callers import actor, principal
 from tillmesh.runtime.database import Database, append_only
-from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.errors import CommonReason, Refusal, invalid
 from tillmesh.runtime.statements import Connection
 
 NOT_REMEMBERED = (StatusCode.UNAVAILABLE, StatusCode.PERMISSION_DENIED, StatusCode.RESOURCE_EXHAUSTED)
@@ -85,6 +85,16 @@ def secret_fields(descriptor: Descriptor) -> list[str]:
     return [field.name for field in descriptor.fields if field.GetOptions().Extensions[annotations_pb2.secret]]
 
 
+def _kept(refusal: Refusal) -> Refusal:
+    """What is kept of a refusal, for ever: of many violations the first.
+
+    Without RetryInfo, which makes clients repeat the id that is refused for ever.
+    """
+    kept = invalid(refusal.violations[:1]) if refusal.violations else refusal
+    kept.retry_after_ms = None
+    return kept
+
+
 class RequestLog:
     """Runs each request's effect once."""
 
@@ -100,8 +110,7 @@ class RequestLog:
         except Refusal as refusal:
             if refusal.code in NOT_REMEMBERED:
                 raise
-            refusal.retry_after_ms = None  # it would make clients repeat this id, which is refused for ever
-            refused = refusal.to_status("").SerializeToString()
+            refused = _kept(refusal).to_status("").SerializeToString()
         # Another copy of the request may have been first: then its answer counts, whatever it is.
         await database.run(lambda connection: self._remember_refusal(connection, key, refused))
         return await database.run(operation)

@@ -49,7 +49,7 @@ class Wiring:
     on_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     """What is closed at the end, in this order."""
     sign_in: SignIn = no_payers
-    """Whose a payer's terminal is."""
+    """Whose a phone is."""
 
 
 def run(name: str, settings: ServerSettings, wire: Callable[[], Awaitable[Wiring]]) -> None:

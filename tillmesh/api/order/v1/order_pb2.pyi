@@ -129,9 +129,11 @@ class Order(_message.Message):
     otherwise, and where a PAID order had the amount 0.
     """
     terminal_id: _builtins.str
-    """The store terminal that raised it; empty for others."""
+    """The store terminal that raised it, as it says itself; empty for others."""
     lane: _builtins.str
-    """The device in the store that it was raised on; empty for others."""
+    """The device in the store that it was raised on, as the terminal says; empty
+    for others.
+    """
     cashier_id: _builtins.str
     """Who was at the till, as the device says: claimed, not proven."""
     @_builtins.property

@@ -106,7 +106,8 @@ class PayerServiceServicer:
     def ListPendingOrders(self, request, context):
         """Lists the pending transactions of the identity at all shops, newest first.
         What a till raised under a reference is not among them: that shows in
-        PaymentService.ListPayments as soon as it is to be paid.
+        PaymentService.ListPayments as soon as it is to be paid. What is the
+        store's own is unset: labels, origin, and who set which price.
         Errors: INVALID_ARGUMENT (page_size, page_token).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -59,7 +59,8 @@ class PayerServiceStub:
     ListPendingOrders: _grpc.UnaryUnaryMultiCallable[_payer_service_pb2.ListPendingOrdersRequest, _payer_service_pb2.ListPendingOrdersResponse]
     """Lists the pending transactions of the identity at all shops, newest first.
     What a till raised under a reference is not among them: that shows in
-    PaymentService.ListPayments as soon as it is to be paid.
+    PaymentService.ListPayments as soon as it is to be paid. What is the
+    store's own is unset: labels, origin, and who set which price.
     Errors: INVALID_ARGUMENT (page_size, page_token).
     """
 
@@ -93,7 +94,8 @@ class PayerServiceAsyncStub(PayerServiceStub):
     ListPendingOrders: _aio.UnaryUnaryMultiCallable[_payer_service_pb2.ListPendingOrdersRequest, _payer_service_pb2.ListPendingOrdersResponse]  # type: ignore[assignment]
     """Lists the pending transactions of the identity at all shops, newest first.
     What a till raised under a reference is not among them: that shows in
-    PaymentService.ListPayments as soon as it is to be paid.
+    PaymentService.ListPayments as soon as it is to be paid. What is the
+    store's own is unset: labels, origin, and who set which price.
     Errors: INVALID_ARGUMENT (page_size, page_token).
     """
 
@@ -148,7 +150,8 @@ class PayerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_payer_service_pb2.ListPendingOrdersResponse, _abc.Awaitable[_payer_service_pb2.ListPendingOrdersResponse]]:
         """Lists the pending transactions of the identity at all shops, newest first.
         What a till raised under a reference is not among them: that shows in
-        PaymentService.ListPayments as soon as it is to be paid.
+        PaymentService.ListPayments as soon as it is to be paid. What is the
+        store's own is unset: labels, origin, and who set which price.
         Errors: INVALID_ARGUMENT (page_size, page_token).
         """
 

@@ -85,8 +85,10 @@ class PaymentServiceServicer:
         that.
         Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED);
         PERMISSION_DENIED (PAYER_DENIED); FAILED_PRECONDITION (SECRET_MISSING: a
-        pay code, and the server was started without). A decline is a payment that
-        ends VOIDED with a reason, not an error.
+        pay code, and the server was started without); RESOURCE_EXHAUSTED
+        (IDENTITY_GUESSES_EXHAUSTED: a store has named too many identities that
+        there are not, and shows no pay code). A decline is a payment that ends
+        VOIDED with a reason, not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

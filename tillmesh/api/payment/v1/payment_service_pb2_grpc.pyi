@@ -47,8 +47,10 @@ class PaymentServiceStub:
     that.
     Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED);
     PERMISSION_DENIED (PAYER_DENIED); FAILED_PRECONDITION (SECRET_MISSING: a
-    pay code, and the server was started without). A decline is a payment that
-    ends VOIDED with a reason, not an error.
+    pay code, and the server was started without); RESOURCE_EXHAUSTED
+    (IDENTITY_GUESSES_EXHAUSTED: a store has named too many identities that
+    there are not, and shows no pay code). A decline is a payment that ends
+    VOIDED with a reason, not an error.
     """
     GetPayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_pb2.Payment]
     """Reads one payment. Called by the store, the payer and the platform.
@@ -99,8 +101,10 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     that.
     Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED);
     PERMISSION_DENIED (PAYER_DENIED); FAILED_PRECONDITION (SECRET_MISSING: a
-    pay code, and the server was started without). A decline is a payment that
-    ends VOIDED with a reason, not an error.
+    pay code, and the server was started without); RESOURCE_EXHAUSTED
+    (IDENTITY_GUESSES_EXHAUSTED: a store has named too many identities that
+    there are not, and shows no pay code). A decline is a payment that ends
+    VOIDED with a reason, not an error.
     """
     GetPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.GetPaymentRequest, _payment_pb2.Payment]  # type: ignore[assignment]
     """Reads one payment. Called by the store, the payer and the platform.
@@ -154,8 +158,10 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         that.
         Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED);
         PERMISSION_DENIED (PAYER_DENIED); FAILED_PRECONDITION (SECRET_MISSING: a
-        pay code, and the server was started without). A decline is a payment that
-        ends VOIDED with a reason, not an error.
+        pay code, and the server was started without); RESOURCE_EXHAUSTED
+        (IDENTITY_GUESSES_EXHAUSTED: a store has named too many identities that
+        there are not, and shows no pay code). A decline is a payment that ends
+        VOIDED with a reason, not an error.
         """
 
     @_abc_1.abstractmethod

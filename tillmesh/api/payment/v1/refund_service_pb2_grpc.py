@@ -84,7 +84,8 @@ class RefundServiceServicer:
         store's limit. Called by the store.
         Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND,
         WALLET_NOT_FOUND); FAILED_PRECONDITION (DECLINED: what a store terminal
-        is told instead of NOT_FOUND; UNREFERENCED_REFUND_LIMIT_EXCEEDED;
+        is told instead of NOT_FOUND; NO_WALLET_IN_CURRENCY: of whoever showed the
+        pay code; UNREFERENCED_REFUND_LIMIT_EXCEEDED;
         STORE_SUSPENDED; PAY_CODE_INVALID, PAY_CODE_USED, PAY_CODE_LOCKED;
         PAY_CODE_REQUIRED: a store terminal names no payee; SECRET_MISSING);
         ALREADY_EXISTS (REQUEST_ID_REUSED).

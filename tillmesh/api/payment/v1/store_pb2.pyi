@@ -71,9 +71,9 @@ class Store(_message.Message):
     name: _builtins.str
     """What shoppers call it, 1 to 128 characters."""
     tax_number: _builtins.str
-    """Its tax number as receipts show it, at most 32 characters; may be empty."""
+    """Its tax number, for receipts: at most 32 characters; may be empty."""
     time_zone: _builtins.str
-    """IANA time zone, "Europe/London"; its receipts are in it."""
+    """IANA time zone, "Europe/London", for receipts."""
     currency_code: _builtins.str
     """ISO 4217 code that its tills price in."""
     state: Global___Store.State.ValueType

@@ -58,7 +58,8 @@ class NewLine(_message.Message):
     """What `quantity` counts; unspecified takes the catalogue's, or PIECE."""
     unit_price_minor: _builtins.int
     """Price of `price_quantity` units in minor units; unset takes the
-    catalogue's. Another one than the catalogue's is an OVERRIDE.
+    catalogue's. It is an OVERRIDE if the catalogue has another one, or if
+    there is an override_reason.
     """
     price_quantity: _builtins.int
     """As in LineItem; 0 takes the catalogue's, or the default of the unit."""
@@ -152,6 +153,7 @@ class CreateCheckoutRequest(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     LANE_FIELD_NUMBER: _builtins.int
     CASHIER_ID_FIELD_NUMBER: _builtins.int
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the caller, stored before it is sent, unique for ever. The same
     id with the same content never acts twice: it gets the checkout as it is
@@ -171,6 +173,8 @@ class CreateCheckoutRequest(_message.Message):
     """As in Checkout; empty takes the name in the device's certificate."""
     cashier_id: _builtins.str
     """As in Checkout; at most 64 characters."""
+    approval_id: _builtins.str
+    """As in AddLinesRequest."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewLine]:
         """The first lines; may be empty."""
@@ -190,10 +194,11 @@ class CreateCheckoutRequest(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         lane: _builtins.str = ...,
         cashier_id: _builtins.str = ...,
+        approval_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_prices_include_tax", b"_prices_include_tax", "prices_include_tax", b"prices_include_tax"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prices_include_tax", b"_prices_include_tax", "cashier_id", b"cashier_id", "currency_code", b"currency_code", "identity_id", b"identity_id", "labels", b"labels", "lane", b"lane", "lines", b"lines", "prices_include_tax", b"prices_include_tax", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prices_include_tax", b"_prices_include_tax", "approval_id", b"approval_id", "cashier_id", b"cashier_id", "currency_code", b"currency_code", "identity_id", b"identity_id", "labels", b"labels", "lane", b"lane", "lines", b"lines", "prices_include_tax", b"prices_include_tax", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__prices_include_tax: _TypeAlias = _typing.Literal["prices_include_tax"]  # noqa: Y015
     _WhichOneofArgType__prices_include_tax: _TypeAlias = _typing.Literal["_prices_include_tax", b"_prices_include_tax"]  # noqa: Y015
