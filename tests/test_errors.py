@@ -7,6 +7,7 @@ import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -38,6 +39,7 @@ KINDS = {
     "_CAPPED": {StatusCode.DEADLINE_EXCEEDED},
     "_LIMITED": {StatusCode.RESOURCE_EXHAUSTED},
     "OVERLOADED": {StatusCode.RESOURCE_EXHAUSTED},
+    "_EXHAUSTED": {StatusCode.RESOURCE_EXHAUSTED},
     "UNAUTHENTICATED": {StatusCode.UNAUTHENTICATED},
     "SIGN_IN_REQUIRED": {StatusCode.UNAUTHENTICATED},
     "_DENIED": {StatusCode.PERMISSION_DENIED},
@@ -80,8 +82,8 @@ def test_a_reason_has_the_status_of_its_kind_and_a_sentence_for_people(reason: E
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_reason_of_a_service_is_a_definite_answer(service: str) -> None:
-    """A peer takes statuses such as UNKNOWN for no answer and asks again; UNAVAILABLE says just that."""
-    undecided = UNDECIDED - {StatusCode.UNAVAILABLE}
+    """A peer takes statuses such as UNKNOWN for no answer and asks again; these two say just that."""
+    undecided = UNDECIDED - {StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED}
     assert [reason.name for reason in catalogue(service) if reason.code in undecided] == []
 
 
@@ -284,5 +286,5 @@ def test_a_status_without_an_error_info_is_no_refusal() -> None:
 
 @pytest.mark.parametrize("reason", [each for each in every_reason() if each.code is StatusCode.UNAVAILABLE], ids=named)
 def test_what_is_unavailable_says_when_to_repeat_the_call(reason: ErrorReason) -> None:
-    refusal = reason(**dict.fromkeys(placeholders(reason), "x"))
-    assert refusal.retry_after_ms
+    facts: dict[str, Any] = dict.fromkeys(placeholders(reason), "x")
+    assert reason(**facts).retry_after_ms

@@ -16,6 +16,10 @@ class Reason(ErrorReason):
         "There is an identity {identity_id} already, with other content; choose another id, or update it.",
     )
     WALLET_NOT_FOUND = (StatusCode.NOT_FOUND, "Identity {identity_id} has no wallet in {currency}; open one first.")
+    NO_WALLET_IN_CURRENCY = (
+        StatusCode.FAILED_PRECONDITION,
+        "Whoever showed the pay code has no wallet in {currency}; nothing is converted.",
+    )
     WALLET_EXISTS = (StatusCode.ALREADY_EXISTS, "Identity {identity_id} has a wallet in {currency} already.")
     STORE_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no record of store {store_id}; let the platform create it.")
     STORE_EXISTS = (
@@ -61,6 +65,10 @@ class Reason(ErrorReason):
     PAY_CODE_LOCKED = (
         StatusCode.FAILED_PRECONDITION,
         "Pay codes of this phone are locked for a while after too many wrong ones; name the identity instead.",
+    )
+    IDENTITY_GUESSES_EXHAUSTED = (
+        StatusCode.RESOURCE_EXHAUSTED,
+        "Store {store_id} has named too many identities that cannot pay. Scan a pay code, or repeat the call later.",
     )
     SECRET_MISSING = (
         StatusCode.FAILED_PRECONDITION,

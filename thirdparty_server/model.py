@@ -16,6 +16,8 @@ CODE_TRIES = 5
 """Wrong pay codes in a row after which a phone's codes are locked for a while."""
 REFERENCE_MS = 3_600_000
 """For how long after a pay code its order may be paid without another one, if its payer says yes."""
+GUESSES_MS = 3_600_000
+"""For how long a store's payments count that named somebody who cannot pay."""
 DAY_MS = 86_400_000
 
 
@@ -234,13 +236,13 @@ class FoundPayer:
     """Whose money a payment is, and how that is known."""
 
     identity: Identity | None
-    """None if the payment is to be declined because nobody is found."""
+    """None if nobody is found."""
     by_code: bool = False
     """True if they showed a pay code for this payment, and it counted."""
     must_confirm: bool = False
     """True if they have to say yes, whatever their wallet's limits are."""
     reason: str = ""
-    """Why it is to be declined."""
+    """Why it is to be declined before the order is asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import structlog
 
 from thirdparty_server import identity_store, ledger, store
 from thirdparty_server.errors import (
+    IDENTITY_NOT_FOUND,
     INSUFFICIENT_FUNDS,
     PAYMENT_CANCELED,
     STORE_SUSPENDED,
@@ -34,7 +35,6 @@ from thirdparty_server.model import (
     Purpose,
     StoreState,
     Timing,
-    Wallet,
     store_sales,
     wallet,
 )
@@ -62,16 +62,13 @@ def create_payment(
     origin: Origin,
     now_ms: int,
 ) -> Payment:
-    """Step A: records the attempt before anything is asked of the order; `payer` is what the order says."""
+    """Step A: records the attempt before anything is asked of the order; `payer` is what the order says.
+
+    Only a pay code declines it here. Who cannot pay is declined in step C.
+    """
     identity, reason = found.identity, found.reason
     known_to_store = found.by_code or payer.identity_id is None
-    confirm = False
-    if identity:
-        own = identity_store.find_wallet(connection, identity.identity_id, amount.currency)
-        if own is None:
-            reason = WALLET_NOT_FOUND
-        else:
-            confirm = _needs_yes(connection, found, own, amount, now_ms)
+    confirm = not reason and _needs_yes(connection, found, amount, now_ms)
     payment = Payment(
         payment_id=payment_id,
         order_id=order_id,
@@ -118,18 +115,24 @@ def record_lock(
     Rule 9: an order grants its epochs one after the other, and each ends the lock before it. So what has a smaller
     epoch than another payment of its order can no longer pay, and must hold nothing, whichever of the two answers
     arrives first: a larger epoch ends the payments with smaller ones, and a smaller one that comes late ends its own.
+
+    Who cannot pay is declined here, with the order locked: whoever names identities with orders that there are not,
+    or of another store, gets the order's reason, and learns nothing of the identities.
     """
     unfinished = store.take_unfinished(connection, payment_id)
     payment = next((each for each in unfinished if each.payment_id == payment_id), None)
     if payment is None or payment.state is not PaymentState.PENDING:
         return get_payment(connection, payment_id)
     locked = replace(payment, epoch=lock.epoch, store_id=lock.store_id)
+    store.touch(connection, [each for each in unfinished if each is not payment])
     _supersede(connection, unfinished, locked, now_ms)
     if store.has_larger_epoch(connection, payment.order_id, lock.epoch):
         return _end(connection, locked, E.SUPERSEDED, SUPERSEDED, now_ms)
     shop = identity_store.find_store(connection, lock.store_id)
     if shop and shop.state is StoreState.SUSPENDED:
         return _advance(connection, locked, E.DECLINED, now_ms, reason=STORE_SUSPENDED)
+    if reason := _why_nobody_pays(connection, payment):
+        return _advance(connection, locked, E.DECLINED, now_ms, reason=reason)
     if payment.confirm:
         deadline_ms = asked_at_ms + timing.window_ms(lock.remaining_ms)
         waiting = replace(locked, confirm_deadline_ms=deadline_ms)
@@ -196,20 +199,30 @@ def give_back(connection: Connection, payment: Payment, *, refund_id: str, amoun
     _advance(connection, refunded, E.REFUNDED, now_ms, refund_id=refund_id, amount=amount)
 
 
-def _needs_yes(connection: Connection, found: FoundPayer, own: Wallet, amount: Money, now_ms: int) -> bool:
+def _needs_yes(connection: Connection, found: FoundPayer, amount: Money, now_ms: int) -> bool:
     """True if the payer has to say yes once the order is locked; counts the payment if not.
 
     Payers who ask for it themselves have said it. A store has it by a pay code, within the limits:
-    to know somebody's id is no consent.
+    to know somebody's id is no consent, and asks for the same lease whether or not somebody has it.
     """
     role = acting_role()
     if role is Role.PHONE:
         return False
     if found.must_confirm or (role is Role.TERMINAL and not found.by_code):
         return True
-    if own.needs_confirmation(amount):
+    who = found.identity
+    own = identity_store.find_wallet(connection, who.identity_id, amount.currency) if who else None
+    if own is None or own.needs_confirmation(amount):
         return True
     return not identity_store.count_unconfirmed(connection, own, now_ms // DAY_MS)
+
+
+def _why_nobody_pays(connection: Connection, payment: Payment) -> str:
+    """The reason why there is no wallet to pay from; empty if there is one."""
+    if payment.identity_id is None:
+        return IDENTITY_NOT_FOUND
+    own = identity_store.find_wallet(connection, payment.identity_id, payment.amount.currency)
+    return "" if own else WALLET_NOT_FOUND
 
 
 def _allowed(payment_id: str, payment: Payment | None) -> Payment:
@@ -243,7 +256,7 @@ def _supersede(connection: Connection, unfinished: Sequence[Payment], locked: Pa
     """Ends the payments of an order whose epoch is below the one granted now."""
     over = [payment for payment in unfinished if 0 < payment.epoch < locked.epoch]
     if any(payment.state is PaymentState.AUTHORIZED for payment in over):  # and so more than one wallet may change
-        ledger.take_accounts(connection, map(_payer_account, [*over, locked]))
+        ledger.take_accounts(connection, [_payer_account(each) for each in (*over, locked) if each.identity_id])
     for payment in over:
         _end(connection, payment, E.SUPERSEDED, SUPERSEDED, now_ms)
 

@@ -8,6 +8,7 @@ from thirdparty_server.model import Identity
 from thirdparty_server.once import run_once
 from thirdparty_server.resolver import Orders
 from thirdparty_server.vault import Vault
+from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import payer_service_pb2 as payers_api
 from tillmesh.api.payment.v1 import phone_pb2
 from tillmesh.runtime.callers import Caller, Role, caller
@@ -82,8 +83,11 @@ class PayerServicer:
         self, request: payers_api.ListPendingOrdersRequest
     ) -> payers_api.ListPendingOrdersResponse:
         """Lists the payer's pending orders at all shops."""
-        orders, token = await self._orders.pending(_own_phone().payer_id or "", request.page_size, request.page_token)
-        return payers_api.ListPendingOrdersResponse(orders=orders, next_page_token=token)
+        orders, token = await self._orders.pending(
+            _own_phone().identity_id or "", request.page_size, request.page_token
+        )
+        shown = [_without_store_s_own(order) for order in orders]
+        return payers_api.ListPendingOrdersResponse(orders=shown, next_page_token=token)
 
 
 class Sessions:
@@ -98,10 +102,21 @@ class Sessions:
         if method == PayerServicer.SignIn.__name__:
             return phone
         now_ms = self._clock.now_ms()
-        payer_id = await self._database.run(
+        identity_id = await self._database.run(
             lambda connection: payers.signed_in(connection, phone_uri=phone.uri, token=token, now_ms=now_ms)
         )
-        return replace(phone, payer_id=payer_id)
+        return replace(phone, identity_id=identity_id)
+
+
+def _without_store_s_own(order: order_pb2.Order) -> order_pb2.Order:
+    """An order as its payer may see it: without labels, where it was raised, and who set which price."""
+    shown = order_pb2.Order()
+    shown.CopyFrom(order)
+    for name in ("labels", "terminal_id", "lane", "cashier_id"):
+        shown.ClearField(name)
+    for line in shown.lines:
+        line.ClearField("price_override")
+    return shown
 
 
 def _own_phone() -> Caller:

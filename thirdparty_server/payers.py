@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 from thirdparty_server import identity_store, payer_store, store
 from thirdparty_server.errors import (
-    IDENTITY_NOT_FOUND,
     PAY_CODE_INVALID,
     PAY_CODE_LOCKED,
     PAY_CODE_REQUIRED,
@@ -15,7 +14,7 @@ from thirdparty_server.errors import (
     Reason,
 )
 from thirdparty_server.identity_operations import get_identity
-from thirdparty_server.model import PIN_TRIES, REFERENCE_MS, FoundPayer, Identity, Phone, PinTry
+from thirdparty_server.model import GUESSES_MS, PIN_TRIES, REFERENCE_MS, FoundPayer, Identity, Phone, PinTry
 from thirdparty_server.vault import Vault, token_hash
 from tillmesh import paycode
 from tillmesh.payer import Payer
@@ -47,8 +46,18 @@ def find_payer(
     if payer.identity_id is None:
         return _find_by_earlier_code(connection, payer.value, order_id, now_ms)
     require_payer(payer.identity_id)
-    named = identity_store.find_identity(connection, payer.identity_id)
-    return FoundPayer(named) if named else FoundPayer(None, reason=IDENTITY_NOT_FOUND)
+    return FoundPayer(identity_store.find_identity(connection, payer.identity_id))
+
+
+def require_guesses_left(connection: Connection, payer: Payer, per_hour: int, now_ms: int) -> None:
+    """Refuses that a store terminal names an identity without a code, if its store named too many that cannot pay."""
+    if acting_role() is not Role.TERMINAL or payer.identity_id is None:
+        return
+    store_id = acting_store() or ""
+    guessed_at_ms = store.guess_of_rank(connection, store_id, per_hour, now_ms - GUESSES_MS)
+    if guessed_at_ms is not None:
+        free_in_ms = min(guessed_at_ms + GUESSES_MS - now_ms, GUESSES_MS)
+        raise Reason.IDENTITY_GUESSES_EXHAUSTED(store_id=store_id, retry_after_ms=free_in_ms)
 
 
 def _find_by_code(connection: Connection, payer: Payer, shown: ShownCode, now_ms: int) -> FoundPayer:
@@ -72,7 +81,7 @@ def _find_by_earlier_code(connection: Connection, reference: str, order_id: str,
         since_ms=now_ms - REFERENCE_MS,
     )
     if acting_role() is Role.PHONE and identity_id != acting_payer():
-        raise CommonReason.PAYER_DENIED(payer_id=acting_payer())
+        raise CommonReason.PAYER_DENIED(identity_id=acting_payer())
     if identity_id is None:
         return FoundPayer(None, reason=PAY_CODE_REQUIRED)
     return FoundPayer(get_identity(connection, identity_id), must_confirm=True)
@@ -191,8 +200,8 @@ def begin_sign_in(connection: Connection, *, phone_uri: str) -> PinTry:
 
 def sign_in(connection: Connection, *, phone_uri: str, pin_try: PinTry, token: Secret, expires_at_ms: int) -> Identity:
     """Starts a session, unless PIN or phone are no longer what was tried."""
-    payer_id, kept = pin_try.identity_id, token_hash(token)
-    if not payer_store.start_session(connection, phone_uri, payer_id, kept, expires_at_ms):
+    identity_id, kept = pin_try.identity_id, token_hash(token)
+    if not payer_store.start_session(connection, phone_uri, identity_id, kept, expires_at_ms):
         raise Reason.PHONE_NOT_BOUND(phone_uri=phone_uri)
     settle_pin_try(connection, pin_try)
     identity = identity_store.find_identity(connection, pin_try.identity_id)

@@ -21,7 +21,7 @@ from thirdparty_server.model import (
     store_returns,
 )
 from thirdparty_server.payers import ShownCode, redeem
-from tillmesh.lines import Returned, returned
+from tillmesh.lines import Returned, limited, returned
 from tillmesh.origin import Origin
 from tillmesh.payer import Payer, identity
 from tillmesh.runtime.callers import Role, acting_role, actor, require_store
@@ -107,6 +107,8 @@ def lines_given_back(
     if not left.minor and (worth.amount_minor or isinstance(wanted, Everything)):
         raise Reason.PAYMENT_ALREADY_REFUNDED(payment_id=payment.payment_id)
     amount = left if isinstance(wanted, Everything) else Money(left.currency, min(worth.amount_minor, left.minor))
+    if amount.minor < worth.amount_minor:
+        worth = limited(worth, amount.minor)
     return GivenBack(amount, worth.taxes, _refund_lines(coming_back, worth))
 
 
@@ -178,12 +180,15 @@ def _refund_lines(coming_back: Mapping[int, int], worth: Returned) -> tuple[Refu
 
 
 def _wallet_of(connection: Connection, payee: str | ShownCode, currency: str, now_ms: int) -> Wallet:
-    """Where the money goes. A store terminal does not learn who there is, unless they showed it a code."""
+    """Where the money goes. No store terminal learns who there is, nor who showed it a code."""
     if isinstance(payee, ShownCode):
         phone = redeem(connection, payee, now_ms)
         if isinstance(phone, str):
             raise Reason[phone]()
-        return get_wallet(connection, phone.identity_id, currency)
+        wallet = identity_store.find_wallet(connection, phone.identity_id, currency)
+        if wallet is None:
+            raise Reason.NO_WALLET_IN_CURRENCY(currency=currency)
+        return wallet
     try:
         get_identity(connection, payee)
         return get_wallet(connection, payee, currency)

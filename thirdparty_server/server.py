@@ -55,6 +55,9 @@ class PaymentSettings(ServerSettings, cli_prog_name="thirdparty_server", env_pre
     pay_code_lock_s: float = Field(
         900, gt=0, description="how long a phone's pay codes do not count after five wrong ones, in seconds"
     )
+    identity_guesses_per_hour: int = Field(
+        100, gt=0, description="how many identities that cannot pay a store may name in an hour without a pay code"
+    )
 
     @model_validator(mode="after")
     def _has_secret(self) -> Self:
@@ -95,7 +98,9 @@ def assemble(
     return Wiring(
         domain=DOMAIN,
         servicers={
-            f"{api}.PaymentService": PaymentServicer(database, driver, orders, clock, vault, code_lock_ms),
+            f"{api}.PaymentService": PaymentServicer(
+                database, driver, orders, clock, vault, code_lock_ms, settings.identity_guesses_per_hour
+            ),
             f"{api}.RefundService": RefundServicer(database, driver, orders, clock, vault, code_lock_ms),
             f"{api}.IdentityService": IdentityServicer(database, clock, vault),
             f"{api}.WalletService": WalletServicer(database, clock),

@@ -40,6 +40,7 @@ class PaymentServicer:
         clock: Clock,
         vault: Vault,
         pay_code_lock_ms: int,
+        identity_guesses_per_hour: int,
     ) -> None:
         self._database = database
         self._driver = driver
@@ -47,6 +48,7 @@ class PaymentServicer:
         self._clock = clock
         self._vault = vault
         self._pay_code_lock_ms = pay_code_lock_ms
+        self._identity_guesses_per_hour = identity_guesses_per_hour
 
     async def CreatePayment(self, request: payments_api.CreatePaymentRequest) -> payment_pb2.Payment:
         """Pays an order."""
@@ -59,6 +61,8 @@ class PaymentServicer:
         code = messages.pay_code(fields, request.pay_code)
         origin = messages.origin(fields, request)
         fields.check()
+        if code:
+            self._vault.require()  # not within the request: without the secret nothing is decided of it
         now_ms = self._clock.now_ms()
         key = IdempotencyKey.of(request, payment_id, now_ms)
         shown = ShownCode(code, self._vault, self._pay_code_lock_ms) if code else None
@@ -66,6 +70,8 @@ class PaymentServicer:
         def record(connection: Connection) -> Payment:
             if not REQUESTS.claim(connection, key, payment_id):
                 return operations.get_payment(connection, payment_id)
+            if shown is None:
+                payers.require_guesses_left(connection, payer, self._identity_guesses_per_hour, now_ms)
             found = payers.find_payer(connection, payer=payer, order_id=request.order_id, shown=shown, now_ms=now_ms)
             return operations.create_payment(
                 connection,
@@ -151,6 +157,7 @@ class PaymentServicer:
             return operations.cancel_payment(connection, payment_id=request.payment_id, now_ms=now_ms)
 
         payment = await REQUESTS.run(self._database, key, cancel)
+        # A repeat may ask the order again: the payment is the same, and canceling twice is canceling once.
         if payment.state is PaymentState.AUTHORIZED:
             try:
                 await self._orders.cancel(payment)

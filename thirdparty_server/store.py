@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Table, and_, bindparam, insert, or_, selec
 
 from thirdparty_server.lifecycle import PaymentState
 from thirdparty_server.model import HistoryEntry, Payment
-from thirdparty_server.tables import BY_CODE, GRANTED, UNFINISHED, payment_history, payments
+from thirdparty_server.tables import BY_CODE, GRANTED, GUESSED, UNFINISHED, payment_history, payments
 from tillmesh.origin import Origin
 from tillmesh.payer import Payer, PayerKind
 from tillmesh.runtime.claims import Claims
@@ -42,6 +42,13 @@ _TAKE_UNFINISHED = (
 _LARGER_EPOCH = (
     select(payments.c.payment_id)
     .where(payments.c.order_id == bindparam("key"), GRANTED, payments.c.epoch > bindparam("granted"))
+    .limit(1)
+)
+_GUESS_OF_RANK = (
+    select(payments.c.created_at_ms)
+    .where(GUESSED, payments.c.store_id == bindparam("key"), payments.c.created_at_ms > bindparam("since_ms"))
+    .order_by(payments.c.created_at_ms.desc())
+    .offset(bindparam("newer"))
     .limit(1)
 )
 _LATEST_BY_CODE = (
@@ -102,9 +109,27 @@ def take_unfinished(connection: Connection, payment_id: str) -> list[Payment]:
     return [_payment(row) for row in connection.execute(_TAKE_UNFINISHED, {"key": payment_id})]
 
 
+def touch(connection: Connection, taken: Sequence[Payment]) -> None:
+    """Writes payments that were taken, without changing them.
+
+    On PostgreSQL a lock alone does not stop a transaction that took its snapshot before this one: it would wait, and
+    go on without seeing what was written here. Of a row that was written it gets an error, and runs again.
+    """
+    if taken:
+        ids = [payment.payment_id for payment in taken]
+        same = {"claimed_until_ms": payments.c.claimed_until_ms}
+        connection.execute(update(payments).where(payments.c.payment_id.in_(ids)).values(same))
+
+
 def has_larger_epoch(connection: Connection, order_id: str, granted: int) -> bool:
     """True if a larger epoch than that is recorded of any payment of the order."""
     return connection.execute(_LARGER_EPOCH, {"key": order_id, "granted": granted}).first() is not None
+
+
+def guess_of_rank(connection: Connection, store_id: str, rank: int, since_ms: int) -> int | None:
+    """When the store's guess of that rank, counted from the newest, was made; None for fewer guesses since then."""
+    found = connection.execute(_GUESS_OF_RANK, {"key": store_id, "since_ms": since_ms, "newer": rank - 1}).first()
+    return None if found is None else found["created_at_ms"]
 
 
 def latest_payer_by_code(

@@ -14,10 +14,13 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    and_,
+    false,
     literal_column,
     true,
 )
 
+from thirdparty_server.errors import IDENTITY_NOT_FOUND, WALLET_NOT_FOUND
 from thirdparty_server.lifecycle import FINAL, PaymentState
 from thirdparty_server.model import PIN_TRIES, AccountKind, Phase, Purpose, StoreState
 from tillmesh.paycode import HANDLE_DIGITS
@@ -203,6 +206,12 @@ GRANTED = payments.c.epoch > literal_column("0")
 _captured = payments.c.state == PaymentState.CAPTURED
 # Literal, also in queries: SQLite uses an index with such a condition only if a query has it in the same words.
 UNFINISHED = payments.c.state.not_in([literal_column(f"'{state}'") for state in sorted(FINAL)])
+# Of somebody who cannot pay, named by a store terminal without a code. A phone names its payer, and asks for no yes.
+GUESSED = and_(
+    payments.c.by_code.is_(false()),
+    payments.c.confirm.is_(true()),
+    payments.c.reason.in_([literal_column(f"'{reason}'") for reason in (IDENTITY_NOT_FOUND, WALLET_NOT_FOUND)]),
+)
 Index("one_capture_an_order", payments.c.order_id, unique=True, sqlite_where=_captured, postgresql_where=_captured)
 Index("payments_unfinished", payments.c.updated_at_ms, sqlite_where=UNFINISHED, postgresql_where=UNFINISHED)
 Index("payments_newest", payments.c.created_at_ms, payments.c.payment_id)
@@ -218,6 +227,13 @@ Index(
     postgresql_where=BY_CODE,
 )
 Index("payments_granted", payments.c.order_id, payments.c.epoch, sqlite_where=GRANTED, postgresql_where=GRANTED)
+Index(
+    "payments_guessed",
+    payments.c.store_id,
+    payments.c.created_at_ms,
+    sqlite_where=GUESSED,
+    postgresql_where=GUESSED,
+)
 Index(
     "payments_of_payer",
     payments.c.payer_kind,

@@ -15,11 +15,13 @@ from tests.payments.phones import (
     payer,
     scan,
 )
-from tests.payments.side import Side, asked, state_and_reason
+from tests.payments.side import STORE, Side, asked, gbp, line, named, state_and_reason
 from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import payer_service_pb2 as payers_api
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
+from tillmesh.api.type.v1 import line_item_pb2
 from tillmesh.runtime.ids import new_request_id
 
 STEP_MS, DAY_MS = 30_000, 86_400_000
@@ -131,3 +133,30 @@ async def test_a_phone_sees_the_pending_transactions_of_all_shops_page_by_page(s
             request.page_token = page.next_page_token
     assert seen == made[::-1]
     assert not request.page_token
+
+
+async def test_a_phone_sees_what_it_is_to_pay_and_nothing_that_is_the_store_s_own(side: Side) -> None:
+    phone = await payer(side)
+    cheaper = line(900)
+    cheaper.price_source = line_item_pb2.LineItem.PRICE_SOURCE_OVERRIDE
+    cheaper.price_override.reason, cheaper.price_override.actor = "DAMAGED", "Zoë"
+    request = orders_api.CreateOrderRequest(
+        request_id=new_request_id(),
+        store_id=STORE,
+        payer=named(phone.identity_id),
+        currency_code="GBP",
+        lines=[cheaper],
+        labels={"table": "7"},
+        terminal_id="t-1",
+        lane="lane-1",
+        cashier_id="Zoë",
+    )
+    order = await side.orders.CreateOrder(request)
+    await phone.sign_in()
+    with acting(await phone.admitted()):
+        [seen] = (await side.payers.ListPendingOrders(payers_api.ListPendingOrdersRequest())).orders
+    assert (seen.order_id, seen.amount, seen.lines[0].title) == (order.order_id, gbp(900), cheaper.title)
+    assert (dict(seen.labels), seen.terminal_id, seen.lane, seen.cashier_id) == ({}, "", "", "")
+    for own in ("table", "t-1", "lane-1", "Zoë", "DAMAGED"):
+        assert own in f"{order}"
+        assert own.encode() not in seen.SerializeToString()

@@ -51,11 +51,12 @@ LATEST = {"key": "order-1", "reference": "r", "since_ms": 0}
         (store._LATEST_BY_CODE, LATEST, "payments_by_code"),
         (store._LATEST_BY_CODE_AT_STORE, LATEST | {"store": "store-1"}, "payments_by_code"),
         (store._LARGER_EPOCH, {"key": "order-1", "granted": 1}, "payments_granted"),
+        (store._GUESS_OF_RANK, {"key": "store-1", "since_ms": 0, "newer": 99}, "payments_guessed"),
         (store._TAKE_UNFINISHED, {"key": "payment-1"}, "payments_of_order"),
     ],
-    ids=["by-code", "by-code-at-store", "larger-epoch", "unfinished"],
+    ids=["by-code", "by-code-at-store", "larger-epoch", "guesses", "unfinished"],
 )
-def test_what_an_order_had_is_found_by_an_index(
+def test_what_an_order_or_a_store_had_is_found_by_an_index(
     tmp_path: Path, statement: ClauseElement, values: Values, index: str
 ) -> None:
     books = Books.open(f"sqlite:///{tmp_path}/payments.db")

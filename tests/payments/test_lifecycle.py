@@ -208,6 +208,19 @@ def test_a_yes_of_the_order_that_comes_twice_is_no_alarm(books: Books) -> None:
     assert logs == []
 
 
+def test_a_larger_epoch_of_somebody_unknown_ends_what_is_under_way_as_well(books: Books) -> None:
+    """An attempt may be older than its identity: then it has none, and a later one of the same order has."""
+    unknown, known = (books.create(who, Money("GBP", 1000), "order-of-new") for who in ("nobody", books.shopper(1000)))
+    assert books.lock(known.payment_id, epoch=1).state is S.AUTHORIZED
+    declined = books.lock(unknown.payment_id, epoch=2)
+    assert (declined.state, declined.reason, declined.epoch) == (S.VOIDING, "IDENTITY_NOT_FOUND", 2)
+    assert books.payment(known.payment_id).state is S.VOIDED
+    third = books.create(books.shopper(1000), Money("GBP", 1000), "order-of-new")
+    assert books.lock(third.payment_id, epoch=3).state is S.AUTHORIZED
+    assert books.payment(unknown.payment_id).reason == "SUPERSEDED"
+    books.release(third.payment_id)
+
+
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_smaller_epoch_that_comes_late_holds_nothing(books: Books, ended: bool) -> None:
     """Rule 9 from the other side: its answer arrives when that of a larger epoch is recorded, in whatever state."""

@@ -49,7 +49,8 @@ async def test_insufficient_funds_take_nothing_and_leave_the_order_open_to_be_pa
 async def test_an_unknown_identity_is_declined_and_remembered_at_the_order(side: Side) -> None:
     order = await side.order("nobody")
     payment = await side.pay(order)
-    assert state_and_reason(payment) == ("VOIDED", "IDENTITY_NOT_FOUND")
+    assert (state_and_reason(payment), payment.epoch) == (("VOIDED", "IDENTITY_NOT_FOUND"), 1)
+    assert await side.events(payment.payment_id) == ["CREATED", "DECLINED", "ORDER_RELEASED"]
     answer = await side.orders.CancelOrderPayment(
         orders_api.CancelOrderPaymentRequest(payment_id=payment.payment_id, order_id=order.order_id)
     )

@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 from tests.clocks import ManualClock
-from tests.payments.phones import OTHER_TILL, TILL, Phone, acting, bind, pay_at_till, payer, set_pin
+from tests.payments.phones import (
+    OTHER_TILL,
+    TILL,
+    Phone,
+    acting,
+    bind,
+    order_under_reference,
+    pay_at_till,
+    payer,
+    scan,
+    set_pin,
+)
 from tests.payments.side import STORE, Side, gbp, named, payment_side, refused, state_and_reason
 from tests.processes import Server
 from tests.trust.secrets import NEW_PIN, PIN, WRONG_PIN
@@ -251,6 +262,20 @@ async def test_without_a_secret_file_nothing_that_needs_it_is_done(
     async with payment_side(database_url, tmp_path, order_service.address, clock, secret=False) as side:
         await nothing_secret_is_done(side, replace(phone, side=side), payment)
         assert await side.state(payment.payment_id) == ("AWAITING_PAYER", "")
+
+
+async def test_a_code_that_a_server_without_its_secret_was_sent_pays_once_it_has_it(
+    database_url: str, tmp_path: Path, order_service: Server, clock: ManualClock
+) -> None:
+    payment_id = new_request_id()
+    async with payment_side(database_url, tmp_path, order_service.address, clock) as side:
+        phone, order = await payer(side), await order_under_reference(side)
+    async with payment_side(database_url, tmp_path, order_service.address, clock, secret=False) as side:
+        with refused(Reason.SECRET_MISSING):
+            await scan(side, order, phone.code(), payment_id=payment_id)
+    async with payment_side(database_url, tmp_path, order_service.address, clock) as side:
+        payment = await scan(side, order, phone.code(), payment_id=payment_id)
+        assert state_and_reason(payment) == ("CAPTURED", "")
 
 
 async def nothing_secret_is_done(side: Side, phone: Phone, payment: payment_pb2.Payment) -> None:

@@ -124,13 +124,26 @@ async def test_a_refund_by_lines_is_answered_the_same_for_ever_and_refused_for_e
     assert (await side.payment(payment.payment_id)).refunded == gbp(200)
 
 
+@pytest.mark.parametrize("everything", [False, True])
+async def test_a_slip_for_less_than_the_lines_are_worth_carries_less_of_their_taxes(
+    side: Side, everything: bool
+) -> None:
+    pot = line_item_pb2.LineItem(sku="POT", quantity=1, unit_price_minor=1200, tax_code="S", tax_rate_ppm=200_000)
+    payment = await paid(side, [pot])
+    await side.refund(payment.payment_id, 1100)
+    rest = await (
+        side.refund(payment.payment_id, None) if everything else side.refund_lines(payment.payment_id, {1: 1})
+    )
+    assert (rest.amount, told(rest), list(rest.taxes)) == (gbp(100), [(1, 1, 100)], [tax("S", 200_000, 83, 17)])
+
+
 async def test_amounts_mark_no_line_and_lines_give_back_no_more_than_is_left(side: Side) -> None:
     payment = await paid(side)
     await side.refund(payment.payment_id, BASKET_MINOR - 250)
     two = await side.refund_lines(payment.payment_id, {1: 2})
     assert (two.amount, told(two)) == (gbp(200), [(1, 2, 200)])
     third = await side.refund_lines(payment.payment_id, {1: 1})
-    assert (third.amount, told(third)) == (gbp(50), [(1, 1, 100)])  # all that is left
+    assert (third.amount, told(third)) == (gbp(50), [(1, 1, 50)])  # all that is left
     with refused(Reason.PAYMENT_ALREADY_REFUNDED):
         await side.refund_lines(payment.payment_id, {2: 1})
     with refused(Reason.PAYMENT_ALREADY_REFUNDED):

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf import field_mask_pb2
+from sqlalchemy.exc import OperationalError
 
 from tests.clocks import ManualClock
 from tests.payments.phones import TILL, acting, order_under_reference, pay_at_till, payer, scan
@@ -14,7 +16,9 @@ from tests.payments.side import STORE, Side, asked, payment_side, state_and_reas
 from tests.postgres import Cluster
 from tests.processes import Server
 from tests.trust.secrets import PIN
+from thirdparty_server import operations
 from thirdparty_server.errors import Reason
+from thirdparty_server.model import Lock
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import identity_pb2, payment_pb2
@@ -26,6 +30,7 @@ from tillmesh.runtime.database import open_engine, parse_url
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.history import HistoryTable, read_chains
 from tillmesh.runtime.ids import new_request_id
+from tillmesh.runtime.statements import Connection, Statements
 
 ROUNDS = 10
 HISTORY = HistoryTable("payment_history", "payments", "payment_id")
@@ -156,6 +161,35 @@ async def test_two_locks_of_one_order_at_both_leave_the_larger_epoch_alone_with_
         assert await second.state(attempts[0]) == ("VOIDED", "SUPERSEDED")
         assert await first.state(attempts[1]) == ("AUTHORIZED", "")
         assert await first.wallet(payer_id) == (1_000_000, 1000 * (number + 1))
+
+
+async def test_a_lock_that_is_recorded_upon_an_older_snapshot_is_recorded_again(sides: tuple[Side, Side]) -> None:
+    """A batch of operations sees the moment of its first one: what came since must not be overlooked."""
+    side, _ = sides
+    payer_id = await side.shopper(funds=5000)
+    order = await side.order(payer_id)
+    early_id = await side.record(order)
+    engine = open_engine(parse_url(side.settings.database_url))
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as session:
+        driver: Any = session.connection.driver_connection
+        batch = Connection(driver.cursor(), Statements(engine.dialect))
+        assert operations.get_payment(batch, early_id).epoch == 0  # the snapshot
+        late_id = await side.record(order)
+        await side.locked(late_id, epoch=2)
+        lock, now_ms = Lock(1, STORE, 60_000), side.clock.now_ms()
+        with pytest.raises(OperationalError, match="could not serialize"):
+            operations.record_lock(
+                batch,
+                payment_id=early_id,
+                lock=lock,
+                asked_at_ms=now_ms,
+                timing=side.settings.timing(),
+                now_ms=now_ms,
+            )
+    await side.locked(early_id, epoch=1)
+    assert await side.state(early_id) == ("VOIDED", "SUPERSEDED")
+    assert await side.state(late_id) == ("AUTHORIZED", "")
+    assert await side.wallet(payer_id) == (5000, 1000)
 
 
 async def test_yes_and_no_at_once_agree_with_the_order(sides: tuple[Side, Side]) -> None:

@@ -26,7 +26,7 @@ from tillmesh.runtime.ids import new_request_id
 async def signed_in(side: Side) -> Phone:
     phone = await payer(side)
     await phone.sign_in()
-    assert (await phone.admitted()).payer_id == phone.identity_id
+    assert (await phone.admitted()).identity_id == phone.identity_id
     return phone
 
 
@@ -47,7 +47,7 @@ async def test_a_session_says_who_signed_in_and_for_how_long(side: Side) -> None
 async def test_a_session_ends_by_itself(side: Side) -> None:
     phone = await signed_in(side)
     side.clock.advance(900_000 - 1)
-    assert (await phone.admitted()).payer_id == phone.identity_id
+    assert (await phone.admitted()).identity_id == phone.identity_id
     side.clock.advance(1)
     assert await is_out(phone)
 
@@ -78,7 +78,7 @@ async def test_a_new_pin_ends_all_sessions_of_its_payer_and_no_others(side: Side
     await set_pin(side, phone.identity_id, NEW_PIN)
     assert await is_out(phone)
     assert await is_out(second)
-    assert (await other.admitted()).payer_id == other.identity_id
+    assert (await other.admitted()).identity_id == other.identity_id
 
 
 async def test_binding_anew_and_unbinding_end_a_session(side: Side) -> None:
@@ -114,7 +114,7 @@ async def test_a_bound_phone_is_not_bound_to_somebody_else(side: Side) -> None:
     )
     with refused(Reason.PHONE_BOUND):
         await side.phones.BindPhone(request)
-    assert (await phone.admitted()).payer_id == phone.identity_id
+    assert (await phone.admitted()).identity_id == phone.identity_id
     request.identity_id, request.request_id = "nobody", new_request_id()
     with refused(Reason.IDENTITY_NOT_FOUND):
         await side.phones.BindPhone(request)
