@@ -21,18 +21,22 @@ Seen = TypeVar("Seen")
 POLL_INTERVAL_S = 0.05
 # What a shopper is told no for who does several things at once; any other refusal is a finding.
 EXPECTED = {
+    "BASKET_VERSION_MISMATCH",
     "CHECKOUT_BUSY",
     "CHECKOUT_PAID",
     "CONSENT_MISMATCH",
     "NO_PAYMENT",
     "ORDER_ALREADY_PAID",
     "ORDER_LOCKED",
+    "PAYMENT_ALREADY_REFUNDED",
     "PAYMENT_NOT_CAPTURED",
     "PAYMENT_NOT_FOUND",
     "PAYMENT_NOT_WAITING",
     "PAYMENT_UNDER_WAY",
+    "REFUND_EXCEEDS_LINE",
     "REFUND_EXCEEDS_PAYMENT",
-    "RETURN_LIMIT_EXCEEDED",
+    "UNREFERENCED_REFUND_LIMIT_EXCEEDED",
+    "VERSION_MISMATCH",
 }
 
 
@@ -49,6 +53,7 @@ async def ask(
 ) -> Res:
     """The answer, however often it takes to ask the same again; it is witnessed."""
     witness.asking += 1
+    known = witness.known_of(request)
     try:
         answer = await _answer(client, rng, method, request)
     except Refusal as refusal:
@@ -57,7 +62,7 @@ async def ask(
         raise
     finally:
         witness.asking -= 1
-    witness.note(request, answer)
+    witness.note(request, answer, known)
     return answer
 
 

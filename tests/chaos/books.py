@@ -34,9 +34,14 @@ _REFUNDED = """
     HAVING p.refunded_minor <> coalesce(sum(r.amount_minor), 0)
 """
 _LOCKS = """
-    SELECT o.order_id FROM orders o WHERE o.state IN ('LOCKED', 'PAID') AND NOT EXISTS (
+    SELECT o.order_id FROM orders o WHERE o.state IN ('LOCKED', 'PAID') AND o.payment_id <> '' AND NOT EXISTS (
         SELECT 1 FROM order_payments p WHERE p.payment_id = o.payment_id AND p.epoch = o.epoch
-        AND p.state = CASE o.state WHEN 'PAID' THEN 'PAID' ELSE 'HELD' END)
+        AND p.state = CASE o.state WHEN 'PAID' THEN 'PAID' ELSE 'GRANTED' END)
+"""
+_VERSIONS = """
+    SELECT o.order_id FROM orders o LEFT JOIN order_versions v ON v.order_id = o.order_id GROUP BY o.order_id
+    HAVING count(v.version) <> o.version OR max(v.version) <> o.version
+        OR max(CASE WHEN v.version = o.version THEN v.amount_minor END) <> o.amount_minor
 """
 _JOURNAL = """
     SELECT c.checkout_id FROM checkouts c WHERE c.unanswered <> '' AND NOT EXISTS (
@@ -48,6 +53,7 @@ CHECKS: dict[Role, dict[str, str]] = {
     Role.ORDERS: {
         "history": _HISTORY.format(records="orders", history="order_history", key="order_id"),
         "locks": _LOCKS,
+        "versions": _VERSIONS,
     },
     Role.PAYMENTS: {
         "history": _HISTORY.format(records="payments", history="payment_history", key="payment_id"),

@@ -20,8 +20,9 @@ from tests.chaos.shopper import Shopper
 from tests.chaos.witness import Witness
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
-from tillmesh.api.terminal.v1 import terminal_service_pb2 as till_api
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as till_api
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
+from tillmesh.api.type.v1.payer_pb2 import Payer
 from tillmesh.cli.client import Client
 from tillmesh.cli.failures import Unreachable
 from tillmesh.cli.mesh import Role
@@ -73,7 +74,7 @@ async def _fill(fleet: Fleet, client: Client, role: Role, result: FullDisks, rng
     try:
         method, request = await _write_until_refused(client, role, result)
         if not await _can_read(client, role, result.witness):
-            found.broken.append(f"{role} can not read while its disk is full")
+            found.broken.append(f"{role} cannot read while its disk is full")
     finally:
         process.send_signal(signal.SIGUSR2)
     try:
@@ -92,7 +93,7 @@ async def _write_until_refused(
         try:
             answer = await client.call(method, request)
         except Unreachable as error:
-            if "STORAGE_UNAVAILABLE" not in str(error) and "can not write to its database" not in str(error):
+            if "STORAGE_UNAVAILABLE" not in str(error) and "cannot write to its database" not in str(error):
                 result.reckoning.broken.append(f"{role} with a full disk said: {error}")
             result.refused += 1
             return method, request
@@ -106,23 +107,27 @@ def _write(client: Client, role: Role) -> tuple[aio.UnaryUnaryMultiCallable[Any,
         case Role.ORDERS:
             lines = [LineItem(sku="BULK", title="x" * 200, quantity=1, unit_price_minor=1)] * 20
             return client.orders.CreateOrder, orders_api.CreateOrderRequest(
-                request_id=new_request_id(), store_id=STORE, payer_id="shopper-0", currency_code="GBP", lines=lines
+                request_id=new_request_id(),
+                store_id=STORE,
+                payer=Payer(identity_id="shopper-0"),
+                currency_code="GBP",
+                lines=lines,
             )
         case Role.PAYMENTS:
             return client.accounts.CreateDeposit, accounts_api.CreateDepositRequest(
-                request_id=new_request_id(), identity_id="shopper-0", amount=gbp(1)
+                deposit_id=new_request_id(), identity_id="shopper-0", amount=gbp(1)
             )
         case Role.TERMINAL:
             new = till_api.NewLine(sku="BULK", title="x" * 200, quantity=1, unit_price_minor=1)
             return client.till.CreateCheckout, till_api.CreateCheckoutRequest(
-                request_id=new_request_id(), payer_id="shopper-0", lines=[new] * 20
+                request_id=new_request_id(), identity_id="shopper-0", lines=[new] * 20
             )
 
 
 async def _can_read(client: Client, role: Role, witness: Witness) -> bool:
     reads: dict[Role, tuple[aio.UnaryUnaryMultiCallable[Any, Any], Any]] = {
         Role.ORDERS: (client.orders.GetOrder, orders_api.GetOrderRequest(order_id=next(iter(witness.versions)))),
-        Role.PAYMENTS: (client.accounts.GetAccount, accounts_api.GetAccountRequest(account_id="wallet/shopper-0")),
+        Role.PAYMENTS: (client.accounts.GetAccount, accounts_api.GetAccountRequest(account_id="wallet/shopper-0/GBP")),
         Role.TERMINAL: (
             client.till.GetCheckout,
             till_api.GetCheckoutRequest(checkout_id=next(iter(witness.checkouts))),

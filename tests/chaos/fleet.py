@@ -23,6 +23,15 @@ TIMING: Mapping[Role, Sequence[str]] = {
 SHIPPED: Mapping[Role, Sequence[str]] = {role: (role,) for role in Role}
 
 
+def with_secret(folder: Path) -> list[str]:
+    """Flags of a payment server that can check pay codes."""
+    path = folder / "secret"
+    if not path.exists():
+        path.write_bytes(bytes(range(32)))
+        path.chmod(0o600)
+    return ["--secret-file", str(path)]
+
+
 class Fleet:
     """The three processes; `programs` says what runs in a role, where it is not the shipped server itself."""
 
@@ -119,7 +128,7 @@ class Fleet:
             case Role.ORDERS:
                 return []
             case Role.PAYMENTS:
-                return ["--orders", self.links["P-O"].address]
+                return ["--orders", self.links["P-O"].address, *with_secret(self.folder)]
             case Role.TERMINAL:
                 peers = ["--orders", self.links["T-O"].address, "--payments", self.links["T-P"].address]
                 return [*peers, "--store-id", STORE, "--terminal-id", "till-1"]

@@ -16,14 +16,14 @@ from tests.chaos.asking import ask, gbp, poll
 from tests.chaos.fleet import STORE, Fleet
 from tests.chaos.links import Fault
 from tests.chaos.reckoning import FINAL_WITHIN_S, Order, Reckoning, reckon, wait_until_final
-from tests.chaos.shopper import INSTANT_LIMIT
+from tests.chaos.shopper import THRESHOLD
 from tests.chaos.witness import Checkout, Payment, Witness
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
 from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.terminal.v1 import checkout_pb2
-from tillmesh.api.terminal.v1 import terminal_service_pb2 as till_api
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as till_api
 from tillmesh.cli.client import Client
 from tillmesh.cli.failures import Unreachable
 from tillmesh.cli.mesh import Role
@@ -82,7 +82,7 @@ class Outage:
         return await self._resolved("P-O", self._decided(checkout, HAND_OVER, Payment.STATE_CAPTURED))
 
     async def payment_server_back(self) -> float:
-        """The till can not reach the payment server, asks again, and pays."""
+        """The till cannot reach the payment server, asks again, and pays."""
         checkout = await self._submitted()
         self._break("T-P")
         await self._pay(checkout, PATIENCE_S)
@@ -97,16 +97,16 @@ class Outage:
         return await self._resolved("T-P", self._pay_again(checkout))
 
     async def order_away_from_till(self) -> float:
-        """The till can not reach the order service: it goes on asking for the order, once."""
+        """The till cannot reach the order service: it goes on asking for the order, once."""
         checkout = await self._basket()
         self._break("T-O")
-        submit = till_api.SubmitCheckoutRequest(request_id=new_request_id(), checkout_id=checkout.checkout_id)
+        submit = _submit(checkout)
         with suppress(Unreachable):
             await self._client.call(self._client.till.SubmitCheckout, submit, timeout_s=PATIENCE_S)
         return await self._resolved("T-O", self._ask(self._client.till.SubmitCheckout, submit))
 
     async def order_away_while_paying(self) -> float:
-        """The till can not reach the order service, but the payment server can: paid."""
+        """The till cannot reach the order service, but the payment server can: paid."""
         checkout = await self._submitted()
         self._break("T-O")
         await self._pay(checkout, PATIENCE_S)
@@ -128,18 +128,18 @@ class Outage:
 
     async def _basket(self, pieces: int = 1) -> Checkout:
         line = till_api.NewLine(sku="TEA", quantity=pieces, unit_price_minor=PRICE, title="Tea")
-        request = till_api.CreateCheckoutRequest(request_id=new_request_id(), payer_id=PAYER, lines=[line])
+        request = till_api.CreateCheckoutRequest(request_id=new_request_id(), identity_id=PAYER, lines=[line])
         return await self._ask(self._client.till.CreateCheckout, request)
 
     async def _submitted(self, pieces: int = 1) -> Checkout:
         checkout = await self._basket(pieces)
-        request = till_api.SubmitCheckoutRequest(request_id=new_request_id(), checkout_id=checkout.checkout_id)
+        request = _submit(checkout)
         return await self._ask(self._client.till.SubmitCheckout, request)
 
     async def _pay(self, checkout: Checkout, patience_s: float | None) -> str:
         """Starts a payment; with patience, one that is not to be decided in that time."""
         request = till_api.PayCheckoutRequest(
-            request_id=new_request_id(),
+            payment_id=new_request_id(),
             checkout_id=checkout.checkout_id,
             order_version=checkout.order_version,
             amount=checkout.amount,
@@ -149,7 +149,7 @@ class Outage:
         else:
             with suppress(Unreachable):
                 await self._client.call(self._client.till.PayCheckout, request, timeout_s=patience_s)
-        return request.request_id
+        return request.payment_id
 
     async def _pay_again(self, checkout: Checkout) -> None:
         await self._pay(checkout, None)
@@ -190,6 +190,12 @@ class Outage:
 
     async def _ask(self, method: aio.UnaryUnaryMultiCallable[Any, Res], request: Message) -> Res:
         return await ask(self._client, self._witness, self._rng, method, request)
+
+
+def _submit(checkout: Checkout) -> till_api.SubmitCheckoutRequest:
+    return till_api.SubmitCheckoutRequest(
+        request_id=new_request_id(), checkout_id=checkout.checkout_id, basket_version=checkout.basket_version
+    )
 
 
 Scenario = Callable[[Outage], Awaitable[float]]
@@ -238,12 +244,11 @@ async def break_and_heal(
 
 async def open_wallet(client: Client, witness: Witness, rng: random.Random) -> None:
     identity = identities_api.CreateIdentityRequest(
-        request_id=new_request_id(),
         identity_id=PAYER,
         display_name="Ada",
         currency_code="GBP",
-        instant_limit=gbp(INSTANT_LIMIT),
+        confirmation_threshold=gbp(THRESHOLD),
     )
     await ask(client, witness, rng, client.identities.CreateIdentity, identity)
-    deposit = accounts_api.CreateDepositRequest(request_id=new_request_id(), identity_id=PAYER, amount=gbp(100 * PRICE))
+    deposit = accounts_api.CreateDepositRequest(deposit_id=new_request_id(), identity_id=PAYER, amount=gbp(100 * PRICE))
     await ask(client, witness, rng, client.accounts.CreateDeposit, deposit)

@@ -9,16 +9,19 @@ from dataclasses import dataclass, field
 from tests.chaos.witness import FINAL, Checkout, Payment, TillRefund, Witness
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
+from tillmesh.api.payment.v1 import account_pb2
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
-from tillmesh.api.terminal.v1 import terminal_service_pb2 as till_api
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as till_api
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as till_refunds_api
 from tillmesh.cli.client import Client
 from tillmesh.cli.failures import Unreachable
 
 Order = order_pb2.Order
 FINAL_WITHIN_S = 60.0
+DEPOSIT = account_pb2.AccountEntry.PURPOSE_DEPOSIT
+PAID = (order_pb2.OrderEvent.TYPE_PAID, order_pb2.OrderEvent.TYPE_COMPLETED_FREE)
 UNFINISHED = [state for state in Payment.State.values() if state not in (0, *FINAL)]
 
 
@@ -109,6 +112,10 @@ async def reckon(client: Client, witness: Witness, reckoning: Reckoning) -> None
     await _reckon_orders(client, witness, order_by_id, reckoning)
     await _reckon_checkouts(client, witness, reckoning)
     await _reckon_money(client, witness, payment_by_id, reckoning)
+    for order_id in witness.closed:
+        if order_id in order_by_id and order_by_id[order_id].state != Order.STATE_CANCELED:
+            reckoning.wrong_verdicts.append(f"CLOSED, but order {order_id} is not canceled")
+    reckoning.broken += _free_as_nothing(order_by_id.values())
     for payment_id in witness.dead_payments:
         if payment_id in payment_by_id and payment_by_id[payment_id].state == Payment.STATE_CAPTURED:
             reckoning.wrong_verdicts.append(f"SAFE_TO_RETRY, but payment {payment_id} took money")
@@ -119,7 +126,7 @@ def _paid_as_captured(orders: Iterable[Order], payments: Iterable[Payment]) -> l
     paid = {
         (order.payment_id, order.order_id, order.epoch, order.version, order.amount.minor_units)
         for order in orders
-        if order.state == Order.STATE_PAID
+        if order.state == Order.STATE_PAID and order.payment_id
     }
     captured = Counter(
         (payment.payment_id, payment.order_id, payment.epoch, payment.order_version, payment.amount.minor_units)
@@ -131,6 +138,15 @@ def _paid_as_captured(orders: Iterable[Order], payments: Iterable[Payment]) -> l
         *(f"paid but not captured: {one}" for one in paid - captured.keys()),
         *(f"captured but not paid: {one}" for one in captured.keys() - paid),
         *(f"order {order_id} was paid {count} times" for order_id, count in per_order.items() if count > 1),
+    ]
+
+
+def _free_as_nothing(orders: Iterable[Order]) -> list[str]:
+    """What is PAID without a payment came to nothing."""
+    return [
+        f"order {order.order_id} is paid by nothing"
+        for order in orders
+        if order.state == Order.STATE_PAID and not order.payment_id and order.amount.minor_units
     ]
 
 
@@ -147,7 +163,7 @@ async def _reckon_orders(client: Client, witness: Witness, order_by_id: dict[str
         told = witness.versions[order_id].items()
         reckoning.lost += [f"order {order_id} at {version, amount}" for version, amount in told - amounts.items()]
         said_ms = witness.goods_handed_over_ms.get(order_id)
-        paid_ms = [event.event_time.ToMilliseconds() for event in events if event.event == "PAID"]
+        paid_ms = [event.event_time.ToMilliseconds() for event in events if event.type in PAID]
         if said_ms is not None and not (paid_ms and paid_ms[0] <= said_ms):
             reckoning.wrong_verdicts.append(f"HAND_OVER_GOODS, but order {order_id} was paid at {paid_ms}")
 
@@ -190,18 +206,22 @@ async def _reckon_money(
         if refund.state == TillRefund.STATE_REFUSED and refund_id in refunds:
             reckoning.broken.append(f"refund {refund_id} was refused, and made")
     for identity_id, deposits in witness.deposits.items():
-        request = accounts_api.ListAccountEntriesRequest(account_id=f"wallet/{identity_id}")
+        request = accounts_api.ListAccountEntriesRequest(account_id=f"wallet/{identity_id}/GBP")
         entries = client.listed(client.accounts.ListAccountEntries, request, lambda answer: answer.entries)
-        booked = [(e.reference, e.amount.minor_units) async for e in entries if e.purpose == "DEPOSIT"]
+        booked = [(e.reference, e.amount.minor_units) async for e in entries if e.purpose == DEPOSIT]
         reckoning.lost += [f"deposit {one}" for one in deposits.items() - set(booked)]
         if len(booked) != len(set(booked)):
             reckoning.broken.append(f"a deposit of {identity_id} was booked twice")
         taken = sum(
             one.amount.minor_units
             for one in payment_by_id.values()
-            if one.payer_id == identity_id and one.state == Payment.STATE_CAPTURED
+            if one.identity_id == identity_id and one.state == Payment.STATE_CAPTURED
         )
-        given = sum(one.amount.minor_units for one in refunds.values() if one.payer_id == identity_id)
+        given = sum(
+            one.amount.minor_units
+            for one in refunds.values()
+            if (payment_by_id[one.payment_id].identity_id if one.payment_id else one.payer.identity_id) == identity_id
+        )
         account = await client.call(
             client.accounts.GetAccount, accounts_api.GetAccountRequest(account_id=request.account_id)
         )
@@ -212,6 +232,6 @@ async def _reckon_money(
             reckoning.broken.append(f"wallet of {identity_id} does not come to its deposits, payments and refunds")
     balances = await client.call(client.accounts.ListTrialBalances, accounts_api.ListTrialBalancesRequest())
     for balance in balances.trial_balances:
-        reckoning.ledger_sum += abs(balance.sum_minor)
-        if balance.sum_minor or balance.held_minor or balance.differing_account_ids:
+        reckoning.ledger_sum += abs(balance.sum.minor_units)
+        if balance.sum.minor_units or balance.held.minor_units or balance.differing_account_ids:
             reckoning.broken.append(f"the books do not balance: {balance}")

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.chaos.asking import poll
-from tests.chaos.fleet import STORE, TIMING
+from tests.chaos.fleet import STORE, TIMING, with_secret
 from tests.chaos.links import Link
 from tests.chaos.load import logged_errors
 from tests.chaos.reckoning import Reckoning, let_finish, reckon, wait_until_final
@@ -86,6 +86,8 @@ class Replicas:
 
     def _peers(self, role: Role) -> list[str]:
         peers = ["--orders", self._links[Role.ORDERS].address] if role is not Role.ORDERS else []
+        if role is Role.PAYMENTS:
+            peers += with_secret(self._folder)
         if role is Role.TERMINAL:
             peers += ["--payments", self._links[Role.PAYMENTS].address, "--store-id", STORE, "--terminal-id", "till-1"]
         return peers

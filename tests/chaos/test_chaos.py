@@ -62,7 +62,7 @@ async def test_a_lost_deposit_and_a_wrong_verdict_are_found(tmp_path: Path) -> N
         await fleet.kill(Role.PAYMENTS)
         earlier = fleet.keep(Role.PAYMENTS, tmp_path / "earlier")
         await fleet.restart(Role.PAYMENTS)
-        deposit = accounts_api.CreateDepositRequest(request_id=new_request_id(), identity_id=PAYER, amount=gbp(7))
+        deposit = accounts_api.CreateDepositRequest(deposit_id=new_request_id(), identity_id=PAYER, amount=gbp(7))
         await ask(client, witness, rng, client.accounts.CreateDeposit, deposit)
         await fleet.kill(Role.PAYMENTS)
         for suffix in ("", "-wal"):
@@ -76,5 +76,5 @@ async def test_a_lost_deposit_and_a_wrong_verdict_are_found(tmp_path: Path) -> N
         assert await wait_until_final(client, time.monotonic()) == []
         await reckon(client, witness, found)
         assert [one.split()[0] for one in found.lost] == ["deposit"]
-        assert deposit.request_id in found.lost[0]
+        assert deposit.deposit_id in found.lost[0]
         assert sorted(one.split(",")[0] for one in found.wrong_verdicts) == ["HAND_OVER_GOODS", "SAFE_TO_RETRY"]

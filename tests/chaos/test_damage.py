@@ -49,17 +49,22 @@ def blank_pages(content: bytes) -> bytes:
 def test_a_damaged_database_is_refused_in_one_line(database: Path, damage: Callable[[bytes], bytes]) -> None:
     database.write_bytes(damage(database.read_bytes()))
     line = said_by_server(database)
-    assert line.startswith("order_service: can not open the database")
+    assert line.startswith("order_service: cannot open the database")
     assert str(database) in line
 
 
 def test_a_lost_history_row_is_found(database: Path) -> None:
     """What the chaos run looks at would show if a server came back with half a transaction."""
-    order = "INSERT INTO orders VALUES ('o-1', 's', 'p', '[]', 'GBP', 1, 1, 'OPEN', 0, '', 0, 0, 2, x'00', 0, 0)"
-    history = "INSERT INTO order_history VALUES ('o-1', {}, 'X', NULL, 'OPEN', 1, 0, 'GBP', 1, '', '', 0, x'00')"
+    order = ("o-1", "s", "IDENTITY", "p", "GBP", 1, "{}", "", "", "", 1, "OPEN", 0, "", 0, 0, 2, b"0", 0, 0)
+    version = ("o-1", 1, "[]", True, 1, b"0", 0)
+    history = [("o-1", number, "X", None, "OPEN", 1, 0, "GBP", 1, "", "", "", None, 0, b"0") for number in (1, 2)]
     with sqlite3.connect(database) as connection:
-        for statement in (order, history.format(1), history.format(2)):
-            connection.execute(statement)
+        for table, row in (
+            ("orders", order),
+            ("order_versions", version),
+            *(("order_history", row) for row in history),
+        ):
+            connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
     assert broken_in(Role.ORDERS, database) == []
     with sqlite3.connect(database) as connection:
         connection.execute("DROP TRIGGER order_history_no_delete")  # or the database itself would refuse

@@ -33,8 +33,8 @@ NOBODY = "127.0.0.1:1"
 METADATA: dict[Role, MetaData] = {Role.ORDERS: ORDERS, Role.PAYMENTS: PAYMENTS, Role.TERMINAL: TERMINAL}
 # Rows of these are added and never changed, so a prefix of the commits is a prefix of the rows.
 APPEND_ONLY = {
-    Role.ORDERS: ("requests", "order_history"),
-    Role.PAYMENTS: ("requests", "payment_history", "transfers", "refunds"),
+    Role.ORDERS: ("requests", "order_history", "order_versions"),
+    Role.PAYMENTS: ("requests", "payment_history", "transfers", "refunds", "refund_lines"),
     Role.TERMINAL: ("requests", "checkout_history"),
 }
 PEERS = {

@@ -1,67 +1,76 @@
 """What clients were told: every word of it must hold for ever."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
-from tests.simulation.invariants import DEAD, Violation
-from tests.simulation.network import ORDERS, PAYMENTS
-from tillmesh.api.order.v1 import order_pb2
+from google.protobuf.message import Message
+
+from tests.simulation.invariants import DEAD
+from tests.simulation.network import ORDERS, PAYMENTS, TERMINAL
+from tests.simulation.reading import Violation
+from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
-from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
-from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
-from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
-from tillmesh.api.terminal.v1 import checkout_pb2
-from tillmesh.api.terminal.v1 import till_refund_service_pb2 as till_refunds_api
+from tillmesh.api.payment.v1 import deposit_pb2, payment_pb2, refund_pb2
+from tillmesh.api.terminal.v1 import checkout_pb2, till_refund_pb2
+from tillmesh.lines import totals
 from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.line_messages import from_line_item
 
 Sql = Callable[..., list[Any]]
-FIRST_ANSWER_FOR_EVER = (
-    orders_api.UpdateOrderRequest, accounts_api.CreateDepositRequest, refunds_api.CreateRefundRequest,
-)  # fmt: skip
+Verdict: TypeAlias = "checkout_pb2.Verdict.ValueType"
+ID_FIELDS = ("request_id", "refund_id", "deposit_id", "payment_id")
+READS = ("Get", "List")
+FINAL_VERDICTS = (checkout_pb2.VERDICT_HAND_OVER_GOODS, checkout_pb2.VERDICT_CLOSED)
+DECIDED_BY = {"order": ORDERS, "payment": PAYMENTS}
+"""Servers that decide on a request themselves, by the package of its type; the till passes some of them on."""
+ACCEPTED = "accepted"
 
 
 class Answers:
     """Remembers what was acknowledged, and whether it is so."""
 
-    def __init__(self, sql: Sql) -> None:
+    def __init__(self, sql: Sql, *, calm: bool) -> None:
         self._sql = sql
-        self._first: dict[str, bytes] = {}
+        self.calm = calm
+        """True while nothing goes wrong: no till may be at a loss then."""
+        self._outcomes: dict[tuple[str, str], str] = {}
         self._told: dict[tuple[Any, ...], tuple[str, list[Any]]] = {}
+        self._final_verdicts: dict[str, Verdict] = {}
 
-    def note(self, request: Any, answer: Any) -> None:
+    def known_of(self, request: Message) -> "Verdict | None":
+        """The final verdict that somebody who asks now about a checkout was told before."""
+        return self._final_verdicts.get(getattr(request, "checkout_id", ""))
+
+    def note(self, request: Any, answer: Any, known: "Verdict | None" = None) -> None:
         """Takes down an answer; one that is wrong already is a violation."""
-        if isinstance(request, FIRST_ANSWER_FOR_EVER):
-            first = self._first.setdefault(request.request_id, answer.SerializeToString())
-            if first != answer.SerializeToString():
-                raise Violation(f"invariant 6: request {request.request_id} was answered in two ways")
         match answer:
-            case accounts_api.Account():
+            case deposit_pb2.Deposit():
                 query = "SELECT amount_minor FROM transfers WHERE purpose = 'DEPOSIT' AND reference = ?"
-                self._expect("deposit", [(request.amount.minor_units,)], PAYMENTS, query, request.request_id)
-            case refunds_api.Refund():
+                self._expect("deposit", [(request.amount.minor_units,)], PAYMENTS, query, request.deposit_id)
+            case refund_pb2.Refund():
                 self._refund(answer.refund_id, answer.amount.minor_units)
-            case till_refunds_api.TillRefund(state=till_refunds_api.TillRefund.STATE_DONE):
+            case till_refund_pb2.TillRefund():
+                if answer.state != till_refund_pb2.TillRefund.STATE_DONE:
+                    return  # not answered yet, whatever comes of it
                 self._refund(answer.refund_id, answer.amount.minor_units)
             case order_pb2.Order():
-                query = "SELECT event, amount_minor FROM order_history WHERE order_id = ? AND version = ? AND event = ?"
-                values = answer.order_id, request.version + 1, "UPDATED"
-                self._expect("update", [("UPDATED", answer.amount.minor_units)], ORDERS, query, *values)
-            case order_pb2.OrderPayment():
-                self._final("order_payments", ORDERS, answer, order_pb2.OrderPayment, order_pb2.OrderPayment.STATE_HELD)
-            case payments_api.Payment(state=payments_api.Payment.STATE_CAPTURED | payments_api.Payment.STATE_VOIDED):
-                self._final("payments", PAYMENTS, answer, payments_api.Payment, 0)
+                self._order(request, answer)
+            case order_payment_pb2.OrderPayment():
+                self._final("order_payments", ORDERS, answer, order_payment_pb2.OrderPayment)
+            case payment_pb2.Payment():
+                self._final("payments", PAYMENTS, answer, payment_pb2.Payment)
             case checkout_pb2.Checkout():
-                self._verdict(answer)
+                self._verdict(answer, known)
+        self._outcome(request, ACCEPTED)
 
     def note_refusal(self, request: Any, refusal: Refusal) -> None:
         """Takes down a no, which is one for ever: no copy that comes late may be done after all."""
-        if isinstance(request, FIRST_ANSWER_FOR_EVER):
-            first = self._first.setdefault(request.request_id, refusal.reason.encode())
-            if first != refusal.reason.encode():
-                raise Violation(f"invariant 6: request {request.request_id} was answered in two ways")
-            server = ORDERS if isinstance(request, orders_api.UpdateOrderRequest) else PAYMENTS
-            query = "SELECT 'done' FROM requests WHERE request_id = ? AND NOT refused"
-            self._expect("refusal of request", [], server, query, request.request_id)
+        if key := self._outcome(request, refusal.reason):
+            package = request.DESCRIPTOR.file.package.split(".")[2]
+            query = "SELECT 'done' FROM journal WHERE request_id = ? AND state = 'DONE'"
+            if package in DECIDED_BY:
+                query = "SELECT 'done' FROM requests WHERE request_id = ? AND refusal IS NULL"
+            self._expect("refusal of request", [], DECIDED_BY.get(package, TERMINAL), query, key[1])
 
     def check(self) -> None:
         """All that was acknowledged is there, exactly once."""
@@ -70,6 +79,18 @@ class Answers:
             if found != expected:
                 raise Violation(f"invariant 7: acknowledged {what} {values[0]} was {expected}, is {found}")
 
+    def _outcome(self, request: Message, outcome: str) -> tuple[str, str] | None:
+        """One request id, one outcome (invariant 6); None for requests without an id."""
+        fields = request.DESCRIPTOR.fields_by_name
+        name, field = request.DESCRIPTOR.name, next((field for field in ID_FIELDS if field in fields), "")
+        if not field or name.startswith(READS):
+            return None
+        key = name, getattr(request, field)
+        first = self._outcomes.setdefault(key, outcome)
+        if first != outcome:
+            raise Violation(f"invariant 6: {name} {key[1]} was answered in two ways, {first} and {outcome}")
+        return key
+
     def _expect(self, what: str, rows: list[Any], server: str, query: str, *values: Any) -> None:
         self._told[server, query, *values] = (what, rows)
 
@@ -77,19 +98,42 @@ class Answers:
         query = "SELECT amount_minor FROM refunds WHERE refund_id = ?"
         self._expect("refund", [(amount_minor,)], PAYMENTS, query, refund_id)
 
-    def _final(self, table: str, server: str, answer: Any, message: Any, undecided: int) -> None:
-        if answer.state != undecided:
-            state = message.State.Name(answer.state).removeprefix("STATE_")
+    def _order(self, request: Any, order: order_pb2.Order) -> None:
+        if isinstance(request, orders_api.ReplaceOrderLinesRequest):
+            lines = [from_line_item(line) for line in request.lines]
+            amount = totals(lines, prices_include_tax=order.prices_include_tax).amount_minor
+            query = "SELECT amount_minor FROM order_history WHERE order_id = ? AND version = ? AND event = ?"
+            values = order.order_id, request.version + 1, "LINES_REPLACED"
+            self._expect("lines of order", [(amount,)], ORDERS, query, *values)
+        if isinstance(request, orders_api.CompleteFreeOrderRequest):
+            query = "SELECT state, payment_id, version FROM orders WHERE order_id = ?"
+            self._expect("free order", [("PAID", "", request.version)], ORDERS, query, order.order_id)
+
+    def _final(self, table: str, server: str, answer: Any, message: Any) -> None:
+        state = message.State.Name(answer.state).removeprefix("STATE_")
+        if state in ("PAID", "RELEASED", "REFUSED", "CAPTURED", "VOIDED"):
             query = f"SELECT state FROM {table} WHERE payment_id = ?"
             self._expect(f"verdict in {table} on", [(state,)], server, query, answer.payment_id)
 
-    def _verdict(self, checkout: checkout_pb2.Checkout) -> None:
+    def _verdict(self, checkout: checkout_pb2.Checkout, known: "Verdict | None") -> None:
         """Rule 11, at the moment when the operator reads it."""
-        if checkout.verdict == checkout_pb2.VERDICT_HAND_OVER_GOODS:
-            rows = self._sql(ORDERS, "SELECT state FROM orders WHERE order_id = ?", checkout.checkout_id)
-            if rows != [("PAID",)]:
-                raise Violation(f"rule 11: HAND_OVER_GOODS while order {checkout.checkout_id} is {rows}")
-        if checkout.verdict == checkout_pb2.VERDICT_SAFE_TO_RETRY:
+        verdict, checkout_id = checkout.verdict, checkout.checkout_id
+        name = checkout_pb2.Verdict.Name(verdict).removeprefix("VERDICT_")
+        orders = self._sql(ORDERS, "SELECT state FROM orders WHERE order_id = ?", checkout_id)
+        if verdict == checkout_pb2.VERDICT_UNSPECIFIED:
+            raise Violation(f"rule 11: the till says nothing of checkout {checkout_id}")
+        if verdict == checkout_pb2.VERDICT_HAND_OVER_GOODS and orders != [("PAID",)]:
+            raise Violation(f"rule 11: {name} while order {checkout_id} is {orders}")
+        if verdict == checkout_pb2.VERDICT_CLOSED and orders not in ([], [("CANCELED",)]):
+            raise Violation(f"rule 11: {name} while order {checkout_id} is {orders}")
+        if verdict == checkout_pb2.VERDICT_SAFE_TO_RETRY:
             rows = self._sql(ORDERS, "SELECT state FROM order_payments WHERE payment_id = ?", checkout.payment_id)
             if not rows or rows[0][0] not in DEAD:
-                raise Violation(f"rule 11: SAFE_TO_RETRY while payment {checkout.payment_id} is {rows} at its order")
+                raise Violation(f"rule 11: {name} while payment {checkout.payment_id} is {rows} at its order")
+        if verdict == checkout_pb2.VERDICT_DO_NOT_RETRY and self.calm:
+            raise Violation(f"rule 11: {name} of checkout {checkout_id}, though nothing went wrong")
+        if known is not None and verdict != known:
+            was = checkout_pb2.Verdict.Name(known).removeprefix("VERDICT_")
+            raise Violation(f"rule 11: the till took back {was} of checkout {checkout_id}, and says {name}")
+        if verdict in FINAL_VERDICTS:
+            self._final_verdicts.setdefault(checkout_id, verdict)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from tests.simulation.invariants import Violation
 from tests.simulation.network import ORDERS, PAYMENTS, TERMINAL
 from tests.simulation.node import SimulatedDatabase
+from tests.simulation.reading import Violation
 
 
 @dataclass(frozen=True)

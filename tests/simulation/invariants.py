@@ -1,44 +1,45 @@
-"""What must hold, read from the three databases with plain SQL (docs/protocol.md, invariants 1 to 10)."""
+"""What must hold between the three databases, read with plain SQL (docs/protocol.md, invariants 1 to 10)."""
 
+from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
 
+from tests.simulation import books
+from tests.simulation.consents import Consents
 from tests.simulation.network import ORDERS, PAYMENTS, TERMINAL
 from tests.simulation.node import SimulatedDatabase
+from tests.simulation.reading import Violation, none, rows, same
+from tillmesh import line_rows
+from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.cli.audit.databases import HISTORY_TABLES
+from tillmesh.lines import totals
 from tillmesh.runtime.history import HistoryTable
 
 Databases = Mapping[str, SimulatedDatabase]
 DEAD = ("RELEASED", "REFUSED")
+ORDER_REQUESTS = {
+    "CreateOrder": "CREATED",
+    "ReplaceOrderLines": "LINES_REPLACED",
+    "CancelOrder": "CANCELED",
+    "CompleteFreeOrder": "COMPLETED_FREE",
+}
+"""What each request of an order leaves in its history, exactly once."""
+
+SAME_END = {"COMPLETE_FREE_ORDER": "PAID", "CANCEL_ORDER": "CANCELED"}
+"""What a till wants of an order, and is content with if somebody else has done it."""
 
 
-class Violation(AssertionError):
-    """An invariant does not hold."""
-
-
-def _rows(database: SimulatedDatabase, query: str) -> list[tuple[Any, ...]]:
-    return database.sqlite().execute(query).fetchall()
-
-
-def _none(database: SimulatedDatabase, what: str, query: str) -> None:
-    rows = _rows(database, query)
-    if rows:
-        raise Violation(f"{what}: {rows[:3]}")
-
-
-def _same(what: str, one: Mapping[str, Any] | set[Any], other: Mapping[str, Any] | set[Any]) -> None:
-    """Two accounts of the same thing, kept apart, that must tell the same."""
-    left, right = (set(side.items()) if isinstance(side, Mapping) else side for side in (one, other))
-    if left != right:
-        raise Violation(f"{what}: {sorted(left - right)[:3]} against {sorted(right - left)[:3]}")
-
-
-def after_commit(databases: Databases) -> None:
-    """Invariants 2, 4 and 5 after every transaction, and what no order of events may ever show."""
-    _books(databases[PAYMENTS])
-    verdicts = dict(_rows(databases[ORDERS], "SELECT payment_id, state FROM order_payments"))
-    payments = dict(_rows(databases[PAYMENTS], "SELECT payment_id, state FROM payments"))
-    for payment_id, state in payments.items():
+def after_commit(databases: Databases, server: str, consents: Consents) -> None:
+    """What no order of events may ever show, after a transaction of one of the servers."""
+    orders, payments = databases[ORDERS], databases[PAYMENTS]
+    if server == PAYMENTS:
+        books.after_commit(payments)
+        query = "SELECT payment_id, payer_kind, payer_value, identity_id, state, reason FROM payments"
+        consents.check_payments(rows(payments, query))
+    if server == ORDERS:
+        free = "SELECT order_id, version, amount_minor FROM orders WHERE state = 'PAID' AND payment_id = ''"
+        consents.check_orders(rows(orders, free))
+    verdicts = dict(rows(orders, "SELECT payment_id, state FROM order_payments"))
+    for payment_id, state in rows(payments, "SELECT payment_id, state FROM payments"):
         verdict = verdicts.get(payment_id)
         if state == "CAPTURED" and verdict != "PAID":
             raise Violation(f"rules 1, 5: payment {payment_id} is CAPTURED, its order says {verdict}")
@@ -46,76 +47,18 @@ def after_commit(databases: Databases) -> None:
             raise Violation(f"rules 5 to 9: payment {payment_id} is VOIDED, its order says {verdict}")
         if verdict == "PAID" and state not in ("AUTHORIZED", "CAPTURED"):
             raise Violation(f"rule 1: the order is paid by payment {payment_id}, which holds no money: {state}")
-    _till(databases[TERMINAL], databases[ORDERS], verdicts)
-
-
-def _books(payments: SimulatedDatabase) -> None:
-    _none(
-        payments,
-        "invariant 2: an order was captured twice",
-        "SELECT order_id FROM payments WHERE state = 'CAPTURED' GROUP BY order_id HAVING count(*) > 1",
-    )
-    _none(
-        payments,
-        "invariant 4: a kept balance differs from its transfers, or is below its limit",
-        """
-        SELECT account_id, posted_minor, held_minor FROM accounts a WHERE credit_limit_minor IS NOT NULL AND (
-          posted_minor <> (
-            SELECT coalesce(sum(CASE WHEN credit_account_id = a.account_id THEN amount_minor ELSE -amount_minor END), 0)
-            FROM transfers
-            WHERE phase IN ('SINGLE', 'POST') AND a.account_id IN (credit_account_id, debit_account_id)
-          ) OR held_minor <> (
-            SELECT coalesce(sum(CASE phase WHEN 'HOLD' THEN amount_minor ELSE -amount_minor END), 0)
-            FROM transfers WHERE phase IN ('HOLD', 'POST', 'VOID') AND debit_account_id = a.account_id
-          ) OR posted_minor - held_minor < -credit_limit_minor)
-        """,
-    )
-    _none(
-        payments,
-        "invariant 4: a roll-up differs from its transfers",
-        """
-        SELECT account_id FROM account_sums a WHERE posted_minor <> (
-          SELECT coalesce(sum(CASE WHEN credit_account_id = a.account_id THEN amount_minor ELSE -amount_minor END), 0)
-          FROM transfers
-          WHERE phase IN ('SINGLE', 'POST') AND a.account_id IN (credit_account_id, debit_account_id)
-          AND transfer_id <= a.through_transfer_id)
-        """,
-    )
-    _none(
-        payments,
-        "invariant 4: an unfinished payment and its hold differ",
-        """
-        SELECT payment_id FROM payments p WHERE (state = 'AUTHORIZED') <> (
-          SELECT coalesce(sum(CASE phase WHEN 'HOLD' THEN 1 ELSE -1 END), 0) FROM transfers
-          WHERE reference = p.payment_id AND phase IN ('HOLD', 'POST', 'VOID'))
-        """,
-    )
-    _none(
-        payments,
-        "invariant 5: more was refunded than captured",
-        """
-        SELECT p.payment_id FROM payments p JOIN refunds r ON r.payment_id = p.payment_id
-        GROUP BY p.payment_id
-        HAVING sum(r.amount_minor) > CASE p.state WHEN 'CAPTURED' THEN p.amount_minor ELSE 0 END
-        """,
-    )
-    _none(
-        payments,
-        "rule 9: declined for money that an attempt with a smaller epoch, dead by then, still held",
-        """
-        SELECT p.payment_id FROM payments p JOIN payments older ON older.order_id = p.order_id
-        WHERE p.reason = 'INSUFFICIENT_FUNDS' AND older.state = 'AUTHORIZED' AND older.epoch < p.epoch
-        """,
-    )
+    _till(databases[TERMINAL], orders, verdicts)
 
 
 def _till(terminal: SimulatedDatabase, orders: SimulatedDatabase, verdicts: Mapping[str, str]) -> None:
-    """What the till shows as PAID is paid, and what it calls safe to retry can not pay any more (rule 11)."""
-    states = dict(_rows(orders, "SELECT order_id, state FROM orders"))
-    for checkout_id, state, payment_id in _rows(terminal, "SELECT checkout_id, state, payment_id FROM checkouts"):
+    """What the till shows as PAID is paid, and what it calls safe to retry cannot pay any more (rule 11)."""
+    states = dict(rows(orders, "SELECT order_id, state FROM orders"))
+    for checkout_id, state, payment_id in rows(terminal, "SELECT checkout_id, state, payment_id FROM checkouts"):
         if state == "PAID" and states.get(checkout_id) != "PAID":
             raise Violation(f"rule 11: checkout {checkout_id} is PAID, its order is {states.get(checkout_id)}")
-        if state in ("PENDING", "CANCELED") and payment_id and verdicts.get(payment_id) not in DEAD:
+        if state == "CANCELED" and states.get(checkout_id) not in (None, "CANCELED"):
+            raise Violation(f"rule 11: checkout {checkout_id} is CANCELED, its order is {states.get(checkout_id)}")
+        if state in ("SUBMITTED", "CANCELED") and payment_id and verdicts.get(payment_id) not in DEAD:
             raise Violation(
                 f"rule 11: the till gave payment {payment_id} up, its order says {verdicts.get(payment_id)}"
             )
@@ -125,91 +68,97 @@ def unfinished(databases: Databases) -> list[str]:
     """What is not final yet, in words."""
     orders, payments, terminal = databases[ORDERS], databases[PAYMENTS], databases[TERMINAL]
     query = "SELECT order_id, epoch FROM orders WHERE state = 'LOCKED'"
-    found = [f"order {row[0]} is LOCKED by epoch {row[1]}" for row in _rows(orders, query)]
+    found = [f"order {row[0]} is LOCKED by epoch {row[1]}" for row in rows(orders, query)]
     query = "SELECT payment_id, state FROM payments WHERE state NOT IN ('CAPTURED', 'VOIDED')"
-    found += [f"payment {row[0]} is {row[1]}" for row in _rows(payments, query)]
+    found += [f"payment {row[0]} is {row[1]}" for row in rows(payments, query)]
     query = "SELECT request_id, kind FROM journal WHERE state = 'PENDING'"
-    found += [f"the till's {row[1]} {row[0]} is PENDING" for row in _rows(terminal, query)]
+    found += [f"the till's {row[1]} {row[0]} is PENDING" for row in rows(terminal, query)]
     return found
 
 
-def at_rest(databases: Databases) -> None:
+def at_rest(databases: Databases, consents: Consents) -> None:
     """All invariants once everything is final."""
     orders, payments, terminal = databases[ORDERS], databases[PAYMENTS], databases[TERMINAL]
-    after_commit(databases)
-    columns = "payment_id, order_id, epoch, {version}, payer_id, amount_minor, store_id"
+    for server in databases:
+        after_commit(databases, server, consents)
+    columns = "payment_id, order_id, epoch, {version}, payer_kind, payer_value, amount_minor, store_id"
     captured = f"SELECT {columns.format(version='order_version')} FROM payments WHERE state = 'CAPTURED'"
-    paid = f"SELECT {columns.format(version='version')} FROM orders WHERE state = 'PAID'"
-    _same(
-        "invariants 1, 3: what was captured and what is paid differ", set(_rows(payments, captured)),
-        set(_rows(orders, paid)),
+    paid = f"SELECT {columns.format(version='version')} FROM orders WHERE state = 'PAID' AND payment_id <> ''"
+    same(
+        "invariants 1, 3: what was captured and what is paid differ", set(rows(payments, captured)),
+        set(rows(orders, paid)),
     )  # fmt: skip
-    _none(
+    none(
         orders,
         "invariant 1: verdict and order differ",
         """
-        SELECT order_id FROM orders o WHERE state = 'PAID' AND NOT EXISTS (
+        SELECT order_id FROM orders o WHERE state = 'PAID' AND payment_id <> '' AND NOT EXISTS (
           SELECT 1 FROM order_payments p
           WHERE p.payment_id = o.payment_id AND p.state = 'PAID' AND p.epoch = o.epoch)
         UNION ALL
         SELECT order_id FROM order_payments p WHERE state = 'PAID' AND NOT EXISTS (
           SELECT 1 FROM orders o WHERE o.order_id = p.order_id AND o.state = 'PAID' AND o.payment_id = p.payment_id)
+        UNION ALL
+        SELECT order_id FROM orders o WHERE state = 'PAID' AND payment_id = '' AND NOT EXISTS (
+          SELECT 1 FROM order_history h WHERE h.order_id = o.order_id AND h.number = o.event_count
+          AND h.event = 'COMPLETED_FREE' AND h.version = o.version AND h.amount_minor = 0)
         """,
     )
-    _money(payments)
+    books.at_rest(payments)
     _requests(databases)
-    for server, table in zip((orders, payments, terminal), HISTORY_TABLES, strict=True):
-        _history(server, table)
-    _none(
+    _lines(orders, terminal)
+    _returns(orders, payments)
+    for database, table in zip((orders, payments, terminal), HISTORY_TABLES, strict=True):
+        _history(database, table)
+    none(
         orders,
         "invariant 9: a version or an epoch went back, or moved without a reason",
         """
         SELECT a.order_id, a.number FROM order_history a JOIN order_history b
         ON b.order_id = a.order_id AND b.number = a.number + 1
         WHERE b.version < a.version OR b.epoch < a.epoch OR (b.epoch > a.epoch) <> (b.event = 'LOCKED')
-           OR (b.version > a.version) <> (b.event = 'UPDATED')
+           OR (b.version > a.version) <> (b.event = 'LINES_REPLACED')
         """,
     )
 
 
-def _money(payments: SimulatedDatabase) -> None:
-    """Invariant 4 from the other side: each wallet's balance follows from what was paid in, bought and given back."""
-    wallets = _rows(payments, "SELECT substr(account_id, 8), posted_minor FROM accounts WHERE kind = 'WALLET'")
-    expected = _rows(
-        payments,
-        """
-        SELECT identity_id,
-          (SELECT coalesce(sum(amount_minor), 0) FROM transfers
-           WHERE purpose = 'DEPOSIT' AND credit_account_id = 'wallet/' || identity_id)
-          - (SELECT coalesce(sum(amount_minor), 0) FROM payments p
-             WHERE state = 'CAPTURED' AND p.identity_id = identities.identity_id)
-          + (SELECT coalesce(sum(amount_minor), 0) FROM refunds WHERE payer_id = identity_id)
-        FROM identities
-        """,
-    )
-    _same("invariant 4: wallets, and what was paid in, bought and given back", dict(wallets), dict(expected))
-    _none(payments, "money is still held", "SELECT account_id FROM accounts WHERE held_minor <> 0")
-    _none(
-        payments,
-        "invariant 6: a refund without exactly one transfer of its amount",
-        """
-        SELECT refund_id FROM refunds r WHERE 1 <> (
-          SELECT count(*) FROM transfers t WHERE t.reference = r.refund_id AND t.phase = 'SINGLE'
-          AND t.amount_minor = r.amount_minor AND t.purpose = CASE r.payment_id WHEN '' THEN 'RETURN' ELSE 'REFUND' END)
-        """,
-    )
+def shown_at_rest(databases: Databases, checkout: checkout_pb2.Checkout) -> None:
+    """What a till says of a checkout once all is final: it follows from the order alone, and from what was tried."""
+    query = f"SELECT state, payment_id FROM orders WHERE order_id = '{checkout.checkout_id}'"
+    state, paid_by = next(iter(rows(databases[ORDERS], query)), ("", ""))
+    open_verdict = "SAFE_TO_RETRY" if checkout.payment_id else "NOT_TRIED"
+    closed = state == "CANCELED" or (not state and checkout.state == checkout_pb2.Checkout.STATE_CANCELED)
+    expected = "CLOSED" if closed else "HAND_OVER_GOODS" if state == "PAID" else open_verdict
+    said = checkout_pb2.Verdict.Name(checkout.verdict).removeprefix("VERDICT_")
+    if (said, checkout.paid_by_payment_id) != (expected, paid_by if state == "PAID" else ""):
+        raise Violation(
+            f"rule 11: the till says {said} of checkout {checkout.checkout_id}, paid by "
+            f"{checkout.paid_by_payment_id or 'none'}; its order is {state or 'not there'}, paid by {paid_by or 'none'}"
+        )
 
 
 def _requests(databases: Databases) -> None:
-    """What the till has as DONE was done; what it has as REFUSED was not (invariant 6)."""
-    journal = _rows(databases[TERMINAL], "SELECT request_id, kind, state FROM journal WHERE kind <> 'PAY'")
-    for server, kinds in ((ORDERS, ("CREATE_ORDER", "UPDATE_ORDER", "CANCEL_ORDER")), (PAYMENTS, ("REFUND",))):
-        done = {row[0] for row in _rows(databases[server], "SELECT request_id FROM requests WHERE NOT refused")}
-        for request_id, kind, state in journal:
-            if kind in kinds and (state == "DONE") != (request_id in done):
-                raise Violation(f"invariant 6: the till's {kind} {request_id} is {state}, the server differs")
-    refunds = _rows(databases[PAYMENTS], "SELECT refund_id, amount_minor FROM refunds")
-    at_till = _rows(
+    """What the till has as DONE was done; what it has as REFUSED was not; each request once (invariant 6)."""
+    journal = rows(databases[TERMINAL], "SELECT request_id, kind, state, checkout_id FROM journal WHERE kind <> 'PAY'")
+    done = {
+        row[0]
+        for server in (ORDERS, PAYMENTS)
+        for row in rows(databases[server], "SELECT request_id FROM requests WHERE refusal IS NULL")
+    }
+    orders = {row[0]: row[1] for row in rows(databases[ORDERS], "SELECT order_id, state FROM orders")}
+    for request_id, kind, state, checkout_id in journal:
+        by_another = state == "DONE" and orders.get(checkout_id) == SAME_END.get(kind, "none")
+        if (state == "DONE") != (request_id in done) and not by_another:
+            raise Violation(f"invariant 6: the till's {kind} {request_id} is {state}, the server differs")
+    asked = "SELECT method, resource, count(*) FROM requests WHERE refusal IS NULL GROUP BY method, resource"
+    happened = "SELECT event, order_id, count(*) FROM order_history GROUP BY event, order_id"
+    same(
+        "invariant 6: requests that were done, and what was done",
+        {(ORDER_REQUESTS[row[0]], *row[1:]) for row in rows(databases[ORDERS], asked) if row[0] in ORDER_REQUESTS},
+        {row for row in rows(databases[ORDERS], happened) if row[0] in ORDER_REQUESTS.values()},
+    )
+    refunds = rows(databases[PAYMENTS], "SELECT refund_id, amount_minor FROM refunds")
+    at_till = rows(
         databases[TERMINAL],
         "SELECT refund_id, amount_minor FROM till_refunds JOIN journal ON request_id = refund_id WHERE state = 'DONE'",
     )
@@ -217,10 +166,55 @@ def _requests(databases: Databases) -> None:
         raise Violation(f"a refund that the till shows as DONE was not made so: {set(at_till) - set(refunds)}")
 
 
+def _lines(orders: SimulatedDatabase, terminal: SimulatedDatabase) -> None:
+    """Each version of an order comes to what it says, and a till that has that version shows the same."""
+    amounts = {}
+    query = "SELECT order_id, version, lines, prices_include_tax, amount_minor FROM order_versions"
+    for order_id, version, lines, include_tax, amount_minor in rows(orders, query):
+        came_to = totals(line_rows.from_text(lines), prices_include_tax=bool(include_tax)).amount_minor
+        if came_to != amount_minor:
+            raise Violation(
+                f"invariant 3: order {order_id} comes to {came_to} at version {version}, not {amount_minor}"
+            )
+        amounts[order_id, version] = amount_minor
+    history = "SELECT DISTINCT order_id, version, amount_minor FROM order_history"
+    told = {(*key, amount) for key, amount in amounts.items()}
+    same("invariant 3: versions, and what the history says of them", told, set(rows(orders, history)))
+    shown = "SELECT checkout_id, order_version, amount_minor FROM checkouts WHERE order_version > 0"
+    if wrong := set(rows(terminal, shown)) - told:
+        raise Violation(f"invariant 3: a till shows another amount than its order's version has: {sorted(wrong)[:3]}")
+
+
+def _returns(orders: SimulatedDatabase, payments: SimulatedDatabase) -> None:
+    """No piece comes back twice, and whoever brings everything back by lines alone has all that was paid."""
+    back: defaultdict[tuple[str, int], int] = defaultdict(int)
+    for payment_id, line_number, quantity in rows(
+        payments, "SELECT payment_id, line_number, quantity FROM refund_lines"
+    ):
+        back[payment_id, line_number] += quantity
+    captured = {row[0]: row for row in rows(payments, "SELECT payment_id, amount_minor, refunded_minor FROM payments")}
+    by_amount = "SELECT payment_id FROM refunds WHERE refund_id NOT IN (SELECT refund_id FROM refund_lines)"
+    mixed = {row[0] for row in rows(payments, by_amount)}
+    query = """
+        SELECT o.payment_id, v.lines FROM orders o JOIN order_versions v USING (order_id, version)
+        WHERE o.state = 'PAID' AND o.payment_id <> ''
+    """
+    for payment_id, lines in rows(orders, query):
+        sold = {number: line.quantity for number, line in enumerate(line_rows.from_text(lines), 1)}
+        returned = {number: quantity for (owner, number), quantity in back.items() if owner == payment_id}
+        if any(quantity > sold.get(number, 0) for number, quantity in returned.items()):
+            raise Violation(f"invariant 5: of payment {payment_id} {returned} came back, {sold} was sold")
+        _, amount_minor, refunded_minor = captured[payment_id]
+        if returned == sold and payment_id not in mixed and refunded_minor != amount_minor:
+            raise Violation(
+                f"invariant 5: all of payment {payment_id} came back, for {refunded_minor} of {amount_minor}"
+            )
+
+
 def _history(database: SimulatedDatabase, chained: HistoryTable) -> None:
     """Invariant 10: a row for each change, without a gap, each where the one before ended, the last as it is now."""
     table, history, key = chained.records, chained.name, chained.key
-    _none(
+    none(
         database,
         f"invariant 10: {history} does not tell how {table} came to where they are",
         f"""

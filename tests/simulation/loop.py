@@ -5,7 +5,7 @@ from typing import Any
 
 
 class Deadlock(Exception):
-    """Every task waits for something that can not come."""
+    """Every task waits for something that cannot come."""
 
 
 class VirtualLoop(asyncio.BaseEventLoop):

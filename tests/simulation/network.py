@@ -21,6 +21,8 @@ SERVERS = (ORDERS, PAYMENTS, TERMINAL)
 LINKS = ((PAYMENTS, ORDERS), (TERMINAL, ORDERS), (TERMINAL, PAYMENTS))
 CLIENTS = frozenset({"clients"})
 """The link of every shopper's and till's device."""
+SLOW_S = 4.5
+"""Just in time for a caller who waits for five seconds."""
 PAST_EVERY_TIMEOUT_S = 15.0
 LATE_S = 20.0
 PAST_ALL_MESSAGES_S = PAST_EVERY_TIMEOUT_S + LATE_S + 1
@@ -36,6 +38,8 @@ class Faults:
     doubled: float = 0.0
     late: float = 0.0
     """Comes 0 to 20 s after every time-out."""
+    slow: float = 0.0
+    """Comes within the time-out, but after much else has happened."""
     reset: float = 0.0
     """The caller is told UNAVAILABLE though the message goes on."""
 
@@ -186,9 +190,13 @@ class Network:
         return Fate((self._delay_s(faults),))
 
     def _delay_s(self, faults: Faults) -> float:
-        if self.rng.random() < faults.late:
+        draw = self.rng.random()
+        if draw < faults.late:
             self.counts["late"] += 1
             return PAST_EVERY_TIMEOUT_S + self.rng.uniform(0, LATE_S)
+        if draw < faults.late + faults.slow:
+            self.counts["slow"] += 1
+            return self.rng.uniform(0, SLOW_S)
         return self.rng.expovariate(1 / 0.01)
 
 

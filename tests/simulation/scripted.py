@@ -1,27 +1,28 @@
-"""One purchase, or one cancellation, and exactly one thing that goes wrong: the failure table.
+"""One sale of some kind, and exactly one thing that goes wrong: the failure table.
 
 docs/reliability.md shows what comes out of it; a test compares the two.
 """
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tests.simulation.baskets import gbp, one_thing
 from tests.simulation.network import LATE_S, ORDERS, PAST_EVERY_TIMEOUT_S, PAYMENTS, TERMINAL, Fate
-from tests.simulation.shoppers import Shopper, gbp
+from tests.simulation.shoppers import Shopper
 from tests.simulation.world import Outcome, Parts, World, simulate
 from tillmesh.api.terminal.v1 import checkout_pb2
-from tillmesh.api.terminal.v1 import terminal_service_pb2 as terminal_api
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkouts_api
 
 FATES = {
     "lost": Fate(()),
     "doubled": Fate((0.01, 1.0)),
     "late": Fate((PAST_EVERY_TIMEOUT_S + LATE_S / 2,)),
 }
-WAITING = (checkout_pb2.VERDICT_UNSPECIFIED, checkout_pb2.VERDICT_WAIT, checkout_pb2.VERDICT_DO_NOT_RETRY)
 WORDS = {checkout_pb2.VERDICT_HAND_OVER_GOODS: "paid", checkout_pb2.VERDICT_SAFE_TO_RETRY: "not paid"}
+PRICE = 300
 SHORT_S, LONG_S = 2.0, 30.0
 CRASHES = {
     f"{when} it, down for {down_s:.0f} s": (when, down_s)
@@ -39,26 +40,73 @@ class Step:
     query: str
 
 
-PURCHASE_MESSAGES = ("PayCheckout", "CreatePayment", "LockOrder", "ConfirmPayment", "CompleteOrderPayment")
-CANCEL_MESSAGES = ("CancelCheckoutPayment", "CancelOrderPayment", "GetOrder", "CancelPayment")
-PURCHASE_STEPS = (
-    Step("the till writes the payment down", TERMINAL, "SELECT 1 FROM journal WHERE kind = 'PAY'"),
-    Step("A: payment recorded", PAYMENTS, "SELECT 1 FROM payments"),
-    Step("B: order locked", ORDERS, "SELECT 1 FROM order_payments"),
-    Step("C: payer asked", PAYMENTS, "SELECT 1 FROM payments WHERE state = 'AWAITING_PAYER'"),
-    Step("C: money held", PAYMENTS, "SELECT 1 FROM payments WHERE state = 'AUTHORIZED'"),
-    Step("D: order paid", ORDERS, "SELECT 1 FROM orders WHERE state = 'PAID'"),
-    Step("E: hold posted", PAYMENTS, "SELECT 1 FROM payments WHERE state = 'CAPTURED'"),
-    Step("the till learns that it is paid", TERMINAL, "SELECT 1 FROM checkouts WHERE state = 'PAID'"),
-)
-CANCEL_STEPS = (
-    Step("the till writes the cancellation down", TERMINAL, "SELECT 1 FROM checkouts WHERE payment_canceling"),
-    Step("F: order unlocked", ORDERS, "SELECT 1 FROM order_payments WHERE state = 'RELEASED'"),
-    Step(
-        "the till learns that it is not paid", TERMINAL, "SELECT 1 FROM journal WHERE kind = 'PAY' AND state = 'DONE'"
+@dataclass(frozen=True)
+class Script:
+    """One sale, and what of it can go wrong."""
+
+    name: str
+    messages: Sequence[str]
+    steps: Sequence[Step]
+    cancels: bool = False
+    """The shopper gives the payment up while it waits for their yes."""
+    by_code: bool = False
+    """The shopper shows a pay code, so the payment waits for nothing; else it waits for their yes."""
+    free: bool = False
+    """The order comes to nothing."""
+
+
+PAID_AT_TILL = Step("the till learns that it is paid", TERMINAL, "SELECT 1 FROM checkouts WHERE state = 'PAID'")
+WRITTEN_DOWN = Step("the till writes the payment down", TERMINAL, "SELECT 1 FROM journal WHERE kind = 'PAY'")
+PAYMENT_RECORDED = Step("A: payment recorded", PAYMENTS, "SELECT 1 FROM payments")
+ORDER_LOCKED = Step("B: order locked", ORDERS, "SELECT 1 FROM order_payments")
+PAYER_ASKED = Step("C: payer asked", PAYMENTS, "SELECT 1 FROM payments WHERE state = 'AWAITING_PAYER'")
+MONEY_HELD = Step("C: money held", PAYMENTS, "SELECT 1 FROM payments WHERE state = 'AUTHORIZED'")
+ORDER_PAID = Step("D: order paid", ORDERS, "SELECT 1 FROM orders WHERE state = 'PAID'")
+HOLD_POSTED = Step("E: hold posted", PAYMENTS, "SELECT 1 FROM payments WHERE state = 'CAPTURED'")
+
+SCRIPTS = (
+    Script(
+        "purchase",
+        ("PayCheckout", "CreatePayment", "LockOrder", "ConfirmPayment", "CompleteOrderPayment"),
+        (
+            WRITTEN_DOWN, PAYMENT_RECORDED, ORDER_LOCKED, PAYER_ASKED, MONEY_HELD, ORDER_PAID, HOLD_POSTED,
+            PAID_AT_TILL,
+        ),
     ),
-    Step("payment voided", PAYMENTS, "SELECT 1 FROM payments WHERE state = 'VOIDED'"),
-)
+    Script(
+        "purchase by pay code",
+        ("PayCheckout", "CreatePayment", "LockOrder", "CompleteOrderPayment"),
+        (WRITTEN_DOWN, PAYMENT_RECORDED, ORDER_LOCKED, MONEY_HELD, ORDER_PAID, HOLD_POSTED, PAID_AT_TILL),
+        by_code=True,
+    ),
+    Script(
+        "cancellation",
+        ("CancelCheckoutPayment", "CancelOrderPayment", "GetOrder", "CancelPayment"),
+        (
+            Step(
+                "the till writes the cancellation down", TERMINAL, "SELECT 1 FROM checkouts WHERE payment_canceling"
+            ),
+            Step("F: order unlocked", ORDERS, "SELECT 1 FROM order_payments WHERE state = 'RELEASED'"),
+            Step(
+                "the till learns that it is not paid",
+                TERMINAL,
+                "SELECT 1 FROM journal WHERE kind = 'PAY' AND state = 'DONE'",
+            ),
+            Step("payment voided", PAYMENTS, "SELECT 1 FROM payments WHERE state = 'VOIDED'"),
+        ),
+        cancels=True,
+    ),
+    Script(
+        "order that comes to 0",
+        ("PayCheckout", "CompleteFreeOrder"),
+        (
+            Step("the till writes it down", TERMINAL, "SELECT 1 FROM journal WHERE kind = 'COMPLETE_FREE_ORDER'"),
+            Step("order completed", ORDERS, "SELECT 1 FROM orders WHERE state = 'PAID'"),
+            PAID_AT_TILL,
+        ),
+        free=True,
+    ),
+)  # fmt: skip
 
 
 class Fault(ABC):
@@ -115,27 +163,37 @@ class ServerCrashes(Fault):
 class Till:
     """The software of a till, with a shopper before it who does as asked, or thinks better of it."""
 
-    def __init__(self, world: World, *, cancels: bool) -> None:
+    def __init__(self, world: World, script: Script) -> None:
         self.shopper = Shopper(world, "ada")
-        self._cancels = cancels
-        self.verdict = checkout_pb2.VERDICT_UNSPECIFIED
+        self.shopper.basket = one_thing(0 if script.free else PRICE)
+        self.shopper.named = not script.by_code
+        self._script = script
+        self.verdict = checkout_pb2.VERDICT_NOT_TRIED
         self.took_s = 0.0
 
     async def sell(self) -> None:
         """Repeats each request until it is answered; asks until there is a verdict."""
         shopper, loop = self.shopper, asyncio.get_running_loop()
         checkout_id, began_s = shopper.checkout_id, loop.time()
-        pay = terminal_api.PayCheckoutRequest(
-            request_id=shopper.new_id(), checkout_id=checkout_id, order_version=1, amount=gbp(shopper.price)
+        pay = checkouts_api.PayCheckoutRequest(
+            payment_id=shopper.new_id(),
+            checkout_id=checkout_id,
+            order_version=1,
+            amount=gbp(shopper.basket.amount_minor),
         )
+        if self._script.free:
+            shopper.world.consents.free_versions[checkout_id].add(1)
+        if self._script.by_code:
+            pay.pay_code = shopper.pay_code()
+            shopper.world.consents.codes[pay.payment_id] = shopper.name
         paying = asyncio.ensure_future(shopper.insist(shopper.till.PayCheckout, pay))
-        cancel = terminal_api.CancelCheckoutPaymentRequest(request_id=shopper.new_id(), checkout_id=checkout_id)
-        while self.verdict in WAITING:
+        cancel = checkouts_api.CancelCheckoutPaymentRequest(request_id=shopper.new_id(), checkout_id=checkout_id)
+        while self.verdict not in WORDS:
             await asyncio.sleep(0.5)
-            if not self._cancels:
-                await shopper.confirm(pauses_s=(0.0,))
-            elif paying.done():
+            if self._script.cancels and paying.done():
                 await shopper.insist(shopper.till.CancelCheckoutPayment, cancel)
+            elif not self._script.cancels:
+                await shopper.confirm(pauses_s=(0.0,))
             if checkout := await shopper.look():
                 self.verdict = checkout.verdict
         self.took_s = loop.time() - began_s
@@ -153,15 +211,17 @@ class Played:
     outcome: Outcome
 
 
-def play(parts: Parts, fault: Fault, *, cancels: bool) -> Played:
-    """One purchase, or one that the shopper cancels, with one fault."""
+def play(parts: Parts, fault: Fault, script: Script) -> Played:
+    """One sale, with one fault."""
     tills: list[Till] = []
 
     async def story(world: World) -> list[Coroutine[Any, Any, None]]:
-        till = Till(world, cancels=cancels)
+        till = Till(world, script)
         tills.append(till)
-        await till.shopper.join(funds=500, limit=0)
+        await till.shopper.open_store()
+        await till.shopper.join(funds=500, threshold=PRICE if script.by_code else None)
         await till.shopper.raise_order()
+        world.answers.calm = False
         fault.prepare(world)
         return [till.sell()]
 
@@ -177,21 +237,22 @@ class Case:
     row: str
     column: str
     fault: Fault
-    cancels: bool
+    script: Script
 
 
 def cases() -> Iterator[Case]:
     """Every message of the protocol lost, doubled or late; every process crashed at every step."""
-    for story, cancels in (("purchase", False), ("cancellation", True)):
-        for method in CANCEL_MESSAGES if cancels else PURCHASE_MESSAGES:
+    for script in SCRIPTS:
+        for method in script.messages:
             for way in ("request", "answer"):
                 for fate in FATES:
                     fault: Fault = MessageGoes(method, way, fate)
-                    yield Case(f"{story}: this message is", f"{way} of `{method}`", fate, fault, cancels)
-        for step in CANCEL_STEPS if cancels else PURCHASE_STEPS:
+                    yield Case(f"{script.name}: this message is", f"{way} of `{method}`", fate, fault, script)
+        for step in script.steps:
             for column, (when, down_s) in CRASHES.items():
                 fault = ServerCrashes(step, when, down_s)
-                yield Case(f"{story}: crash at this commit", f"{step.server}: {step.name}", column, fault, cancels)
+                row = f"{step.server}: {step.name}"
+                yield Case(f"{script.name}: crash at this commit", row, column, fault, script)
 
 
 def as_markdown(words: dict[Case, str]) -> str:

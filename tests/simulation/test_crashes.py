@@ -5,16 +5,17 @@ import random
 from collections.abc import Callable, Iterator
 
 import pytest
-from sqlalchemy import Column, MetaData, String, Table
+from sqlalchemy import Column, String, Table
 
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Network
 from tests.simulation.node import Node, SimulatedDatabase
 from tests.simulation.process import owned_tasks
+from tillmesh.runtime.schema import versioned
 from tillmesh.runtime.server import Wiring
 from tillmesh.runtime.statements import Connection
 
-METADATA = MetaData()
+METADATA = versioned("0001")
 DEEDS = Table("deeds", METADATA, Column("deed", String))
 NAME = "orders"
 

@@ -4,7 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from tests.simulation.changes import Change
-from tests.simulation.network import CLIENTS, LINKS, ORDERS, PAYMENTS, SERVERS, Faults
+from tests.simulation.network import CLIENTS, LINKS, ORDERS, PAYMENTS, SERVERS, SLOW_S, Fate, Faults
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -26,13 +26,18 @@ class Trouble:
         self._rng = world.rng
         # Exactly when money is held: before CompleteOrderPayment arrives, and before its answer does.
         self._cut_shares = {
-            ("payment", "AUTHORIZED"): self._rng.choice((0.0, 0.3, 0.6)),
+            ("payment", "AUTHORIZED"): self._rng.choice((0.0, 0.5, 0.5)),
             ("verdict", "PAID"): self._rng.choice((0.0, 0.3)),
-            ("verdict", "HELD"): self._rng.choice((0.0, 0.1, 0.3)),
+            ("verdict", "GRANTED"): self._rng.choice((0.0, 0.1, 0.3)),
         }
         # And when the lock of that money runs out for a clock that jumped, before anybody has noticed.
         self._lapse_share = self._rng.choice((0.0, 0.0, 0.3))
+        # And when the order service is not there to be asked about that money.
+        self._away_share = self._rng.choice((0.0, 0.0, 0.3))
+        # A lock is granted, and what says so comes after the next one is granted as well.
+        self._slow_lock_share = self._rng.choice((0.0, 0.5, 0.5))
         self._over = False
+        world.network.decide = self._decide
 
     async def run(self) -> None:
         """Trouble for a while, then peace."""
@@ -42,6 +47,7 @@ class Trouble:
                 lost=rng.uniform(0, 0.15),
                 doubled=rng.uniform(0, 0.2),
                 late=rng.uniform(0.1, 0.3),
+                slow=rng.uniform(0, 0.1),
                 reset=rng.uniform(0, 0.1),
             )
         network.faults[CLIENTS] = Faults(
@@ -64,6 +70,22 @@ class Trouble:
         if share and self._rng.random() < share:
             self._world.network.cut_for(PAYMENTS, ORDERS, self._rng.uniform(*self._rng.choice(CUT_S)))
         elif change.after == "AUTHORIZED" and self._rng.random() < self._lapse_share:
+            self._world.jump_clock(ORDERS, AN_HOUR_MS)
+        elif change.after == "AUTHORIZED" and self._world.nodes[ORDERS].up and self._rng.random() < self._away_share:
+            self._world.nodes[ORDERS].crash("while money is held")
+
+    def _decide(self, source: str, _target: str, what: str) -> Fate | None:
+        if self._over or source != ORDERS or not what.startswith("LockOrder"):
+            return None
+        if self._rng.random() >= self._slow_lock_share:
+            return None
+        self._world.network.counts["slow"] += 1
+        if self._rng.random() < self._lapse_share:  # so that the next one is granted before this one is heard of
+            asyncio.get_running_loop().call_later(0.05, self._lapse)
+        return Fate((self._rng.uniform(1.0, SLOW_S),))
+
+    def _lapse(self) -> None:
+        if not self._over:
             self._world.jump_clock(ORDERS, AN_HOUR_MS)
 
     def _heal(self) -> None:

@@ -20,16 +20,22 @@ from store_terminal import tables as terminal_tables
 from tests.simulation import invariants
 from tests.simulation.answers import Answers
 from tests.simulation.changes import Change, Changes
-from tests.simulation.invariants import Violation
+from tests.simulation.consents import Consents
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import ORDERS, PAST_ALL_MESSAGES_S, PAYMENTS, SERVERS, TERMINAL, Channel, Network
 from tests.simulation.node import Node, SimulatedDatabase
 from tests.simulation.process import owned_tasks
+from tests.simulation.reading import Violation
 from tests.simulation.trouble import CLOCK_SKEWS_MS, Trouble
-from thirdparty_server import roll_ups
+from thirdparty_server import payers, roll_ups
 from thirdparty_server import server as payment_server
 from thirdparty_server import tables as payment_tables
+from thirdparty_server.vault import MASTER_BYTES_MIN, Vault
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkouts_api
+from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceStub
 from tillmesh.runtime import driver
+from tillmesh.runtime.peers import Peer
+from tillmesh.runtime.secret import Secret
 from tillmesh.runtime.server import Wiring
 
 STORE = "store-1"
@@ -43,6 +49,14 @@ FIRST = asyncio.FIRST_COMPLETED
 Story = Callable[["World"], Awaitable[Sequence[Coroutine[Any, Any, None]]]]
 
 
+class _PaymentSettings(payment_server.PaymentSettings):
+    """The shipped settings, with a master secret that is in no file."""
+
+    def vault(self) -> Vault:
+        """A master secret that is the same in every run."""
+        return Vault(Secret(bytes(MASTER_BYTES_MIN)))
+
+
 class Parts:
     """What is made once a process and emptied for each seed: databases and settings."""
 
@@ -53,18 +67,17 @@ class Parts:
             TERMINAL: SimulatedDatabase(terminal_tables.METADATA),
         }
         self.order_settings = order_server.OrderSettings.model_validate({"insecure": True, "lease_max_s": LEASE_MAX_S})
-        self.payment_settings = payment_server.PaymentSettings.model_validate(
+        self.payment_settings = _PaymentSettings.model_validate(
             {
                 "insecure": True,
                 "payer_window_s": 8,
                 "lease_margin_s": 2,
                 "instant_lease_s": 8,
                 "lock_patience_s": 20,
-                "return_limit_minor": 1_000,
             }
         )
         self.terminal_settings = terminal_server.TerminalSettings.model_validate(
-            {"insecure": True, "store_id": STORE, "payment_wait_s": 10}
+            {"insecure": True, "store_id": STORE, "payment_wait_s": 12}
         )
 
 
@@ -95,7 +108,8 @@ class World:
             database.committed = self._after_commit_of(name)
         self.failure: Violation | None = None
         self._broken = asyncio.Event()
-        self.answers = Answers(self.sql)
+        self.consents = Consents()
+        self.answers = Answers(self.sql, calm=not troubles)
         self._trouble = Trouble(self) if troubles else None
         self._changes = Changes()
         self._locked_since: dict[tuple[str, int], float] = {}
@@ -149,8 +163,9 @@ class World:
             task.result()
         await self._come_to_rest(final_by_s)
         watch.cancel()
-        invariants.at_rest(self.parts.databases)
+        invariants.at_rest(self.parts.databases, self.consents)
         self.answers.check()
+        await self._ask_tills()
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -181,7 +196,7 @@ class World:
                 for change in changes:
                     before = f"{change.before} > " if change.before else ""
                     self.network.note(f"    {name}: {change.what} {change.key} {before}{change.after}")
-                invariants.after_commit(self.parts.databases)
+                invariants.after_commit(self.parts.databases, name, self.consents)
             except Violation as violation:
                 self.fail(violation)
             else:
@@ -225,6 +240,15 @@ class World:
                 return
             await asyncio.sleep(1)
 
+    async def _ask_tills(self) -> None:
+        """What each till says once all is final is how the order ended, whoever ended it."""
+        till = CheckoutServiceStub(self.channel("hardware", TERMINAL))
+        for (checkout_id,) in self.sql(TERMINAL, "SELECT checkout_id FROM checkouts"):
+            request = checkouts_api.GetCheckoutRequest(checkout_id=checkout_id)
+            checkout = await Peer().call(till.GetCheckout, request)
+            self.answers.note(request, checkout, self.answers.known_of(request))
+            invariants.shown_at_rest(self.parts.databases, checkout)
+
     def _orders(self, node: Node) -> Wiring:
         rng = random.Random(self.rng.getrandbits(64))
         return order_server.assemble(self.parts.order_settings, node.database, node, rng)
@@ -238,6 +262,21 @@ class World:
         rng = random.Random(self.rng.getrandbits(64))
         orders, payments = self.channel(TERMINAL, ORDERS), self.channel(TERMINAL, PAYMENTS)
         return terminal_server.assemble(self.parts.terminal_settings, node.database, orders, payments, node, rng)
+
+
+class _Secrets:
+    """What is random where nobody may guess it is the same in every run of a seed, as all else."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = random.Random(seed)
+
+    def randbelow(self, limit: int) -> int:
+        """As in `secrets`."""
+        return self._rng.randrange(limit)
+
+    def token_bytes(self, count: int) -> bytes:
+        """As in `secrets`."""
+        return self._rng.randbytes(count)
 
 
 @contextmanager
@@ -255,6 +294,7 @@ def _aside(world: World) -> Iterator[None]:
     random.seed(world.seed)  # tenacity's jitter comes from there
     try:
         with (
+            patch.object(payers, "secrets", _Secrets(world.seed)),
             patch.object(sweeper, "SWEEP_INTERVAL_S", ROUND_S),
             patch.object(driver, "RESUME_INTERVAL_S", ROUND_S),
             patch.multiple(roll_ups, ROUND_S=ROUND_S, SAFE_AGE_S=4.0, TRANSFERS_MIN=2, TRANSFERS_A_TRANSACTION=3),

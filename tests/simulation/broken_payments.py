@@ -1,0 +1,183 @@
+"""Ways in which the payment server and the till could go wrong; see `mutants`."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+import thirdparty_server.operations as operations
+from thirdparty_server import payers, refund_operations, refund_store, resolver, store
+from thirdparty_server.errors import PAYER_MISMATCH
+from thirdparty_server.identity_operations import get_identity
+from thirdparty_server.lifecycle import PaymentEvent, PaymentState
+from thirdparty_server.model import FoundPayer, Payment
+from thirdparty_server.refund_servicer import RefundServicer
+from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.peers import Unanswered
+
+Patch = tuple[Any, str, Any]
+RELEASED = resolver.Verdict(state=resolver.Verdict.STATE_RELEASED, reason="ASSUMED")
+HOLD_LASTS_MS = 8_000
+
+
+def taken_as_a_no(is_no: Callable[[Exception], bool]) -> Callable[[], list[Patch]]:
+    def patches() -> list[Patch]:
+        real = resolver.Orders.complete
+
+        async def complete(self: Any, payment: Payment) -> Any:
+            try:
+                return await real(self, payment)
+            except (Refusal, Unanswered) as error:
+                if not is_no(error):
+                    raise
+                return RELEASED
+
+        return [(resolver.Orders, "complete", complete)]
+
+    return patches
+
+
+def hold_times_out() -> list[Patch]:
+    real = resolver.PaymentResolver._complete
+
+    async def complete(self: Any, payment: Payment) -> Any:
+        if self._clock.now_ms() - payment.updated_at_ms > HOLD_LASTS_MS:
+            return await self._end(payment, RELEASED)
+        return await real(self, payment)
+
+    return [(resolver.PaymentResolver, "_complete", complete)]
+
+
+def gives_up_without_the_order() -> list[Patch]:
+    async def void(self: Any, payment: Payment) -> Any:
+        return await self._end(payment, RELEASED)
+
+    return [(resolver.PaymentResolver, "_void", void)]
+
+
+def smaller_epochs_live_on() -> list[Patch]:
+    return [(operations, "_supersede", lambda *_: None)]
+
+
+def voids_attempts_without_epoch() -> list[Patch]:
+    real = operations.record_lock
+
+    def record(connection: Any, *, payment_id: str, now_ms: int, **others: Any) -> Any:
+        for other in store.take_unfinished(connection, payment_id):
+            if other.payment_id != payment_id and other.state is PaymentState.PENDING:
+                key = other.payment_id
+                event, reason = PaymentEvent.EXPIRED, "SUPERSEDED"
+                operations.give_up(connection, payment_id=key, event=event, reason=reason, now_ms=now_ms)
+                operations.release(connection, payment_id=key, reason=reason, now_ms=now_ms)
+        return real(connection, payment_id=payment_id, now_ms=now_ms, **others)
+
+    return [(operations, "record_lock", record)]
+
+
+def posts_before_the_order_answers() -> list[Patch]:
+    real = operations._hold_funds
+
+    def hold(connection: Any, payment: Payment, now_ms: int) -> Payment:
+        held = real(connection, payment, now_ms)
+        if held.state is PaymentState.AUTHORIZED:
+            return operations.capture(connection, payment_id=payment.payment_id, now_ms=now_ms)
+        return held
+
+    return [(operations, "_hold_funds", hold)]
+
+
+def refund_limit_is_checked_outside() -> list[Patch]:
+    """What is left is read first, and the refund is made a moment later; the table's own CHECK is off as well."""
+    real = RefundServicer.RefundPayment
+    read: dict[str, Payment | None] = {}
+
+    async def refund(self: Any, request: Any) -> Any:
+        read[request.refund_id] = await self._database.run(
+            lambda connection: store.find_payment(connection, request.payment_id)
+        )
+        await asyncio.sleep(1)
+        return await real(self, request)
+
+    def refund_payment(connection: Any, *, new: Any, payment_id: str, **others: Any) -> Any:
+        seen = read[new.refund_id]
+
+        def take(connection: Any, payment_id: str) -> Payment:
+            now = operations.get_payment(connection, payment_id)
+            return replace(now, refunded_minor=seen.refunded_minor) if seen else now
+
+        connection.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
+        try:
+            with patch.object(operations, "take_payment", take):
+                return real_refund(connection, new=new, payment_id=payment_id, **others)
+        finally:
+            connection.exec_driver_sql("PRAGMA ignore_check_constraints = OFF")
+
+    real_refund = refund_operations.refund_payment
+    return [(RefundServicer, "RefundPayment", refund), (refund_operations, "refund_payment", refund_payment)]
+
+
+def lines_come_back_without_the_lock() -> list[Patch]:
+    """What came back before is read first, and the refund of lines is made a moment later."""
+    real, real_refund = RefundServicer.RefundPayment, refund_operations.refund_payment
+    read: dict[str, Any] = {}
+
+    async def refund(self: Any, request: Any) -> Any:
+        read[request.refund_id] = await self._database.run(
+            lambda connection: refund_store.given_back(connection, request.payment_id)
+        )
+        await asyncio.sleep(1)
+        return await real(self, request)
+
+    def refund_payment(connection: Any, *, new: Any, **others: Any) -> Any:
+        with patch.object(refund_store, "given_back", lambda _connection, _payment_id: read[new.refund_id]):
+            return real_refund(connection, new=new, **others)
+
+    return [(RefundServicer, "RefundPayment", refund), (refund_operations, "refund_payment", refund_payment)]
+
+
+def _first_to_show_a_code(connection: Any, payer: Any) -> Any:
+    query = "SELECT identity_id FROM payments WHERE payer_value = ? AND by_code ORDER BY rowid"
+    return connection.exec_driver_sql(query, (payer.value,)).first()
+
+
+def first_payer_is_charged() -> list[Patch]:
+    """Whoever shows the first code under a reference pays for all others, too."""
+    real = payers.find_payer
+
+    def find(connection: Any, *, payer: Any, **others: Any) -> FoundPayer:
+        found = real(connection, payer=payer, **others)
+        first = _first_to_show_a_code(connection, payer)
+        return (
+            replace(found, identity=get_identity(connection, first["identity_id"]))
+            if first and found.by_code
+            else found
+        )
+
+    return [(payers, "find_payer", find)]
+
+
+def first_payer_alone_may_pay() -> list[Patch]:
+    """Under a reference, nobody's code counts but that of whoever showed the first one."""
+    real = payers.find_payer
+
+    def find(connection: Any, *, payer: Any, **others: Any) -> FoundPayer:
+        found = real(connection, payer=payer, **others)
+        first = _first_to_show_a_code(connection, payer)
+        other = first and found.by_code and found.identity and found.identity.identity_id != first["identity_id"]
+        return FoundPayer(None, reason=PAYER_MISMATCH) if other else found
+
+    return [(payers, "find_payer", find)]
+
+
+def smaller_epoch_that_comes_late_holds() -> list[Patch]:
+    """A larger epoch ends smaller ones, but a smaller one that comes after it goes on."""
+    return [(store, "has_larger_epoch", lambda _connection, _order_id, _granted: False)]
+
+
+def is_silence(error: Exception) -> bool:
+    return isinstance(error, Unanswered) and "DEADLINE" in str(error)
+
+
+def is_error_reply(error: Exception) -> bool:
+    return not is_silence(error)
