@@ -21,6 +21,7 @@ from store_terminal.order_reader import READ_WITHIN_S, OrderReader
 from store_terminal.pay_codes import PayCodes
 from store_terminal.payments import Payments
 from store_terminal.peers import Peers, time_to_answer_s
+from store_terminal.tables import REQUESTS
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
@@ -32,6 +33,8 @@ from tillmesh.runtime.deadlines import set_deadline
 from tillmesh.runtime.driver import Driver, Progress
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.peers import CALL_TIMEOUT_S, Unanswered
+from tillmesh.runtime.requests import IdempotencyKey
+from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
 
 Outcome = TypeVar("Outcome")
@@ -50,6 +53,7 @@ class Journal:
         self._database = database
         self._peers = peers
         self._clock = clock
+        self._till = till
         self._driver = Driver(self.get, self._step, rng, server)
         self.pay_codes = PayCodes()
         self.orders = OrderReader(self._read_in_time, self._take_order, clock, server)
@@ -64,6 +68,33 @@ class Journal:
         self._payments.stop()
         await self.orders.stop()
         await self._driver.stop()
+
+    async def write(self, key: IdempotencyKey, operation: Callable[[Connection], Outcome]) -> Outcome:
+        """Runs once what writes a row down; a pay code whose row is not there is forgotten."""
+        try:
+            return await REQUESTS.run(self._database, key, operation)
+        except Exception:
+            await self._forget_unwritten(key.request_id)
+            raise
+
+    async def resume(self, key: IdempotencyKey, order_id: str) -> Checkout:
+        """Takes up an order that was raised elsewhere; a repeated request gets the checkout as it is now."""
+        if known := await self._database.run(lambda connection: operations.find_resumed(connection, key)):
+            return known
+        order = await self._order_or_refusal(order_id)
+
+        def resume(connection: Connection) -> Checkout:
+            if known := operations.find_resumed(connection, key):
+                return known
+            if isinstance(order, Refusal):
+                raise order
+            REQUESTS.claim(connection, key, order_id)
+            return outcomes.resume_checkout(connection, order=order, store_id=self._till.store_id, now_ms=key.at_ms)
+
+        checkout = await REQUESTS.run(self._database, key, resume)
+        if isinstance(order, OrderCopy):
+            self.orders.note(checkout, order)
+        return checkout
 
     async def settle(self, request_id: str, asked: Asked | None = None) -> Asked:
         """Waits until a row is answered, but no longer than the caller does; raises a refusal that came.
@@ -133,6 +164,22 @@ class Journal:
         """A row that has ended needs no pay code, and nobody to wake."""
         self.pay_codes.drop(request_id)
         self._payments.sleep(request_id)
+
+    async def _forget_unwritten(self, request_id: str) -> None:
+        if self.pay_codes.find(request_id) is None:
+            return
+        asked = None
+        try:
+            asked = await self._database.run(lambda connection: operations.find_asked(connection, request_id))
+        finally:
+            if asked is None:
+                self.pay_codes.drop(request_id)
+
+    async def _order_or_refusal(self, order_id: str) -> OrderCopy | Refusal:
+        try:
+            return await self.read_order(order_id)
+        except Refusal as refusal:
+            return refusal
 
     async def _read_in_time(self, order_id: str) -> OrderCopy:
         return await self.read_order(order_id, READ_WITHIN_S)

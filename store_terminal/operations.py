@@ -25,6 +25,7 @@ from store_terminal.model import (
     NewLine,
     items_of,
 )
+from store_terminal.tables import REQUESTS
 from store_terminal.transitions import advance, begin, refusal, require_legal
 from tillmesh.lines import Adjustment
 from tillmesh.origin import Origin
@@ -33,6 +34,7 @@ from tillmesh.runtime.callers import actor
 from tillmesh.runtime.claims import CLAIM_MS
 from tillmesh.runtime.history import NO_HISTORY
 from tillmesh.runtime.money import Money
+from tillmesh.runtime.requests import IdempotencyKey
 from tillmesh.runtime.server import MESSAGE_BYTES_MAX
 from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
@@ -97,6 +99,12 @@ def find_asked(connection: Connection, request_id: str) -> Asked | None:
     if entry is None:
         return None
     return Asked(entry, store.find_checkout(connection, entry.checkout_id) if entry.checkout_id else None)
+
+
+def find_resumed(connection: Connection, key: IdempotencyKey) -> Checkout | None:
+    """The checkout of an order that was taken up under that request id; raises what the request was refused with."""
+    checkout_id = REQUESTS.resource(connection, key)
+    return None if checkout_id is None else get_checkout(connection, checkout_id)
 
 
 def get_asked(connection: Connection, request_id: str) -> Asked:

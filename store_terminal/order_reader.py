@@ -28,6 +28,8 @@ class _Slot:
     """The last read of one order."""
 
     started_ms: int
+    event_count: int
+    """That of the checkout that it was read for."""
     task: "asyncio.Task[None] | None" = None
     reading: Reading | None = None
 
@@ -71,20 +73,27 @@ class OrderReader:
         """Remembers what was read of an order elsewhere; `checkout` is as it is with that taken in."""
         slot = self._slots.get(checkout.checkout_id)
         if slot is None or not slot.is_busy:
-            slot = self._open(checkout.checkout_id)
+            slot = self._open(checkout)
         self._keep(slot, checkout, order)
 
-    async def refresh(self, checkout_id: str) -> bool:
-        """Waits until what is known is at most a second old, but not for long; False if it was already."""
-        slot = self._slots.get(checkout_id)
-        if slot is None or not (slot.is_busy or 0 <= self._clock.now_ms() - slot.started_ms < READ_EVERY_MS):
-            reading = slot.reading if slot else None
-            slot = self._open(checkout_id)
-            slot.reading = reading
-            slot.task = asyncio.get_running_loop().create_task(self._run(checkout_id, slot))
-        if slot.task is None or slot.task.done():
+    def start(self, checkout: Checkout) -> bool:
+        """Starts to read an order; False if that is under way, or if what is known is of now: a second old at most."""
+        slot = self._slots.get(checkout.checkout_id)
+        if slot and (slot.is_busy or self._is_of_now(slot, checkout)):
             return False
-        await asyncio.wait({slot.task}, timeout=min(READ_WITHIN_S, time_to_answer_s()))
+        reading = slot.reading if slot else None
+        slot = self._open(checkout)
+        slot.reading = reading
+        slot.task = asyncio.get_running_loop().create_task(self._run(checkout.checkout_id, slot))
+        return True
+
+    async def refresh(self, checkout: Checkout, within_s: float = READ_WITHIN_S) -> bool:
+        """Waits until what is known is of now, but not for long; False if it was already."""
+        self.start(checkout)
+        task = self._slots[checkout.checkout_id].task
+        if task is None or task.done():
+            return False
+        await asyncio.wait({task}, timeout=max(0.0, min(within_s, READ_WITHIN_S, time_to_answer_s())))
         return True
 
     async def stop(self) -> None:
@@ -94,9 +103,15 @@ class OrderReader:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _open(self, checkout_id: str) -> _Slot:
+    def _is_of_now(self, slot: _Slot, checkout: Checkout) -> bool:
+        """False also where the checkout has changed since: at another replica, that needs no second."""
+        is_young = 0 <= self._clock.now_ms() - slot.started_ms < READ_EVERY_MS
+        return is_young and slot.event_count >= checkout.event_count
+
+    def _open(self, checkout: Checkout) -> _Slot:
+        checkout_id = checkout.checkout_id
         self._slots.pop(checkout_id, None)  # the order in which they are is that of their reads
-        slot = self._slots[checkout_id] = _Slot(self._clock.now_ms())
+        slot = self._slots[checkout_id] = _Slot(self._clock.now_ms(), checkout.event_count)
         if len(self._slots) > self._at_most:
             oldest = next((key for key, each in self._slots.items() if not each.is_busy), None)
             if oldest not in (None, checkout_id):
@@ -120,6 +135,7 @@ class OrderReader:
     def _keep(self, slot: _Slot, checkout: Checkout, order: OrderCopy) -> None:
         """Keeps what was read, unless the checkout is final and nobody asks any more."""
         now_ms = self._clock.now_ms()
+        slot.event_count = checkout.event_count
         slot.reading = Reading(now_ms, checkout.event_count, order.locked_by, now_ms + order.lease_remaining_ms)
         if checkout.state in (CheckoutState.PAID, CheckoutState.CANCELED):
             self._slots.pop(checkout.checkout_id, None)

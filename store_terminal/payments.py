@@ -9,8 +9,6 @@ import structlog
 from store_terminal import journal_store, outcomes
 from store_terminal.errors import (
     NOT_THERE,
-    ORDER_ALREADY_PAID,
-    ORDER_CANCELED,
     PAYMENT_CANCELED,
     PAYMENT_TIMEOUT,
     Reason,
@@ -162,18 +160,13 @@ class Payments:
         return await self._look_whether_decided(asked, attempt)
 
     async def _look_whether_decided(self, asked: Asked, attempt: Attempt) -> tuple[Asked, Progress]:
-        """PAID counts whether or not the payment server knows it (rule 11); nothing else here is proof."""
-        within_s = min(CALL_TIMEOUT_S, max(0.0, self._left_s(attempt)))
-        order = await self._journal.read_order(asked.entry.checkout_id, within_s)
-        payment_id = asked.entry.request_id
-        if order.paid and order.paid_by == payment_id:
-            return await self._paid(payment_id, order.payer_display_name), Progress.DONE
-        if order.paid or order.canceled:
-            reason = ORDER_ALREADY_PAID if order.paid else ORDER_CANCELED
-            ended = await self._journal.apply_with(order, outcomes.payment_ended, payment_id=payment_id, reason=reason)
-            return ended, Progress.DONE
-        self._journal.orders.note(asked.of_checkout(), order)
-        return asked, Progress.WAITING
+        """PAID counts whether or not the payment server knows it (rule 11); nothing else here is proof.
+
+        The read is that of all who ask how the checkout stands: what it finds is taken in once.
+        """
+        await self._journal.orders.refresh(asked.of_checkout(), self._left_s(attempt))
+        now = await self._journal.get(asked.entry.request_id)
+        return now, Progress.WAITING if now.pending else Progress.DONE
 
     async def _give_up(self, payment_id: str, reason: str) -> tuple[Asked, Progress]:
         log.info("payment_given_up", payment_id=payment_id, reason=reason)

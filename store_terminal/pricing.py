@@ -17,6 +17,7 @@ from tillmesh.lines import (
     Unit,
     adjusted,
     default_price_quantity,
+    divided,
     spread,
     totals,
 )
@@ -27,7 +28,7 @@ from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
 Find = Callable[[str], CatalogueItem | None]
 """Finds an article of the catalogue by its code."""
 PRORATED = "PRORATED"
-"""Why a line that came back is not worth what its quantity and price say: it has its share of what the line had."""
+"""Why a line that came back has another amount than its quantity and price say: its share of what is left."""
 
 
 def priced_lines(
@@ -129,12 +130,11 @@ def positions(checkout: Checkout, returned: Sequence[ReturnedLine]) -> list[tupl
 
 
 def came_back(line: LineItem, quantity: int, amount_minor: int) -> LineItem:
-    """Part of a line, worth its share of what the line came to."""
+    """Part of a line, worth its share of what the line came to, or less where amounts were given back before."""
     if quantity == line.quantity and amount_minor == line.amount_minor:
         return line
-    if line.price_source is PriceSource.LABEL:
-        return replace(line, quantity=quantity, label_amount_minor=amount_minor, adjustments=())
-    part = replace(line, quantity=quantity, adjustments=())
+    label = divided(line.label_amount_minor * quantity, line.quantity)
+    part = replace(line, quantity=quantity, label_amount_minor=label, adjustments=())
     more = amount_minor - part.amount_minor
     return replace(part, adjustments=(Adjustment(PRORATED, "", more),)) if more else part
 
@@ -148,7 +148,8 @@ def _priced(
     fits = known is not None and (known.unit, known.price_quantity) == (line.unit, line.price_quantity)
     if new.unit_price_minor is not None:
         line = replace(line, unit_price_minor=new.unit_price_minor)
-        if price is not None and not (fits and price == new.unit_price_minor):
+        is_other = price is not None and not (fits and price == new.unit_price_minor)
+        if is_other or (price is None and new.override_reason):  # without a reason it is the till's own price list
             override = PriceOverride(new.override_reason, actor, price)
             line = replace(line, price_source=PriceSource.OVERRIDE, price_override=override)
     elif fits and price is not None:

@@ -126,7 +126,7 @@ class TillRefundServicer:
             if REQUESTS.claim(connection, key, refund_id):
                 start(connection, call)
 
-        await REQUESTS.run(self._database, key, run)
+        await self._journal.write(key, run)
         await self._journal.settle(refund_id)
         return await self._get(refund_id)
 

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 
-from store_terminal import journal_store, messages, operations, outcomes, outward, store
+from store_terminal import journal_store, messages, operations, outward, store
 from store_terminal.errors import Reason
 from store_terminal.journal import Journal
 from store_terminal.lifecycle import CheckoutState
@@ -28,16 +28,6 @@ from tillmesh.runtime.paging import Page
 from tillmesh.runtime.requests import IdempotencyKey
 from tillmesh.runtime.statements import Connection
 
-_Change = (
-    api.CreateCheckoutRequest
-    | api.AddLinesRequest
-    | api.UpdateLineRequest
-    | api.RemoveLineRequest
-    | api.AdjustCheckoutRequest
-    | api.SubmitCheckoutRequest
-    | api.PayCheckoutRequest
-    | api.CancelCheckoutRequest
-)
 _Versioned = (
     api.AddLinesRequest
     | api.UpdateLineRequest
@@ -45,6 +35,7 @@ _Versioned = (
     | api.AdjustCheckoutRequest
     | api.SubmitCheckoutRequest
 )
+_Change = _Versioned | api.CreateCheckoutRequest | api.PayCheckoutRequest | api.CancelCheckoutRequest
 
 
 class CheckoutServicer:
@@ -66,6 +57,7 @@ class CheckoutServicer:
         lines = new_lines(fields, request.lines, least=0)
         labels = fields.labels("labels", request.labels)
         origin = messages.origin(fields, self._till.terminal_id, request.lane, request.cashier_id)
+        messages.approval(fields, request.approval_id)
         fields.check()
         unset = not request.HasField("prices_include_tax")
         prices_include_tax = self._till.prices_include_tax if unset else request.prices_include_tax
@@ -95,25 +87,17 @@ class CheckoutServicer:
         fields.identifier("request_id", request.request_id)
         fields.identifier("order_id", request.order_id)
         fields.check()
-        order = await self._journal.read_order(request.order_id)
         key = self._key(request, request.request_id)
-
-        def resume(connection: Connection) -> Checkout:
-            REQUESTS.claim(connection, key, request.order_id)
-            return outcomes.resume_checkout(connection, order=order, store_id=self._till.store_id, now_ms=key.at_ms)
-
-        checkout = await REQUESTS.run(self._database, key, resume)
-        self._journal.orders.note(checkout, order)
-        return self._message(checkout)
+        return self._message(await self._journal.resume(key, request.order_id))
 
     async def GetCheckout(self, request: api.GetCheckoutRequest) -> checkout_pb2.Checkout:
         """Reads one checkout, with the verdict as its order says now."""
         checkout = await self._get(request.checkout_id)
         if checkout.state not in (CheckoutState.SUBMITTED, CheckoutState.PAYING):
             return self._message(checkout)
-        if checkout.unanswered:
+        if self._journal.orders.start(checkout) and checkout.unanswered:  # once a second, whoever asks
             self._journal.poke(checkout.unanswered)
-        if await self._journal.orders.refresh(checkout.checkout_id):
+        if await self._journal.orders.refresh(checkout):
             checkout = await self._get(request.checkout_id)
         return self._message(checkout)
 
@@ -296,6 +280,8 @@ class CheckoutServicer:
         checkout = await self._get(request.checkout_id)
         if checkout.attempt is None:
             raise Reason.NO_PAYMENT(checkout_id=request.checkout_id)
+        # The payment server alone keeps the request's id. It alone knows what became of the PIN, so a repeat has to
+        # reach it anyway; and it compares the payment as well, so no repeat is a yes to a later one.
         consent = outward.confirm_payment(request.request_id, checkout, checkout.attempt, amount, secret)
         await self._journal.confirm_payment(consent)
         settled = await self._journal.settle(consent.payment_id)
@@ -362,7 +348,7 @@ class CheckoutServicer:
                 connection, key, effect=lambda: operation(connection, call), resource=_checkout_id, read=known
             )
 
-        outcome = await REQUESTS.run(self._database, key, run)
+        outcome = await self._journal.write(key, run)
         if isinstance(outcome, Checkout):
             return self._message(outcome)
         settled = await self._journal.settle(request_id, outcome)

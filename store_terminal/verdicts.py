@@ -63,6 +63,8 @@ def verdict(checkout: Checkout, reading: Reading | None, now_ms: int) -> Told:
     if checkout.state is CheckoutState.PAYING and attempt:
         locked_by_another = reading is not None and reading.locked_by not in ("", attempt.payment_id)
         return _while_paying(attempt, locked_by_another, now_ms, age_ms)
+    if checkout.unanswered:  # it may be canceled, changed or completed already
+        return Told(Verdict.WAIT, "", None, age_ms)
     if reading and reading.locked_by:
         return Told(Verdict.WAIT, ORDER_LOCKED, max(0, reading.locked_until_ms - now_ms), age_ms)
     if attempt:

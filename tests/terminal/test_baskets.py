@@ -295,3 +295,14 @@ def test_articles_are_listed_by_code(till: Till) -> None:
             break
     assert seen == sorted(set(seen))
     assert {"L1", "L2", "L3"} <= set(seen)
+
+
+def test_an_approval_is_taken_and_one_that_is_too_long_is_refused(till: Till) -> None:
+    def open_basket(approval_id: str) -> checkout_pb2.Checkout:
+        request = api.CreateCheckoutRequest(request_id=new_request_id(), lines=[TEA], approval_id=approval_id)
+        return till.service.CreateCheckout(request, timeout=DEADLINE_S)
+
+    assert said(open_basket("a" * 64)) == "BASKET NOT_TRIED"
+    with refused("INVALID_FIELD", StatusCode.INVALID_ARGUMENT) as refusals:
+        open_basket("a" * 65)
+    assert [violation.field for violation in refusals[0].violations] == ["approval_id"]

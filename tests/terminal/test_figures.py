@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.processes import Server, refusal_of, running
-from tests.terminal.till import Behind, Till, gbp, refund_state, said, terminal_flags
+from tests.terminal.till import COFFEE, TEA, Behind, Till, gbp, refund_state, said, terminal_flags
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.api.type.v1 import line_item_pb2
@@ -148,3 +148,20 @@ def test_refunds_of_lines_at_two_tills_at_once_give_back_exactly_what_was_paid(
     assert behind.wallet(shopper) == (FUNDS, 0)
     refunded = [each.get(paid).refunded.minor_units for each in (till, other_till)]
     assert gbp(sum(refunded)) == paid.amount
+
+
+def test_goods_that_come_back_after_an_amount_was_given_for_them_are_worth_what_is_left(
+    till: Till, behind: Behind
+) -> None:
+    shopper = behind.shopper()
+    paid = till.pay(till.submitted(shopper, [TEA, COFFEE]))
+    till.refund(paid, gbp(100))
+    tea = till.refund(paid, lines={1: 2})
+    assert [line.amount_minor for line in tea.lines] == [tea.amount.minor_units] == [250]
+    coffee = till.refund(paid, lines={2: 1})
+    assert [line.amount_minor for line in coffee.lines] == [coffee.amount.minor_units] == [300]
+    assert (
+        "  1 × 4.00                            4.00\n  PRORATED                           -1.00\n"
+        in till.receipt(paid).text
+    )
+    assert behind.wallet(shopper) == (100_000, 0)

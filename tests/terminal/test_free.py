@@ -93,3 +93,21 @@ def test_what_the_order_service_did_not_answer_is_completed_once_by_itself(shaky
         wait_until(lambda: said(till.get(pending)) == "PAID HAND_OVER_GOODS")
         assert steady(till.pay(pending, payment_id)) == steady(till.get(pending))
     assert behind.order_events(pending) == ["CREATED", "COMPLETED_FREE"]
+
+
+def test_after_a_decline_nothing_is_safe_to_retry_while_the_order_may_be_completed(
+    shaky: Shaky, behind: Behind
+) -> None:
+    with shaky.till() as till:
+        declined = till.pay(till.submitted(behind.shopper(funds=0)))
+        assert said(declined) == "SUBMITTED SAFE_TO_RETRY"
+        free = till.adjust(declined, -TEA_MINOR)
+        shaky.orders.lose_answers()
+        with refused("PEER_UNAVAILABLE", StatusCode.UNAVAILABLE):
+            till.pay(free, timeout=1.5)
+        wait_until(lambda: behind.order_events(free)[-1] == "COMPLETED_FREE")
+        told = till.get(free)
+        assert (said(told), told.verdict_reason, told.busy) == ("SUBMITTED WAIT", "", True)
+        assert not told.HasField("verdict_remaining")
+        shaky.orders.heal()
+        wait_until(lambda: said(till.get(free)) == "PAID HAND_OVER_GOODS")

@@ -1,7 +1,7 @@
 """What a till keeps: of a pay code nothing, of a request little, of a note no history; and what its replicas share."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -20,9 +20,11 @@ from tests.terminal.till import Behind, goods, refund_state, said
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.api.terminal.v1 import till_refund_service_pb2
 from tillmesh.runtime.claims import CLAIM_MS
-from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.database import Database
+from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret
+from tillmesh.runtime.statements import Connection
 
 SHORT_S = 0.5
 
@@ -121,6 +123,59 @@ async def test_a_pay_code_is_forgotten_when_its_payment_or_refund_ends(
         payments.heal()
         assert refund_state(await inside.ended_refund(refund.refund_id)) == "DONE"
         assert len(codes) == 0
+
+
+class Failing:
+    """A database that rolls back so many transactions after they ran, or only says so."""
+
+    def __init__(self, real: Database, times: int, *, rolls_back: bool = True) -> None:
+        self._real = real
+        self._times = times
+        self._rolls_back = rolls_back
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    async def run(self, operation: Callable[[Connection], Any]) -> Any:
+        """Runs it, and fails."""
+
+        def spoiled(connection: Connection) -> None:
+            operation(connection)
+            raise CommonReason.STORAGE_UNAVAILABLE()
+
+        self._times -= 1
+        if self._times >= 0 and self._rolls_back:
+            await self._real.run(spoiled)
+        outcome = await self._real.run(operation)
+        if self._times >= 0:
+            raise CommonReason.STORAGE_UNAVAILABLE()
+        return outcome
+
+
+@pytest.mark.parametrize("times", [1, 99])
+async def test_a_pay_code_of_what_was_not_written_down_is_forgotten(
+    database_url: str, order_service: Server, closed_port: str, behind: Behind, today: ManualClock, times: int
+) -> None:
+    async with terminal(database_url, order_service.address, closed_port, today) as inside:
+        pending, code, journal = await inside.submitted(""), fresh_code(behind), inside.journal
+        for ask in (lambda: inside.pay(pending, code=code), lambda: inside.give_back(goods(5), code=code)):
+            journal._database = Failing(inside.database, times)
+            with pytest.raises(Refusal, match="STORAGE_UNAVAILABLE"):
+                await ask()
+            assert len(journal.pay_codes) == 0
+
+
+async def test_a_pay_code_of_what_was_written_down_is_kept_whatever_fails(
+    database_url: str, order_service: Server, closed_port: str, behind: Behind, today: ManualClock
+) -> None:
+    async with terminal(database_url, order_service.address, closed_port, today) as inside:
+        pending, other, payment_id = await inside.submitted(""), await inside.submitted(""), new_request_id()
+        inside.journal._database = Failing(inside.database, 1, rolls_back=False)
+        with pytest.raises(Refusal, match="STORAGE_UNAVAILABLE"):
+            await inside.pay(pending, payment_id, code=fresh_code(behind))
+        with pytest.raises(Refusal, match="REQUEST_ID_REUSED"):
+            await inside.pay(other, payment_id, code=fresh_code(behind))
+        assert len(inside.journal.pay_codes) == 1
 
 
 def test_only_so_many_pay_codes_are_kept() -> None:

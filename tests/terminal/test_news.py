@@ -9,13 +9,15 @@ from grpc import StatusCode
 
 from store_terminal.lifecycle import CheckoutState
 from store_terminal.model import Checkout, OrderCopy
-from store_terminal.order_reader import OrderReader
+from store_terminal.order_reader import READ_EVERY_MS, OrderReader
 from tests.clocks import ManualClock
+from tests.postgres import Cluster
 from tests.processes import Server, running, wait_until
 from tests.terminal.inside import DEADLINE_S, now_ms, terminal
 from tests.terminal.proxy import link
 from tests.terminal.test_lifecycle import in_state, order
 from tests.terminal.till import COFFEE, TEA_MINOR, Behind, Till, refused, said, terminal_flags
+from tillmesh.runtime.peers import ATTEMPTS_MAX, Unanswered
 
 
 @pytest.fixture
@@ -177,9 +179,78 @@ async def test_only_so_many_orders_are_remembered(today: ManualClock) -> None:
 
     reader = OrderReader(read, take, today, "spiffe://tillmesh/terminal", at_most=3)
     for number in range(10):
-        await reader.refresh(f"c-{number}")
+        await reader.refresh(replace(in_state(CheckoutState.SUBMITTED), checkout_id=f"c-{number}"))
         assert len(reader) <= 3
     assert reader.last("c-0") is None
     newest = reader.last("c-9")
     assert newest is not None
     assert (newest.locked_by, newest.locked_until_ms) == ("phone-1", today.now_ms() + 500)
+
+
+async def test_an_order_that_is_being_paid_is_read_once_a_second_for_payment_and_readers_alike(
+    database_url: str, order_service: Server, closed_port: str, today: ManualClock
+) -> None:
+    async with terminal(database_url, order_service.address, closed_port, today) as inside:
+        paying = await inside.pay(await inside.submitted(), within_s=0.5)
+        for second in (1, 2):
+            steps = inside.calls["CreatePayment"] // ATTEMPTS_MAX
+            async with asyncio.timeout(DEADLINE_S):
+                while inside.calls["CreatePayment"] <= (steps + 2) * ATTEMPTS_MAX:  # each ends with a look at the order
+                    answers = await asyncio.gather(*[inside.get(paying) for _ in range(20)])
+                    assert {said(answer) for answer in answers} == {"PAYING WAIT"}
+            assert inside.calls["GetOrder"] == second
+            today.advance(READ_EVERY_MS)
+
+
+async def test_the_payment_server_is_asked_once_a_second_for_all_who_ask(
+    database_url: str, order_service: Server, payment_server: Server, behind: Behind, today: ManualClock
+) -> None:
+    async with terminal(database_url, order_service.address, payment_server.address, today) as inside:
+        waiting = await inside.pay(await inside.submitted(behind.shopper(threshold=1)))
+        for second in (1, 2):
+            async with asyncio.timeout(DEADLINE_S):
+                while inside.calls["GetPayment"] < second:
+                    await inside.get(waiting)
+            for _ in range(5):
+                answers = await asyncio.gather(*[inside.get(waiting) for _ in range(20)])
+                assert {said(answer) for answer in answers} == {"PAYING ASK_PAYER"}
+            assert inside.calls["GetPayment"] == second
+            today.advance(READ_EVERY_MS)
+
+
+async def test_what_a_replica_read_before_the_other_one_tried_to_pay_says_nothing_any_more(
+    postgres: Cluster, order_service: Server, payment_server: Server, behind: Behind, today: ManualClock
+) -> None:
+    with postgres.database() as url:
+        async with (
+            terminal(url, order_service.address, payment_server.address, today) as first,
+            terminal(url, order_service.address, payment_server.address, today) as second,
+        ):
+            pending = await first.submitted(behind.shopper(threshold=1))
+            assert said(await second.get(pending)) == "SUBMITTED NOT_TRIED"
+            behind.pay_from_phone(pending)
+            for told in (await first.pay(pending), await second.get(pending)):
+                assert (said(told), told.verdict_reason) == ("SUBMITTED WAIT", "ORDER_LOCKED")
+            assert second.calls["GetOrder"] == 2
+
+
+async def test_an_order_service_that_is_away_is_asked_once_a_second_too(today: ManualClock) -> None:
+    reads = []
+
+    async def read(order_id: str) -> OrderCopy:
+        reads.append(order_id)
+        raise Unanswered("away")
+
+    async def take(_order_id: str, _order: OrderCopy) -> Checkout:
+        raise AssertionError("there is nothing to take in")
+
+    reader = OrderReader(read, take, today, "spiffe://tillmesh/terminal")
+    checkout = in_state(CheckoutState.SUBMITTED)
+    reader.note(checkout, order())
+    changed = replace(checkout, event_count=checkout.event_count + 1)
+    for _ in range(3):
+        await reader.refresh(changed)
+    assert len(reads) == 1
+    today.advance(READ_EVERY_MS)
+    await reader.refresh(changed)
+    assert len(reads) == 2

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from store_terminal.order_reader import READ_EVERY_MS
 from store_terminal.payments import PAYER_GRACE_MS
 from tests.clocks import ManualClock
 from tests.processes import Server, wait_until
@@ -98,6 +99,7 @@ async def test_the_payer_has_as_long_as_the_payment_server_says(
         today.advance(WAIT_MS + 1)
         assert said(await inside.get(waiting)) == "PAYING ASK_PAYER"
         behind.confirm(waiting.payment_id, waiting.amount)
+        today.advance(READ_EVERY_MS)
         await inside.until(waiting, lambda now: said(now) == "PAID HAND_OVER_GOODS")
         assert behind.wallet(shopper) == (100_000 - TEA_MINOR, 0)
 
@@ -111,6 +113,7 @@ async def test_a_payer_who_confirms_in_the_last_moment_is_not_cut_off(
         late = await inside.pay(waiting, waiting.payment_id)
         assert said(late) == "PAYING ASK_PAYER"
         behind.confirm(waiting.payment_id, waiting.amount)
+        today.advance(READ_EVERY_MS)
         answers = await inside.answers_until(waiting, lambda now: said(now) == "PAID HAND_OVER_GOODS")
         assert {said(now) for now in answers[:-1]} <= {"PAYING ASK_PAYER", "PAYING WAIT"}
 

@@ -1,6 +1,7 @@
 """Lines of real goods: what a till takes from its catalogue, what it sets itself, and what they come to."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from grpc import StatusCode
@@ -13,6 +14,7 @@ from tillmesh.api.terminal.v1 import catalogue_item_pb2, checkout_pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as catalogue_api
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.api.type.v1 import line_item_pb2
+from tillmesh.api.type.v1.money_pb2 import Money
 from tillmesh.lines import Adjustment, LineItem, PriceSource
 from tillmesh.runtime.callers import Caller, Role, caller
 from tillmesh.runtime.fields import Fields
@@ -96,8 +98,17 @@ def test_a_price_that_is_not_the_catalogues_is_an_override_with_its_reason(till:
     assert (other.price_override.reason, other.price_override.catalogue_price_minor) == ("chipped", 850)
     dozen = item_of(till, new("VASE", 12, unit_price_minor=850, price_quantity=12))
     assert (dozen.price_source, dozen.amount_minor) == (WIRE.PRICE_SOURCE_OVERRIDE, 850)
-    unknown = item_of(till, new("NEW-VASE", unit_price_minor=700, override_reason="none needed"))
+    unknown = item_of(till, new("NEW-VASE", unit_price_minor=700))
     assert (unknown.price_source, unknown.HasField("price_override")) == (WIRE.PRICE_SOURCE_CATALOGUE, False)
+
+
+def test_a_reason_makes_a_price_an_override_also_where_the_catalogue_has_none(till: Till, behind: Behind) -> None:
+    import_items(till, catalogue_item_pb2.CatalogueItem(sku="IMPORT", unit_price=Money(currency_code="EUR")))
+    odd = [new(sku, unit_price_minor=700, override_reason="no label") for sku in ("NEVER-SEEN", "IMPORT")]
+    pending = till.submitted(lines=odd)
+    for item in behind.order(pending).lines:
+        assert (item.price_source, item.price_override.reason) == (WIRE.PRICE_SOURCE_OVERRIDE, "no label")
+        assert not item.price_override.HasField("catalogue_price_minor")
 
 
 def test_another_price_for_a_line_is_an_override(till: Till) -> None:
@@ -264,5 +275,5 @@ def test_part_of_a_line_is_worth_its_share_and_says_why() -> None:
     part = came_back(line, 1, 83)
     assert (part.quantity, part.amount_minor, part.adjustments) == (1, 83, (Adjustment("PRORATED", "", -17),))
     label = LineItem("BRIE", "Brie", 400, 0, price_source=PriceSource.LABEL, label_amount_minor=387)
-    assert came_back(label, 100, 97).amount_minor == 97
+    assert came_back(label, 100, 97) == replace(label, quantity=100, label_amount_minor=97)
     assert came_back(LineItem("MUG", "Mug", 2, 850), 1, 850).adjustments == ()

@@ -106,6 +106,30 @@ def test_a_receipt_reads_like_one() -> None:
     )
 
 
+def test_goods_for_which_less_is_left_than_their_share_say_so() -> None:
+    brie = LineItem("BRIE", "Brie", 400, 0, unit=Unit.GRAM, price_source=PriceSource.LABEL, label_amount_minor=387)
+    fee = replace(TEA, adjustments=(Adjustment("GIFT", "Wrapped", 30),))
+    by_amount = refund(200)
+    by_line = refund(367, came_back(brie, 400, 287), came_back(fee, 1, 80))
+    text = receipt(checkout(brie, fee), [by_amount, by_line], "till-1")
+    assert text.partition("Payment pay-1\n")[2] == (
+        "------------------------------------------\n"
+        "REFUND GBP                           -2.00\n"
+        "cold\n"
+        "Refund ref-1          1970-01-01 00:00 UTC\n"
+        "------------------------------------------\n"
+        "Brie\n"
+        "  0.4 kg                              3.87\n"
+        "  PRORATED                           -1.00\n"
+        "Tea\n"
+        "  1 × 1.25                            1.25\n"
+        "  PRORATED                           -0.45\n"
+        "REFUND GBP                           -3.67\n"
+        "cold\n"
+        "Refund ref-1          1970-01-01 00:00 UTC\n"
+    )
+
+
 def test_taxes_that_come_on_top_stand_before_the_total() -> None:
     bolts = LineItem("BOLT", "Bolts", 4, 148, tax_code="S", tax_rate_ppm=88_750)
     text = receipt(checkout(bolts, prices_include_tax=False), [], "till-1")

@@ -5,6 +5,7 @@ from pathlib import Path
 from grpc import StatusCode
 
 from tests.processes import Server, running
+from tests.terminal.shaky import Shaky
 from tests.terminal.till import (
     COFFEE,
     DEADLINE_S,
@@ -213,3 +214,24 @@ def test_two_tills_that_pay_one_order_take_the_money_once(
         assert said(till.pay(mine)) == "PAID HAND_OVER_GOODS"
         assert said(other.pay(theirs)) == "PAID HAND_OVER_GOODS"
     assert behind.wallet(shopper) == (100_000 - TEA_MINOR, 0)
+
+
+def test_a_request_to_take_up_an_order_is_answered_from_its_id(shaky: Shaky, behind: Behind) -> None:
+    order_id, request_id = behind.raise_order("ada").order_id, new_request_id()
+    with shaky.till() as till:
+        taken = till.resume(order_id, request_id)
+        changed = till.add(taken, TEA)
+        shaky.orders.lose_requests()
+        assert steady(till.resume(order_id, request_id)) == steady(changed)
+        with refused("REQUEST_ID_REUSED", StatusCode.ALREADY_EXISTS):
+            till.resume("NO-SUCH", request_id)
+
+
+def test_an_order_that_was_not_there_is_not_taken_up_later_under_the_same_id(till: Till) -> None:
+    basket, request_id = till.create(), new_request_id()
+    with refused("ORDER_NOT_FOUND", StatusCode.NOT_FOUND, "order.tillmesh"):
+        till.resume(basket.checkout_id, request_id)
+    till.submit(basket)
+    with refused("ORDER_NOT_FOUND", StatusCode.NOT_FOUND, "order.tillmesh"):
+        till.resume(basket.checkout_id, request_id)
+    assert said(till.resume(basket.checkout_id)) == "SUBMITTED NOT_TRIED"

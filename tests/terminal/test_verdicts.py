@@ -63,3 +63,14 @@ def test_goods_are_handed_over_without_a_reason_where_the_own_payment_paid_or_no
     paid = in_state(S.PAID)
     assert verdict(paid, None, NOW_MS) == Told(V.HAND_OVER_GOODS, "", None, 0)
     assert verdict(replace(paid, paid_by=""), None, NOW_MS).reason == ""
+
+
+@pytest.mark.parametrize("tried", [None, attempt("DECLINED")])
+@pytest.mark.parametrize("read", [None, reading(), reading("phone-1", 500)])
+def test_an_order_that_is_being_changed_canceled_or_completed_is_waited_for(
+    tried: Attempt | None, read: Reading | None
+) -> None:
+    submitted = replace(in_state(S.SUBMITTED), attempt=tried, confirmed_at_ms=NOW_MS - 700, unanswered="req-1")
+    assert verdict(submitted, read, NOW_MS) == Told(V.WAIT, "", None, 0 if read else 700)
+    basket = replace(in_state(S.BASKET), unanswered="req-1")
+    assert verdict(basket, None, NOW_MS) == Told(V.NOT_TRIED, "", None, 0)

@@ -36,8 +36,8 @@ class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.Value
     VERDICT_NOT_TRIED: _Verdict.ValueType  # 1
     """No payment was tried. Show the amount; the next step is PayCheckout."""
     VERDICT_WAIT: _Verdict.ValueType  # 2
-    """The outcome is not known yet. Show "please wait"; ask again before
-    verdict_remaining is over.
+    """The outcome is not known yet, of a payment or of what was asked of another
+    server. Show "please wait"; ask again before verdict_remaining is over.
     """
     VERDICT_ASK_PAYER: _Verdict.ValueType  # 3
     """The shopper has to act: confirm on the phone, or key in the PIN (EnterPin).
@@ -68,8 +68,8 @@ VERDICT_UNSPECIFIED: Verdict.ValueType  # 0
 VERDICT_NOT_TRIED: Verdict.ValueType  # 1
 """No payment was tried. Show the amount; the next step is PayCheckout."""
 VERDICT_WAIT: Verdict.ValueType  # 2
-"""The outcome is not known yet. Show "please wait"; ask again before
-verdict_remaining is over.
+"""The outcome is not known yet, of a payment or of what was asked of another
+server. Show "please wait"; ask again before verdict_remaining is over.
 """
 VERDICT_ASK_PAYER: Verdict.ValueType  # 3
 """The shopper has to act: confirm on the phone, or key in the PIN (EnterPin).
@@ -267,7 +267,10 @@ class Checkout(_message.Message):
 
     @_builtins.property
     def verdict_remaining(self) -> _duration_pb2.Duration:
-        """With WAIT and ASK_PAYER: within what time another verdict is expected."""
+        """With WAIT and ASK_PAYER: within what time another verdict is expected;
+        unset while the terminal waits for another server's answer (`busy`) that is
+        not about a payment.
+        """
 
     @_builtins.property
     def verdict_age(self) -> _duration_pb2.Duration:
