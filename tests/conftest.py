@@ -11,6 +11,7 @@ from tests.clocks import ManualClock
 from tests.databases import KINDS, databases
 from tests.postgres import Cluster, running_cluster
 from tests.trust import secrets
+from tillmesh.runtime.callers import act_as
 
 # Two noisy cores decide nothing: an example may take as long as it takes.
 settings.register_profile("tillmesh", deadline=None, derandomize=True, database=None)
@@ -52,3 +53,9 @@ def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cal
 def database_url(new_database: Callable[[], str]) -> str:
     """An empty database, of each kind that a server may have."""
     return new_database()
+
+
+@pytest.fixture(autouse=True)
+def nobody_calls() -> None:
+    """No test acts for whoever called in the one before it."""
+    act_as("")

@@ -136,7 +136,6 @@ async def test_everything_that_is_wrong_with_a_request_is_told_at_once(shop: Sho
                 "payer",
                 "order_version",
                 "amount.currency_code",
-                "amount.minor_units",
                 "lease",
             ],
         ),
