@@ -73,7 +73,7 @@ class Journal:
         """Runs once what writes a row down; a pay code whose row is not there is forgotten."""
         try:
             return await REQUESTS.run(self._database, key, operation)
-        except Exception:
+        except Refusal:
             await self._forget_unwritten(key.request_id)
             raise
 
