@@ -44,23 +44,14 @@ def content_hash(lines: Sequence[LineItem], others: Sequence[str | bool], salt: 
     """
     hidden = erasable(salt)
     told = [hidden(other) if isinstance(other, str) else other for other in others]
-    return sha256(orjson.dumps([[_row(_hidden(line, hidden)) for line in lines], told])).digest()
+    return sha256(orjson.dumps([[_row(line, hidden) for line in lines], told])).digest()
 
 
-def _hidden(line: LineItem, hidden: Callable[[str], str]) -> LineItem:
-    override = line.price_override
-    return replace(
-        line,
-        title=hidden(line.title),
-        price_override=override and replace(override, reason=hidden(override.reason)),
-        adjustments=tuple(replace(each, text=hidden(each.text)) for each in line.adjustments),
-    )
-
-
-def _row(line: LineItem) -> list[Any]:
+def _row(line: LineItem, written: Callable[[str], str] = str) -> list[Any]:
+    """A line as JSON values; `written` makes of an erasable text what stands for it."""
     row: list[Any] = [
         line.sku,
-        line.title,
+        written(line.title),
         line.quantity,
         line.unit_price_minor,
         line.kind,
@@ -74,9 +65,9 @@ def _row(line: LineItem) -> list[Any]:
     if line.price_source is not PriceSource.CATALOGUE or adjustments:
         row += [
             line.price_source,
-            override and [override.reason, override.actor, override.catalogue_price_minor],
+            override and [written(override.reason), override.actor, override.catalogue_price_minor],
             line.label_amount_minor,
-            [[each.reason_code, each.text, each.amount_minor] for each in adjustments],
+            [[each.reason_code, written(each.text), each.amount_minor] for each in adjustments],
         ]
     return row
 

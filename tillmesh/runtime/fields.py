@@ -19,6 +19,7 @@ IDENTIFIER_RULE = "must be 1 to 64 characters of A-Z a-z 0-9 . _ and -"
 # What moves a printer's head or a terminal's cursor, ends a line, or cannot be stored everywhere.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 CONTROL_RULE = "must have no control characters"
+RANGE_RULE = f"must lie within ±{MINOR_UNITS_MAX}"
 SHOWN_LENGTH_MAX = 64
 LABELS_MAX = 16
 LABEL_LENGTH_MAX = 256
@@ -31,48 +32,50 @@ class Fields:
     def __init__(self) -> None:
         self._violations: list[FieldViolation] = []
 
-    def require(self, ok: bool, field: str, description: str) -> None:
-        """Notes a violation unless `ok`."""
+    def require(self, ok: bool, field: str, rule: str, was: str | int | None = None) -> None:
+        """Notes a violation unless `ok`: the rule, and the value that breaks it.
+
+        The value is put into words only then: an order has thousands of fields, and nearly all are right.
+        """
         if not ok:
-            self._violations.append(FieldViolation(field, description))
+            said = shown(was) if isinstance(was, str) else was
+            self._violations.append(FieldViolation(field, rule if was is None else f"{rule}, was {said}"))
 
     def identifier(self, field: str, value: str, *, optional: bool = False) -> str:
         """An id of any kind."""
         if not (optional and not value):
-            self.require(bool(IDENTIFIER.fullmatch(value)), field, f"{IDENTIFIER_RULE}, was {shown(value)}")
+            self.require(bool(IDENTIFIER.fullmatch(value)), field, IDENTIFIER_RULE, value)
         return value
 
     def text(self, field: str, value: str, *, length_min: int = 0, length_max: int) -> str:
         """A text for people."""
-        ok = length_min <= len(value) <= length_max
-        self.require(ok, field, f"must have {length_min} to {length_max} characters, had {len(value)}")
+        if not length_min <= len(value) <= length_max:
+            self.require(False, field, f"must have {length_min} to {length_max} characters, had {len(value)}")
         self.require(not CONTROL.search(value), field, CONTROL_RULE)
         return value
 
     def positive(self, field: str, value: int) -> int:
         """A number above zero."""
-        self.require(value > 0, field, f"must be above 0, was {value}")
+        self.require(value > 0, field, "must be above 0", value)
         return value
 
     def in_range(self, field: str, value: int) -> int:
         """A number of minor units or pieces that sums can be made of."""
-        self.require(abs(value) <= MINOR_UNITS_MAX, field, f"must lie within ±{MINOR_UNITS_MAX}, was {value}")
+        self.require(abs(value) <= MINOR_UNITS_MAX, field, RANGE_RULE, value)
         return value
 
     def identity(self, field: str, value: str, *, optional: bool = False) -> str:
         """An online identity's id."""
         self.identifier(field, value, optional=optional)
-        self.require(not looks_like_reference(value), field, f"must not have the form of a UUID, was {shown(value)}")
+        self.require(not looks_like_reference(value), field, "must not have the form of a UUID", value)
         return value
 
     def payer(self, field: str, message: payer_pb2.Payer) -> Payer:
         """Who is to pay."""
         kind = message.WhichOneof("payer")
         if kind == "reference":
-            rule = "must be a UUID in lower case"
-            self.require(
-                is_reference(message.reference), f"{field}.reference", f"{rule}, was {shown(message.reference)}"
-            )
+            ok = is_reference(message.reference)
+            self.require(ok, f"{field}.reference", "must be a UUID in lower case", message.reference)
             return reference(message.reference)
         self.require(kind is not None, field, "must have an identity_id or a reference")
         if kind:
@@ -97,15 +100,14 @@ class Fields:
 
     def currency(self, field: str, code: str) -> str:
         """An ISO 4217 code that has minor units."""
-        known = code in MINOR_DIGITS
-        self.require(known, field, f"{CURRENCY_RULE}, was {shown(code)}")
+        self.require(code in MINOR_DIGITS, field, CURRENCY_RULE, code)
         return code
 
     def money(self, field: str, message: money_pb2.Money, *, minimum: int = 1) -> Money:
         """An amount of at least `minimum` minor units."""
         self.currency(f"{field}.currency_code", message.currency_code)
         value = self.in_range(f"{field}.minor_units", message.minor_units)
-        self.require(value >= minimum, f"{field}.minor_units", f"must be at least {minimum}, was {value}")
+        self.require(value >= minimum, f"{field}.minor_units", f"must be at least {minimum}", value)
         return Money(message.currency_code, value)
 
     def check(self) -> None:

@@ -20,7 +20,7 @@ from tillmesh.lines import (
     default_price_quantity,
     totals,
 )
-from tillmesh.runtime.fields import Fields, shown
+from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.money import MINOR_UNITS_MAX
 
 SKU_MAX = 64
@@ -31,6 +31,8 @@ OVERRIDE_REASON_MAX = 128
 ACTOR_MAX = 256
 _REASON_CODE = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _TAX_CODE = re.compile(r"[A-Za-z0-9._-]{0,16}")
+_NUMBERS = (("quantity", 1), ("unit_price_minor", 0), ("price_quantity", 1), ("label_amount_minor", 0))
+"""The numbers of a line, and the least that each may be."""
 _GTIN = re.compile(r"[0-9]{14}")
 _WIRE = line_item_pb2.LineItem
 _KIND_NUMBERS = {kind: _WIRE.Kind.Value(f"KIND_{kind}") for kind in Kind}
@@ -55,8 +57,8 @@ def order_lines(
         line_item(fields, f"lines[{index}]", message, actor=actor) for index, message in enumerate(messages[:LINES_MAX])
     )
     total = totals(lines, prices_include_tax=prices_include_tax)
-    ok = total.amount_minor <= MINOR_UNITS_MAX
-    fields.require(ok, "lines", f"must come to at most {MINOR_UNITS_MAX}, came to {total.amount_minor}")
+    if total.amount_minor > MINOR_UNITS_MAX:
+        fields.require(False, "lines", f"must come to at most {MINOR_UNITS_MAX}, came to {total.amount_minor}")
     return lines, total
 
 
@@ -64,7 +66,7 @@ def line_item(fields: Fields, name: str, message: line_item_pb2.LineItem, *, act
     """One line. Where it breaks a rule, the violation is noted and what is returned only serves to go on checking."""
     unit = unit_of(fields, f"{name}.unit", message.unit) or Unit.PIECE
     source = _SOURCES.get(message.price_source)
-    fields.require(source is not None, f"{name}.price_source", f"must be a PriceSource, was {message.price_source}")
+    fields.require(source is not None, f"{name}.price_source", "must be a PriceSource", message.price_source)
     override = None
     if message.HasField("price_override") or source is PriceSource.OVERRIDE:
         override = _price_override(fields, f"{name}.price_override", message.price_override, source, actor)
@@ -88,9 +90,8 @@ def line_item(fields: Fields, name: str, message: line_item_pb2.LineItem, *, act
     )
     if not check_line(fields, name, line):
         return LineItem(line.sku, "", 1, 0)
-    if message.HasField("amount_minor"):
-        said, came = message.amount_minor, line.amount_minor
-        fields.require(said == came, f"{name}.amount_minor", f"must be {came} or unset, was {said}")
+    if message.HasField("amount_minor") and message.amount_minor != (amount := line.amount_minor):
+        fields.require(False, f"{name}.amount_minor", f"must be {amount} or unset", message.amount_minor)
     return line
 
 
@@ -100,23 +101,17 @@ def check_line(fields: Fields, name: str, line: LineItem) -> bool:
     fields.text(f"{name}.title", line.title, length_max=TITLE_MAX)
     gtin(fields, f"{name}.gtin", line.gtin)
     tax(fields, name, line.tax_code, line.tax_rate_ppm)
-    numbers = {
-        "quantity": (line.quantity, 1),
-        "unit_price_minor": (line.unit_price_minor, 0),
-        "price_quantity": (line.price_quantity, 1),
-        "label_amount_minor": (line.label_amount_minor, 0),
-    }
-    for part, (value, minimum) in numbers.items():
-        ok = minimum <= value <= MINOR_UNITS_MAX
-        fields.require(ok, f"{name}.{part}", f"must be {minimum} to {MINOR_UNITS_MAX}, was {value}")
-    if not all(minimum <= value <= MINOR_UNITS_MAX for value, minimum in numbers.values()):
+    wrong = [(part, least) for part, least in _NUMBERS if not least <= getattr(line, part) <= MINOR_UNITS_MAX]
+    for part, least in wrong:
+        fields.require(False, f"{name}.{part}", f"must be {least} to {MINOR_UNITS_MAX}", getattr(line, part))
+    if wrong:
         return False
     one = line.price_source is not PriceSource.LABEL or line.unit is not Unit.PIECE or line.quantity == 1
-    fields.require(one, f"{name}.quantity", f"of a label without a weight must be 1, was {line.quantity}")
-    amount = line.amount_minor
-    ok = 0 <= amount <= MINOR_UNITS_MAX
-    fields.require(ok, name, f"must come to 0 to {MINOR_UNITS_MAX}, came to {amount}")
-    return ok
+    fields.require(one, f"{name}.quantity", "of a label without a weight must be 1", line.quantity)
+    if 0 <= (amount := line.amount_minor) <= MINOR_UNITS_MAX:
+        return True
+    fields.require(False, name, f"must come to 0 to {MINOR_UNITS_MAX}, came to {amount}")
+    return False
 
 
 def adjustments_of(fields: Fields, name: str, messages: Sequence[line_item_pb2.Adjustment]) -> tuple[Adjustment, ...]:
@@ -131,7 +126,7 @@ def adjustment_of(fields: Fields, name: str, message: line_item_pb2.Adjustment) 
     """A discount or a surcharge."""
     code = message.reason_code
     rule = "must be 1 to 32 characters of A-Z a-z 0-9 . _ and -"
-    fields.require(bool(_REASON_CODE.fullmatch(code)), f"{name}.reason_code", f"{rule}, was {shown(code)}")
+    fields.require(bool(_REASON_CODE.fullmatch(code)), f"{name}.reason_code", rule, code)
     fields.text(f"{name}.text", message.text, length_max=ADJUSTMENT_TEXT_MAX)
     fields.require(message.amount_minor != 0, f"{name}.amount_minor", "must not be 0")
     fields.in_range(f"{name}.amount_minor", message.amount_minor)
@@ -140,28 +135,28 @@ def adjustment_of(fields: Fields, name: str, message: line_item_pb2.Adjustment) 
 
 def kind_of(fields: Fields, name: str, number: int) -> Kind | None:
     """What is sold; None where nobody says it."""
-    fields.require(number in _KINDS, name, f"must be a Kind, was {number}")
+    fields.require(number in _KINDS, name, "must be a Kind", number)
     return _KINDS.get(number) if number else None
 
 
 def unit_of(fields: Fields, name: str, number: int) -> Unit | None:
     """What a quantity counts; None where nobody says it."""
-    fields.require(number in _UNITS, name, f"must be a Unit, was {number}")
+    fields.require(number in _UNITS, name, "must be a Unit", number)
     return _UNITS.get(number) if number else None
 
 
 def gtin(fields: Fields, name: str, value: str) -> str:
     """A GTIN of 14 digits, or nothing."""
     ok = not value or bool(_GTIN.fullmatch(value) and ean.is_valid(value))
-    fields.require(ok, name, f"must be 14 digits with a right check digit, was {shown(value)}")
+    fields.require(ok, name, "must be 14 digits with a right check digit", value)
     return value
 
 
 def tax(fields: Fields, name: str, code: str, rate_ppm: int) -> None:
     """A tax category and its rate."""
     rule = "must be at most 16 characters of A-Z a-z 0-9 . _ and -"
-    fields.require(bool(_TAX_CODE.fullmatch(code)), f"{name}.tax_code", f"{rule}, was {shown(code)}")
-    fields.require(0 <= rate_ppm <= PPM, f"{name}.tax_rate_ppm", f"must be 0 to {PPM}, was {rate_ppm}")
+    fields.require(bool(_TAX_CODE.fullmatch(code)), f"{name}.tax_code", rule, code)
+    fields.require(0 <= rate_ppm <= PPM, f"{name}.tax_rate_ppm", f"must be 0 to {PPM}", rate_ppm)
 
 
 def to_line_item(line: LineItem) -> line_item_pb2.LineItem:
@@ -241,6 +236,6 @@ def _price_override(
     fields.text(f"{name}.reason", message.reason, length_max=OVERRIDE_REASON_MAX)
     catalogue = message.catalogue_price_minor if message.HasField("catalogue_price_minor") else None
     ok = 0 <= (catalogue or 0) <= MINOR_UNITS_MAX
-    fields.require(ok, f"{name}.catalogue_price_minor", f"must be 0 to {MINOR_UNITS_MAX}, was {catalogue}")
+    fields.require(ok, f"{name}.catalogue_price_minor", f"must be 0 to {MINOR_UNITS_MAX}", catalogue)
     fields.text(f"{name}.actor", message.actor, length_max=ACTOR_MAX)
     return PriceOverride(message.reason, message.actor if actor is None else actor, catalogue)
