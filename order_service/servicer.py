@@ -70,10 +70,10 @@ class OrderServicer:
         """Lists orders, newest first."""
         states = [OrderState(name) for name in state_names(order_pb2.Order.State, request.states)]
         fields = Fields()
-        payer = fields.payer("payer", request.payer) if request.HasField("payer") else None
+        payer = fields.payer_filter(request)
         fields.check()
         require_store(request.store_id or None)
-        filters = ["ListOrders", request.store_id, payer and [payer.kind, payer.value], states]
+        filters = ["ListOrders", request.store_id, payer, states]
         page = Page[Order](self._database.seal, request.page_size, request.page_token, filters)
         rows = await self._database.run(
             lambda connection: store.list_orders(

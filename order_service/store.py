@@ -9,8 +9,8 @@ from sqlalchemy import bindparam, insert, select, tuple_, update
 from order_service.lifecycle import OrderState, PaymentState
 from order_service.model import Consent, HistoryEntry, Order, OrderPayment, OrderVersion, labels_text
 from order_service.tables import order_history, order_payments, order_versions, orders
-from tillmesh.origin import Origin
-from tillmesh.payer import Payer, PayerKind
+from tillmesh.payer import Payer
+from tillmesh.runtime.columns import has_payer, origin_of, origin_values, payer_of, payer_values
 from tillmesh.runtime.database import require_one_row
 from tillmesh.runtime.history import HistoryRow, chained
 from tillmesh.runtime.money import Money
@@ -112,8 +112,7 @@ def insert_payment(connection: Connection, payment: OrderPayment) -> None:
         "reason": payment.reason,
         "epoch": payment.epoch,
         "asking_store_id": consent and consent.store_id,
-        "payer_kind": consent and consent.payer.kind,
-        "payer_value": consent and consent.payer.value,
+        **payer_values(consent.payer if consent else None),
         "order_version": consent and consent.order_version,
         "currency": consent and consent.amount.currency,
         "amount_minor": consent and consent.amount.minor,
@@ -162,7 +161,7 @@ def list_orders(
     if store_id:
         query = query.where(orders.c.store_id == store_id)
     if payer:
-        query = query.where(orders.c.payer_kind == payer.kind, orders.c.payer_value == payer.value)
+        query = query.where(has_payer(orders, payer))
     if states:
         query = query.where(orders.c.state.in_(states))
     if before:
@@ -185,13 +184,10 @@ def _order_values(order: Order) -> dict[str, Any]:
     constant = {
         "order_id": order.order_id,
         "store_id": order.store_id,
-        "payer_kind": order.payer.kind,
-        "payer_value": order.payer.value,
+        **payer_values(order.payer),
         "currency": order.amount.currency,
         "labels": labels_text(order.labels),
-        "terminal_id": order.origin.terminal_id,
-        "lane": order.origin.lane,
-        "cashier_id": order.origin.cashier_id,
+        **origin_values(order.origin),
         "created_at_ms": order.created_at_ms,
     }
     return constant | _changing_values(order)
@@ -217,12 +213,12 @@ def _order(row: Row) -> Order:
     return Order(
         order_id=row["order_id"],
         store_id=row["store_id"],
-        payer=Payer(PayerKind(row["payer_kind"]), row["payer_value"]),
+        payer=payer_of(row),
         lines_text=row["lines"],
         prices_include_tax=row["prices_include_tax"],
         amount=Money(row["currency"], row["amount_minor"]),
         labels=orjson.loads(row["labels"]),
-        origin=Origin(row["terminal_id"], row["lane"], row["cashier_id"]),
+        origin=origin_of(row),
         version=row["version"],
         state=OrderState(row["state"]),
         epoch=row["epoch"],
@@ -251,9 +247,8 @@ def _version(row: Row) -> OrderVersion:
 def _payment(row: Row) -> OrderPayment:
     consent = None
     if row["payer_kind"] is not None:
-        payer = Payer(PayerKind(row["payer_kind"]), row["payer_value"])
         amount = Money(row["currency"], row["amount_minor"])
-        consent = Consent(row["order_id"], row["asking_store_id"], payer, row["order_version"], amount)
+        consent = Consent(row["order_id"], row["asking_store_id"], payer_of(row), row["order_version"], amount)
     return OrderPayment(
         payment_id=row["payment_id"],
         order_id=row["order_id"],

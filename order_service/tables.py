@@ -3,7 +3,7 @@
 from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Index, LargeBinary, String, Table, Text
 
 from order_service.lifecycle import OrderState, PaymentState
-from tillmesh.payer import PayerKind
+from tillmesh.runtime.columns import origin_columns, payer_columns
 from tillmesh.runtime.database import append_only, one_of
 from tillmesh.runtime.requests import RequestLog
 from tillmesh.runtime.schema import versioned
@@ -16,14 +16,11 @@ orders = Table(
     METADATA,
     Column("order_id", String, primary_key=True),
     Column("store_id", String, nullable=False),
-    Column("payer_kind", String, one_of("payer_kind", PayerKind), nullable=False),
-    Column("payer_value", String, nullable=False),
+    *payer_columns(),
     Column("currency", String, nullable=False),
     Column("amount_minor", BigInteger, CheckConstraint("amount_minor >= 0"), nullable=False),
     Column("labels", Text, nullable=False),
-    Column("terminal_id", String, nullable=False),
-    Column("lane", String, nullable=False),
-    Column("cashier_id", String, nullable=False),
+    *origin_columns(),
     Column("version", BigInteger, nullable=False),
     Column("state", String, one_of("state", OrderState), nullable=False),
     Column("epoch", BigInteger, nullable=False),
@@ -74,8 +71,7 @@ order_payments = Table(
     Column("reason", String, nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("asking_store_id", String),
-    Column("payer_kind", String, one_of("payer_kind", PayerKind)),
-    Column("payer_value", String),
+    *payer_columns(nullable=True),
     Column("order_version", BigInteger),
     Column("currency", String),
     Column("amount_minor", BigInteger),

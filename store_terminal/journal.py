@@ -20,7 +20,7 @@ from store_terminal.model import Asked, Checkout, JournalEntry, Kind, OrderCopy,
 from store_terminal.order_reader import READ_WITHIN_S, OrderReader
 from store_terminal.pay_codes import PayCodes
 from store_terminal.payments import Payments
-from store_terminal.peers import Peers, time_to_answer_s
+from store_terminal.peers import Peers
 from store_terminal.tables import REQUESTS
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
@@ -29,7 +29,7 @@ from tillmesh.api.payment.v1 import refund_pb2
 from tillmesh.api.payment.v1 import refund_service_pb2 as refund_api
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.database import Database
-from tillmesh.runtime.deadlines import set_deadline
+from tillmesh.runtime.deadlines import set_deadline, time_to_answer_s
 from tillmesh.runtime.driver import Driver, Progress
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.peers import CALL_TIMEOUT_S, Unanswered

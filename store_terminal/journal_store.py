@@ -8,12 +8,13 @@ import orjson
 from sqlalchemy import bindparam, insert, select, update
 
 from store_terminal.model import EntryState, JournalEntry, Kind, TillRefund
-from store_terminal.store import newest, origin_of
+from store_terminal.store import newest
 from store_terminal.tables import journal, till_refunds
 from tillmesh import line_rows
 from tillmesh.lines import LineItem, TaxTotal
-from tillmesh.payer import Payer, PayerKind
+from tillmesh.payer import Payer
 from tillmesh.runtime.claims import CLAIM_MS, Claims
+from tillmesh.runtime.columns import has_payer, origin_of, origin_values, payer_of, payer_values
 from tillmesh.runtime.database import require_one_row
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.statements import Connection, Row
@@ -88,16 +89,13 @@ def insert_refund(connection: Connection, refund: TillRefund) -> None:
     values = {
         "refund_id": refund.refund_id,
         "checkout_id": refund.checkout_id,
-        "payer_kind": refund.payer and refund.payer.kind,
-        "payer_value": refund.payer and refund.payer.value,
+        **payer_values(refund.payer),
         "items": line_rows.to_text(refund.items),
         "taxes": _taxes_text(refund.taxes),
         "currency": refund.currency,
         "amount_minor": refund.amount_minor,
         "note": refund.note,
-        "terminal_id": refund.origin.terminal_id,
-        "lane": refund.origin.lane,
-        "cashier_id": refund.origin.cashier_id,
+        **origin_values(refund.origin),
         "actor": refund.actor,
         "created_at_ms": refund.created_at_ms,
     }
@@ -126,7 +124,7 @@ def list_refunds(
     if checkout_id:
         query = query.where(till_refunds.c.checkout_id == checkout_id)
     if payer:
-        query = query.where(till_refunds.c.payer_kind == payer.kind, till_refunds.c.payer_value == payer.value)
+        query = query.where(has_payer(till_refunds, payer))
     rows = connection.execute(newest(query, till_refunds.c.refund_id, till_refunds.c.created_at_ms, before, at_most))
     return [_refund(row) for row in rows]
 
@@ -160,7 +158,7 @@ def _refund(row: Row) -> TillRefund:
     return TillRefund(
         refund_id=row["refund_id"],
         checkout_id=row["checkout_id"],
-        payer=Payer(PayerKind(row["payer_kind"]), row["payer_value"]) if row["payer_kind"] else None,
+        payer=payer_of(row) if row["payer_kind"] else None,
         items=line_rows.from_text(row["items"]),
         taxes=tuple(TaxTotal(*tax) for tax in orjson.loads(row["taxes"])),
         currency=row["currency"],

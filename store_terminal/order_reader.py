@@ -8,11 +8,10 @@ import structlog
 
 from store_terminal.lifecycle import CheckoutState
 from store_terminal.model import Checkout, OrderCopy
-from store_terminal.peers import time_to_answer_s
 from store_terminal.verdicts import Reading
 from tillmesh.runtime.callers import act_as
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.deadlines import set_deadline
+from tillmesh.runtime.deadlines import set_deadline, time_to_answer_s
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.peers import Unanswered
 
@@ -93,7 +92,7 @@ class OrderReader:
         task = self._slots[checkout.checkout_id].task
         if task is None or task.done():
             return False
-        await asyncio.wait({task}, timeout=max(0.0, min(within_s, READ_WITHIN_S, time_to_answer_s())))
+        await asyncio.wait({task}, timeout=min(within_s, READ_WITHIN_S, time_to_answer_s()))
         return True
 
     async def stop(self) -> None:

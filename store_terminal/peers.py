@@ -1,4 +1,4 @@
-"""The two other servers, and how much of a caller's time they get."""
+"""The two other servers."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -8,16 +8,12 @@ from grpc import aio
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
 from tillmesh.api.payment.v1.refund_service_pb2_grpc import RefundServiceStub
-from tillmesh.runtime.deadlines import remaining_s
 from tillmesh.runtime.peers import Peer
 
 if TYPE_CHECKING:  # the generated modules have these in their types alone
     from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceAsyncStub
     from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceAsyncStub
     from tillmesh.api.payment.v1.refund_service_pb2_grpc import RefundServiceAsyncStub
-
-ANSWER_WITHIN_S = 10.0
-ANSWER_MARGIN_S = 0.2  # for the way back to the caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +36,3 @@ class Peers:
             payments=PaymentServiceStub(payments),
             refunds=RefundServiceStub(payments),
         )
-
-
-def time_to_answer_s() -> float:
-    """What other servers get of the caller's time."""
-    return max(0.0, remaining_s(ANSWER_WITHIN_S) - ANSWER_MARGIN_S)

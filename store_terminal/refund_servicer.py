@@ -100,9 +100,9 @@ class TillRefundServicer:
     async def ListTillRefunds(self, request: api.ListTillRefundsRequest) -> api.ListTillRefundsResponse:
         """Lists refunds, newest first."""
         fields = Fields()
-        payer = fields.payer("payer", request.payer) if request.HasField("payer") else None
+        payer = fields.payer_filter(request)
         fields.check()
-        filters = ["ListTillRefunds", request.checkout_id, payer and [payer.kind, payer.value]]
+        filters = ["ListTillRefunds", request.checkout_id, payer]
         page = Page[TillRefund](self._database.seal, request.page_size, request.page_token, filters)
         rows = await self._database.run(
             lambda connection: journal_store.list_refunds(

@@ -105,10 +105,10 @@ class CheckoutServicer:
         """Lists checkouts, newest first."""
         states = [CheckoutState(name) for name in state_names(checkout_pb2.Checkout.State, request.states)]
         fields = Fields()
-        payer = fields.payer("payer", request.payer) if request.HasField("payer") else None
+        payer = fields.payer_filter(request)
         fields.check()
         lane, cashier_id = request.lane, request.cashier_id
-        filters = ["ListCheckouts", payer and [payer.kind, payer.value], states, lane, cashier_id]
+        filters = ["ListCheckouts", payer, states, lane, cashier_id]
         page = Page[Checkout](self._database.seal, request.page_size, request.page_token, filters)
         rows = await self._database.run(
             lambda connection: store.list_checkouts(

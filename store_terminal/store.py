@@ -11,8 +11,8 @@ from store_terminal.model import Attempt, CatalogueItem, Checkout, HistoryEntry,
 from store_terminal.tables import catalogue, checkout_history, checkouts
 from tillmesh import line_rows
 from tillmesh.lines import Kind, Unit
-from tillmesh.origin import Origin
-from tillmesh.payer import Payer, PayerKind
+from tillmesh.payer import Payer
+from tillmesh.runtime.columns import has_payer, origin_of, origin_values, payer_of, payer_values
 from tillmesh.runtime.database import require_one_row
 from tillmesh.runtime.history import HistoryRow, chained
 from tillmesh.runtime.money import Money
@@ -73,7 +73,7 @@ def list_checkouts(
     """Checkouts newest first, those before the given (created_at_ms, checkout_id)."""
     query = select(checkouts)
     if payer:
-        query = query.where(checkouts.c.payer_kind == payer.kind, checkouts.c.payer_value == payer.value)
+        query = query.where(has_payer(checkouts, payer))
     if states:
         query = query.where(checkouts.c.state.in_(states))
     if lane:
@@ -140,11 +140,8 @@ def _checkout_values(checkout: Checkout) -> dict[str, Any]:
     constant = {
         "checkout_id": checkout.checkout_id,
         "store_id": checkout.store_id,
-        "terminal_id": checkout.origin.terminal_id,
-        "lane": checkout.origin.lane,
-        "cashier_id": checkout.origin.cashier_id,
-        "payer_kind": checkout.payer.kind,
-        "payer_value": checkout.payer.value,
+        **origin_values(checkout.origin),
+        **payer_values(checkout.payer),
         "prices_include_tax": checkout.prices_include_tax,
         "currency": checkout.amount.currency,
         "labels": orjson.dumps(checkout.labels).decode(),
@@ -197,7 +194,7 @@ def _checkout(row: Row) -> Checkout:
         checkout_id=row["checkout_id"],
         store_id=row["store_id"],
         origin=origin_of(row),
-        payer=Payer(PayerKind(row["payer_kind"]), row["payer_value"]),
+        payer=payer_of(row),
         payer_display_name=row["payer_display_name"],
         lines=_lines(row["lines"]),
         last_line_number=row["last_line_number"],
@@ -229,11 +226,6 @@ def _attempt(row: Row) -> Attempt:
         canceling=row["payment_canceling"],
         cancel_unanswered=row["cancel_unanswered"],
     )
-
-
-def origin_of(row: Row) -> Origin:
-    """Where in the store a record was asked for."""
-    return Origin(row["terminal_id"], row["lane"], row["cashier_id"])
 
 
 def _history_values(entry: HistoryEntry) -> dict[str, str | int | None]:

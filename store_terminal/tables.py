@@ -19,8 +19,8 @@ from store_terminal.lifecycle import CheckoutState
 from store_terminal.model import EntryState, Kind
 from tillmesh.lines import Kind as LineKind
 from tillmesh.lines import Unit
-from tillmesh.payer import PayerKind
 from tillmesh.runtime.claims import claim_columns
+from tillmesh.runtime.columns import origin_columns, payer_columns
 from tillmesh.runtime.database import append_only, one_of
 from tillmesh.runtime.requests import RequestLog
 from tillmesh.runtime.schema import versioned
@@ -29,23 +29,13 @@ METADATA = versioned("0001")
 REQUESTS = RequestLog(METADATA)
 
 
-def _origin_columns() -> tuple[Column[str], Column[str], Column[str]]:
-    """Where in the store it was asked for."""
-    return (
-        Column("terminal_id", String, nullable=False),
-        Column("lane", String, nullable=False),
-        Column("cashier_id", String, nullable=False),
-    )
-
-
 checkouts = Table(
     "checkouts",
     METADATA,
     Column("checkout_id", String, primary_key=True),
     Column("store_id", String, nullable=False),
-    *_origin_columns(),
-    Column("payer_kind", String, one_of("payer_kind", PayerKind), nullable=False),
-    Column("payer_value", String, nullable=False),
+    *origin_columns(),
+    *payer_columns(),
     Column("payer_display_name", String, nullable=False),
     Column("lines", Text, nullable=False),
     Column("last_line_number", Integer, nullable=False),
@@ -136,14 +126,13 @@ till_refunds = Table(
     METADATA,
     Column("refund_id", String, ForeignKey("journal.request_id"), primary_key=True),
     Column("checkout_id", String, nullable=False),
-    Column("payer_kind", String, one_of("payer_kind", PayerKind)),
-    Column("payer_value", String),
+    *payer_columns(nullable=True),
     Column("items", Text, nullable=False),
     Column("taxes", Text, nullable=False),
     Column("currency", String, nullable=False),
     Column("amount_minor", BigInteger, CheckConstraint("amount_minor >= 0")),
     Column("note", String, nullable=False),
-    *_origin_columns(),
+    *origin_columns(),
     Column("actor", String, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
 )

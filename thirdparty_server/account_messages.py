@@ -90,7 +90,7 @@ def to_wallet(wallet: Wallet) -> wallet_pb2.Wallet:
 
 
 def to_phone(phone: Phone) -> phone_pb2.Phone:
-    """A payer's terminal, without its key."""
+    """A phone, without its key."""
     return phone_pb2.Phone(
         identity_id=phone.identity_id,
         phone_id=phone.phone_id,

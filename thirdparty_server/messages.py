@@ -2,17 +2,13 @@
 
 import re
 
-from google.protobuf.message import Message
-
 from thirdparty_server.errors import DECLINED, HIDDEN_FROM_TERMINALS
 from thirdparty_server.lifecycle import PaymentState
 from thirdparty_server.model import HistoryEntry, Payment, Refund
 from tillmesh.api.payment.v1 import payment_pb2, refund_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
-from tillmesh.api.type.v1 import payer_pb2
 from tillmesh.origin import NOWHERE, Origin
-from tillmesh.payer import Payer
 from tillmesh.runtime.callers import Role, acting_role, shown_actor
 from tillmesh.runtime.convert import to_duration, to_money, to_payer, to_timestamp
 from tillmesh.runtime.fields import Fields
@@ -54,16 +50,6 @@ def origin(
     in_store = acting_role() is not Role.PHONE
     fields.require(in_store or found == NOWHERE, "terminal_id", "must be empty from a phone, as lane and cashier_id")
     return found
-
-
-def payer_filter(fields: Fields, request: Message, payer: payer_pb2.Payer) -> Payer | None:
-    """The payer that a list is for; None for all."""
-    return fields.payer("payer", payer) if request.HasField("payer") else None
-
-
-def filter_key(payer: Payer | None) -> list[str]:
-    """The same, as a page token keeps it."""
-    return [payer.kind, payer.value] if payer else []
 
 
 def to_payment(payment: Payment, now_ms: int) -> payment_pb2.Payment:

@@ -16,7 +16,7 @@ from tillmesh.lines import LINES_MAX
 from tillmesh.runtime.callers import Role, acting_role, require_store
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.database import Database
-from tillmesh.runtime.deadlines import remaining_s
+from tillmesh.runtime.deadlines import time_to_answer_s
 from tillmesh.runtime.driver import Driver
 from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
@@ -27,9 +27,6 @@ from tillmesh.runtime.statements import Connection, Row
 
 NOTE_MAX = 256
 APPROVAL_MAX = 64
-SETTLE_S = 10.0
-ANSWER_MARGIN_S = 0.25
-"""Kept of the caller's deadline for the way of the answer."""
 
 
 class RefundServicer:
@@ -110,12 +107,12 @@ class RefundServicer:
     async def ListRefunds(self, request: api.ListRefundsRequest) -> api.ListRefundsResponse:
         """Lists refunds, newest first."""
         fields = Fields()
-        payer = messages.payer_filter(fields, request, request.payer)
+        payer = fields.payer_filter(request)
         fields.check()
         require_store(request.store_id or None)
         # Or a till would find out, name by name, who showed it a code.
         named_only = payer is not None and acting_role() is Role.TERMINAL
-        filters = ["ListRefunds", request.payment_id, messages.filter_key(payer), request.store_id]
+        filters = ["ListRefunds", request.payment_id, payer, request.store_id]
         page = Page[Row](self._database.seal, request.page_size, request.page_token, filters)
 
         def read(connection: Connection) -> tuple[list[refund_pb2.Refund], str]:
@@ -166,8 +163,7 @@ class RefundServicer:
         require_store(payment.store_id)
         if payment.state in FINAL:
             return payment
-        within_s = remaining_s(SETTLE_S) - ANSWER_MARGIN_S
-        settled = await self._driver.settle(payment.payment_id, within_s, payment)
+        settled = await self._driver.settle(payment.payment_id, time_to_answer_s(), payment)
         if settled.state not in FINAL:
             raise Reason.PAYMENT_NOT_SETTLED(payment_id=payment.payment_id, state=settled.state)
         return settled

@@ -6,10 +6,11 @@ import orjson
 from sqlalchemy import bindparam, func, insert, not_, select
 
 from thirdparty_server.model import GivenBack, Refund, RefundLine
-from thirdparty_server.store import Newest, newest, origin_columns, origin_of, payer_columns, payer_of
+from thirdparty_server.store import Newest, newest
 from thirdparty_server.tables import refund_lines, refunds
 from tillmesh.lines import TaxTotal
 from tillmesh.payer import Payer
+from tillmesh.runtime.columns import origin_of, origin_values, payer_of, payer_values
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.statements import Connection, Row
 
@@ -48,7 +49,7 @@ def insert_refund(connection: Connection, refund: Refund) -> None:
         "actor": refund.actor,
         "created_at_ms": refund.created_at_ms,
     }
-    connection.execute(_INSERT_REFUND, values | payer_columns(refund.payer) | origin_columns(refund.origin))
+    connection.execute(_INSERT_REFUND, values | payer_values(refund.payer) | origin_values(refund.origin))
     if refund.given.lines:
         connection.execute_many(_INSERT_LINE, [_line_values(refund, line) for line in refund.given.lines])
 
@@ -70,7 +71,7 @@ def list_refunds(
     at_most: int,
 ) -> list[Row]:
     """Rows of refunds newest first; `refund_of` reads the rest. `named_only` leaves out payees named by a code."""
-    filters = {"payment_id": payment_id, "store_id": store_id} | payer_columns(payer)
+    filters = {"payment_id": payment_id, "store_id": store_id} | payer_values(payer)
     extra = [not_(refunds.c.by_code)] if named_only else []
     return list(newest(connection, refunds, refunds.c.refund_id, filters, extra, before, at_most))
 

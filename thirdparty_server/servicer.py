@@ -13,7 +13,7 @@ from tillmesh.runtime.callers import Role, acting_role, require_payer, require_s
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.convert import state_names
 from tillmesh.runtime.database import Database
-from tillmesh.runtime.deadlines import remaining_s
+from tillmesh.runtime.deadlines import time_to_answer_s
 from tillmesh.runtime.driver import Driver
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.fields import Fields
@@ -23,10 +23,6 @@ from tillmesh.runtime.peers import Unanswered
 from tillmesh.runtime.requests import IdempotencyKey
 from tillmesh.runtime.secret import Secret
 from tillmesh.runtime.statements import Connection
-
-SETTLE_S = 10.0
-ANSWER_MARGIN_S = 0.25
-"""Kept of the caller's deadline for the way of the answer."""
 
 
 class PaymentServicer:
@@ -98,11 +94,11 @@ class PaymentServicer:
         fields = Fields()
         hidden = acting_role() is Role.TERMINAL
         fields.require(not (hidden and request.identity_id), "identity_id", "is not for store terminals")
-        payer = messages.payer_filter(fields, request, request.payer)
+        payer = fields.payer_filter(request)
         fields.check()
         require_store(request.store_id or None)
         require_payer(request.identity_id or None)
-        filters = ["ListPayments", request.order_id, messages.filter_key(payer), request.identity_id, request.store_id]
+        filters = ["ListPayments", request.order_id, payer, request.identity_id, request.store_id]
         page = Page[Payment](self._database.seal, request.page_size, request.page_token, [*filters, states])
         rows = await self._database.run(
             lambda connection: store.list_payments(
@@ -209,8 +205,7 @@ class PaymentServicer:
 
     async def _settled(self, payment: Payment) -> payment_pb2.Payment:
         """Drives the payment on and answers with what it came to within the caller's deadline."""
-        within_s = remaining_s(SETTLE_S) - ANSWER_MARGIN_S
-        return self._message(await self._driver.settle(payment.payment_id, within_s, payment))
+        return self._message(await self._driver.settle(payment.payment_id, time_to_answer_s(), payment))
 
     def _message(self, payment: Payment) -> payment_pb2.Payment:
         return messages.to_payment(payment, self._clock.now_ms())

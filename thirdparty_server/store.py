@@ -8,9 +8,9 @@ from sqlalchemy import ColumnElement, Table, and_, bindparam, insert, or_, selec
 from thirdparty_server.lifecycle import PaymentState
 from thirdparty_server.model import HistoryEntry, Payment
 from thirdparty_server.tables import BY_CODE, GRANTED, GUESSED, UNFINISHED, payment_history, payments
-from tillmesh.origin import Origin
 from tillmesh.payer import Payer, PayerKind
 from tillmesh.runtime.claims import Claims
+from tillmesh.runtime.columns import origin_of, origin_values, payer_of, payer_values
 from tillmesh.runtime.database import require_one_row
 from tillmesh.runtime.history import HistoryRow, chained
 from tillmesh.runtime.money import Money
@@ -165,7 +165,7 @@ def list_payments(
     at_most: int,
 ) -> list[Payment]:
     """Payments newest first."""
-    filters = {"order_id": order_id, "identity_id": identity_id, "store_id": store_id} | payer_columns(payer)
+    filters = {"order_id": order_id, "identity_id": identity_id, "store_id": store_id} | payer_values(payer)
     extra = [payments.c.state.in_(states)] if states else []
     rows = newest(connection, payments, payments.c.payment_id, filters, extra, before, at_most)
     return [_payment(row) for row in rows]
@@ -192,31 +192,11 @@ def list_history(connection: Connection, payment_id: str, after_number: int, at_
     return [_history(row) for row in connection.execute(query)]
 
 
-def payer_columns(payer: Payer | None) -> dict[str, str]:
-    """A payer by the columns that keep one."""
-    return {} if payer is None else {"payer_kind": payer.kind, "payer_value": payer.value}
-
-
-def origin_columns(origin: Origin) -> dict[str, str]:
-    """An origin by the columns that keep one."""
-    return {"terminal_id": origin.terminal_id, "lane": origin.lane, "cashier_id": origin.cashier_id}
-
-
-def payer_of(row: Row) -> Payer:
-    """The payer in a row."""
-    return Payer(PayerKind(row["payer_kind"]), row["payer_value"])
-
-
-def origin_of(row: Row) -> Origin:
-    """The origin in a row."""
-    return Origin(row["terminal_id"], row["lane"], row["cashier_id"])
-
-
 def newest(
     connection: Connection,
     table: Table,
     key: ColumnElement[Any],
-    filters: dict[str, str],
+    filters: dict[str, Any],
     extra: Sequence[ColumnElement[bool]],
     before: Newest,
     at_most: int,
@@ -243,7 +223,7 @@ def _payment_values(payment: Payment) -> dict[str, Any]:
         "trace_id": payment.trace_id,
         "created_at_ms": payment.created_at_ms,
     }
-    return constant | payer_columns(payment.payer) | origin_columns(payment.origin) | _changing_values(payment)
+    return constant | payer_values(payment.payer) | origin_values(payment.origin) | _changing_values(payment)
 
 
 def _changing_values(payment: Payment) -> dict[str, Any]:

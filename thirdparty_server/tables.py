@@ -24,8 +24,8 @@ from thirdparty_server.errors import IDENTITY_NOT_FOUND, WALLET_NOT_FOUND
 from thirdparty_server.lifecycle import FINAL, PaymentState
 from thirdparty_server.model import PIN_TRIES, AccountKind, Phase, Purpose, StoreState
 from tillmesh.paycode import HANDLE_DIGITS
-from tillmesh.payer import PayerKind
 from tillmesh.runtime.claims import claim_columns
+from tillmesh.runtime.columns import origin_columns, payer_columns
 from tillmesh.runtime.database import append_only, one_of
 from tillmesh.runtime.requests import RequestLog
 from tillmesh.runtime.schema import versioned
@@ -172,15 +172,12 @@ payments = Table(
     Column("payment_id", String, primary_key=True),
     Column("order_id", String, nullable=False),
     Column("order_version", BigInteger, nullable=False),
-    Column("payer_kind", String, one_of("payer_kind", PayerKind), nullable=False),
-    Column("payer_value", String, nullable=False),
+    *payer_columns(),
     Column("by_code", Boolean, nullable=False),
     Column("identity_id", String, ForeignKey("identities.identity_id")),
     Column("payer_display_name", String, nullable=False),
     Column("store_id", String, nullable=False),
-    Column("terminal_id", String, nullable=False),
-    Column("lane", String, nullable=False),
-    Column("cashier_id", String, nullable=False),
+    *origin_columns(),
     Column("currency", String, nullable=False),
     Column("amount_minor", BigInteger, CheckConstraint("amount_minor > 0"), nullable=False),
     Column("confirm", Boolean, nullable=False),
@@ -271,16 +268,13 @@ refunds = Table(
     Column("refund_id", String, primary_key=True),
     Column("payment_id", String, nullable=False),
     Column("store_id", String, nullable=False),
-    Column("payer_kind", String, one_of("payer_kind", PayerKind), nullable=False),
-    Column("payer_value", String, nullable=False),
+    *payer_columns(),
     Column("by_code", Boolean, nullable=False),
     Column("currency", String, nullable=False),
     Column("amount_minor", BigInteger, CheckConstraint("amount_minor >= 0"), nullable=False),
     Column("taxes", String, nullable=False),
     Column("note", String, nullable=False),
-    Column("terminal_id", String, nullable=False),
-    Column("lane", String, nullable=False),
-    Column("cashier_id", String, nullable=False),
+    *origin_columns(),
     Column("actor", String, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
 )

@@ -15,7 +15,7 @@ from tillmesh.runtime.paging import Page
 from tillmesh.runtime.requests import IdempotencyKey
 
 THRESHOLD = "confirmation_threshold"
-UNCONFIRMED_MAX = "unconfirmed_payments_per_day_max"
+PER_DAY_MAX = "unconfirmed_payments_per_day_max"
 
 
 class WalletServicer:
@@ -76,10 +76,10 @@ class WalletServicer:
         new, changes = request.wallet, dict[str, Any]()
         identity_id = fields.identity("wallet.identity_id", new.identity_id)
         currency = fields.currency("wallet.currency_code", new.currency_code)
-        mask = account_messages.update_mask(fields, request.update_mask, [THRESHOLD, UNCONFIRMED_MAX])
+        mask = account_messages.update_mask(fields, request.update_mask, [THRESHOLD, PER_DAY_MAX])
         if THRESHOLD in mask:
             changes["threshold_minor"] = account_messages.threshold(fields, "wallet.", new)
-        if UNCONFIRMED_MAX in mask:
+        if PER_DAY_MAX in mask:
             changes["unconfirmed_per_day_max"] = account_messages.unconfirmed_max(fields, "wallet.", new)
         fields.check()
         changed = await run_once(

@@ -82,6 +82,10 @@ class Fields:
             self.identity(f"{field}.identity_id", message.identity_id)
         return identity(message.identity_id)
 
+    def payer_filter(self, request: Any) -> Payer | None:
+        """The payer that a list is for, in the request's field `payer`; None for all."""
+        return self.payer("payer", request.payer) if request.HasField("payer") else None
+
     def labels(self, field: str, labels: Mapping[str, str]) -> dict[str, str]:
         """An integrator's own labels."""
         self.require(len(labels) <= LABELS_MAX, field, f"must be at most {LABELS_MAX}, were {len(labels)}")

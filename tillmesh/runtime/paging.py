@@ -33,7 +33,7 @@ class Page(Generic[Row]):
     def __init__(self, seal: Seal, requested_size: int, token: str, filters: list[Any]) -> None:
         self._size = page_size(requested_size)
         self._seal = seal
-        self._context = json.dumps(filters)
+        self._context = repr(filters)
         self.after: list[Any] | None = self._key_in(token) if token else None
         """Key of the row before the page; None on the first."""
         self.at_most = self._size + 1
