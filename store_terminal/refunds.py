@@ -46,20 +46,8 @@ def refund_checkout(
     came_back = pricing.positions(checkout, lines)
     if not checkout.paid_by:
         raise Reason.NOTHING_WAS_PAID(checkout_id=checkout_id)
-    refund = TillRefund(
-        refund_id=call.request_id,
-        checkout_id=checkout_id,
-        payer=checkout.payer,
-        items=(),
-        taxes=(),
-        currency=currency,
-        amount_minor=None,
-        note=note,
-        origin=origin,
-        actor=actor(),
-        state=EntryState.PENDING,
-        reason="",
-        created_at_ms=call.now_ms,
+    refund = _asked_for(
+        call, checkout_id=checkout_id, payer=checkout.payer, currency=currency, note=note, origin=origin
     )
     message = outward.refund_payment(refund, checkout.paid_by, amount, came_back)
     write(connection, call, checkout_id, Kind.REFUND, message)
@@ -82,21 +70,8 @@ def return_goods(
     origin: Origin,
 ) -> TillRefund:
     """Starts to give money back for goods whose sale this till does not have; without a payer, by pay code."""
-    refund = TillRefund(
-        refund_id=call.request_id,
-        checkout_id="",
-        payer=payer,
-        items=items,
-        taxes=total.taxes,
-        currency=currency,
-        amount_minor=None,
-        note=note,
-        origin=origin,
-        actor=actor(),
-        state=EntryState.PENDING,
-        reason="",
-        created_at_ms=call.now_ms,
-    )
+    refund = _asked_for(call, checkout_id="", payer=payer, currency=currency, note=note, origin=origin)
+    refund = replace(refund, items=items, taxes=total.taxes)
     message = outward.create_unreferenced_refund(refund, store_id, Money(currency, total.amount_minor))
     write(connection, call, "", Kind.UNREFERENCED_REFUND, message, pay_code_shown=payer is None)
     journal_store.insert_refund(connection, refund)
@@ -141,6 +116,27 @@ def refund_refused(connection: Connection, *, refund_id: str, refusal: Refusal, 
             connection, checkout, checkout, event, now_ms, amount=nothing, reference=refund_id, reason=reason
         )
     return Asked(entry, checkout)
+
+
+def _asked_for(
+    call: Call, *, checkout_id: str, payer: Payer | None, currency: str, note: str, origin: Origin
+) -> TillRefund:
+    """A refund that the payment server has not answered: nobody knows yet how much it is, and of which lines."""
+    return TillRefund(
+        refund_id=call.request_id,
+        checkout_id=checkout_id,
+        payer=payer,
+        items=(),
+        taxes=(),
+        currency=currency,
+        amount_minor=None,
+        note=note,
+        origin=origin,
+        actor=actor(),
+        state=EntryState.PENDING,
+        reason="",
+        created_at_ms=call.now_ms,
+    )
 
 
 def _items(checkout: Checkout, refunded: Refunded) -> tuple[LineItem, ...]:

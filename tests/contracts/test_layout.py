@@ -4,35 +4,18 @@ import importlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from google.protobuf.descriptor import FieldDescriptor, FileDescriptor
+from google.protobuf.descriptor import FileDescriptor
 
 from tests.sources import ROOT
 from tillmesh.api.terminal.v1 import checkout_pb2
-from tillmesh.api.type.v1 import annotations_pb2
 
 PROTOS = sorted((ROOT / "protos").rglob("*.proto"))
 PACKAGES = {"order", "payment", "terminal", "type"}
 PARTS = {"NewLine", "ReturnedLine", "Session"}
 """What stands beside its service: lines of a request, and a session, which nobody can read or list."""
-SECRETS = {
-    "payment.v1.ConfirmPaymentRequest.pin",
-    "payment.v1.CreatePaymentRequest.pay_code",
-    "payment.v1.CreateUnreferencedRefundRequest.pay_code",
-    "payment.v1.PayCodeKey.key",
-    "payment.v1.Session.access_token",
-    "payment.v1.SetPinRequest.pin",
-    "payment.v1.SignInRequest.pin",
-    "terminal.v1.EnterPinRequest.pin",
-    "terminal.v1.PayCheckoutRequest.pay_code",
-    "terminal.v1.ReturnGoodsRequest.pay_code",
-}
-SECRET_NAME = re.compile(r"(^|_)(pin|pay_code|token|key|secret|password|code_key)$")
-HARMLESS = {"page_token", "next_page_token", "pay_code_key"}
-"""Tokens of pages open nothing; a pay code key is a message, whose own field is secret."""
 
 
 def descriptor(path: Path) -> FileDescriptor:
@@ -51,15 +34,6 @@ def camel(stem: str) -> str:
 
 def snake(name: str) -> str:
     return re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower()
-
-
-def all_fields() -> Iterator[FieldDescriptor]:
-    for path in PROTOS:
-        messages = list(descriptor(path).message_types_by_name.values())
-        while messages:
-            message = messages.pop()
-            messages += message.nested_types
-            yield from message.fields
 
 
 @pytest.mark.parametrize("path", PROTOS, ids=ids)
@@ -123,22 +97,6 @@ def test_every_list_has_pages() -> None:
     ]
     assert without == []
     assert len(methods) >= 10
-
-
-def test_every_secret_field_is_marked() -> None:
-    marked = {
-        field.full_name.removeprefix("tillmesh.api.")
-        for field in all_fields()
-        if field.GetOptions().Extensions[annotations_pb2.secret]
-    }
-    assert marked == SECRETS
-    named_so = {
-        field.full_name.removeprefix("tillmesh.api.")
-        for field in all_fields()
-        if SECRET_NAME.search(field.name) and field.name not in HARMLESS
-    }
-    # An entry of a map has a key as well, which is a label.
-    assert {name for name in named_so if not name.endswith("Entry.key")} == SECRETS
 
 
 def test_a_call_a_message_a_field_or_a_value_without_a_comment_is_found(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.payments.side import secret_file
 from tests.processes import Server, running, start_server
 from tests.terminal.proxy import link
-from tests.terminal.shaky import Shaky
+from tests.terminal.shaky import CutOff, Shaky
 from tests.terminal.till import Behind, Till, terminal_flags
 
 
@@ -66,3 +66,19 @@ def shaky(tmp_path: Path, order_service: Server, payment_server: Server) -> Iter
         shaky = Shaky(tmp_path, flags, start_server("store_terminal", tmp_path, *flags), orders, payments)
         yield shaky
         shaky.server.kill()
+
+
+@pytest.fixture
+def cut_off(tmp_path: Path, order_service: Server) -> Iterator[CutOff]:
+    with (
+        link(order_service.address) as orders,
+        running("thirdparty_server", tmp_path, "--orders", orders.address) as payment_server,
+    ):
+        flags = terminal_flags(order_service.address, payment_server.address)
+        with (
+            running("store_terminal", tmp_path, *flags) as server,
+            server.channel() as till_channel,
+            order_service.channel() as order_channel,
+            payment_server.channel() as payment_channel,
+        ):
+            yield CutOff(Till(till_channel), Behind(order_channel, payment_channel), orders)

@@ -1,4 +1,4 @@
-"""A terminal whose process and links break."""
+"""A terminal, or a payment server, whose links break."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.processes import Server, start_server
 from tests.terminal.proxy import Link
-from tests.terminal.till import Till
+from tests.terminal.till import Behind, Till
 
 
 @dataclass
@@ -28,3 +28,12 @@ class Shaky:
     def restart(self) -> None:
         """The same database, the same address."""
         self.server = start_server("store_terminal", self.folder, *self.flags, listen=self.server.address)
+
+
+@dataclass(frozen=True)
+class CutOff:
+    """A till, and a payment server whose link to the order service can be broken."""
+
+    till: Till
+    behind: Behind
+    orders: Link

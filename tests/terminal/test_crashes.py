@@ -10,8 +10,7 @@ import grpc
 from grpc import StatusCode
 
 from tests.processes import Server, running, wait_until
-from tests.terminal.proxy import link
-from tests.terminal.shaky import Shaky
+from tests.terminal.shaky import CutOff, Shaky
 from tests.terminal.till import (
     COFFEE,
     TEA_MINOR,
@@ -168,33 +167,22 @@ def test_goods_are_handed_over_though_the_payment_server_never_answers(shaky: Sh
         assert said(till.pay(pending)) == "PAID HAND_OVER_GOODS"
 
 
-def test_a_sale_and_its_refund_wait_for_no_more_than_they_need(tmp_path: Path, order_service: Server) -> None:
+def test_a_sale_and_its_refund_wait_for_no_more_than_they_need(cut_off: CutOff) -> None:
     """The payment server has the money on hold and cannot hear that the order is paid."""
-    with (
-        link(order_service.address) as orders,
-        running("thirdparty_server", tmp_path, "--orders", orders.address) as payment_server,
-    ):
-        flags = terminal_flags(order_service.address, payment_server.address)
-        with (
-            running("store_terminal", tmp_path, *flags) as server,
-            server.channel() as till_channel,
-            order_service.channel() as order_channel,
-            payment_server.channel() as payment_channel,
-        ):
-            till, behind = Till(till_channel), Behind(order_channel, payment_channel)
-            shopper = behind.shopper(funds=1000, threshold=1)
-            waiting = till.pay(till.submitted(shopper))
-            orders.lose_answers()
-            behind.confirm(waiting.payment_id, waiting.amount, timeout=SHORT_S)
-            wait_until(lambda: said(till.get(waiting)) == "PAID HAND_OVER_GOODS")
-            assert behind.payment_states(waiting) == ["AUTHORIZED"]
-            refund = till.refund(waiting, timeout=7)  # longer than the payment server waits before it says no
-            assert refund_state(refund) == "PENDING"
-            assert not refund.HasField("amount")
-            orders.heal()
-            wait_until(lambda: refund_state(till.get_refund(refund.refund_id)) == "DONE")
-            assert till.get_refund(refund.refund_id).amount == gbp(TEA_MINOR)
-            assert behind.wallet(shopper) == (1000, 0)
+    till, behind, orders = cut_off.till, cut_off.behind, cut_off.orders
+    shopper = behind.shopper(funds=1000, threshold=1)
+    waiting = till.pay(till.submitted(shopper))
+    orders.lose_answers()
+    behind.confirm(waiting.payment_id, waiting.amount, timeout=SHORT_S)
+    wait_until(lambda: said(till.get(waiting)) == "PAID HAND_OVER_GOODS")
+    assert behind.payment_states(waiting) == ["AUTHORIZED"]
+    refund = till.refund(waiting, timeout=7)  # longer than the payment server waits before it says no
+    assert refund_state(refund) == "PENDING"
+    assert not refund.HasField("amount")
+    orders.heal()
+    wait_until(lambda: refund_state(till.get_refund(refund.refund_id)) == "DONE")
+    assert till.get_refund(refund.refund_id).amount == gbp(TEA_MINOR)
+    assert behind.wallet(shopper) == (1000, 0)
 
 
 def test_a_payment_is_canceled_while_the_payment_server_is_away_and_stays_so(shaky: Shaky, behind: Behind) -> None:

@@ -15,6 +15,7 @@ from tests.postgres import Cluster
 from tests.processes import Server, running, wait_until
 from tests.terminal.inside import DEADLINE_S, now_ms, terminal
 from tests.terminal.proxy import link
+from tests.terminal.shaky import CutOff
 from tests.terminal.test_lifecycle import in_state, order
 from tests.terminal.till import COFFEE, TEA_MINOR, Behind, Till, refused, said, terminal_flags
 from tillmesh.runtime.peers import ATTEMPTS_MAX, Unanswered
@@ -105,32 +106,19 @@ def test_a_change_elsewhere_shows_by_itself(till: Till, behind: Behind) -> None:
     assert (told.basket_version, told.amount, told.lines[0].item.sku) == (2, behind.order(pending).amount, "COFFEE")
 
 
-def test_the_shopper_is_asked_no_more_once_the_payment_server_has_their_yes(
-    tmp_path: Path, order_service: Server
-) -> None:
+def test_the_shopper_is_asked_no_more_once_the_payment_server_has_their_yes(cut_off: CutOff) -> None:
     """The payment server has the money on hold and cannot reach the order."""
-    with (
-        link(order_service.address) as orders,
-        running("thirdparty_server", tmp_path, "--orders", orders.address) as payment_server,
-    ):
-        flags = terminal_flags(order_service.address, payment_server.address)
-        with (
-            running("store_terminal", tmp_path, *flags) as server,
-            server.channel() as till_channel,
-            order_service.channel() as order_channel,
-            payment_server.channel() as payment_channel,
-        ):
-            till, behind = Till(till_channel), Behind(order_channel, payment_channel)
-            waiting = till.pay(till.submitted(behind.shopper(threshold=1)))
-            assert said(waiting) == "PAYING ASK_PAYER"
-            orders.lose_requests()
-            behind.confirm(waiting.payment_id, waiting.amount, timeout=1.5)
-            wait_until(lambda: said(till.get(waiting)) == "PAYING WAIT")
-            assert behind.payment_states(waiting) == ["AUTHORIZED"]
-            assert 0 < till.get(waiting).verdict_remaining.ToMilliseconds() <= 60_000
-            orders.heal()
-            wait_until(lambda: said(till.get(waiting)) != "PAYING WAIT")
-            assert said(till.get(waiting)) == "PAID HAND_OVER_GOODS"
+    till, behind, orders = cut_off.till, cut_off.behind, cut_off.orders
+    waiting = till.pay(till.submitted(behind.shopper(threshold=1)))
+    assert said(waiting) == "PAYING ASK_PAYER"
+    orders.lose_requests()
+    behind.confirm(waiting.payment_id, waiting.amount, timeout=1.5)
+    wait_until(lambda: said(till.get(waiting)) == "PAYING WAIT")
+    assert behind.payment_states(waiting) == ["AUTHORIZED"]
+    assert 0 < till.get(waiting).verdict_remaining.ToMilliseconds() <= 60_000
+    orders.heal()
+    wait_until(lambda: said(till.get(waiting)) != "PAYING WAIT")
+    assert said(till.get(waiting)) == "PAID HAND_OVER_GOODS"
 
 
 async def test_an_order_is_read_once_a_second_for_all_who_ask(
