@@ -1,1 +1,1 @@
-"""How fast tillmesh is, as ratios that are measured in one run."""
+"""Measures the speed of tillmesh, as ratios taken in one run."""

@@ -1,4 +1,4 @@
-"""How many calls one job of a till makes: counted in the servers' own logs, not assumed."""
+"""Counts the calls of one job of a till, from the servers' own logs."""
 
 import json
 from collections import Counter
@@ -12,7 +12,7 @@ from bench.servers import SERVERS, TERMINAL, Stack
 JOBS = 20
 AT_A_TIME = 4
 ONCE = (TERMINAL, "CreateCheckout")
-"""What every job does exactly once."""
+"""A call that every job makes exactly once."""
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def _copy(table: Table) -> str:
 
 
 def _copied(column: Column[object]) -> str:
-    """What a column of a copy has; what is empty stays so."""
+    """The value of a column in a copied row. Empty stays empty."""
     name = column.name
     if name in IDS:
         return f"CASE {name} WHEN '' THEN '' ELSE {name} || :suffix END"

@@ -1,4 +1,4 @@
-"""Whether tills of one store get into each other's way: 32 of one store beside one of each of 32 stores.
+"""Compares 32 tills of one store with one till of each of 32 stores.
 
 They ask the order service and the payment server directly, each with a certificate and a connection of its own,
 as 32 store terminals do: as many terminal processes would measure how two cores are shared.

@@ -35,7 +35,7 @@ Call = Callable[[int], Awaitable[object]]
 
 @dataclass(frozen=True)
 class Sample:
-    """What one timed stretch of load came to."""
+    """The calls and latencies of one timed load."""
 
     calls: int
     elapsed_s: float
@@ -92,7 +92,7 @@ def _run(work: Callable[..., Coroutine[Any, Any, Result]], arguments: Sequence[A
 
 
 def _portable(error: Exception) -> Exception:
-    """What can travel to the other process, which an error of gRPC cannot; of several, the first."""
+    """The first error as text: an error of gRPC cannot be sent to the other process."""
     if isinstance(error, ExceptionGroup):
         return _portable(error.exceptions[0])
     if isinstance(error, aio.AioRpcError):

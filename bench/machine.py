@@ -1,4 +1,4 @@
-"""What the operating system says of a process and of itself; Linux only."""
+"""Figures of the operating system about a process and the machine; Linux only."""
 
 import os
 import platform
@@ -39,7 +39,7 @@ def busy_s() -> float:
 
 
 def describe() -> dict[str, str]:
-    """What the figures were measured on."""
+    """The machine of the measurement."""
     models = [
         line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
     ]

@@ -1,4 +1,4 @@
-"""What a run found: tables for people, the same as Markdown and JSON, and every sample behind them."""
+"""Reports a run: tables for people, the same as Markdown and JSON, and every sample behind them."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -64,7 +64,7 @@ class Figure:
 
 @dataclass
 class Findings:
-    """What one part of the benchmark found."""
+    """The figures of one part of the benchmark."""
 
     sections: list[Section] = field(default_factory=list)
     costs: dict[str, Ratio] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What one call costs on one server process, beside an empty call on the floor."""
+"""Measures one call on one server process, beside an empty call on the floor."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What all parts of the benchmark share: how much is done, who makes the load, and what was measured."""
+"""The scale, the load and the samples that all parts of the benchmark share."""
 
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,10 +20,10 @@ from tillmesh.runtime.callers import Role
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is done."""
+    """The scale of a run."""
 
     repeat: int
-    """How often everything is measured; what is reported is the median."""
+    """The number of measurements. The report shows their median."""
     calls: int
     """Of one method, in one go."""
     checkouts: int

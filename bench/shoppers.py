@@ -1,4 +1,4 @@
-"""Who pays, and with what: shoppers with money, and phones that show pay codes."""
+"""Shoppers with money, and phones that show their pay codes."""
 
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ AMOUNT = Money(currency_code=CURRENCY, minor_units=sum(line.quantity * line.unit
 
 @dataclass(frozen=True)
 class Phone:
-    """What a shopper pays with, once: its key is good for one payment in half a minute."""
+    """A shopper's phone. It pays once: its key makes a new code only every half minute."""
 
     identity_id: str
     handle: str

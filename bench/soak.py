@@ -1,4 +1,4 @@
-"""Whether memory stays flat over very many checkouts."""
+"""Shows whether memory stays flat over very many checkouts."""
 
 from bench.checkouts import buy, keep_busy
 from bench.machine import rss_mb
@@ -9,7 +9,7 @@ from bench.servers import SERVERS, TERMINAL
 PART = "soak"
 AT_A_TIME = 16
 LOOKS = 100
-"""How often memory is looked at."""
+"""The number of looks at memory in a run."""
 SHOWN = (1, 10, 25, 50, 75, 100)
 """Of these looks, those in the table."""
 

@@ -1,4 +1,4 @@
-"""Whether it matters how much is stored: the same checkouts on databases with a past."""
+"""Measures the same checkouts on empty databases and on databases with a history."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

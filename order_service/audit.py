@@ -1,4 +1,4 @@
-"""Whether the versions of orders are those that the histories cover.
+"""Checks that the stored versions of orders are those that their histories cover.
 
 The chains themselves are verified by `runtime.history`, which knows nothing of orders.
 """
@@ -46,7 +46,7 @@ _ORDERS = _untyped(
 
 
 def version_findings(connection: Connection) -> Iterator[tuple[str, str]]:
-    """What is wrong with versions, each with the order's number; holds a few rows at a time."""
+    """Yields what is wrong with the versions of orders, by order number. Holds a few rows at a time."""
     same = and_(_VERSIONS.c.order_id == _HISTORY.c.order_id, _VERSIONS.c.version == _HISTORY.c.version)
     covered = (
         select(*_named(_HISTORY), *_named(_VERSIONS), *_named(_ORDERS))

@@ -1,4 +1,4 @@
-"""What this server refuses, with which status and in which words."""
+"""The refusals of this server: reason, status and text."""
 
 from grpc import StatusCode
 

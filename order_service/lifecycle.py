@@ -1,4 +1,4 @@
-"""What can happen to an order. No I/O, no grpc, no SQLAlchemy."""
+"""The states of an order and the events that change them. No I/O, no grpc, no SQLAlchemy."""
 
 from enum import StrEnum
 
@@ -15,7 +15,7 @@ class OrderState(StrEnum):
 
 
 class OrderEvent(StrEnum):
-    """What happened to it."""
+    """An event in the life of an order."""
 
     LINES_REPLACED = "LINES_REPLACED"
     LOCKED = "LOCKED"

@@ -57,7 +57,7 @@ class Order:
         return line_rows.from_text(self.lines_text)
 
     def lease_remaining_ms(self, now_ms: int) -> int:
-        """What is left of the lock; a clock that stepped back never makes it longer than it was."""
+        """Time until the lock expires. A clock that steps back never makes it longer than the lease."""
         if self.state is not OrderState.LOCKED:
             return 0
         return max(0, min(self.lease_expires_at_ms - now_ms, self.lease_ms))
@@ -65,7 +65,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class OrderVersion:
-    """What one version of an order asks for. It never changes."""
+    """One version of an order. It never changes."""
 
     order_id: str
     version: int
@@ -84,7 +84,7 @@ class OrderVersion:
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """What a payer agreed to pay: one version of one order, for one amount."""
+    """A payer's agreement to pay one version of one order, for one amount."""
 
     order_id: str
     store_id: str
@@ -96,7 +96,7 @@ class Consent:
 
 @dataclass(frozen=True, slots=True)
 class OrderPayment:
-    """What is remembered of a payment attempt, for ever."""
+    """A payment attempt on an order. It is kept for ever."""
 
     payment_id: str
     order_id: str
@@ -124,7 +124,7 @@ class HistoryEntry:
     actor: str
     trace_id: str
     content_hash: str | None
-    """What the chain covers of a new version (`content_hash`); None where there is no new one."""
+    """The hash of a new version (`content_hash`), which the chain covers; None where there is no new version."""
     at_ms: int
 
 
@@ -143,7 +143,7 @@ def content_hash(
     prices_include_tax: bool,
     salt: bytes,
 ) -> str:
-    """What an order's history covers of one of its versions, beside what stands in the history itself: SHA-256 in hex.
+    """The hash of one version of an order, SHA-256 in hex. The order's history covers it.
 
     All but the lines and `salt` is the same for each version of an order.
     """

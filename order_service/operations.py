@@ -69,7 +69,7 @@ def get_order(connection: Connection, order_id: str) -> Order:
 
 
 def get_version(connection: Connection, order_id: str, version: int) -> OrderVersion:
-    """What a version of the order asks for."""
+    """One version of the order."""
     order = get_order(connection, order_id)
     found = store.find_version(connection, order_id, version)
     if found is None:
@@ -196,7 +196,7 @@ def release_lapsed(connection: Connection, *, now_ms: int, at_most: int) -> list
 
 
 def _due(lines: Sequence[LineItem], currency: str, prices_include_tax: bool) -> Money:
-    """What lines come to, with the taxes that come on top."""
+    """The amount due for lines, with the taxes that come on top."""
     due = totals(lines, prices_include_tax=prices_include_tax).amount_minor
     if due > MINOR_UNITS_MAX:
         raise invalid([FieldViolation("lines", f"must come to at most {MINOR_UNITS_MAX}, came to {due}")])
@@ -204,7 +204,7 @@ def _due(lines: Sequence[LineItem], currency: str, prices_include_tax: bool) -> 
 
 
 def _covered(order: Order, lines: Sequence[LineItem], salt: bytes) -> str:
-    """What the history covers of the version that an order is at; `lines` are the order's."""
+    """The hash of the order's present version, which its history covers; `lines` are the order's."""
     return content_hash(
         store_id=order.store_id,
         payer=order.payer,
@@ -312,7 +312,7 @@ def _require_legal(order: Order, event: OrderEvent, now_ms: int) -> None:
 
 
 def refusal(order: Order, event: OrderEvent, now_ms: int) -> Refusal:
-    """Why `event` cannot happen to an order in its state."""
+    """The refusal of an event that cannot happen to an order in its state."""
     reason = Reason[ORDER[order.state, event].error]
     if reason is not Reason.ORDER_LOCKED:
         return reason(order_id=order.order_id, payment_id=order.payment_id)

@@ -232,5 +232,5 @@ def _check_change(request: api.CancelOrderRequest | api.CompleteFreeOrderRequest
 
 
 def _price_setter() -> str | None:
-    """Who sets the prices that are no catalogue's; None lets the lines say it: a store terminal knows who asked it."""
+    """The actor of price overrides. None believes the lines: a store terminal knows which device asked it."""
     return None if acting_role() in (None, Role.TERMINAL) else actor()

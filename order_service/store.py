@@ -97,7 +97,7 @@ def insert_version(connection: Connection, order: Order, salt: bytes) -> None:
 
 
 def find_payment(connection: Connection, payment_id: str) -> OrderPayment | None:
-    """What is remembered of a payment attempt."""
+    """The stored payment attempt."""
     row = connection.execute(_FIND_PAYMENT, {"key": payment_id}).one_or_none()
     return None if row is None else _payment(row)
 
@@ -194,7 +194,7 @@ def _order_values(order: Order) -> dict[str, Any]:
 
 
 def _changing_values(order: Order) -> dict[str, Any]:
-    """What a change may change; the rest is in indexes, or stays as it was asked for."""
+    """The columns that a change may write. The others stay as they were inserted."""
     return {
         "amount_minor": order.amount.minor,
         "version": order.version,

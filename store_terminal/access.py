@@ -1,4 +1,4 @@
-"""Who may call what: one table, everybody else is refused; devices only of the terminal's own store."""
+"""The roles that may call each method. Devices must belong to the terminal's own store."""
 
 from tillmesh.runtime.callers import Role
 from tillmesh.runtime.handlers import Access

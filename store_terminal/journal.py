@@ -132,7 +132,7 @@ class Journal:
         return replace(copy, payer_display_name=await self.payer_of(copy.paid_by)) if copy.paid_by else copy
 
     async def payer_of(self, payment_id: str) -> str | None:
-        """What to call whoever showed a pay code for a payment; None where the payment server does not answer."""
+        """The display name of a payment's payer; None where the payment server does not answer."""
         request = payment_api.GetPaymentRequest(payment_id=payment_id)
         server, payments = self._peers.payment_server, self._peers.payments
         try:

@@ -1,4 +1,4 @@
-"""What can happen to a checkout. No I/O, no grpc, no SQLAlchemy."""
+"""The states of a checkout and the events that change them. No I/O, no grpc, no SQLAlchemy."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -17,7 +17,7 @@ class CheckoutState(StrEnum):
 
 
 class CheckoutEvent(StrEnum):
-    """What happened to it; OPENED and RESUMED, which begin it, meet no state."""
+    """An event in the life of a checkout. OPENED and RESUMED create it, so they need no state before."""
 
     CHANGED = "CHANGED"
     SUBMITTED = "SUBMITTED"

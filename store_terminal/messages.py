@@ -173,7 +173,7 @@ def _new_line(fields: Fields, name: str, line: api.NewLine) -> NewLine:
 
 
 def override_reason(fields: Fields, name: str, reason: str) -> str:
-    """Why a price is not the catalogue's."""
+    """The reason of a price override."""
     return fields.text(name, reason, length_max=OVERRIDE_REASON_MAX)
 
 

@@ -12,12 +12,12 @@ from tillmesh.payer import Payer
 from tillmesh.runtime.money import Money
 
 MARGIN_MS_MAX = 3_000
-"""How long before the deadline the till cancels at most."""
+"""The longest time before its deadline at which the till cancels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Till:
-    """Which till this is."""
+    """The identity of this till."""
 
     store_id: str
     terminal_id: str
@@ -27,7 +27,7 @@ class Till:
 
     @property
     def margin_ms(self) -> int:
-        """How long before its deadline it cancels, so that the order's answer comes in time."""
+        """The time before its deadline at which it cancels, so that the order's answer comes in time."""
         return min(MARGIN_MS_MAX, self.payment_wait_ms // 4)
 
 
@@ -73,7 +73,7 @@ class Attempt:
 
     payment_id: str
     reason: str
-    """Why it ended."""
+    """The reason of its end."""
     deadline_at_ms: int
     """Until when an outcome is expected, by this till's clock."""
     payer_until_ms: int
@@ -120,7 +120,7 @@ class Checkout:
 
     @property
     def totals(self) -> Totals:
-        """What its lines come to."""
+        """The totals of its lines."""
         return totals(items_of(self.lines), prices_include_tax=self.prices_include_tax)
 
 
@@ -143,7 +143,7 @@ class HistoryEntry:
 
 
 class Kind(StrEnum):
-    """What is asked of another server."""
+    """The kind of a request to another server."""
 
     CREATE_ORDER = "CREATE_ORDER"
     REPLACE_ORDER_LINES = "REPLACE_ORDER_LINES"
@@ -155,7 +155,7 @@ class Kind(StrEnum):
 
 
 class EntryState(StrEnum):
-    """How far it is; DONE and REFUSED are final."""
+    """The progress of a request. DONE and REFUSED are final."""
 
     PENDING = "PENDING"
     DONE = "DONE"
@@ -190,7 +190,7 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What another server was asked, and the checkout that it is about, if it is about one."""
+    """A request to another server, and its checkout, if it has one."""
 
     entry: JournalEntry
     checkout: Checkout | None
@@ -239,7 +239,7 @@ class TillRefund:
     payer: Payer | None
     """None for a return to whoever showed a pay code."""
     items: Sequence[LineItem]
-    """What came back, each item with what it came to."""
+    """The items that came back, each with its amount."""
     taxes: Sequence[TaxTotal]
     currency: str
     amount_minor: int | None
@@ -254,7 +254,7 @@ class TillRefund:
 
 @dataclass(frozen=True, slots=True)
 class ReturnedLine:
-    """How much of a line of a checkout came back."""
+    """A quantity of a checkout's line that came back."""
 
     line_number: int
     quantity: int
@@ -262,7 +262,7 @@ class ReturnedLine:
 
 @dataclass(frozen=True, slots=True)
 class Refunded:
-    """What the payment server gave back."""
+    """A refund as the payment server made it."""
 
     amount: Money
     lines: Sequence[tuple[int, int, int]]

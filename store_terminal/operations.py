@@ -1,4 +1,4 @@
-"""What the till's own software asks: one function for each RPC, each one transaction.
+"""The operations of the till's own software: one function for each RPC, each one transaction.
 
 What another server has to do is only written down here, in the journal; the answers are
 taken in by `outcomes`. The rules that are numbered are explained in docs/protocol.md.
@@ -94,7 +94,7 @@ def get_checkout(connection: Connection, checkout_id: str) -> Checkout:
 
 
 def find_asked(connection: Connection, request_id: str) -> Asked | None:
-    """What another server was asked under that id, if it was asked something."""
+    """The request to another server under that id, if there is one."""
     entry = journal_store.find_entry(connection, request_id)
     if entry is None:
         return None

@@ -39,7 +39,7 @@ class _Slot:
 
 
 class OrderReader:
-    """What the order service said of orders last; in memory, and only of the last ones that were asked for.
+    """The last readings of orders, in memory. It keeps those of the orders that were asked for last.
 
     `read` asks the order service, `take` takes the answer in and returns the checkout as it is then.
     """
@@ -60,11 +60,11 @@ class OrderReader:
         self._slots: dict[str, _Slot] = {}
 
     def __len__(self) -> int:
-        """How many orders are remembered."""
+        """The number of orders that are remembered."""
         return len(self._slots)
 
     def last(self, checkout_id: str) -> Reading | None:
-        """What the order service said last, if that is still known."""
+        """The last reading of an order, if it is still known."""
         slot = self._slots.get(checkout_id)
         return slot.reading if slot else None
 
@@ -87,7 +87,7 @@ class OrderReader:
         return True
 
     async def refresh(self, checkout: Checkout, within_s: float = READ_WITHIN_S) -> bool:
-        """Waits until what is known is of now, but not for long; False if it was already."""
+        """Waits for a fresh reading, a second at most; False if there is one already."""
         self.start(checkout)
         task = self._slots[checkout.checkout_id].task
         if task is None or task.done():

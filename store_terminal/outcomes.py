@@ -1,4 +1,4 @@
-"""What the other servers answered: one transaction an answer, which also ends its journal row.
+"""Applies the answers of the other servers. One transaction for each, which also ends its journal row.
 
 An answer that comes twice, or after another one decided, finds the row ended and changes nothing.
 """
@@ -19,7 +19,7 @@ from tillmesh.runtime.statements import Connection
 
 E = CheckoutEvent
 JITTER_MS = 1_000
-"""What remains for the payer is told anew with each answer; so much more or less is worth no transaction."""
+"""Each answer repeats the time that is left for the payer. A smaller difference than this is not written."""
 
 
 def order_done(connection: Connection, *, request_id: str, order: OrderCopy, now_ms: int) -> Asked:

@@ -1,4 +1,4 @@
-"""What is sent to the other servers, and what they show on the wire as this till knows it."""
+"""The messages to the other servers, and their answers as records of this server."""
 
 from collections.abc import Sequence
 
@@ -125,7 +125,7 @@ def create_unreferenced_refund(
 
 
 def order_copy(order: order_pb2.Order) -> OrderCopy:
-    """What this till needs to know of an order."""
+    """The parts of an order that this till uses."""
     paid = order.state == order_pb2.Order.STATE_PAID
     locked = order.state == order_pb2.Order.STATE_LOCKED
     return OrderCopy(
@@ -148,7 +148,7 @@ def order_copy(order: order_pb2.Order) -> OrderCopy:
 
 
 def refunded(refund: refund_pb2.Refund) -> Refunded:
-    """What the payment server gave back."""
+    """A refund as the payment server made it."""
     return Refunded(
         amount=from_money(refund.amount),
         lines=[(line.line_number, line.quantity, line.amount_minor) for line in refund.lines],

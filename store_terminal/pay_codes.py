@@ -14,7 +14,7 @@ class PayCodes:
         self._codes: dict[str, Secret] = {}
 
     def __len__(self) -> int:
-        """How many are kept."""
+        """The number of codes that are kept."""
         return len(self._codes)
 
     def keep(self, request_id: str, code: Secret) -> None:

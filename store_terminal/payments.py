@@ -56,7 +56,7 @@ class Payments:
         self._rng = rng
         self._till = till
         self._alarms: dict[str, asyncio.TimerHandle] = {}
-        """What wakes a payment when it is time to cancel it, however long the pause that it makes."""
+        """Timers that wake a payment when it is time to cancel it, also in a longer pause."""
 
     async def step(self, asked: Asked) -> tuple[Asked, Progress]:
         """Takes a payment one step on."""
@@ -98,7 +98,7 @@ class Payments:
             self.sleep(payment_id)
 
     def _left_s(self, attempt: Attempt) -> float:
-        """How long the payment may go on until the order is asked to end it."""
+        """Seconds left until the order is asked to end the payment."""
         return (attempt.deadline_at_ms - self._till.margin_ms - self._clock.now_ms()) / 1000
 
     def _wake_after(self, seconds: float, payment_id: str) -> None:

@@ -28,7 +28,7 @@ from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
 Find = Callable[[str], CatalogueItem | None]
 """Finds an article of the catalogue by its code."""
 PRORATED = "PRORATED"
-"""Why a line that came back has another amount than its quantity and price say: its share of what is left."""
+"""Reason code of a returned line whose amount is a share, and not quantity times price."""
 
 
 def priced_lines(
@@ -88,7 +88,7 @@ def adjusted_lines(checkout: Checkout, line_number: int, adjustment: Adjustment)
 
 
 def checked_totals(lines: Sequence[LineItem], *, prices_include_tax: bool) -> Totals:
-    """What lines come to; refuses more than a checkout may hold."""
+    """The totals of lines; refuses more than a checkout may hold."""
     come_to = totals(lines, prices_include_tax=prices_include_tax)
     amount = come_to.amount_minor
     fields = Fields()

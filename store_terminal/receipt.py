@@ -1,4 +1,4 @@
-"""What a till prints: 42 columns of plain text, the width of a receipt printer."""
+"""Receipts: 42 columns of plain text, the width of a receipt printer."""
 
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ def receipt(checkout: Checkout, refunds: Sequence[TillRefund], terminal_id: str)
 
 
 def _total(checkout: Checkout) -> Iterator[str]:
-    """What is due, after taxes that come on top and before those that it includes."""
+    """The total: after taxes that come on top, before taxes that it includes."""
     currency, taxes = checkout.amount.currency, checkout.totals.taxes
     total = _columns(f"TOTAL {currency}", checkout.amount.decimal())
     if checkout.prices_include_tax:
@@ -88,7 +88,7 @@ def _price(item: LineItem, currency: str) -> str:
 
 
 def _measure(quantity: int, unit: Unit) -> str:
-    """How much: pieces, or kilograms, litres and metres."""
+    """A quantity: pieces, or kilograms, litres and metres."""
     if unit is Unit.PIECE:
         return str(quantity)
     return f"{Decimal(quantity).scaleb(-3).normalize():f} {_SYMBOLS[unit]}"

@@ -60,7 +60,7 @@ class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefi
         return [self.listen, self.orders, self.payments]
 
     def till(self) -> Till:
-        """Which till this is."""
+        """The identity of this till."""
         wait_ms = int(self.payment_wait_s * 1000)
         return Till(self.store_id, self.terminal_id, self.currency, self.prices_include_tax, wait_ms)
 

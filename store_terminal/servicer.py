@@ -305,7 +305,7 @@ class CheckoutServicer:
         return self._message(await self._get(request.checkout_id))
 
     async def GetReceipt(self, request: api.GetReceiptRequest) -> receipt_pb2.Receipt:
-        """What to print for the shopper."""
+        """The receipt to print for the shopper."""
 
         def read(connection: Connection) -> tuple[Checkout, Sequence[TillRefund]]:
             checkout = operations.get_checkout(connection, request.checkout_id)

@@ -119,7 +119,7 @@ def put_items(connection: Connection, items: Sequence[CatalogueItem]) -> None:
 
 
 def count_items(connection: Connection) -> int:
-    """How many articles there are."""
+    """The number of articles."""
     return int(connection.execute(select(func.count()).select_from(catalogue)).scalar_one())
 
 
@@ -163,7 +163,7 @@ def _lines(text: str) -> tuple[Line, ...]:
 
 
 def _changing_values(checkout: Checkout) -> dict[str, Any]:
-    """What any change may change; lines are many and change seldom, the rest is in indexes and never does."""
+    """The columns that every change writes. Lines change rarely; the other columns are in indexes and never change."""
     attempt = checkout.attempt or _NO_ATTEMPT
     return {
         "payer_display_name": checkout.payer_display_name,

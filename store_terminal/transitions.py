@@ -23,7 +23,7 @@ def require_legal(checkout: Checkout, event: CheckoutEvent) -> None:
 
 
 def refusal(checkout: Checkout, event: CheckoutEvent) -> Refusal:
-    """Why `event` cannot happen to a checkout in its state."""
+    """The refusal of an event that cannot happen to a checkout in its state."""
     reason = Reason[CHECKOUT[checkout.state, event].error]
     attempted = checkout.attempt.payment_id if checkout.attempt else ""
     return reason(checkout_id=checkout.checkout_id, payment_id=checkout.paid_by or attempted)

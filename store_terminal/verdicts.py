@@ -1,4 +1,4 @@
-"""What a till tells its operator: a pure function of a checkout, of what its order said last, and of the time."""
+"""Verdicts for a till's operator: a pure function of the checkout, the last reading of its order, and the time."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,7 +24,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the order service said of an order when this process last read it."""
+    """An order as this process last read it at the order service."""
 
     at_ms: int
     event_count: int
@@ -42,7 +42,7 @@ class Told:
     remaining_ms: int | None
     """Within what time another verdict is expected; None where nobody knows."""
     age_ms: int
-    """How long ago the order service last confirmed it."""
+    """The time since the order service last confirmed it."""
 
 
 def verdict(checkout: Checkout, reading: Reading | None, now_ms: int) -> Told:

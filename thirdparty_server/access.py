@@ -1,4 +1,4 @@
-"""Who may call what: one table, everybody else is refused. Which records, the operations check."""
+"""The roles that may call each method. The operations check which records they may touch."""
 
 from tillmesh.runtime.callers import Role
 from tillmesh.runtime.handlers import Access

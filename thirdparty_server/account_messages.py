@@ -1,4 +1,4 @@
-"""What the servicers of identities, wallets, phones and accounts share: records on the wire, and fields off it."""
+"""Messages of identities, wallets, phones and accounts: records to protobuf, and fields from it."""
 
 from collections.abc import Sequence
 
@@ -100,7 +100,7 @@ def to_phone(phone: Phone) -> phone_pb2.Phone:
 
 
 def to_key(phone: Phone, vault: Vault) -> phone_pb2.PayCodeKey:
-    """What a phone makes its pay codes with; it is kept nowhere, but derived."""
+    """The key that a phone makes its pay codes with. It is derived each time and stored nowhere."""
     return phone_pb2.PayCodeKey(handle=phone.handle, key=vault.pay_code_key(phone.handle, phone.key_id).value)
 
 
@@ -142,7 +142,7 @@ def to_deposit(deposit: Deposit) -> deposit_pb2.Deposit:
 
 
 def to_trial_balance(balance: TrialBalance) -> account_pb2.TrialBalance:
-    """What a currency adds up to."""
+    """A trial balance."""
     by_kind, currency = balance.minor_by_kind, balance.currency
     stores_minor = by_kind[AccountKind.STORE_SALES] + by_kind[AccountKind.STORE_RETURNS]
     return account_pb2.TrialBalance(

@@ -1,4 +1,4 @@
-"""What this server refuses, with which status and in which words."""
+"""The refusals of this server: reason, status and text."""
 
 from grpc import StatusCode
 
@@ -18,7 +18,7 @@ class Reason(ErrorReason):
     WALLET_NOT_FOUND = (StatusCode.NOT_FOUND, "Identity {identity_id} has no wallet in {currency}; open one first.")
     NO_WALLET_IN_CURRENCY = (
         StatusCode.FAILED_PRECONDITION,
-        "Whoever showed the pay code has no wallet in {currency}; nothing is converted.",
+        "The payer of this pay code has no wallet in {currency}, and no money is converted.",
     )
     WALLET_EXISTS = (StatusCode.ALREADY_EXISTS, "Identity {identity_id} has a wallet in {currency} already.")
     STORE_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no record of store {store_id}; let the platform create it.")
@@ -142,5 +142,5 @@ PAY_CODE_USED = Reason.PAY_CODE_USED.name
 PAY_CODE_LOCKED = Reason.PAY_CODE_LOCKED.name
 
 DECLINED = Reason.DECLINED.name
-"""What a store terminal is told instead of those that say something of a payer who showed it no code."""
+"""The reason that a store terminal sees in place of those that tell about a payer who showed no pay code."""
 HIDDEN_FROM_TERMINALS = frozenset({IDENTITY_NOT_FOUND, WALLET_NOT_FOUND, INSUFFICIENT_FUNDS})

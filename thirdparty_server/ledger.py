@@ -82,7 +82,7 @@ _ADD_TO_BALANCE = (
 
 
 def _since_roll_up(side: Column[str]) -> ScalarSelect[int]:
-    """What one side of an account's transfers came to since its roll-up; a range of the index of that side."""
+    """Sums one side of an account's transfers since its roll-up. Reads a range of the index of that side."""
     return (
         select(func.coalesce(func.sum(transfers.c.amount_minor), 0))
         .where(

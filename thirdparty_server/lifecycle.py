@@ -1,4 +1,4 @@
-"""What can happen to a payment. No I/O, no grpc, no SQLAlchemy."""
+"""The states of a payment and the events that change them. No I/O, no grpc, no SQLAlchemy."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -18,7 +18,7 @@ class PaymentState(StrEnum):
 
 
 class PaymentEvent(StrEnum):
-    """What happened to it."""
+    """An event in the life of a payment."""
 
     LOCKED_FOR_PAYER = "LOCKED_FOR_PAYER"
     FUNDS_HELD = "FUNDS_HELD"

@@ -1,4 +1,4 @@
-"""What the servicers of payments and refunds share: records on the wire, and fields that need more than a look."""
+"""Messages of payments and refunds: records to protobuf, and fields from it."""
 
 import re
 

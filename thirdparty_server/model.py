@@ -22,7 +22,7 @@ DAY_MS = 86_400_000
 
 
 class AccountKind(StrEnum):
-    """What an account is for."""
+    """The purpose of an account."""
 
     WALLET = "WALLET"
     STORE_SALES = "STORE_SALES"
@@ -31,7 +31,7 @@ class AccountKind(StrEnum):
 
 
 class Phase(StrEnum):
-    """What a transfer does; only SINGLE and POST move money."""
+    """The effect of a transfer. Only SINGLE and POST move money."""
 
     SINGLE = "SINGLE"
     HOLD = "HOLD"
@@ -40,7 +40,7 @@ class Phase(StrEnum):
 
 
 class Purpose(StrEnum):
-    """What a transfer is for."""
+    """The purpose of a transfer."""
 
     DEPOSIT = "DEPOSIT"
     PAYMENT = "PAYMENT"
@@ -74,12 +74,12 @@ def wallet_owner(account_id: str) -> str | None:
 
 
 def store_sales(store_id: str, currency: str) -> AccountRef:
-    """What a store was paid, less what it refunded."""
+    """The takings of a store: its payments less its refunds."""
     return AccountRef(AccountKind.STORE_SALES, f"sales/{store_id}/{currency}", currency)
 
 
 def store_returns(store_id: str, currency: str) -> AccountRef:
-    """What a store gave back without a sale."""
+    """The account of a store's refunds without a sale."""
     return AccountRef(AccountKind.STORE_RETURNS, f"returns/{store_id}/{currency}", currency)
 
 
@@ -101,7 +101,7 @@ class Account:
 
     @property
     def left(self) -> Money:
-        """What may still be taken from a guarded account."""
+        """The amount that may still be taken from a guarded account."""
         return Money(self.currency, self.posted_minor - self.held_minor + (self.credit_limit_minor or 0))
 
 
@@ -132,7 +132,7 @@ class Deposit:
 
 @dataclass(slots=True)
 class TrialBalance:
-    """What one currency adds up to; all kinds together are zero, or the books are broken."""
+    """The totals of one currency by kind of account. Their sum is zero, or the books are broken."""
 
     currency: str
     minor_by_kind: dict[AccountKind, int] = field(default_factory=lambda: dict.fromkeys(AccountKind, 0))
@@ -147,7 +147,7 @@ class TrialBalance:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who pays, from the wallets bound to them."""
+    """An online identity. It pays from its wallets."""
 
     identity_id: str
     display_name: str
@@ -157,7 +157,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Wallet:
-    """What an identity's payments in one currency are deducted from, and when it is asked for its yes."""
+    """The money of an identity in one currency, and the limits up to which it pays without a confirmation."""
 
     identity_id: str
     currency: str
@@ -184,7 +184,7 @@ class Wallet:
 
 
 class StoreState(StrEnum):
-    """Whether a store is paid."""
+    """The state of a store. A suspended one is not paid."""
 
     ACTIVE = "ACTIVE"
     SUSPENDED = "SUSPENDED"
@@ -192,7 +192,7 @@ class StoreState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Who is paid, and within which limits."""
+    """The record of a store: who is paid, and within which limits."""
 
     store_id: str
     name: str
@@ -207,7 +207,7 @@ class Store:
 
     @property
     def unreferenced_refund_limit(self) -> Money | None:
-        """What it may give back without a sale, in all; None for nothing."""
+        """The limit of its refunds without a sale, in all; None for none."""
         limit_minor = self.unreferenced_refund_limit_minor
         return None if limit_minor is None else Money(self.currency, limit_minor)
 
@@ -221,7 +221,7 @@ class Phone:
     handle: str
     """Names it in its pay codes."""
     key_id: str
-    """What its key is derived from: the request that made it."""
+    """The request that made it. Its key is derived from this."""
     code_locked_until_ms: int
     created_at_ms: int
 
@@ -233,7 +233,7 @@ class Phone:
 
 @dataclass(frozen=True, slots=True)
 class FoundPayer:
-    """Whose money a payment is, and how that is known."""
+    """The payer that was found for a payment, and by which means."""
 
     identity: Identity | None
     """None if nobody is found."""
@@ -242,7 +242,7 @@ class FoundPayer:
     must_confirm: bool = False
     """True if they have to say yes, whatever their wallet's limits are."""
     reason: str = ""
-    """Why it is to be declined before the order is asked."""
+    """The reason to decline the payment before the order is asked; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,9 +266,9 @@ class Payment:
     by_code: bool
     """True if a pay code was shown for this payment, and counted."""
     identity_id: str | None
-    """Whose wallet it is; None if nobody is known."""
+    """The identity whose wallet pays; None if nobody was found."""
     payer_display_name: str
-    """What the store may show; empty without a pay code."""
+    """The name that the store may show. Empty without a pay code."""
     store_id: str
     origin: Origin
     amount: Money
@@ -288,13 +288,13 @@ class Payment:
 
     @property
     def left(self) -> Money:
-        """What may still be refunded of it."""
+        """The amount that may still be refunded."""
         return Money(self.amount.currency, self.amount.minor - self.refunded_minor)
 
 
 @dataclass(frozen=True, slots=True)
 class PaidVersion:
-    """What a payment paid for: the lines of one version of an order, which never change."""
+    """The version of an order that a payment paid for. Its lines never change."""
 
     lines: tuple[LineItem, ...]
     prices_include_tax: bool
@@ -306,12 +306,12 @@ class Everything:
 
 
 Wanted = Money | Mapping[int, int] | Everything
-"""What is to be refunded of a payment: an amount, quantities by line number, or all that is left."""
+"""The part of a payment to refund: an amount, quantities by line number, or all that is left."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefundLine:
-    """What of one line of a paid order came back; its number counts from 1."""
+    """A quantity of one line of a paid order that came back. Lines are numbered from 1."""
 
     line_number: int
     quantity: int
@@ -320,11 +320,11 @@ class RefundLine:
 
 @dataclass(frozen=True, slots=True)
 class GivenBack:
-    """What a refund comes to."""
+    """The amount, the taxes and the lines of a refund."""
 
     amount: Money
     taxes: tuple[TaxTotal, ...] = ()
-    """What each tax comes to in the lines."""
+    """The taxes in the lines."""
     lines: tuple[RefundLine, ...] = ()
 
 
@@ -374,7 +374,7 @@ class Lock:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long things may take, in milliseconds."""
+    """Time limits, in milliseconds."""
 
     payer_window_ms: int
     """For the payer's yes."""
@@ -383,7 +383,7 @@ class Timing:
     instant_lease_ms: int
     """Lease of a payment that waits for nobody."""
     lock_patience_ms: int
-    """How long a payment tries to lock its order before it is given up."""
+    """Time that a payment tries to lock its order before it is given up."""
 
     def lease_ms(self, confirm: bool) -> int:
         """The lease to ask for."""

@@ -160,7 +160,7 @@ def give_up(connection: Connection, *, payment_id: str, event: PaymentEvent, rea
 
 
 def cancel_payment(connection: Connection, *, payment_id: str, now_ms: int) -> Payment:
-    """What a cancellation may do by itself; an AUTHORIZED payment is the order's to end (rule 5)."""
+    """Ends a payment that is not AUTHORIZED. Only the order service ends an AUTHORIZED one (rule 5)."""
     return give_up(connection, payment_id=payment_id, event=E.CANCELED, reason=PAYMENT_CANCELED, now_ms=now_ms)
 
 

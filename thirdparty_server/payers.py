@@ -1,4 +1,4 @@
-"""Who pays, and how that is known: PINs, phones, sessions and pay codes; each function within one transaction."""
+"""Finds the payer of a payment: PINs, phones, sessions and pay codes. Each function runs within one transaction."""
 
 import hmac
 import secrets
@@ -40,7 +40,7 @@ class ShownCode:
 def find_payer(
     connection: Connection, *, payer: Payer, order_id: str, shown: ShownCode | None, now_ms: int
 ) -> FoundPayer:
-    """Whose money pays an order that names that payer, with the code that was shown if there was one."""
+    """Finds the identity that pays an order under that payer, by the pay code if one was shown."""
     if shown:
         return _find_by_code(connection, payer, shown, now_ms)
     if payer.identity_id is None:
@@ -61,7 +61,7 @@ def require_guesses_left(connection: Connection, payer: Payer, per_hour: int, no
 
 
 def _find_by_code(connection: Connection, payer: Payer, shown: ShownCode, now_ms: int) -> FoundPayer:
-    """Whoever showed a code. Under a reference each payment may have another payer, under an identity none."""
+    """Finds the identity of a pay code; under an identity, only its own code is good."""
     phone = redeem(connection, shown, now_ms, only_for=payer.identity_id)
     if isinstance(phone, str):
         return FoundPayer(None, reason=phone)

@@ -32,7 +32,7 @@ from tillmesh.runtime.statements import Connection
 
 @dataclass(frozen=True, slots=True)
 class NewRefund:
-    """What its caller says of a refund, beside what is to be given back to whom."""
+    """The id, the note and the origin of a refund that is asked for."""
 
     refund_id: str
     note: str
@@ -92,7 +92,7 @@ def refund_payment(
 def lines_given_back(
     connection: Connection, payment: Payment, wanted: Mapping[int, int] | Everything, paid: PaidVersion
 ) -> GivenBack:
-    """What lines that come back are worth, from what came back before; the payment must be taken.
+    """Computes the refund of lines from the lines that came back before. The payment must be taken.
 
     It is never more than what is left of the payment, of which amounts may have been refunded without lines.
     """

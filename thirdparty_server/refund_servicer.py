@@ -138,7 +138,7 @@ class RefundServicer:
     def _new(
         self, fields: Fields, request: api.RefundPaymentRequest | api.CreateUnreferencedRefundRequest
     ) -> NewRefund:
-        """What both kinds of refunds have; checks all fields."""
+        """The fields that both kinds of refunds have. Raises the violations of all fields."""
         refund_id = fields.identifier("refund_id", request.refund_id)
         note = fields.text("note", request.note, length_max=NOTE_MAX)
         fields.text("approval_id", request.approval_id, length_max=APPROVAL_MAX)
@@ -178,7 +178,7 @@ def _find(connection: Connection, key: IdempotencyKey, payment_id: str) -> tuple
 
 
 def _wanted(fields: Fields, request: api.RefundPaymentRequest) -> Wanted:
-    """What is to be given back."""
+    """The part of the payment to refund."""
     if request.HasField("amount"):
         fields.require(not request.lines, "lines", "must be empty with an amount")
         return fields.money("amount", request.amount)

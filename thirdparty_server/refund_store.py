@@ -55,7 +55,7 @@ def insert_refund(connection: Connection, refund: Refund) -> None:
 
 
 def given_back(connection: Connection, payment_id: str) -> dict[int, int]:
-    """How much of each line of the paid order came back so far, by line number."""
+    """The quantities that came back so far, by line number."""
     rows = connection.execute(_GIVEN_BACK, {"key": payment_id})
     return {row["line_number"]: int(row["quantity"]) for row in rows}
 

@@ -59,7 +59,7 @@ class Orders:
         return await self.peer.call(self.stub.CompleteOrderPayment, request)
 
     async def paid_version(self, payment: Payment) -> PaidVersion:
-        """What a captured payment paid for."""
+        """Reads the version of the order that a captured payment paid for."""
         request = orders_api.GetOrderVersionRequest(order_id=payment.order_id, version=payment.order_version)
         answer = await self.peer.call(self.stub.GetOrderVersion, request)
         return PaidVersion(tuple(from_line_item(line) for line in answer.lines), answer.prices_include_tax)

@@ -227,7 +227,7 @@ def _payment_values(payment: Payment) -> dict[str, Any]:
 
 
 def _changing_values(payment: Payment) -> dict[str, Any]:
-    """What any change may change; the rest is in indexes and never does."""
+    """The columns that every change writes. The others are in indexes and never change."""
     return {
         "store_id": payment.store_id,
         "state": payment.state,

@@ -10,7 +10,7 @@ from thirdparty_server.tables import account_sums, accounts, transfers
 from tillmesh.runtime.statements import Connection
 
 DIFFERING_MAX = 100
-"""How many accounts that differ are named."""
+"""The largest number of differing accounts that are named."""
 _DEBIT, _CREDIT = transfers.c.debit_account_id, transfers.c.credit_account_id
 
 
@@ -43,13 +43,13 @@ def _currencies_after(connection: Connection, currency: str, at_most: int) -> li
 
 
 def _effect(account: Column[str], sign: int, phases: Sequence[Phase]) -> Select[str, int]:
-    """What each transfer of some phases adds to one of its two accounts."""
+    """The effect of each transfer of some phases on one of its two accounts."""
     minor = (sign * transfers.c.amount_minor).label("minor")
     return select(account.label("account_id"), minor).where(transfers.c.phase.in_(phases))
 
 
 def _rolled_up(account: Column[str], sign: int) -> Select[str, int]:
-    """What each transfer that a roll-up claims to have added adds to it."""
+    """The effect of each transfer that a roll-up says it includes."""
     claimed = and_(account_sums.c.account_id == account, account_sums.c.through_transfer_id >= transfers.c.transfer_id)
     return _effect(account, sign, MOVING).join(account_sums, claimed)
 

@@ -1,4 +1,4 @@
-"""What the master secret makes. It is in a file of its own: who has the database alone has no PIN and no key."""
+"""Keys and hashes made from the master secret. It has its own file: the database alone reveals no PIN and no key."""
 
 import asyncio
 import hashlib
@@ -49,7 +49,7 @@ class Vault:
         return self.master
 
     async def hash_pin(self, identity_id: str, pin: Secret) -> str:
-        """What is kept of a PIN."""
+        """The stored form of a PIN."""
         return await _hashing(_ARGON2.hash, self._peppered(identity_id, pin))
 
     async def checked(self, pin_try: PinTry, pin: Secret) -> PinTry:
@@ -73,7 +73,7 @@ async def _hashing(work: Callable[..., Result], *arguments: object) -> Result:
 
 
 def token_hash(token: Secret) -> bytes:
-    """What is kept of a session's token, which is random enough for a plain hash."""
+    """The stored form of a session's token. It is random enough for a plain hash."""
     return hashlib.sha256(token.value).digest()
 
 

@@ -33,12 +33,12 @@ def from_text(text: str) -> tuple[LineItem, ...]:
 
 
 def erasable(salt: bytes) -> Callable[[str], str]:
-    """What stands for a text that may have to be erased one day: nobody finds it again once the salt is gone."""
+    """Makes salted hashes of texts that may have to be erased one day. Without the salt nobody can guess the text."""
     return lambda text: sha256(salt + text.encode()).hexdigest() if text else ""
 
 
 def content_hash(lines: Sequence[LineItem], others: Sequence[str | bool], salt: bytes) -> bytes:
-    """What a history's chain covers of an order's version: SHA-256 over JSON, with erasable texts as salted hashes.
+    """The hash of an order's version for its history: SHA-256 over JSON, with erasable texts as salted hashes.
 
     Erasable are what people are called and what people wrote: titles, reasons, notes, and all texts of `others`.
     """

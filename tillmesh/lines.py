@@ -10,7 +10,7 @@ PPM = 1_000_000
 
 
 class Kind(StrEnum):
-    """What is sold; a basket discount is spread over GOODS alone."""
+    """The kind of a line. A basket discount is spread over GOODS alone."""
 
     GOODS = "GOODS"
     DEPOSIT = "DEPOSIT"
@@ -19,7 +19,7 @@ class Kind(StrEnum):
 
 
 class Unit(StrEnum):
-    """What a quantity counts."""
+    """The unit of a quantity."""
 
     PIECE = "PIECE"
     GRAM = "GRAM"
@@ -28,7 +28,7 @@ class Unit(StrEnum):
 
 
 class PriceSource(StrEnum):
-    """Where a price comes from."""
+    """The source of a price."""
 
     CATALOGUE = "CATALOGUE"
     OVERRIDE = "OVERRIDE"
@@ -46,7 +46,7 @@ class Adjustment:
 
 @dataclass(frozen=True, slots=True)
 class PriceOverride:
-    """Why a price is not the catalogue's, and who set it."""
+    """A price that is not the catalogue's: the reason, and who set it."""
 
     reason: str
     actor: str
@@ -74,20 +74,20 @@ class LineItem:
 
     @property
     def price_minor(self) -> int:
-        """What the line comes to before its adjustments."""
+        """The amount before the adjustments."""
         if self.price_source is PriceSource.LABEL:
             return self.label_amount_minor
         return divided(self.quantity * self.unit_price_minor, self.price_quantity)
 
     @property
     def amount_minor(self) -> int:
-        """What the line comes to."""
+        """The amount of the line."""
         return self.price_minor + sum(adjustment.amount_minor for adjustment in self.adjustments)
 
 
 @dataclass(frozen=True, slots=True)
 class TaxTotal:
-    """What one tax comes to over all its lines."""
+    """The sum of one tax over all its lines."""
 
     tax_code: str
     tax_rate_ppm: int
@@ -102,22 +102,22 @@ class TaxTotal:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What lines come to."""
+    """The amount due for lines, and their taxes."""
 
     amount_minor: int
-    """What is due: the lines, and taxes that come on top."""
+    """The amount due: the lines, and taxes that come on top."""
     taxes: tuple[TaxTotal, ...]
     """By code and rate; lines without either are in none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """What lines that come back are worth."""
+    """The value of lines that come back."""
 
     amount_minor: int
     taxes: tuple[TaxTotal, ...]
     line_amounts: Mapping[int, int]
-    """What of each line, by its position from 0, before taxes on top."""
+    """The value of each line by its position from 0, without taxes on top."""
 
 
 class Uneven(ValueError):
@@ -131,12 +131,12 @@ def divided(numerator: int, denominator: int) -> int:
 
 
 def default_price_quantity(unit: Unit) -> int:
-    """How many units a price is for where nobody says it: a piece, a kilogram, a litre, a metre."""
+    """The default quantity that a price is for: a piece, a kilogram, a litre, a metre."""
     return 1 if unit is Unit.PIECE else 1000
 
 
 def totals(lines: Sequence[LineItem], *, prices_include_tax: bool) -> Totals:
-    """What lines come to; each tax is rounded once, over all lines with its code and rate."""
+    """Adds lines up. Each tax is rounded once, over all lines with its code and rate."""
     return _totals(lines, [line.amount_minor for line in lines], prices_include_tax)
 
 
@@ -171,7 +171,7 @@ def spread(lines: Sequence[LineItem], adjustment: Adjustment) -> tuple[LineItem,
 def returned(
     lines: Sequence[LineItem], left: Sequence[int], coming_back: Mapping[int, int], *, prices_include_tax: bool
 ) -> Returned:
-    """What quantities of a paid order's lines are worth that come back, by position from 0.
+    """Computes the value of quantities that come back, by the position of their lines from 0.
 
     `left` is how much of each line the shopper still has; no more of a line than that may come back. What is left of
     a line is worth its share, rounded half away from zero; what comes back is worth the order's amount before less
@@ -186,7 +186,7 @@ def returned(
 
 
 def limited(worth: Returned, amount_minor: int) -> Returned:
-    """What comes back where less is given for it, as other amounts were given back before: all parts in proportion."""
+    """Scales a return to a smaller amount, as other amounts were refunded before: all parts in proportion."""
 
     def part(minor: int) -> int:
         return divided(minor * amount_minor, worth.amount_minor)

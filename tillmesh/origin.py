@@ -12,7 +12,7 @@ class Origin:
     lane: str = ""
     """The device."""
     cashier_id: str = ""
-    """Who was at the till, as the device says: claimed, not proven."""
+    """The cashier, as the device says: claimed, not proven."""
 
 
 NOWHERE = Origin()

@@ -33,7 +33,7 @@ def step_at(now_ms: int) -> int:
 
 
 def mac_of(handle: str, key: Secret, step: int) -> str:
-    """What a device's key makes of a step."""
+    """The code of a device's key for one time step."""
     digest = hmac.digest(key.value, handle.encode() + step.to_bytes(8, "big"), "sha256")
     return f"{int.from_bytes(digest[:8], 'big') % 10**MAC_DIGITS:0{MAC_DIGITS}}"
 

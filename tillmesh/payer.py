@@ -1,4 +1,4 @@
-"""Who is to pay an order: an online identity, or a reference for whoever will show a pay code."""
+"""The payer of an order: an online identity, or a reference for a shopper who will show a pay code."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 
 
 class PayerKind(StrEnum):
-    """What names a payer."""
+    """The two ways to name a payer."""
 
     IDENTITY = "IDENTITY"
     REFERENCE = "REFERENCE"
@@ -16,7 +16,7 @@ class PayerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Payer:
-    """Who is to pay. Kind and value belong together: no reference can take the place of an identity."""
+    """The payer of an order. Kind and value belong together: no reference can take the place of an identity."""
 
     kind: PayerKind
     value: str
@@ -33,7 +33,7 @@ def identity(identity_id: str) -> Payer:
 
 
 def reference(value: str) -> Payer:
-    """Whoever shows a pay code as the payer."""
+    """A reference as the payer: the shopper will show a pay code."""
     return Payer(PayerKind.REFERENCE, value)
 
 

@@ -83,7 +83,7 @@ def reasons(catalogue: type[ErrorReason]) -> str:
 
 
 def access(service: str) -> str:
-    """Which roles may call which methods of a service."""
+    """The table of roles that may call each method of a service."""
     rows = [
         f"| `{name.rpartition('.')[2]}.{method}` | {' | '.join('yes' if role in roles else '' for role in Role)} |"
         for name, methods in importlib.import_module(f"{service}.access").ACCESS.items()

@@ -1,4 +1,4 @@
-"""What a shopper does at the till: shows a pay code, keys in a PIN."""
+"""The actions of a shopper at the till: show a pay code, enter a PIN."""
 
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
@@ -35,7 +35,7 @@ def enter_pin(order: OrderId, terminal: Terminal = DEFAULT.terminal) -> None:
 
 
 async def read_checkout(client: Client, order_id: str) -> checkout_pb2.Checkout:
-    """What the till shows of an order."""
+    """The till's view of an order."""
     return await client.call(client.till.GetCheckout, api.GetCheckoutRequest(checkout_id=order_id))
 
 

@@ -1,4 +1,4 @@
-"""How things look: tables, amounts, times."""
+"""Formats tables, amounts and times."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -28,7 +28,7 @@ VERDICT_WORDS = {
     checkout_pb2.VERDICT_DO_NOT_RETRY: "The outcome is not known. Start no other payment, hand nothing over.",
     checkout_pb2.VERDICT_CLOSED: "The checkout is abandoned and its order can no longer be paid.",
 }
-"""What a till tells its operator, as the contract says it."""
+"""The sentences of the verdicts, as the contract has them."""
 
 out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err = Console(highlight=False, emoji=False, width=None if sys.stderr.isatty() else PIPE_WIDTH, stderr=True)
@@ -51,7 +51,7 @@ def verdict_name(checkout: checkout_pb2.Checkout) -> str:
 
 
 def short_actor(uri: str) -> str:
-    """Who did something, without the mesh: "terminal/store-1/till-1"."""
+    """An actor without the mesh: "terminal/store-1/till-1"."""
     return uri.removeprefix("spiffe://").partition("/")[2] or uri
 
 

@@ -35,13 +35,13 @@ class Moment:
     at: Timestamp
     server: str
     actor: str
-    """Who did it; empty in a mesh without certificates."""
+    """The actor; empty in a mesh without certificates."""
     sentence: str
 
 
 @dataclass
 class Story:
-    """What the servers that answered know of an order."""
+    """The records of an order, from the servers that answered."""
 
     order_id: str
     order: order_pb2.Order | None = None

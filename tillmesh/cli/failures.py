@@ -1,4 +1,4 @@
-"""What ends a command with one line on standard error instead of a traceback."""
+"""Errors that end a command with one line on standard error instead of a traceback."""
 
 
 class CliError(Exception):

@@ -83,7 +83,7 @@ class Process:
         self._wait_for_health(deadline)
 
     def failure(self) -> str | None:
-        """Why the process has ended; None while it runs."""
+        """The reason why the process has ended; None while it runs."""
         status = self._popen.poll() if self._popen else None
         if status is None:
             return None
@@ -249,7 +249,7 @@ class Mesh:
         self.processes[role].start(time.monotonic() + START_WITHIN_S)
 
     def failure(self) -> str | None:
-        """Which process has died and why; None while all run."""
+        """The process that ended, and why. None while all run."""
         failures = (process.failure() for process in self.processes.values())
         return next((failure for failure in failures if failure), None)
 

@@ -78,7 +78,7 @@ def _introduce(mesh: Mesh) -> None:
 
 
 def _options(mesh: Mesh) -> str:
-    """What another command needs to find the mesh; nothing on the default ports."""
+    """The flags that another command needs to find the mesh. None on the default ports."""
     flags = {Role.ORDERS: "--orders", Role.PAYMENTS: "--payments", Role.TERMINAL: "--terminal"}
     defaults = {Role.ORDERS: 7001, Role.PAYMENTS: 7002, Role.TERMINAL: 7003}
     return "".join(

@@ -190,7 +190,7 @@ async def read_account(client: Client, account_id: str) -> account_pb2.Account:
 
 
 def limits_sentence(of: wallet_pb2.Wallet) -> str:
-    """What its owner has to confirm."""
+    """The payments that the owner has to confirm."""
     if not of.HasField(THRESHOLD):
         return f"{of.identity_id} confirms every payment in {of.currency_code}."
     above = f"{of.identity_id} confirms every payment above {amount(of.confirmation_threshold)}."

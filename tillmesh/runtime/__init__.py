@@ -1,1 +1,1 @@
-"""What each of the three processes needs, and no business rule."""
+"""Code that all three processes need. It holds no business rule."""

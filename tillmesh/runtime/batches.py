@@ -18,7 +18,7 @@ ENOUGH_MAX = 16
 GATHER_S = 0.0015
 GATHER_S_MAX = 0.012
 LAST_COUNTS = 0.25
-"""What the last transaction counts in how many usually share one."""
+"""The weight of the last transaction in the average number of operations in one."""
 
 
 @dataclass(slots=True)
@@ -82,11 +82,11 @@ class Gathering:
                 await self.add(lambda _connection: None)
 
     def enough(self) -> int:
-        """How many wait no longer: a third more than usual, so that transactions grow if they can."""
+        """A batch of this size starts at once. It is a third above the average, so that batches can grow."""
         return max(1, min(ENOUGH_MAX, int(self._usual * 4 / 3)))
 
     def pause_s(self) -> float:
-        """How long those that wait now wait on for more."""
+        """Time for which those that wait now still wait for more."""
         if len(self._waiting) >= self.enough():
             return 0.0
         waited_s = asyncio.get_running_loop().time() - self._since_s
@@ -98,7 +98,7 @@ class Spoiled(Exception):
 
 
 def outcome(waiting: Waiting, connection: Connection) -> Any:
-    """What an operation came to in a transaction that it shares; raises Spoiled, and DBAPIError as it is."""
+    """Runs one operation in a shared transaction. Raises Spoiled, and DBAPIError unchanged."""
     writes_before = connection.writes
     try:
         return waiting.run(connection)

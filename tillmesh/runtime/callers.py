@@ -1,4 +1,4 @@
-"""Who calls: a role and a name out of the one URI of the caller's certificate, and nothing else."""
+"""The caller of an RPC: a role and a name from the one URI in its certificate."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from tillmesh.runtime.errors import CommonReason
 
 
 class Role(StrEnum):
-    """What a certificate may be for: spiffe://MESH/ROLE/NAME, of a store's also /STORE/NAME."""
+    """The roles of certificates: spiffe://MESH/ROLE/NAME, in a store spiffe://MESH/ROLE/STORE/NAME."""
 
     ORDERS = "orders"
     PAYMENTS = "payments"
@@ -46,7 +46,7 @@ class Caller:
 
 
 caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
-"""Who is being served; None in a server without certificates, where nobody is anybody."""
+"""The caller of the RPC in progress. None in a server without certificates."""
 
 _acting_server: ContextVar[str] = ContextVar("acting_server", default="")
 
@@ -148,7 +148,7 @@ def acting_payer() -> str | None:
 
 
 def acting_role() -> Role | None:
-    """What the caller is; None in a server without certificates."""
+    """The caller's role. None in a server without certificates."""
     acting = caller.get()
     return acting.role if acting else None
 
@@ -160,7 +160,7 @@ def act_as(server: str) -> None:
 
 
 def actor() -> str:
-    """Who does what is being done: the caller's URI, or that of the server in its own tasks.
+    """The actor of the present operation: the caller's URI, or the server's own URI in its own tasks.
 
     Empty in a server without certificates, which knows nobody.
     """

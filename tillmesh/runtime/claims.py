@@ -15,11 +15,11 @@ FRESH_MS = 1_000
 """A record that changed less than this ago is being driven by the request that changed it."""
 CLAIM_MS = 5_000
 CLAIMED_AT_ONCE = 500
-"""What one replica takes in a round; others take the next."""
+"""The most records that one replica claims in a round. Other replicas claim the next ones."""
 
 
 def claim_columns() -> tuple[Column[str], Column[int]]:
-    """What a table of such records has more."""
+    """The columns of a table whose records replicas claim."""
     return (
         Column("claimed_by", String, nullable=False, server_default=""),
         Column("claimed_until_ms", BigInteger, nullable=False, server_default="0"),
@@ -27,7 +27,7 @@ def claim_columns() -> tuple[Column[str], Column[int]]:
 
 
 class Claims:
-    """Which replica drives which record of a table.
+    """Claims records of a table, so that one replica at a time drives each.
 
     `unfinished` says which records somebody has to drive, and `changed_at_ms` when one was last changed;
     both may use the parameter `now_ms`.

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 class Progress(Enum):
-    """What one step of a record's way came to."""
+    """The result of one step of a record."""
 
     STEPPED = "stepped"  # its state moved on: take the next step at once
     WAITING = "waiting"  # its peer has not decided: ask again after a pause

@@ -28,7 +28,7 @@ STATUS_BY_NUMBER: dict[int, StatusCode] = {code.value[0]: code for code in Statu
 
 @dataclass(frozen=True)
 class FieldViolation:
-    """What is wrong with one field of a request (google.rpc.BadRequest)."""
+    """One invalid field of a request (google.rpc.BadRequest)."""
 
     field: str
     description: str
@@ -76,7 +76,7 @@ class Refusal(Exception):
 
     @staticmethod
     def from_status(status: status_pb2.Status) -> "Refusal | None":
-        """What `to_status` made; None where no ErrorInfo says that a tillmesh server refused."""
+        """Reads what `to_status` wrote. None without an ErrorInfo of a tillmesh server."""
         info = error_details_pb2.ErrorInfo()
         bad = error_details_pb2.BadRequest()
         retry = error_details_pb2.RetryInfo()
@@ -123,10 +123,10 @@ class ErrorReason(Enum):
 
 
 class CommonReason(ErrorReason):
-    """What any server may answer."""
+    """Reasons that all servers share."""
 
     INVALID_FIELD = (StatusCode.INVALID_ARGUMENT, "The request has an invalid field: {problems}.")
-    MESSAGE_MALFORMED = (StatusCode.INVALID_ARGUMENT, "What was sent is not one message of type {message}.")
+    MESSAGE_MALFORMED = (StatusCode.INVALID_ARGUMENT, "The request is not one message of type {message}.")
     DEADLINE_REQUIRED = (
         StatusCode.INVALID_ARGUMENT,
         "Set a deadline. The server uses at most {seconds} s of it.",
@@ -154,7 +154,7 @@ class CommonReason(ErrorReason):
     ROLE_DENIED = (StatusCode.PERMISSION_DENIED, "The role {role} may not call {method}.")
     STORE_DENIED = (
         StatusCode.PERMISSION_DENIED,
-        "Store {store_id} may use its own records only; this is none of them, or there is no such record.",
+        "The record does not exist, or does not belong to store {store_id}. A store may use its own records only.",
     )
     SIGN_IN_REQUIRED = (
         StatusCode.UNAUTHENTICATED,
@@ -162,7 +162,7 @@ class CommonReason(ErrorReason):
     )
     PAYER_DENIED = (
         StatusCode.PERMISSION_DENIED,
-        "Payer {identity_id} may use their own records only; this is none of them, or there is no such record.",
+        "The record does not exist, or does not belong to payer {identity_id}. A payer may use their own records only.",
     )
     PEER_UNAVAILABLE = (
         StatusCode.UNAVAILABLE,

@@ -71,7 +71,7 @@ class Fields:
         return value
 
     def payer(self, field: str, message: payer_pb2.Payer) -> Payer:
-        """Who is to pay."""
+        """A payer."""
         kind = message.WhichOneof("payer")
         if kind == "reference":
             ok = is_reference(message.reference)

@@ -30,7 +30,7 @@ SignIn = Callable[[Caller, str, Secret], Awaitable[Caller]]
 """Finds out whose a phone is: from caller, method and bearer token to the caller with its identity_id."""
 _BEARER = "Bearer "
 FLOODING = (StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAUTHENTICATED)
-"""What a caller may be told thousands of times a second, so that not each time is worth a line in the log."""
+"""Refusals that a caller can cause thousands of times a second. They are not logged one by one."""
 log = structlog.get_logger()
 
 
@@ -125,7 +125,7 @@ async def refuse(context: Context, refusal: Refusal, domain: str) -> None:
 
 
 def as_refusal(error: Exception, method: str) -> Refusal:
-    """What the caller is told of an exception."""
+    """The status that the caller gets for an exception."""
     if isinstance(error, Refusal):
         return error
     if isinstance(error, Unanswered):

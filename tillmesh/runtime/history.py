@@ -17,7 +17,7 @@ import sqlalchemy
 from sqlalchemy import Connection, column, exists, inspect, null, select
 
 NO_HISTORY = bytes(32)
-"""What the first row of a record follows."""
+"""The hash before the first row of a record."""
 
 _ROWS_AT_A_TIME = 1000
 HistoryRow = dict[str, str | int | bytes | None]

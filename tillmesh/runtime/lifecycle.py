@@ -18,7 +18,7 @@ class Transition(Generic[State, Event]):
     target: State | None
     why: str
     guard: str = ""
-    """What must hold as well, in words."""
+    """The further condition, in words."""
     error: str = ""
     """Reason of the refusal: of the event where there is no target, else of the guard."""
 

@@ -1,4 +1,4 @@
-"""What one caller, and all of them together, may ask of a process at a time.
+"""Limits on the calls in progress and the calls a second, of one caller and of all together.
 
 All of it runs on every call and in the event loop's one thread: dictionaries and integers, no locks.
 """
@@ -40,7 +40,7 @@ log = structlog.get_logger()
 
 
 class Places:
-    """How many calls are in progress, in all and of each caller."""
+    """Counts the calls in progress, in all and of each caller."""
 
     def __init__(self) -> None:
         self._taken = 0
@@ -75,7 +75,7 @@ class Rate:
         self._forget_beyond = _BUCKETS_MIN
 
     def __len__(self) -> int:
-        """How many buckets are remembered."""
+        """The number of buckets kept."""
         return len(self._full_at_ns)
 
     def wait_ns(self, caller: str) -> int:
@@ -98,7 +98,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What one caller may have."""
+    """The limits of one caller."""
 
     of_holder: int
     """Calls in progress."""

@@ -134,13 +134,13 @@ def adjustment_of(fields: Fields, name: str, message: line_item_pb2.Adjustment) 
 
 
 def kind_of(fields: Fields, name: str, number: int) -> Kind | None:
-    """What is sold; None where nobody says it."""
+    """The kind of a line; None where it is unspecified."""
     fields.require(number in _KINDS, name, "must be a Kind", number)
     return _KINDS.get(number) if number else None
 
 
 def unit_of(fields: Fields, name: str, number: int) -> Unit | None:
-    """What a quantity counts; None where nobody says it."""
+    """The unit of a quantity; None where it is unspecified."""
     fields.require(number in _UNITS, name, "must be a Unit", number)
     return _UNITS.get(number) if number else None
 

@@ -33,7 +33,7 @@ class Migrations:
         self._scripts = ScriptDirectory(folder, version_locations=[folder])
         scripts = {script.revision: script.doc for script in self._scripts.walk_revisions()}
         self.versions = dict(sorted(scripts.items()))
-        """What each version brought, oldest first."""
+        """The changes of each version, oldest first."""
 
     @property
     def newest(self) -> str:
@@ -91,6 +91,6 @@ def _check_references(connection: Connection) -> None:
 
 
 def make_tables(metadata: MetaData) -> None:
-    """What the first migration of a service does: makes its tables. Alembic has made that of the version."""
+    """Makes the tables of a service in its first migration. Alembic has made the version table."""
     tables = [table for table in metadata.sorted_tables if table.name != VERSION_TABLE]
     metadata.create_all(op.get_bind(), tables=tables, checkfirst=False)

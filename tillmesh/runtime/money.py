@@ -18,7 +18,7 @@ def _minor_digits() -> dict[str, int]:
 PLAIN = re.compile(r"[0-9A-Za-z+.-]+")
 MINOR_DIGITS = _minor_digits()
 CURRENCY_RULE = "must be an ISO 4217 currency with a minor unit, such as GBP"
-"""What is said of a currency that is not in MINOR_DIGITS."""
+"""The text for a currency that is not in MINOR_DIGITS."""
 
 
 @dataclass(frozen=True, slots=True)

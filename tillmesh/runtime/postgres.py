@@ -104,7 +104,7 @@ class PostgresDatabase:
         self._gathering.go_on()
 
     def _outcomes(self, batch: Sequence[Waiting]) -> list[Any]:
-        """What each operation came to: in one transaction if all goes well, else each in its own."""
+        """Runs the operations in one transaction; if one fails, each in its own."""
         if len(batch) > 1:
             try:
                 return self._transact(batch)
@@ -180,7 +180,7 @@ def open_engine(url: URL) -> Engine:
 
 
 def _assert_keeps_promises(engine: Engine) -> None:
-    """What was acknowledged must survive: no test can see a wrong setting, so the start does."""
+    """Refuses settings under which a crash loses acknowledged commits. Tests cannot see that, so the start does."""
     with engine.connect() as connection:
         actual: dict[str, str] = dict(connection.exec_driver_sql("SELECT name, setting FROM pg_settings").all())
     wrong = [f"{name} = {actual[name]}" for name, good in REQUIRED_SETTINGS.items() if actual[name] not in good]

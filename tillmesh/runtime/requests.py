@@ -65,7 +65,7 @@ class IdempotencyKey:
 
 
 def content_hash(request: Message) -> bytes:
-    """What makes two requests the same: who calls, their type and every field but secrets.
+    """The identity of a request: its caller, its type and every field but secrets.
 
     A hash of a PIN is as good as the PIN: there are only so many.
     """
@@ -86,7 +86,7 @@ def secret_fields(descriptor: Descriptor) -> list[str]:
 
 
 def _kept(refusal: Refusal) -> Refusal:
-    """What is kept of a refusal, for ever: of many violations the first.
+    """The part of a refusal that is kept for ever: of many violations the first.
 
     Without RetryInfo, which makes clients repeat the id that is refused for ever.
     """

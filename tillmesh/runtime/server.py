@@ -28,28 +28,28 @@ FILES_BESIDE_CONNECTIONS = 100
 GARBAGE = 10_000
 """Objects more than were freed, at which Python looks for cycles; its own 700 are there after two calls."""
 PROVOKED = ("Invalid encoding", "ExecuteBatchError")
-"""What gRPC would log as often as a caller likes: metadata that is not UTF-8, and going away before the answer."""
+"""Messages that a caller could make gRPC log without limit: metadata that is not UTF-8, and a caller that left."""
 log = structlog.get_logger()
 
 
 @dataclass
 class Wiring:
-    """What a service hands to the runtime."""
+    """The parts of a service that the runtime serves."""
 
     domain: str
     """Domain of its errors, "order.tillmesh"."""
     servicers: dict[str, object]
     """Servicer by full name of its proto service."""
     access: Mapping[str, Access]
-    """Who may call its methods, likewise."""
+    """The roles that may call its methods, likewise."""
     gate: Gate | None
-    """Who gets in at all; None lets everybody in."""
+    """Admits callers by their certificate. None lets everybody in."""
     loops: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
-    """What runs for ever beside the calls: sweepers, resolvers."""
+    """Tasks that run beside the calls: sweepers, resolvers."""
     on_stop: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
-    """What is closed at the end, in this order."""
+    """Resources to close at the end, in this order."""
     sign_in: SignIn = no_payers
-    """Whose a phone is."""
+    """Finds the identity of a phone."""
 
 
 def run(name: str, settings: ServerSettings, wire: Callable[[], Awaitable[Wiring]]) -> None:

@@ -16,7 +16,7 @@ from tillmesh.runtime.tls import TlsFiles
 
 
 class ServerSettings(BaseSettings):
-    """What every server is told."""
+    """The settings of every server."""
 
     model_config = SettingsConfigDict(
         env_prefix="TILLMESH_",
@@ -60,7 +60,7 @@ class ServerSettings(BaseSettings):
         return TlsFiles(self.tls_dir, self.mesh) if self.tls_dir else None
 
     def gate(self) -> Gate | None:
-        """Who gets in; None without TLS: everybody."""
+        """Admits callers by their certificate. None without TLS: everybody gets in."""
         return Gate(self.mesh, DenyList(self.denied)) if self.tls_dir else None
 
     def own_uri(self, role: Role) -> str:
@@ -69,7 +69,7 @@ class ServerSettings(BaseSettings):
         return tls.own_uri() if tls else f"spiffe://{self.mesh}/{role}"
 
     def limits(self) -> Limits:
-        """What callers may ask of the process at a time."""
+        """The limits of callers."""
         return Limits(self.calls_max, self.calls_per_s, self.call_s_max)
 
 

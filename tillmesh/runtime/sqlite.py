@@ -85,7 +85,7 @@ class SqliteDatabase:
             self._commit_aside(lambda error: self._committed(batch, outcomes, error))
 
     def _outcomes(self, batch: Sequence[Waiting]) -> list[Any]:
-        """What each operation came to; only where one fails after it wrote are they run in savepoints."""
+        """Runs the operations in one transaction. If one fails after it wrote, all are run again in savepoints."""
         try:
             return [outcome(waiting, self._connection) for waiting in batch]
         except (Spoiled, IntegrityError):

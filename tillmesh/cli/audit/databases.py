@@ -24,7 +24,7 @@ HISTORY_TABLES = (
 
 @dataclass(slots=True)
 class Audit:
-    """What was read so far; `missing` are earlier heads that were not met again yet."""
+    """The rows read so far. `missing` holds earlier heads that were not found again yet."""
 
     missing: set[Head]
     heads: list[Head] = field(default_factory=list)

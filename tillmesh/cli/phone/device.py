@@ -1,4 +1,4 @@
-"""What a phone remembers: whose it is, what it makes pay codes with, and its session."""
+"""The data a phone keeps: its owner, the key of its pay codes, and its session."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a phone does at the payment server, and what the platform does once to make it somebody's."""
+"""The calls of a phone to the payment server, and the platform's call that enrols it."""
 
 from dataclasses import replace
 from datetime import timedelta

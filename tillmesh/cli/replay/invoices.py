@@ -80,7 +80,7 @@ class Rejection:
 
 @dataclass
 class InvoiceFile:
-    """What is in a file: invoices in the order in which they first appear."""
+    """The content of a file: invoices in the order in which they first appear."""
 
     invoices: list[Invoice] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
@@ -102,7 +102,7 @@ def read_invoices(path: Path, currency: str) -> InvoiceFile:
 
 
 class _Unusable(Exception):
-    """Why a row, or the whole invoice, cannot be used."""
+    """The reason why a row, or the whole invoice, cannot be used."""
 
 
 class _Draft:

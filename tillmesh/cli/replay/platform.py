@@ -1,4 +1,4 @@
-"""What the platform does for a replay: identities, wallets, phones, money, and the store's limit."""
+"""Prepares the platform for a replay: identities, wallets, phones, money, and the store's limit."""
 
 from dataclasses import dataclass
 
@@ -45,7 +45,7 @@ class Platform:
         self._currency = currency
 
     async def pay_code(self, customer_id: str, phone_id: str) -> Secret:
-        """What the customer's phone shows.
+        """The pay code on the customer's phone.
 
         A key is good for one payment in half a minute, and here days pass in that: the phone gets another each time.
         """
@@ -119,7 +119,7 @@ class Platform:
                 raise
 
     async def _posted_minor(self, account_id: str) -> int:
-        """What an account has; nothing where there is none yet."""
+        """The balance of an account; 0 where there is none yet."""
         try:
             request = accounts.GetAccountRequest(account_id=account_id)
             return (await call(self._client, self._client.accounts.GetAccount, request)).posted.minor_units

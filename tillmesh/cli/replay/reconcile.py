@@ -37,7 +37,7 @@ class Check:
 
 @dataclass
 class Books:
-    """What the three ledgers of a mesh say about one replay."""
+    """The records of one replay in the three databases of a mesh."""
 
     orders: dict[str, order_pb2.Order]
     captured: dict[str, list[payment_pb2.Payment]]
@@ -47,14 +47,14 @@ class Books:
     trial_balances: list[account_pb2.TrialBalance]
 
     def paid_by(self) -> Counter[str]:
-        """What each identity paid, in minor units."""
+        """The total each identity paid, in minor units."""
         paid: Counter[str] = Counter()
         for payment in self.all_captured():
             paid[payment.payer.identity_id] += payment.amount.minor_units
         return paid
 
     def refunded_to(self) -> Counter[str]:
-        """What each identity got back, in minor units."""
+        """The total each identity got back, in minor units."""
         refunded: Counter[str] = Counter()
         for refund in self.refunds.values():
             refunded[refund.payer.identity_id] += refund.amount.minor_units

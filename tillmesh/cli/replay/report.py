@@ -1,4 +1,4 @@
-"""What a replay came to: for people, and as one JSON object."""
+"""The result of a replay, for people and as one JSON object."""
 
 import math
 from collections.abc import Sequence

@@ -25,14 +25,14 @@ class Purchase:
 
     @staticmethod
     def of(checkout_id: str, amount_minor: int, lines: Iterable[Line]) -> "Purchase":
-        """What was just paid; a row with a negative quantity is a discount, which cannot come back."""
+        """Remembers a sale that was paid. A row with a negative quantity is a discount and cannot come back."""
         units = [_Units(line.sku, line.unit_price_minor, line.quantity) for line in lines if line.quantity > 0]
         return Purchase(checkout_id, amount_minor, units)
 
 
 @dataclass
 class RefundPart:
-    """What one purchase gives back: goods with positive quantities."""
+    """The goods given back from one purchase, with positive quantities."""
 
     purchase: Purchase
     lines: list[Line] = field(default_factory=list)
@@ -45,7 +45,7 @@ class RefundPart:
 
 @dataclass
 class ReturnPlan:
-    """How a return is refunded: of purchases, and the rest without a sale."""
+    """The refunds of a return: from purchases, and the rest without a sale."""
 
     parts: list[RefundPart]
     rest: list[Line]

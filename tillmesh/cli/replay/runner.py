@@ -54,7 +54,7 @@ class RefundMade:
 
 @dataclass(frozen=True)
 class Shopper:
-    """Whoever bought the invoices of a lane, with a phone."""
+    """The customer of a lane, with a phone."""
 
     phone_id: str = field(default_factory=new_request_id)
     purchases: list[Purchase] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Shopper:
 
 @dataclass
 class Outcome:
-    """What this replay did."""
+    """The counts of this replay."""
 
     store_id: str = ""
     sales: list[Sale] = field(default_factory=list)
@@ -240,7 +240,7 @@ class Runner:
         self._outcome.refunds.append(made)
 
     async def _find_store(self) -> str:
-        """Which store the terminal stands in: a basket says so."""
+        """The store of the terminal, read from a basket."""
         create = terminal.CreateCheckoutRequest(
             request_id=new_request_id(), identity_id=WALK_IN, currency_code=self._currency
         )
@@ -254,7 +254,7 @@ class Runner:
 
 
 def _lanes(invoices: Iterable[Invoice]) -> list[list[Invoice]]:
-    """What has to run one after the other: a customer's invoices; walk-in shoppers do not wait for each other."""
+    """Groups invoices that must run one after the other: those of one customer. Walk-in shoppers run side by side."""
     lanes: dict[str, list[Invoice]] = defaultdict(list)
     for position, invoice in enumerate(invoices):
         lanes[f"{WALK_IN} {position}" if invoice.is_walk_in else invoice.customer_id].append(invoice)

@@ -1,4 +1,4 @@
-"""What every scene has: the mesh, the people at it, and a check of each claim."""
+"""The mesh, the people and the checks that every scene uses."""
 
 import asyncio
 import time
@@ -115,7 +115,7 @@ class Stage:
         return await self.client.call(self.client.payments.GetPayment, request)
 
     async def wallet(self) -> account_pb2.Account:
-        """What she has."""
+        """Her wallet, with its balance."""
         return await read_account(self.client, wallet_account_id(PAYER, self.currency))
 
     async def until(self, claim: str, look: Callable[[], Awaitable[Seen]], ok: Callable[[Seen], bool]) -> Seen:
