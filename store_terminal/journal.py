@@ -8,6 +8,7 @@ once for a request however often it comes.
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -27,12 +28,13 @@ from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.api.payment.v1 import refund_pb2
 from tillmesh.api.payment.v1 import refund_service_pb2 as refund_api
+from tillmesh.runtime.callers import act_as
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.database import Database
 from tillmesh.runtime.deadlines import set_deadline, time_to_answer_s
 from tillmesh.runtime.driver import Driver, Progress
-from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.peers import CALL_TIMEOUT_S, Unanswered
+from tillmesh.runtime.errors import Refusal, Unanswered
+from tillmesh.runtime.peers import CALL_TIMEOUT_S
 from tillmesh.runtime.requests import IdempotencyKey
 from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
@@ -54,7 +56,7 @@ class Journal:
         self._peers = peers
         self._clock = clock
         self._till = till
-        self._driver = Driver(self.get, self._step, rng, server)
+        self._driver = Driver(self.get, self._step, rng, partial(act_as, server))
         self.pay_codes = PayCodes()
         self.orders = OrderReader(self._read_in_time, self._take_order, clock, server)
         self._payments = Payments(self, database, peers, clock, rng, till)

@@ -11,9 +11,8 @@ from store_terminal.model import Checkout, OrderCopy
 from store_terminal.verdicts import Reading
 from tillmesh.runtime.callers import act_as
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.deadlines import set_deadline, time_to_answer_s
-from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.peers import Unanswered
+from tillmesh.runtime.deadlines import time_to_answer_s
+from tillmesh.runtime.errors import Refusal, Unanswered
 
 READ_EVERY_MS = 1_000
 READ_WITHIN_S = 1.0
@@ -118,8 +117,7 @@ class OrderReader:
         return slot
 
     async def _run(self, checkout_id: str, slot: _Slot) -> None:
-        set_deadline(None)  # whoever asked first may have less patience than those who share the answer
-        act_as(self._server)
+        act_as(self._server)  # whoever asked first may have less patience than those who share the answer
         try:
             order = await self._read(checkout_id)
             checkout = await self._take(checkout_id, order)

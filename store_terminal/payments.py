@@ -23,9 +23,9 @@ from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.convert import from_duration
 from tillmesh.runtime.database import Database
 from tillmesh.runtime.driver import Progress
-from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.errors import CommonReason, Refusal, Unanswered
 from tillmesh.runtime.ids import new_request_id
-from tillmesh.runtime.peers import CALL_TIMEOUT_S, Unanswered
+from tillmesh.runtime.peers import CALL_TIMEOUT_S
 
 if TYPE_CHECKING:
     from store_terminal.journal import Journal

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -25,7 +26,7 @@ from thirdparty_server.tables import METADATA
 from thirdparty_server.vault import Vault
 from thirdparty_server.wallet_servicer import WalletServicer
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
-from tillmesh.runtime.callers import Role
+from tillmesh.runtime.callers import Role, act_as
 from tillmesh.runtime.clock import Clock, SystemClock
 from tillmesh.runtime.database import Database, open_database
 from tillmesh.runtime.driver import Driver
@@ -90,7 +91,7 @@ def assemble(
     orders = Orders(OrderServiceStub(orders_channel), Peer())
     server = settings.own_uri(Role.PAYMENTS)
     resolver = PaymentResolver(database, orders, clock, settings.timing())
-    driver = Driver(resolver.get, resolver.step, rng, server)
+    driver = Driver(resolver.get, resolver.step, rng, partial(act_as, server))
     roll_ups = RollUps(database, lambda: asyncio.get_running_loop().time(), server)
     vault = settings.vault()
     code_lock_ms, session_ms = int(settings.pay_code_lock_s * 1000), int(settings.session_s * 1000)

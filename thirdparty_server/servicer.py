@@ -15,11 +15,10 @@ from tillmesh.runtime.convert import state_names
 from tillmesh.runtime.database import Database
 from tillmesh.runtime.deadlines import time_to_answer_s
 from tillmesh.runtime.driver import Driver
-from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.errors import Refusal, Unanswered
 from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.paging import Page
-from tillmesh.runtime.peers import Unanswered
 from tillmesh.runtime.requests import IdempotencyKey
 from tillmesh.runtime.secret import Secret
 from tillmesh.runtime.statements import Connection

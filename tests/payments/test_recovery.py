@@ -15,9 +15,8 @@ from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.runtime.deadlines import set_deadline
-from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.errors import Refusal, Unanswered
 from tillmesh.runtime.ids import new_request_id
-from tillmesh.runtime.peers import Unanswered
 
 DAY_MS = 86_400_000
 

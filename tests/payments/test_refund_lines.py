@@ -26,9 +26,9 @@ from tillmesh.api.type.v1 import line_item_pb2, tax_total_pb2
 from tillmesh.lines import Adjustment, LineItem, Unit, totals
 from tillmesh.origin import NOWHERE
 from tillmesh.runtime.deadlines import set_deadline
+from tillmesh.runtime.errors import Unanswered
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.peers import Unanswered
 
 TEA = line_item_pb2.LineItem(
     sku="TEA", title="Tea", quantity=3, unit_price_minor=100, tax_code="S", tax_rate_ppm=200_000

@@ -1,14 +1,15 @@
 import asyncio
 import random
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
 from tillmesh.runtime import driver as driver_module
-from tillmesh.runtime.callers import Caller, actor, caller, parse_uri
+from tillmesh.runtime.callers import Caller, act_as, actor, caller, parse_uri
 from tillmesh.runtime.deadlines import remaining_s, set_deadline
 from tillmesh.runtime.driver import Driver, Progress
-from tillmesh.runtime.peers import Unanswered
+from tillmesh.runtime.errors import Unanswered
 
 
 class AlwaysShare(random.Random):
@@ -23,6 +24,7 @@ class AlwaysShare(random.Random):
 
 
 SERVER = "spiffe://tillmesh/payments/all"
+DETACH = partial(act_as, SERVER)
 NO_PAUSE, ENDLESS_PAUSE = AlwaysShare(0), AlwaysShare(3600)
 
 
@@ -58,25 +60,25 @@ class Record:
 
 async def test_a_record_is_stepped_until_it_is_done() -> None:
     record = Record(Progress.STEPPED, Progress.STEPPED, Progress.WAITING, Progress.DONE)
-    await Driver(record.get, record.step, NO_PAUSE, SERVER).drive("p-1")
+    await Driver(record.get, record.step, NO_PAUSE, DETACH).drive("p-1")
     assert record.steps == 4
 
 
 async def test_steps_that_move_on_do_not_pause() -> None:
     record = Record(Progress.STEPPED, Progress.STEPPED, Progress.DONE)
-    await Driver(record.get, record.step, ENDLESS_PAUSE, SERVER).drive("p-1")
+    await Driver(record.get, record.step, ENDLESS_PAUSE, DETACH).drive("p-1")
     assert record.steps == 3
 
 
 async def test_a_record_that_nobody_else_may_have_changed_is_not_read_again() -> None:
     record = Record(Progress.STEPPED, Progress.STEPPED, Progress.DONE)
-    assert await Driver(record.get, record.step, ENDLESS_PAUSE, SERVER).settle("p-1", 30, record=0) == 3
+    assert await Driver(record.get, record.step, ENDLESS_PAUSE, DETACH).settle("p-1", 30, record=0) == 3
     assert record.reads == 0
 
 
 async def test_a_record_is_read_again_after_each_pause_and_failure() -> None:
     record = Record(Progress.WAITING, Progress.STEPPED, Unanswered("no answer"), Progress.DONE)
-    assert await Driver(record.get, record.step, NO_PAUSE, SERVER).settle("p-1", 30, record=0) == 4
+    assert await Driver(record.get, record.step, NO_PAUSE, DETACH).settle("p-1", 30, record=0) == 4
     assert record.reads == 2
 
 
@@ -90,7 +92,7 @@ async def test_a_task_that_has_not_begun_learns_what_happened_since() -> None:
     async def step(record: str) -> tuple[str, Progress]:
         return record, Progress.DONE
 
-    driver = Driver(get, step, NO_PAUSE, SERVER)
+    driver = Driver(get, step, NO_PAUSE, DETACH)
     driver.drive("p-1", "old")
     confirmed = "new"
     assert await driver.settle("p-1", 30, "new") == "new"
@@ -98,7 +100,7 @@ async def test_a_task_that_has_not_begun_learns_what_happened_since() -> None:
 
 async def test_a_record_has_one_task_however_often_it_is_driven() -> None:
     record = Record(Progress.STEPPED, Progress.DONE)
-    driver = Driver(record.get, record.step, NO_PAUSE, SERVER)
+    driver = Driver(record.get, record.step, NO_PAUSE, DETACH)
     tasks = {driver.drive("p-1") for _ in range(5)}
     assert len(tasks) == 1
     await asyncio.wait(tasks)
@@ -107,7 +109,7 @@ async def test_a_record_has_one_task_however_often_it_is_driven() -> None:
 
 async def test_a_poke_cuts_the_pause_short() -> None:
     record = Record(Progress.WAITING, Progress.DONE)
-    driver = Driver(record.get, record.step, ENDLESS_PAUSE, SERVER)
+    driver = Driver(record.get, record.step, ENDLESS_PAUSE, DETACH)
     task = driver.drive("p-1")
     await record.stepped(1)
     driver.drive("p-1")
@@ -118,7 +120,7 @@ async def test_a_poke_cuts_the_pause_short() -> None:
 async def test_an_error_is_tried_again_and_never_ends_the_record() -> None:
     errors = [RuntimeError("a bug"), Unanswered("no answer"), *(OSError("again") for _ in range(30))]
     record = Record(*errors, Progress.DONE)
-    await Driver(record.get, record.step, NO_PAUSE, SERVER).drive("p-1")
+    await Driver(record.get, record.step, NO_PAUSE, DETACH).drive("p-1")
     assert record.steps == len(errors) + 1
 
 
@@ -131,7 +133,7 @@ async def test_pauses_grow_to_a_limit_and_start_anew_once_the_record_moved() -> 
             return 0
 
     record = Record(*[Progress.WAITING] * 40, Progress.STEPPED, Progress.WAITING, Progress.DONE)
-    await Driver(record.get, record.step, Recording(), SERVER).drive("p-1")
+    await Driver(record.get, record.step, Recording(), DETACH).drive("p-1")
     assert longest[:40] == sorted(longest[:40])
     assert max(longest) == driver_module.BACKOFF_MAX_S
     assert longest[40] == longest[0]
@@ -139,7 +141,7 @@ async def test_pauses_grow_to_a_limit_and_start_anew_once_the_record_moved() -> 
 
 async def test_settle_waits_no_longer_than_it_may_and_leaves_the_record_going() -> None:
     record = Record(Progress.WAITING, Progress.DONE)
-    driver = Driver(record.get, record.step, ENDLESS_PAUSE, SERVER)
+    driver = Driver(record.get, record.step, ENDLESS_PAUSE, DETACH)
     assert await driver.settle("p-1", within_s=0.01) == 1
     task = driver.drive("p-1")
     await asyncio.wait_for(task, timeout=30)
@@ -155,7 +157,7 @@ async def test_a_record_goes_on_after_the_deadline_of_the_request_that_started_i
         return record, Progress.DONE
 
     set_deadline(0)
-    await Driver(Record().get, step, NO_PAUSE, SERVER).drive("p-1")
+    await Driver(Record().get, step, NO_PAUSE, DETACH).drive("p-1")
     assert seen == [99]
 
 
@@ -168,14 +170,14 @@ async def test_a_record_goes_on_in_the_name_of_the_server_and_not_of_who_started
 
     till = parse_uri("spiffe://tillmesh/terminal/store-1/till-1", "tillmesh")
     caller.set(till)
-    await Driver(Record().get, step, NO_PAUSE, SERVER).drive("p-1")
+    await Driver(Record().get, step, NO_PAUSE, DETACH).drive("p-1")
     assert seen == [(SERVER, None)]
     assert (actor(), caller.get()) == (till.uri, till)
 
 
 async def test_a_done_record_can_be_driven_again() -> None:
     record = Record(Progress.DONE, Progress.DONE)
-    driver = Driver(record.get, record.step, NO_PAUSE, SERVER)
+    driver = Driver(record.get, record.step, NO_PAUSE, DETACH)
     await driver.drive("p-1")
     await driver.drive("p-1")
     assert record.steps == 2
@@ -187,7 +189,7 @@ async def test_resume_takes_up_what_is_due_although_the_database_failed_before(
     monkeypatch.setattr(driver_module, "RESUME_INTERVAL_S", 0.001)
     answers: list[Sequence[str] | Exception] = [OSError("disk"), ["p-1"]]
     record = Record(Progress.STEPPED, Progress.DONE)
-    driver = Driver(record.get, record.step, NO_PAUSE, SERVER)
+    driver = Driver(record.get, record.step, NO_PAUSE, DETACH)
 
     async def due() -> Sequence[str]:
         answer = answers.pop(0) if answers else []
@@ -203,7 +205,7 @@ async def test_resume_takes_up_what_is_due_although_the_database_failed_before(
 async def test_resume_leaves_the_pause_of_a_record_that_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver_module, "RESUME_INTERVAL_S", 0.001)
     record = Record(Progress.WAITING, Progress.DONE)
-    driver = Driver(record.get, record.step, ENDLESS_PAUSE, SERVER)
+    driver = Driver(record.get, record.step, ENDLESS_PAUSE, DETACH)
     rounds: asyncio.Queue[None] = asyncio.Queue()
 
     async def due() -> Sequence[str]:
@@ -220,7 +222,7 @@ async def test_resume_leaves_the_pause_of_a_record_that_is_under_way(monkeypatch
 
 async def test_stop_leaves_the_records_as_they_are() -> None:
     record = Record(Progress.WAITING, Progress.DONE)
-    driver = Driver(record.get, record.step, ENDLESS_PAUSE, SERVER)
+    driver = Driver(record.get, record.step, ENDLESS_PAUSE, DETACH)
     task = driver.drive("p-1")
     await record.stepped(1)
     await driver.stop()
@@ -241,7 +243,7 @@ async def test_what_happens_during_the_last_step_is_not_lost() -> None:
         await confirmed.wait()
         return record, Progress.DONE
 
-    driver = Driver(Record().get, step, NO_PAUSE, SERVER)
+    driver = Driver(Record().get, step, NO_PAUSE, DETACH)
     task = driver.drive("p-1")
     await read.wait()
     assert driver.drive("p-1") is task

@@ -13,8 +13,7 @@ from thirdparty_server.identity_operations import get_identity
 from thirdparty_server.lifecycle import PaymentEvent, PaymentState
 from thirdparty_server.model import FoundPayer, Payment
 from thirdparty_server.refund_servicer import RefundServicer
-from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.peers import Unanswered
+from tillmesh.runtime.errors import Refusal, Unanswered
 
 Patch = tuple[Any, str, Any]
 RELEASED = resolver.Verdict(state=resolver.Verdict.STATE_RELEASED, reason="ASSUMED")

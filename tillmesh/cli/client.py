@@ -24,7 +24,8 @@ from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceSt
 from tillmesh.api.terminal.v1.till_refund_service_pb2_grpc import TillRefundServiceStub
 from tillmesh.cli.failures import CliError, NotLetIn, Unreachable
 from tillmesh.runtime.callers import MESH, Role
-from tillmesh.runtime.peers import CALL_TIMEOUT_S, Peer, Unanswered, open_channel
+from tillmesh.runtime.errors import Unanswered
+from tillmesh.runtime.peers import CALL_TIMEOUT_S, Peer, open_channel
 from tillmesh.runtime.tls import TlsFiles
 
 PAGE_SIZE = 200

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from tillmesh.runtime.deadlines import set_deadline
 from tillmesh.runtime.errors import CommonReason
 
 
@@ -154,7 +155,8 @@ def acting_role() -> Role | None:
 
 
 def act_as(server: str) -> None:
-    """From here on this task acts for nobody but the server itself."""
+    """From here on this task acts for nobody but the server itself, and has no deadline."""
+    set_deadline(None)
     caller.set(None)
     _acting_server.set(server)
 

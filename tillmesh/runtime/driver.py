@@ -10,10 +10,7 @@ from typing import Generic, TypeVar
 import structlog
 from grpc import StatusCode
 
-from tillmesh.runtime.callers import act_as
-from tillmesh.runtime.deadlines import set_deadline
-from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.peers import Unanswered
+from tillmesh.runtime.errors import Refusal, Unanswered
 
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 5.0
@@ -35,8 +32,8 @@ class Driver(Generic[Record]):
     """At most one task a record in this process, each stepping its record until it is done.
 
     `get` reads a record by its key. `step` takes it one step on, and returns it as it is then. It is read again
-    where somebody else may have changed it meanwhile: after a pause, a poke or a failure. `server` is the URI in
-    whose name that is done.
+    where somebody else may have changed it meanwhile: after a pause, a poke or a failure. `detach` cuts a task off
+    from the request that started it.
     """
 
     def __init__(
@@ -44,9 +41,9 @@ class Driver(Generic[Record]):
         get: Callable[[str], Awaitable[Record]],
         step: Callable[[Record], Awaitable[tuple[Record, Progress]]],
         rng: random.Random,
-        server: str,
+        detach: Callable[[], None],
     ) -> None:
-        self._server = server
+        self._detach = detach
         self._get = get
         self._step = step
         self._rng = rng
@@ -93,8 +90,7 @@ class Driver(Generic[Record]):
         self._pokes.clear()
 
     async def _run(self, key: str, record: Record | None) -> Record:
-        set_deadline(None)  # the record goes on after the request that started it,
-        act_as(self._server)  # and for nobody in particular
+        self._detach()
         tries = 0
         while True:
             if self._pokes[key].is_set():

@@ -107,6 +107,10 @@ def _packed(
     return packed
 
 
+class Unanswered(Exception):
+    """The peer's answer is not known: it may have acted or not, or may yet act."""
+
+
 class ErrorReason(Enum):
     """A catalogue of refusals; each value is (status, text), the text formatted with metadata."""
 

@@ -15,10 +15,9 @@ from grpc_status import rpc_status
 
 from tillmesh.runtime.callers import Caller, Gate, Role, caller
 from tillmesh.runtime.deadlines import set_deadline
-from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.errors import CommonReason, Refusal, Unanswered
 from tillmesh.runtime.fields import parser
 from tillmesh.runtime.limits import Limits
-from tillmesh.runtime.peers import Unanswered
 from tillmesh.runtime.secret import Secret
 from tillmesh.runtime.telemetry import adopt_trace, trace_id
 

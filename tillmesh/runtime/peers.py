@@ -11,7 +11,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_ran
 
 from tillmesh.runtime.callers import Role
 from tillmesh.runtime.deadlines import remaining_s
-from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.errors import Refusal, Unanswered
 from tillmesh.runtime.telemetry import TRACEPARENT, traceparent
 from tillmesh.runtime.tls import RenewedChannel, TlsFiles
 
@@ -32,10 +32,6 @@ CHANNEL_OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.min_reconnect_backoff_ms", 5_000),  # what a connection gets to be made; refused ones wait for the backoff
     ("grpc.max_reconnect_backoff_ms", 2_000),
 )
-
-
-class Unanswered(Exception):
-    """The peer's answer is not known: it may have acted or not, or may yet act."""
 
 
 class RetryBudget:
