@@ -9,9 +9,9 @@ from pydantic import Field
 
 from tillmesh.api.terminal.v1 import catalogue_item_pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as api
-from tillmesh.runtime.callers import Role
-from tillmesh.runtime.server import Wiring, run
-from tillmesh.runtime.settings import ServerSettings, load_settings
+from tillmesh.auth.callers import Role
+from tillmesh.rpc.server import Wiring, run
+from tillmesh.rpc.settings import ServerSettings, load_settings
 
 SERVICE = "tillmesh.api.terminal.v1.CatalogueService"
 METHOD = f"/{SERVICE}/GetCatalogueItem"

@@ -20,8 +20,8 @@ from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
+from tillmesh.auth.callers import Role
 from tillmesh.cli.failures import CliError
-from tillmesh.runtime.callers import Role
 from tillmesh.runtime.ids import new_request_id
 
 PART = "hot"

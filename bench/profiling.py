@@ -14,7 +14,7 @@ from bench.checkouts import buy, keep_busy
 from bench.run import Run
 from bench.servers import ORDERS, SERVERS
 from bench.shoppers import shopper
-from tillmesh.runtime.callers import Role
+from tillmesh.auth.callers import Role
 
 ROWS = 40
 LOCKS = 4_000

@@ -11,7 +11,7 @@ from bench.report import Findings, Ratio, Section, middle
 from bench.run import Run
 from bench.servers import FLOOR, ORDERS, PAYMENTS, STORE, TILL, Stack, Target
 from bench.shoppers import shopper
-from tillmesh.runtime.callers import Role
+from tillmesh.auth.callers import Role
 
 PART = "rpc"
 AT_A_TIME = 32

@@ -15,7 +15,7 @@ from bench.load import Generator, Sample
 from bench.machine import Processes
 from bench.servers import PAYMENTS, Stack
 from bench.shoppers import Phone, give_phones, open_wallets
-from tillmesh.runtime.callers import Role
+from tillmesh.auth.callers import Role
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import Self
 
 from bench.machine import Processes
+from tillmesh.auth.callers import Role
+from tillmesh.auth.tls import TlsFiles
 from tillmesh.cli.authority import Authority
 from tillmesh.cli.failures import CliError
-from tillmesh.runtime.callers import Role
-from tillmesh.runtime.tls import TlsFiles
 
 START_WITHIN_S = 120.0  # a database of a million orders is checked at the start
 STOP_WITHIN_S = 20.0

@@ -1,7 +1,7 @@
 """The roles that may call each method. The operations check which records they may touch."""
 
-from tillmesh.runtime.callers import Role
-from tillmesh.runtime.handlers import Access
+from tillmesh.auth.callers import Role
+from tillmesh.rpc.handlers import Access
 
 _SHOPS = frozenset({Role.TERMINAL, Role.PLATFORM})
 _READERS = frozenset({Role.TERMINAL, Role.PLATFORM, Role.PAYMENTS})

@@ -3,10 +3,10 @@
 from order_service.lifecycle import OrderState, PaymentState
 from order_service.model import HistoryEntry, Order, OrderPayment, OrderVersion
 from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
+from tillmesh.auth.callers import shown_actor
 from tillmesh.lines import totals
-from tillmesh.runtime.callers import shown_actor
-from tillmesh.runtime.convert import to_duration, to_money, to_payer, to_timestamp
-from tillmesh.runtime.line_messages import to_line_item, to_taxes
+from tillmesh.rpc.line_messages import to_line_item, to_taxes
+from tillmesh.rpc.messages import to_duration, to_money, to_payer, to_timestamp
 
 _ORDER_STATES = {state: order_pb2.Order.State.Value(f"STATE_{state}") for state in OrderState}
 _PAYMENT_STATES = {state: order_payment_pb2.OrderPayment.State.Value(f"STATE_{state}") for state in PaymentState}

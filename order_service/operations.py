@@ -20,13 +20,13 @@ from order_service.errors import (
 from order_service.lifecycle import ORDER, OrderEvent, OrderState, PaymentState
 from order_service.model import Consent, HistoryEntry, NewOrder, Order, OrderPayment, OrderVersion, content_hash
 from tillmesh import line_rows
+from tillmesh.auth.callers import actor, require_store
 from tillmesh.lines import LineItem, totals
-from tillmesh.runtime.callers import actor, require_store
 from tillmesh.runtime.errors import CommonReason, FieldViolation, Refusal, invalid
-from tillmesh.runtime.history import NO_HISTORY
 from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
-from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
+from tillmesh.storage.history import NO_HISTORY
+from tillmesh.storage.statements import Connection
 
 
 def create_order(connection: Connection, new: NewOrder, *, salt: bytes, now_ms: int) -> Order:

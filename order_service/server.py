@@ -10,12 +10,12 @@ from order_service.errors import DOMAIN
 from order_service.servicer import OrderServicer
 from order_service.sweeper import Sweeper
 from order_service.tables import METADATA
-from tillmesh.runtime.callers import Role
+from tillmesh.auth.callers import Role
+from tillmesh.rpc.server import Wiring, run
+from tillmesh.rpc.settings import ServerSettings, load_settings
 from tillmesh.runtime.clock import Clock, SystemClock
-from tillmesh.runtime.database import Database, open_database
 from tillmesh.runtime.ids import SYSTEM_RNG
-from tillmesh.runtime.server import Wiring, run
-from tillmesh.runtime.settings import ServerSettings, load_settings
+from tillmesh.storage.database import Database, open_database
 
 
 class OrderSettings(ServerSettings, cli_prog_name="order_service", env_prefix="TILLMESH_ORDER_"):

@@ -10,17 +10,17 @@ from order_service.model import Consent, HistoryEntry, NewOrder, Order, OrderPay
 from order_service.tables import REQUESTS
 from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as api
+from tillmesh.auth.callers import Role, acting_role, actor, require_store
 from tillmesh.line_rows import SALT_BYTES
-from tillmesh.runtime.callers import Role, acting_role, actor, require_store
+from tillmesh.rpc.fields import Fields
+from tillmesh.rpc.line_messages import order_lines
+from tillmesh.rpc.messages import from_duration, state_names
+from tillmesh.rpc.paging import Page
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.convert import from_duration, state_names
-from tillmesh.runtime.database import Database
-from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.ids import new_transaction_number
-from tillmesh.runtime.line_messages import order_lines
-from tillmesh.runtime.paging import Page
-from tillmesh.runtime.requests import IdempotencyKey
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.database import Database
+from tillmesh.storage.requests import IdempotencyKey
+from tillmesh.storage.statements import Connection
 
 _Change = api.CreateOrderRequest | api.ReplaceOrderLinesRequest | api.CancelOrderRequest | api.CompleteFreeOrderRequest
 

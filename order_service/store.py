@@ -10,11 +10,11 @@ from order_service.lifecycle import OrderState, PaymentState
 from order_service.model import Consent, HistoryEntry, Order, OrderPayment, OrderVersion, labels_text
 from order_service.tables import order_history, order_payments, order_versions, orders
 from tillmesh.payer import Payer
-from tillmesh.runtime.columns import has_payer, origin_of, origin_values, payer_of, payer_values
-from tillmesh.runtime.database import require_one_row
-from tillmesh.runtime.history import HistoryRow, chained
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.statements import Connection, Row
+from tillmesh.storage.columns import has_payer, origin_of, origin_values, payer_of, payer_values
+from tillmesh.storage.database import require_one_row
+from tillmesh.storage.history import HistoryRow, chained
+from tillmesh.storage.statements import Connection, Row
 
 _WITH_LINES = select(orders, order_versions.c.lines, order_versions.c.prices_include_tax).where(
     order_versions.c.order_id == orders.c.order_id, order_versions.c.version == orders.c.version

@@ -5,10 +5,10 @@ import asyncio
 import structlog
 
 from order_service import operations
-from tillmesh.runtime.callers import act_as
+from tillmesh.auth.callers import act_as
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.database import Database
 from tillmesh.runtime.errors import Refusal
+from tillmesh.storage.database import Database
 
 SWEEP_INTERVAL_S = 0.5
 ORDERS_A_SWEEP = 200

@@ -3,10 +3,10 @@
 from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Index, LargeBinary, String, Table, Text
 
 from order_service.lifecycle import OrderState, PaymentState
-from tillmesh.runtime.columns import origin_columns, payer_columns
-from tillmesh.runtime.database import append_only, one_of
-from tillmesh.runtime.requests import RequestLog
-from tillmesh.runtime.schema import versioned
+from tillmesh.storage.columns import origin_columns, payer_columns
+from tillmesh.storage.database import append_only, one_of
+from tillmesh.storage.requests import RequestLog
+from tillmesh.storage.schema import versioned
 
 METADATA = versioned("0001")
 REQUESTS = RequestLog(METADATA)

@@ -1,7 +1,7 @@
 """The roles that may call each method. Devices must belong to the terminal's own store."""
 
-from tillmesh.runtime.callers import Role
-from tillmesh.runtime.handlers import Access
+from tillmesh.auth.callers import Role
+from tillmesh.rpc.handlers import Access
 
 _DEVICE = frozenset({Role.DEVICE})
 _READERS = frozenset({Role.DEVICE, Role.PLATFORM})

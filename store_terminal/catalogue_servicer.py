@@ -9,12 +9,12 @@ from store_terminal.model import CatalogueItem
 from store_terminal.tables import REQUESTS
 from tillmesh.api.terminal.v1 import catalogue_item_pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as api
+from tillmesh.rpc.fields import Fields, shown
+from tillmesh.rpc.paging import Page
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.database import Database
-from tillmesh.runtime.fields import Fields, shown
-from tillmesh.runtime.paging import Page
-from tillmesh.runtime.requests import IdempotencyKey
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.database import Database
+from tillmesh.storage.requests import IdempotencyKey
+from tillmesh.storage.statements import Connection
 
 ITEMS_MAX = 1000
 

@@ -28,16 +28,16 @@ from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.api.payment.v1 import refund_pb2
 from tillmesh.api.payment.v1 import refund_service_pb2 as refund_api
-from tillmesh.runtime.callers import act_as
+from tillmesh.auth.callers import act_as
+from tillmesh.rpc.peers import CALL_TIMEOUT_S
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.database import Database
 from tillmesh.runtime.deadlines import set_deadline, time_to_answer_s
 from tillmesh.runtime.driver import Driver, Progress
 from tillmesh.runtime.errors import Refusal, Unanswered
-from tillmesh.runtime.peers import CALL_TIMEOUT_S
-from tillmesh.runtime.requests import IdempotencyKey
-from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
+from tillmesh.storage.database import Database
+from tillmesh.storage.requests import IdempotencyKey
+from tillmesh.storage.statements import Connection
 
 Outcome = TypeVar("Outcome")
 log = structlog.get_logger()

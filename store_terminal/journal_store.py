@@ -13,11 +13,11 @@ from store_terminal.tables import journal, till_refunds
 from tillmesh import line_rows
 from tillmesh.lines import LineItem, TaxTotal
 from tillmesh.payer import Payer
-from tillmesh.runtime.claims import CLAIM_MS, Claims
-from tillmesh.runtime.columns import has_payer, origin_of, origin_values, payer_of, payer_values
-from tillmesh.runtime.database import require_one_row
 from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.statements import Connection, Row
+from tillmesh.storage.claims import CLAIM_MS, Claims
+from tillmesh.storage.columns import has_payer, origin_of, origin_values, payer_of, payer_values
+from tillmesh.storage.database import require_one_row
+from tillmesh.storage.statements import Connection, Row
 
 _FIND_ENTRY = select(journal).where(journal.c.request_id == bindparam("key"))
 _INSERT_ENTRY = insert(journal)

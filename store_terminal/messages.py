@@ -10,12 +10,11 @@ from tillmesh.api.terminal.v1 import catalogue_item_pb2, checkout_pb2, till_refu
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as refund_api
 from tillmesh.api.type.v1 import line_item_pb2
+from tillmesh.auth.callers import Role, caller, shown_actor
 from tillmesh.lines import LINES_MAX, Kind, Unit, default_price_quantity
 from tillmesh.origin import Origin
-from tillmesh.runtime.callers import Role, caller, shown_actor
-from tillmesh.runtime.convert import to_duration, to_money, to_payer, to_timestamp
-from tillmesh.runtime.fields import Fields
-from tillmesh.runtime.line_messages import (
+from tillmesh.rpc.fields import Fields
+from tillmesh.rpc.line_messages import (
     OVERRIDE_REASON_MAX,
     SKU_MAX,
     TITLE_MAX,
@@ -27,6 +26,7 @@ from tillmesh.runtime.line_messages import (
     to_taxes,
     unit_of,
 )
+from tillmesh.rpc.messages import to_duration, to_money, to_payer, to_timestamp
 from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
 from tillmesh.runtime.secret import Secret
 

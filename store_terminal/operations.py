@@ -27,17 +27,17 @@ from store_terminal.model import (
 )
 from store_terminal.tables import REQUESTS
 from store_terminal.transitions import advance, begin, refusal, require_legal
+from tillmesh.auth.callers import actor
 from tillmesh.lines import Adjustment
 from tillmesh.origin import Origin
 from tillmesh.payer import Payer
-from tillmesh.runtime.callers import actor
-from tillmesh.runtime.claims import CLAIM_MS
-from tillmesh.runtime.history import NO_HISTORY
+from tillmesh.rpc.server import MESSAGE_BYTES_MAX
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.requests import IdempotencyKey
-from tillmesh.runtime.server import MESSAGE_BYTES_MAX
-from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
+from tillmesh.storage.claims import CLAIM_MS
+from tillmesh.storage.history import NO_HISTORY
+from tillmesh.storage.requests import IdempotencyKey
+from tillmesh.storage.statements import Connection
 
 
 def create_checkout(

@@ -9,7 +9,7 @@ import structlog
 from store_terminal.lifecycle import CheckoutState
 from store_terminal.model import Checkout, OrderCopy
 from store_terminal.verdicts import Reading
-from tillmesh.runtime.callers import act_as
+from tillmesh.auth.callers import act_as
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.deadlines import time_to_answer_s
 from tillmesh.runtime.errors import Refusal, Unanswered

@@ -14,8 +14,8 @@ from store_terminal.model import Asked, Attempt, Checkout, EntryState, Kind, Lin
 from store_terminal.operations import get_asked, get_checkout, give_up_payment
 from store_terminal.transitions import advance, begin
 from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.history import NO_HISTORY
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.history import NO_HISTORY
+from tillmesh.storage.statements import Connection
 
 E = CheckoutEvent
 JITTER_MS = 1_000

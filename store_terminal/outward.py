@@ -12,8 +12,8 @@ from tillmesh.api.type.v1 import money_pb2, payer_pb2
 from tillmesh.lines import LineItem, TaxTotal
 from tillmesh.origin import Origin
 from tillmesh.payer import Payer, identity, reference
-from tillmesh.runtime.convert import from_duration, to_money, to_payer
-from tillmesh.runtime.line_messages import from_line_item, to_line_item
+from tillmesh.rpc.line_messages import from_line_item, to_line_item
+from tillmesh.rpc.messages import from_duration, to_money, to_payer
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.secret import Secret
 

@@ -19,13 +19,13 @@ from tillmesh.api.order.v1 import order_payment_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
+from tillmesh.rpc.messages import from_duration
+from tillmesh.rpc.peers import CALL_TIMEOUT_S
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.convert import from_duration
-from tillmesh.runtime.database import Database
 from tillmesh.runtime.driver import Progress
 from tillmesh.runtime.errors import CommonReason, Refusal, Unanswered
 from tillmesh.runtime.ids import new_request_id
-from tillmesh.runtime.peers import CALL_TIMEOUT_S
+from tillmesh.storage.database import Database
 
 if TYPE_CHECKING:
     from store_terminal.journal import Journal

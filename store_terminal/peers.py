@@ -8,7 +8,7 @@ from grpc import aio
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
 from tillmesh.api.payment.v1.refund_service_pb2_grpc import RefundServiceStub
-from tillmesh.runtime.peers import Peer
+from tillmesh.rpc.peers import Peer
 
 if TYPE_CHECKING:  # the generated modules have these in their types alone
     from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceAsyncStub

@@ -21,8 +21,8 @@ from tillmesh.lines import (
     spread,
     totals,
 )
-from tillmesh.runtime.fields import Fields
-from tillmesh.runtime.line_messages import ADJUSTMENTS_MAX, check_line
+from tillmesh.rpc.fields import Fields
+from tillmesh.rpc.line_messages import ADJUSTMENTS_MAX, check_line
 from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
 
 Find = Callable[[str], CatalogueItem | None]

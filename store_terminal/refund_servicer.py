@@ -9,15 +9,15 @@ from store_terminal.model import Call, Till, TillRefund
 from store_terminal.tables import REQUESTS
 from tillmesh.api.terminal.v1 import till_refund_pb2
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as api
+from tillmesh.auth.callers import actor
 from tillmesh.payer import identity
-from tillmesh.runtime.callers import actor
+from tillmesh.rpc.fields import Fields
+from tillmesh.rpc.line_messages import order_lines
+from tillmesh.rpc.paging import Page
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.database import Database
-from tillmesh.runtime.fields import Fields
-from tillmesh.runtime.line_messages import order_lines
-from tillmesh.runtime.paging import Page
-from tillmesh.runtime.requests import IdempotencyKey
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.database import Database
+from tillmesh.storage.requests import IdempotencyKey
+from tillmesh.storage.statements import Connection
 
 NOTE_MAX = 256
 

@@ -18,13 +18,13 @@ from store_terminal.model import (
 )
 from store_terminal.operations import get_asked, get_checkout, write
 from store_terminal.transitions import advance, require_legal
+from tillmesh.auth.callers import actor
 from tillmesh.lines import LineItem, Totals
 from tillmesh.origin import Origin
 from tillmesh.payer import Payer
-from tillmesh.runtime.callers import actor
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.statements import Connection
 
 
 def refund_checkout(

@@ -16,14 +16,14 @@ from store_terminal.peers import Peers
 from store_terminal.refund_servicer import TillRefundServicer
 from store_terminal.servicer import CheckoutServicer
 from store_terminal.tables import METADATA
-from tillmesh.runtime.callers import Role
+from tillmesh.auth.callers import Role
+from tillmesh.rpc.peers import open_channel
+from tillmesh.rpc.server import Wiring, run
+from tillmesh.rpc.settings import ServerSettings, load_settings
 from tillmesh.runtime.clock import Clock, SystemClock
-from tillmesh.runtime.database import Database, open_database
 from tillmesh.runtime.ids import SYSTEM_RNG
 from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS
-from tillmesh.runtime.peers import open_channel
-from tillmesh.runtime.server import Wiring, run
-from tillmesh.runtime.settings import ServerSettings, load_settings
+from tillmesh.storage.database import Database, open_database
 
 IDENTIFIER = r"^[A-Za-z0-9._-]{1,64}$"
 

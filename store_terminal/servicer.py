@@ -16,17 +16,17 @@ from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.terminal.v1 import checkout_pb2, receipt_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.payer import identity, reference
+from tillmesh.rpc.fields import Fields
+from tillmesh.rpc.line_messages import adjustment_of
+from tillmesh.rpc.messages import state_names, to_payer, to_timestamp
+from tillmesh.rpc.paging import Page
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.convert import state_names, to_payer, to_timestamp
-from tillmesh.runtime.database import Database
 from tillmesh.runtime.errors import CommonReason
-from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.ids import new_request_id, new_transaction_number
-from tillmesh.runtime.line_messages import adjustment_of
 from tillmesh.runtime.money import MINOR_UNITS_MAX
-from tillmesh.runtime.paging import Page
-from tillmesh.runtime.requests import IdempotencyKey
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.database import Database
+from tillmesh.storage.requests import IdempotencyKey
+from tillmesh.storage.statements import Connection
 
 _Versioned = (
     api.AddLinesRequest

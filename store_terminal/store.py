@@ -12,11 +12,11 @@ from store_terminal.tables import catalogue, checkout_history, checkouts
 from tillmesh import line_rows
 from tillmesh.lines import Kind, Unit
 from tillmesh.payer import Payer
-from tillmesh.runtime.columns import has_payer, origin_of, origin_values, payer_of, payer_values
-from tillmesh.runtime.database import require_one_row
-from tillmesh.runtime.history import HistoryRow, chained
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.statements import Connection, Row
+from tillmesh.storage.columns import has_payer, origin_of, origin_values, payer_of, payer_values
+from tillmesh.storage.database import require_one_row
+from tillmesh.storage.history import HistoryRow, chained
+from tillmesh.storage.statements import Connection, Row
 
 _FIND_CHECKOUT = select(checkouts).where(checkouts.c.checkout_id == bindparam("key"))
 _INSERT_CHECKOUT = insert(checkouts)

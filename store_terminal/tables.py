@@ -19,11 +19,11 @@ from store_terminal.lifecycle import CheckoutState
 from store_terminal.model import EntryState, Kind
 from tillmesh.lines import Kind as LineKind
 from tillmesh.lines import Unit
-from tillmesh.runtime.claims import claim_columns
-from tillmesh.runtime.columns import origin_columns, payer_columns
-from tillmesh.runtime.database import append_only, one_of
-from tillmesh.runtime.requests import RequestLog
-from tillmesh.runtime.schema import versioned
+from tillmesh.storage.claims import claim_columns
+from tillmesh.storage.columns import origin_columns, payer_columns
+from tillmesh.storage.database import append_only, one_of
+from tillmesh.storage.requests import RequestLog
+from tillmesh.storage.schema import versioned
 
 METADATA = versioned("0001")
 REQUESTS = RequestLog(METADATA)

@@ -6,11 +6,11 @@ from store_terminal import store
 from store_terminal.errors import Reason
 from store_terminal.lifecycle import CHECKOUT, CheckoutEvent
 from store_terminal.model import Checkout, HistoryEntry
-from tillmesh.runtime.callers import actor
+from tillmesh.auth.callers import actor
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
+from tillmesh.storage.statements import Connection
 
 
 def require_legal(checkout: Checkout, event: CheckoutEvent) -> None:

@@ -11,7 +11,7 @@ from tests.clocks import ManualClock
 from tests.databases import KINDS, databases
 from tests.postgres import Cluster, running_cluster
 from tests.trust import secrets
-from tillmesh.runtime.callers import act_as
+from tillmesh.auth.callers import act_as
 
 # Two noisy cores decide nothing: an example may take as long as it takes.
 settings.register_profile("tillmesh", deadline=None, derandomize=True, database=None)

@@ -14,11 +14,11 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc import StatusCode
 
-from tests.sources import ROOT, RUNTIME, SERVICES, files, tree
+from tests.sources import ROOT, SERVICES, SHARED_FOLDERS, files, tree
+from tillmesh.rpc.fields import Fields
+from tillmesh.rpc.peers import UNDECIDED
 from tillmesh.runtime.errors import CommonReason, ErrorReason, FieldViolation, Refusal, invalid
-from tillmesh.runtime.fields import Fields
-from tillmesh.runtime.peers import UNDECIDED
-from tillmesh.runtime.requests import NOT_REMEMBERED
+from tillmesh.storage.requests import NOT_REMEMBERED
 
 TESTS = {"order_service": "tests/orders", "thirdparty_server": "tests/payments", "store_terminal": "tests/terminal"}
 KINDS = {
@@ -104,7 +104,7 @@ def mentions(path: Path) -> Iterator[tuple[str, str, ast.AST]]:
                 yield node.value.id, node.attr, parent
 
 
-@pytest.mark.parametrize("folder", [RUNTIME, *SERVICES])
+@pytest.mark.parametrize("folder", [*SHARED_FOLDERS, *SERVICES])
 def test_every_refusal_is_raised_with_what_its_text_needs(folder: str) -> None:
     catalogues: dict[str, type[ErrorReason]] = {"CommonReason": CommonReason}
     if folder in SERVICES:
@@ -211,7 +211,7 @@ def test_every_reason_of_a_service_is_provoked_by_a_test_of_it(service: str) -> 
 
 
 def test_every_common_reason_is_given_somewhere() -> None:
-    used = {name for folder in (RUNTIME, *SERVICES) for path in files(folder) for _, name, _ in mentions(path)}
+    used = {name for folder in (*SHARED_FOLDERS, *SERVICES) for path in files(folder) for _, name, _ in mentions(path)}
     assert {reason.name for reason in CommonReason} - used == set()
 
 

@@ -18,11 +18,11 @@ from thirdparty_server.vault import Vault
 from tillmesh.api.payment.v1 import account_pb2, deposit_pb2, identity_pb2, phone_pb2, wallet_pb2
 from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
 from tillmesh.api.payment.v1 import wallet_service_pb2 as wallets_api
-from tillmesh.runtime.callers import shown_actor
-from tillmesh.runtime.convert import to_money, to_timestamp
-from tillmesh.runtime.fields import Fields, shown
+from tillmesh.auth.callers import shown_actor
+from tillmesh.rpc.fields import Fields, shown
+from tillmesh.rpc.messages import to_money, to_timestamp
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.opaque import Seal
+from tillmesh.storage.seal import Seal
 
 UNCONFIRMED_MAX = 10_000
 MASK_PATHS_MAX = 20

@@ -4,9 +4,9 @@ from thirdparty_server import ledger
 from thirdparty_server.errors import Reason
 from thirdparty_server.identity_operations import get_identity, get_wallet
 from thirdparty_server.model import Account, Deposit, Purpose, external, wallet_owner
-from tillmesh.runtime.callers import require_payer
+from tillmesh.auth.callers import require_payer
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.statements import Connection
 
 
 def get_account(connection: Connection, account_id: str) -> Account:

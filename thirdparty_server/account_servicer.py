@@ -6,12 +6,12 @@ from thirdparty_server.once import run_once
 from thirdparty_server.trial_balances import trial_balances
 from tillmesh.api.payment.v1 import account_pb2, deposit_pb2
 from tillmesh.api.payment.v1 import account_service_pb2 as api
+from tillmesh.rpc.fields import Fields
+from tillmesh.rpc.paging import Page
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.database import Database
-from tillmesh.runtime.fields import Fields
-from tillmesh.runtime.paging import Page
-from tillmesh.runtime.requests import IdempotencyKey
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.database import Database
+from tillmesh.storage.requests import IdempotencyKey
+from tillmesh.storage.statements import Connection
 
 
 class AccountServicer:

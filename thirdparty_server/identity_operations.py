@@ -7,8 +7,8 @@ from typing import Any
 from thirdparty_server import identity_store, ledger
 from thirdparty_server.errors import Reason
 from thirdparty_server.model import Identity, Wallet
-from tillmesh.runtime.callers import require_payer
-from tillmesh.runtime.statements import Connection
+from tillmesh.auth.callers import require_payer
+from tillmesh.storage.statements import Connection
 
 
 def create_identity(connection: Connection, *, identity: Identity, first: Wallet) -> Identity:

@@ -7,11 +7,11 @@ from thirdparty_server.once import create_named, run_once
 from thirdparty_server.vault import Vault
 from tillmesh.api.payment.v1 import identity_pb2
 from tillmesh.api.payment.v1 import identity_service_pb2 as api
+from tillmesh.rpc.fields import Fields
+from tillmesh.rpc.paging import Page
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.database import Database
-from tillmesh.runtime.fields import Fields
-from tillmesh.runtime.paging import Page
-from tillmesh.runtime.requests import IdempotencyKey
+from tillmesh.storage.database import Database
+from tillmesh.storage.requests import IdempotencyKey
 
 DISPLAY_NAME_MAX = 128
 

@@ -8,8 +8,8 @@ from sqlalchemy import Column, ColumnElement, Table, and_, bindparam, case, inse
 
 from thirdparty_server.model import Identity, Store, StoreState, Wallet
 from thirdparty_server.tables import identities, stores, wallets
-from tillmesh.runtime.database import require_one_row
-from tillmesh.runtime.statements import Connection, Row
+from tillmesh.storage.database import require_one_row
+from tillmesh.storage.statements import Connection, Row
 
 _IDENTITY = (
     identities.c.identity_id,

@@ -37,10 +37,10 @@ from thirdparty_server.model import (
     wallet_owner,
 )
 from thirdparty_server.tables import account_sums, accounts, transfers
-from tillmesh.runtime.callers import actor
-from tillmesh.runtime.database import require_one_row
+from tillmesh.auth.callers import actor
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.statements import Connection, Row
+from tillmesh.storage.database import require_one_row
+from tillmesh.storage.statements import Connection, Row
 
 MOVING = (Phase.SINGLE, Phase.POST)
 ENDING = (Phase.POST, Phase.VOID)

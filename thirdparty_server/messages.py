@@ -8,11 +8,11 @@ from thirdparty_server.model import HistoryEntry, Payment, Refund
 from tillmesh.api.payment.v1 import payment_pb2, refund_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
+from tillmesh.auth.callers import Role, acting_role, shown_actor
 from tillmesh.origin import NOWHERE, Origin
-from tillmesh.runtime.callers import Role, acting_role, shown_actor
-from tillmesh.runtime.convert import to_duration, to_money, to_payer, to_timestamp
-from tillmesh.runtime.fields import Fields
-from tillmesh.runtime.line_messages import to_taxes
+from tillmesh.rpc.fields import Fields
+from tillmesh.rpc.line_messages import to_taxes
+from tillmesh.rpc.messages import to_duration, to_money, to_payer, to_timestamp
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.secret import Secret
 

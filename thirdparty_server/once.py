@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from thirdparty_server.tables import REQUESTS
-from tillmesh.runtime.database import Database
 from tillmesh.runtime.errors import CommonReason, Refusal
-from tillmesh.runtime.requests import IdempotencyKey
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.database import Database
+from tillmesh.storage.requests import IdempotencyKey
+from tillmesh.storage.statements import Connection
 
 Record = TypeVar("Record")
 

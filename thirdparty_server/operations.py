@@ -38,13 +38,13 @@ from thirdparty_server.model import (
     store_sales,
     wallet,
 )
+from tillmesh.auth.callers import Role, acting_role, acting_store, actor, require_payer, require_store
 from tillmesh.origin import Origin
 from tillmesh.payer import Payer
-from tillmesh.runtime.callers import Role, acting_role, acting_store, actor, require_payer, require_store
-from tillmesh.runtime.history import NO_HISTORY
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
+from tillmesh.storage.history import NO_HISTORY
+from tillmesh.storage.statements import Connection
 
 E = PaymentEvent
 log = structlog.get_logger()

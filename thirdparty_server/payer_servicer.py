@@ -11,15 +11,15 @@ from thirdparty_server.vault import Vault
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import payer_service_pb2 as payers_api
 from tillmesh.api.payment.v1 import phone_pb2
-from tillmesh.runtime.callers import Caller, Role, caller
+from tillmesh.auth.callers import Caller, Role, caller
+from tillmesh.rpc.fields import Fields
+from tillmesh.rpc.messages import to_timestamp
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.convert import to_timestamp
-from tillmesh.runtime.database import Database
 from tillmesh.runtime.errors import CommonReason
-from tillmesh.runtime.fields import Fields
-from tillmesh.runtime.requests import IdempotencyKey
 from tillmesh.runtime.secret import Secret
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.database import Database
+from tillmesh.storage.requests import IdempotencyKey
+from tillmesh.storage.statements import Connection
 
 TOKEN_BYTES = 32
 

@@ -6,8 +6,8 @@ from sqlalchemy import bindparam, case, delete, insert, select, update
 
 from thirdparty_server.model import CODE_TRIES, PIN_TRIES, Phone
 from thirdparty_server.tables import identities, phones
-from tillmesh.runtime.database import require_one_row
-from tillmesh.runtime.statements import Connection, Row
+from tillmesh.storage.database import require_one_row
+from tillmesh.storage.statements import Connection, Row
 
 _PHONE = (
     phones.c.phone_uri,

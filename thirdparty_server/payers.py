@@ -17,11 +17,11 @@ from thirdparty_server.identity_operations import get_identity
 from thirdparty_server.model import GUESSES_MS, PIN_TRIES, REFERENCE_MS, FoundPayer, Identity, Phone, PinTry
 from thirdparty_server.vault import Vault, token_hash
 from tillmesh import paycode
+from tillmesh.auth.callers import Role, acting_payer, acting_role, acting_store, require_payer
 from tillmesh.payer import Payer
-from tillmesh.runtime.callers import Role, acting_payer, acting_role, acting_store, require_payer
 from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.secret import Secret
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.statements import Connection
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from thirdparty_server.tables import REQUESTS
 from thirdparty_server.vault import Vault
 from tillmesh.api.payment.v1 import phone_pb2
 from tillmesh.api.payment.v1 import phone_service_pb2 as api
-from tillmesh.runtime.callers import Role, require_payer
+from tillmesh.auth.callers import Role, require_payer
+from tillmesh.rpc.fields import Fields
+from tillmesh.rpc.paging import Page
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.database import Database
-from tillmesh.runtime.fields import Fields
-from tillmesh.runtime.paging import Page
-from tillmesh.runtime.requests import IdempotencyKey
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.database import Database
+from tillmesh.storage.requests import IdempotencyKey
+from tillmesh.storage.statements import Connection
 
 
 class PhoneServicer:

@@ -21,13 +21,13 @@ from thirdparty_server.model import (
     store_returns,
 )
 from thirdparty_server.payers import ShownCode, redeem
+from tillmesh.auth.callers import Role, acting_role, actor, require_store
 from tillmesh.lines import Returned, limited, returned
 from tillmesh.origin import Origin
 from tillmesh.payer import Payer, identity
-from tillmesh.runtime.callers import Role, acting_role, actor, require_store
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.statements import Connection
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,18 +12,18 @@ from thirdparty_server.tables import REQUESTS
 from thirdparty_server.vault import Vault
 from tillmesh.api.payment.v1 import refund_pb2
 from tillmesh.api.payment.v1 import refund_service_pb2 as api
+from tillmesh.auth.callers import Role, acting_role, require_store
 from tillmesh.lines import LINES_MAX
-from tillmesh.runtime.callers import Role, acting_role, require_store
+from tillmesh.rpc.fields import Fields
+from tillmesh.rpc.paging import Page
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.database import Database
 from tillmesh.runtime.deadlines import time_to_answer_s
 from tillmesh.runtime.driver import Driver
-from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
-from tillmesh.runtime.paging import Page
-from tillmesh.runtime.requests import IdempotencyKey
 from tillmesh.runtime.secret import Secret
-from tillmesh.runtime.statements import Connection, Row
+from tillmesh.storage.database import Database
+from tillmesh.storage.requests import IdempotencyKey
+from tillmesh.storage.statements import Connection, Row
 
 NOTE_MAX = 256
 APPROVAL_MAX = 64

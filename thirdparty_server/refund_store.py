@@ -10,9 +10,9 @@ from thirdparty_server.store import Newest, newest
 from thirdparty_server.tables import refund_lines, refunds
 from tillmesh.lines import TaxTotal
 from tillmesh.payer import Payer
-from tillmesh.runtime.columns import origin_of, origin_values, payer_of, payer_values
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.statements import Connection, Row
+from tillmesh.storage.columns import origin_of, origin_values, payer_of, payer_values
+from tillmesh.storage.statements import Connection, Row
 
 _FIND_REFUND = select(refunds).where(refunds.c.refund_id == bindparam("key"))
 _INSERT_REFUND = insert(refunds)

@@ -13,14 +13,14 @@ from thirdparty_server.model import Lock, PaidVersion, Payment, Timing
 from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.payer import identity
+from tillmesh.rpc.line_messages import from_line_item
+from tillmesh.rpc.messages import from_duration, to_duration, to_money, to_payer
+from tillmesh.rpc.peers import Peer
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.convert import from_duration, to_duration, to_money, to_payer
-from tillmesh.runtime.database import Database
 from tillmesh.runtime.driver import Progress
 from tillmesh.runtime.errors import CommonReason, Refusal
-from tillmesh.runtime.line_messages import from_line_item
-from tillmesh.runtime.peers import Peer
 from tillmesh.runtime.telemetry import trace_id
+from tillmesh.storage.database import Database
 
 if TYPE_CHECKING:  # the generated module has it in its types alone
     from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceAsyncStub

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import structlog
 
 from thirdparty_server import ledger
-from tillmesh.runtime.callers import act_as
-from tillmesh.runtime.database import Database
+from tillmesh.auth.callers import act_as
 from tillmesh.runtime.errors import Refusal
+from tillmesh.storage.database import Database
 
 ROUND_S = 60.0
 SAFE_AGE_S = 600.0

@@ -26,14 +26,14 @@ from thirdparty_server.tables import METADATA
 from thirdparty_server.vault import Vault
 from thirdparty_server.wallet_servicer import WalletServicer
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
-from tillmesh.runtime.callers import Role, act_as
+from tillmesh.auth.callers import Role, act_as
+from tillmesh.rpc.peers import Peer, open_channel
+from tillmesh.rpc.server import Wiring, run
+from tillmesh.rpc.settings import ServerSettings, load_settings
 from tillmesh.runtime.clock import Clock, SystemClock
-from tillmesh.runtime.database import Database, open_database
 from tillmesh.runtime.driver import Driver
 from tillmesh.runtime.ids import SYSTEM_RNG
-from tillmesh.runtime.peers import Peer, open_channel
-from tillmesh.runtime.server import Wiring, run
-from tillmesh.runtime.settings import ServerSettings, load_settings
+from tillmesh.storage.database import Database, open_database
 
 
 class PaymentSettings(ServerSettings, cli_prog_name="thirdparty_server", env_prefix="TILLMESH_PAYMENT_"):

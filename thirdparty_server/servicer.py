@@ -9,19 +9,19 @@ from thirdparty_server.tables import REQUESTS
 from thirdparty_server.vault import Vault
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
-from tillmesh.runtime.callers import Role, acting_role, require_payer, require_store
+from tillmesh.auth.callers import Role, acting_role, require_payer, require_store
+from tillmesh.rpc.fields import Fields
+from tillmesh.rpc.messages import state_names
+from tillmesh.rpc.paging import Page
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.convert import state_names
-from tillmesh.runtime.database import Database
 from tillmesh.runtime.deadlines import time_to_answer_s
 from tillmesh.runtime.driver import Driver
 from tillmesh.runtime.errors import Refusal, Unanswered
-from tillmesh.runtime.fields import Fields
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.paging import Page
-from tillmesh.runtime.requests import IdempotencyKey
 from tillmesh.runtime.secret import Secret
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.database import Database
+from tillmesh.storage.requests import IdempotencyKey
+from tillmesh.storage.statements import Connection
 
 
 class PaymentServicer:

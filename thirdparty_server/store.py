@@ -9,12 +9,12 @@ from thirdparty_server.lifecycle import PaymentState
 from thirdparty_server.model import HistoryEntry, Payment
 from thirdparty_server.tables import BY_CODE, GRANTED, GUESSED, UNFINISHED, payment_history, payments
 from tillmesh.payer import Payer, PayerKind
-from tillmesh.runtime.claims import Claims
-from tillmesh.runtime.columns import origin_of, origin_values, payer_of, payer_values
-from tillmesh.runtime.database import require_one_row
-from tillmesh.runtime.history import HistoryRow, chained
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.statements import Connection, Row
+from tillmesh.storage.claims import Claims
+from tillmesh.storage.columns import origin_of, origin_values, payer_of, payer_values
+from tillmesh.storage.database import require_one_row
+from tillmesh.storage.history import HistoryRow, chained
+from tillmesh.storage.statements import Connection, Row
 
 Newest = Sequence[Any] | None
 """Where a page of a newest-first list starts: (created_at_ms, id) of the row before it."""

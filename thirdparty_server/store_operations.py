@@ -8,11 +8,11 @@ from thirdparty_server import identity_store, ledger
 from thirdparty_server.errors import Reason
 from thirdparty_server.identity_operations import require_version
 from thirdparty_server.model import Store, store_returns
-from tillmesh.runtime.callers import require_store
+from tillmesh.auth.callers import require_store
+from tillmesh.rpc.fields import shown
 from tillmesh.runtime.errors import FieldViolation, invalid
-from tillmesh.runtime.fields import shown
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.statements import Connection
 
 
 def create_store(connection: Connection, *, store: Store) -> Store:

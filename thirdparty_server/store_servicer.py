@@ -10,12 +10,12 @@ from thirdparty_server.model import Store, StoreState
 from thirdparty_server.once import create_named, run_once
 from tillmesh.api.payment.v1 import store_pb2
 from tillmesh.api.payment.v1 import store_service_pb2 as api
+from tillmesh.rpc.fields import Fields, shown
+from tillmesh.rpc.messages import to_money, to_timestamp
+from tillmesh.rpc.paging import Page
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.convert import to_money, to_timestamp
-from tillmesh.runtime.database import Database
-from tillmesh.runtime.fields import Fields, shown
-from tillmesh.runtime.paging import Page
-from tillmesh.runtime.requests import IdempotencyKey
+from tillmesh.storage.database import Database
+from tillmesh.storage.requests import IdempotencyKey
 
 NAME_MAX = 128
 ADDRESS_LINES_MAX = 5

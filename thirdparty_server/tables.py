@@ -24,11 +24,11 @@ from thirdparty_server.errors import IDENTITY_NOT_FOUND, WALLET_NOT_FOUND
 from thirdparty_server.lifecycle import FINAL, PaymentState
 from thirdparty_server.model import PIN_TRIES, AccountKind, Phase, Purpose, StoreState
 from tillmesh.paycode import HANDLE_DIGITS
-from tillmesh.runtime.claims import claim_columns
-from tillmesh.runtime.columns import origin_columns, payer_columns
-from tillmesh.runtime.database import append_only, one_of
-from tillmesh.runtime.requests import RequestLog
-from tillmesh.runtime.schema import versioned
+from tillmesh.storage.claims import claim_columns
+from tillmesh.storage.columns import origin_columns, payer_columns
+from tillmesh.storage.database import append_only, one_of
+from tillmesh.storage.requests import RequestLog
+from tillmesh.storage.schema import versioned
 
 METADATA = versioned("0001")
 REQUESTS = RequestLog(METADATA)

@@ -7,7 +7,7 @@ from sqlalchemy import Column, Select, and_, func, select, union_all
 from thirdparty_server.ledger import ENDING, MOVING
 from thirdparty_server.model import AccountKind, Phase, TrialBalance
 from thirdparty_server.tables import account_sums, accounts, transfers
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.statements import Connection
 
 DIFFERING_MAX = 100
 """The largest number of differing accounts that are named."""

@@ -7,12 +7,12 @@ from thirdparty_server.model import Wallet, wallet
 from thirdparty_server.once import run_once
 from tillmesh.api.payment.v1 import wallet_pb2
 from tillmesh.api.payment.v1 import wallet_service_pb2 as api
-from tillmesh.runtime.callers import require_payer
+from tillmesh.auth.callers import require_payer
+from tillmesh.rpc.fields import Fields
+from tillmesh.rpc.paging import Page
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.database import Database
-from tillmesh.runtime.fields import Fields
-from tillmesh.runtime.paging import Page
-from tillmesh.runtime.requests import IdempotencyKey
+from tillmesh.storage.database import Database
+from tillmesh.storage.requests import IdempotencyKey
 
 THRESHOLD = "confirmation_threshold"
 PER_DAY_MAX = "unconfirmed_payments_per_day_max"

@@ -16,7 +16,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from tillmesh.runtime.callers import Role
+from tillmesh.auth.callers import Role
 from tillmesh.runtime.errors import CommonReason, ErrorReason
 
 ROOT = Path(__file__).resolve().parent.parent

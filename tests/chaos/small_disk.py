@@ -18,8 +18,8 @@ from store_terminal.server import TerminalSettings
 from store_terminal.server import wire as wire_terminal
 from thirdparty_server.server import PaymentSettings
 from thirdparty_server.server import wire as wire_payments
-from tillmesh.runtime.server import Wiring, run
-from tillmesh.runtime.settings import ServerSettings, load_settings
+from tillmesh.rpc.server import Wiring, run
+from tillmesh.rpc.settings import ServerSettings, load_settings
 
 NAME = "tests.chaos.small_disk"
 PAGES_NOW = 1  # SQLite never sets the limit below the size that the database has

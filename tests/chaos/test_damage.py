@@ -11,7 +11,7 @@ import pytest
 from order_service.tables import METADATA
 from tests.chaos.books import broken_in
 from tillmesh.cli.mesh import Role
-from tillmesh.runtime.database import open_database
+from tillmesh.storage.database import open_database
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from tests.chaos.books import broken_in
 from tests.processes import start_server
 from thirdparty_server.tables import METADATA as PAYMENTS
 from tillmesh.cli.mesh import Role
-from tillmesh.runtime.database import open_database
-from tillmesh.runtime.sqlite import FREE_PRAGMAS
+from tillmesh.storage.database import open_database
+from tillmesh.storage.sqlite import FREE_PRAGMAS
 
 HEADER_BYTES = 32
 FRAME_HEADER_BYTES = 24

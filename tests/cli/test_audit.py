@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.command_line import tillmesh
 from tillmesh.cli.mesh import Mesh, Role
-from tillmesh.runtime.history import NO_HISTORY, next_hash
+from tillmesh.storage.history import NO_HISTORY, next_hash
 
 CHANGED = "version 1 was changed: the history covers other lines, labels or texts"
 

@@ -17,10 +17,10 @@ from grpc_status import rpc_status
 from tests.sources import ROOT
 from tillmesh.api.terminal.v1 import checkout_pb2, checkout_service_pb2, checkout_service_pb2_grpc
 from tillmesh.api.type.v1 import money_pb2
+from tillmesh.auth.callers import MESH, Role
+from tillmesh.auth.tls import TlsFiles
 from tillmesh.cli.authority import Authority
-from tillmesh.runtime.callers import MESH, Role
 from tillmesh.runtime.errors import CommonReason, FieldViolation, Refusal, invalid
-from tillmesh.runtime.tls import TlsFiles
 
 EXAMPLE = ROOT / "examples/protoc"
 GOOGLEAPIS = Path(next(iter(google.rpc.__path__))).parent.parent

@@ -11,9 +11,8 @@ from tillmesh.api.type.v1.line_item_pb2 import Adjustment, LineItem, PriceOverri
 from tillmesh.api.type.v1.tax_total_pb2 import TaxTotal
 from tillmesh.lines import LINES_MAX, Kind, PriceSource, Unit, totals
 from tillmesh.lines import LineItem as Line
-from tillmesh.runtime.errors import FieldViolation, Refusal
-from tillmesh.runtime.fields import Fields
-from tillmesh.runtime.line_messages import (
+from tillmesh.rpc.fields import Fields
+from tillmesh.rpc.line_messages import (
     adjustment_of,
     from_line_item,
     kind_of,
@@ -22,6 +21,7 @@ from tillmesh.runtime.line_messages import (
     to_taxes,
     unit_of,
 )
+from tillmesh.runtime.errors import FieldViolation, Refusal
 from tillmesh.runtime.money import MINOR_UNITS_MAX
 
 DEVICE = "spiffe://tillmesh/device/store-1/lane-4"

@@ -11,10 +11,10 @@ from sqlalchemy import Engine, MetaData, Table, select
 
 from tests.migrations.shape import shape
 from tests.sources import ROOT, SERVICES
-from tillmesh.runtime.database import open_engine, parse_url
-from tillmesh.runtime.migrations import Migrations
-from tillmesh.runtime.opaque import KEY_BYTES
-from tillmesh.runtime.schema import prepare
+from tillmesh.storage.database import open_engine, parse_url
+from tillmesh.storage.migrations import Migrations
+from tillmesh.storage.schema import prepare
+from tillmesh.storage.seal import KEY_BYTES
 
 AT_ONCE = 4
 

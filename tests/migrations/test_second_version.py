@@ -10,14 +10,14 @@ from sqlalchemy import Column, Engine, ForeignKey, String, Table, insert, select
 from tests.migrations.shape import shape
 from tests.migrations.test_migrations import all_at_once, folder, run, seal_keys, tables
 from tests.sources import SERVICES
-from tillmesh.runtime.database import append_only, open_engine, parse_url
-from tillmesh.runtime.migrations import Migrations
-from tillmesh.runtime.schema import prepare, versioned
+from tillmesh.storage.database import append_only, open_engine, parse_url
+from tillmesh.storage.migrations import Migrations
+from tillmesh.storage.schema import prepare, versioned
 
 FIRST = '''"""Authors and their notes."""
 
 from tests.migrations.test_second_version import OLD
-from tillmesh.runtime.migrations import make_tables
+from tillmesh.storage.migrations import make_tables
 
 revision, down_revision = "0001", None
 

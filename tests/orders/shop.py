@@ -17,10 +17,10 @@ from tillmesh.api.order.v1 import order_service_pb2 as api
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
 from tillmesh.api.type.v1.money_pb2 import Money
 from tillmesh.api.type.v1.payer_pb2 import Payer
-from tillmesh.runtime.callers import MESH, caller, parse_uri
-from tillmesh.runtime.database import open_database
+from tillmesh.auth.callers import MESH, caller, parse_uri
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
+from tillmesh.storage.database import open_database
 
 LEASE_MAX_MS = 600_000
 LEASE_MS = 60_000

@@ -12,7 +12,7 @@ from order_service.lifecycle import ORDER, OrderEvent, OrderState, PaymentState
 from tests.orders.shop import GIFT, LEASE_MS, Shop, event_name, state
 from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.statements import Connection
 
 S, E = OrderState, OrderEvent
 

@@ -16,8 +16,8 @@ from tests.clocks import ManualClock
 from tests.orders.shop import Shop, event_name, state
 from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
-from tillmesh.runtime.database import open_engine, parse_url
 from tillmesh.runtime.errors import Refusal
+from tillmesh.storage.database import open_engine, parse_url
 
 Answer = TypeVar("Answer")
 FIRST_PRICES = {"o-1": 100, "o-2": 100, "o-3": 0}

@@ -11,7 +11,7 @@ from tests.orders.shop import COFFEE, GIFT, LEASE_MS, Shop, line, state
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as api
 from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.statements import Connection
 
 KEPT_BYTES_MAX = 400
 Call = Callable[[Shop], Coroutine[Any, Any, order_pb2.Order]]

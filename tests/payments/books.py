@@ -21,9 +21,9 @@ from thirdparty_server.tables import METADATA
 from thirdparty_server.trial_balances import trial_balances
 from tillmesh.origin import NOWHERE
 from tillmesh.payer import identity as identity_payer
-from tillmesh.runtime.database import Database, open_database
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.database import Database, open_database
+from tillmesh.storage.statements import Connection
 
 Result = TypeVar("Result")
 

@@ -10,7 +10,7 @@ from tests.payments.books import Books
 from tests.payments.side import Side, payment_side
 from tests.processes import Server, running
 from thirdparty_server.tables import METADATA
-from tillmesh.runtime.database import Database, open_database
+from tillmesh.storage.database import Database, open_database
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from tillmesh.api.payment.v1 import identity_pb2, payment_pb2
 from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
 from tillmesh.api.payment.v1 import payer_service_pb2 as payers_api
 from tillmesh.api.payment.v1 import phone_service_pb2 as phones_api
-from tillmesh.runtime.callers import Caller, Role, caller
+from tillmesh.auth.callers import Caller, Role, caller
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret
 

@@ -41,16 +41,16 @@ from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
 from tillmesh.api.payment.v1 import store_service_pb2 as stores_api
 from tillmesh.api.type.v1 import line_item_pb2, payer_pb2
 from tillmesh.api.type.v1.money_pb2 import Money
+from tillmesh.auth.callers import Role
 from tillmesh.origin import NOWHERE
-from tillmesh.runtime.callers import Role
-from tillmesh.runtime.database import Database, open_database
+from tillmesh.rpc.handlers import SignIn
+from tillmesh.rpc.peers import Peer, open_channel
+from tillmesh.rpc.settings import load_settings
 from tillmesh.runtime.driver import Progress
 from tillmesh.runtime.errors import ErrorReason, Refusal
-from tillmesh.runtime.handlers import SignIn
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.money import Money as ModelMoney
-from tillmesh.runtime.peers import Peer, open_channel
-from tillmesh.runtime.settings import load_settings
+from tillmesh.storage.database import Database, open_database
 
 if TYPE_CHECKING:  # the generated module has it in its types alone
     from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceAsyncStub

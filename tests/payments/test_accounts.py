@@ -13,7 +13,7 @@ from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
 from tillmesh.api.type.v1.money_pb2 import Money
 from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.ids import new_request_id
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.statements import Connection
 
 PURPOSE, PHASE = account_pb2.AccountEntry.Purpose, account_pb2.AccountEntry.Phase
 

@@ -10,7 +10,7 @@ from sqlalchemy.sql import ClauseElement
 from tests.payments.books import NOW_MS, Books
 from thirdparty_server import store
 from thirdparty_server.lifecycle import PaymentState
-from tillmesh.runtime.statements import Connection, Statements, Values
+from tillmesh.storage.statements import Connection, Statements, Values
 
 LATER_MS = NOW_MS + 60_000
 

@@ -23,7 +23,7 @@ from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1 import wallet_service_pb2 as wallets_api
-from tillmesh.runtime.callers import Caller, Role
+from tillmesh.auth.callers import Caller, Role
 from tillmesh.runtime.ids import new_request_id
 
 HOUR_MS = 3_600_000

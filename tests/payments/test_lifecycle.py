@@ -14,10 +14,10 @@ from thirdparty_server.lifecycle import FINAL, PAYMENT, PaymentEvent, PaymentSta
 from thirdparty_server.model import AccountKind, Payment, Phase, Purpose, StoreState
 from thirdparty_server.tables import METADATA
 from tillmesh.api.payment.v1 import account_pb2, payment_pb2, store_pb2
-from tillmesh.runtime.database import open_engine, parse_url
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.schema import prepare
+from tillmesh.storage.database import open_engine, parse_url
+from tillmesh.storage.schema import prepare
 
 S, E = PaymentState, PaymentEvent
 EVERY = [(state, event) for state in S for event in E]

@@ -29,10 +29,10 @@ from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1 import phone_service_pb2 as phones_api
 from tillmesh.payer import reference
-from tillmesh.runtime import statements
 from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret
+from tillmesh.storage import statements
 
 STEP_MS = 30_000
 LOCK_MS = 900_000

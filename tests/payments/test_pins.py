@@ -32,7 +32,7 @@ from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1 import phone_service_pb2 as phones_api
 from tillmesh.api.type.v1.money_pb2 import Money
-from tillmesh.runtime.callers import Caller
+from tillmesh.auth.callers import Caller
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret

@@ -15,7 +15,7 @@ from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
 from tillmesh.api.payment.v1 import store_service_pb2 as stores_api
 from tillmesh.api.type.v1.money_pb2 import Money
 from tillmesh.api.type.v1.payer_pb2 import Payer
-from tillmesh.runtime.callers import Caller
+from tillmesh.auth.callers import Caller
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.ids import new_request_id
 

@@ -25,12 +25,12 @@ from tillmesh.api.payment.v1 import identity_pb2, payment_pb2
 from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.type.v1 import line_item_pb2
-from tillmesh.runtime.claims import CLAIM_MS, FRESH_MS
-from tillmesh.runtime.database import open_engine, parse_url
 from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.history import HistoryTable, read_chains
 from tillmesh.runtime.ids import new_request_id
-from tillmesh.runtime.statements import Connection, Statements
+from tillmesh.storage.claims import CLAIM_MS, FRESH_MS
+from tillmesh.storage.database import open_engine, parse_url
+from tillmesh.storage.history import HistoryTable, read_chains
+from tillmesh.storage.statements import Connection, Statements
 
 ROUNDS = 10
 HISTORY = HistoryTable("payment_history", "payments", "payment_id")

@@ -15,7 +15,7 @@ from thirdparty_server.model import Purpose, external, store_sales, wallet
 from thirdparty_server.roll_ups import SAFE_AGE_S, RollUps
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.statements import NO_VALUES, Connection, Result, Values
+from tillmesh.storage.statements import NO_VALUES, Connection, Result, Values
 
 SALES, OTHER_SALES = store_sales(STORE, "GBP"), store_sales("store-2", "GBP")
 OUTSIDE = external("GBP")

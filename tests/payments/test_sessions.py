@@ -18,7 +18,7 @@ from tillmesh.api.payment.v1 import payer_service_pb2 as payers_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1 import phone_service_pb2 as phones_api
 from tillmesh.api.payment.v1 import wallet_service_pb2 as wallets_api
-from tillmesh.runtime.callers import Role
+from tillmesh.auth.callers import Role
 from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.ids import new_request_id
 

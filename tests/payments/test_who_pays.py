@@ -18,7 +18,7 @@ from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
-from tillmesh.runtime.callers import Caller, Role
+from tillmesh.auth.callers import Caller, Role
 from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.ids import new_request_id
 

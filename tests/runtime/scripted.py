@@ -9,9 +9,9 @@ from grpc_status import rpc_status
 
 from tillmesh.api.order.v1 import order_pb2, order_service_pb2
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
-from tillmesh.runtime.callers import Role
+from tillmesh.auth.callers import Role
+from tillmesh.rpc.peers import open_channel
 from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.peers import open_channel
 
 Context = aio.ServicerContext[order_service_pb2.GetOrderRequest, order_pb2.Order]
 Behaviour = Callable[[Context], Awaitable[order_pb2.Order]]

@@ -6,11 +6,11 @@ import sys
 
 from tillmesh.api.payment.v1 import refund_pb2
 from tillmesh.api.payment.v1 import refund_service_pb2 as api
-from tillmesh.runtime.callers import Role
-from tillmesh.runtime.database import open_database
-from tillmesh.runtime.schema import versioned
-from tillmesh.runtime.server import Wiring, run
-from tillmesh.runtime.settings import ServerSettings, load_settings
+from tillmesh.auth.callers import Role
+from tillmesh.rpc.server import Wiring, run
+from tillmesh.rpc.settings import ServerSettings, load_settings
+from tillmesh.storage.database import open_database
+from tillmesh.storage.schema import versioned
 
 NAME = "tests.runtime.slow_server"
 METHODS = ("RefundPayment", "CreateUnreferencedRefund", "GetRefund", "ListRefunds")

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tillmesh.runtime.callers import Caller, Role, act_as, actor, caller, parse_uri, shown_actor
+from tillmesh.auth.callers import Caller, Role, act_as, actor, caller, parse_uri, shown_actor
 
 SERVER = "spiffe://tillmesh/orders/all"
 PHONE = "spiffe://tillmesh/phone/phone-1"

@@ -8,14 +8,14 @@ import pytest
 from sqlalchemy import Column, LargeBinary, String, Table, insert, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from tillmesh.runtime import batches
-from tillmesh.runtime.batches import BATCH_MAX, ENOUGH_MAX, GATHER_S_MAX, Gathering, deliver
-from tillmesh.runtime.database import Database, append_only, open_database, open_engine, parse_url, require_one_row
 from tillmesh.runtime.errors import CommonReason, Refusal
-from tillmesh.runtime.schema import versioned
-from tillmesh.runtime.sqlite import SqliteDatabase
-from tillmesh.runtime.statements import Connection
 from tillmesh.runtime.telemetry import trace_id
+from tillmesh.storage import batches
+from tillmesh.storage.batches import BATCH_MAX, ENOUGH_MAX, GATHER_S_MAX, Gathering, deliver
+from tillmesh.storage.database import Database, append_only, open_database, open_engine, parse_url, require_one_row
+from tillmesh.storage.schema import versioned
+from tillmesh.storage.sqlite import SqliteDatabase
+from tillmesh.storage.statements import Connection
 
 METADATA = versioned("0001")
 NOTES = Table("notes", METADATA, Column("name", String, primary_key=True), Column("body", LargeBinary))

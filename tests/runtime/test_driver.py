@@ -5,8 +5,8 @@ from functools import partial
 
 import pytest
 
+from tillmesh.auth.callers import Caller, act_as, actor, caller, parse_uri
 from tillmesh.runtime import driver as driver_module
-from tillmesh.runtime.callers import Caller, act_as, actor, caller, parse_uri
 from tillmesh.runtime.deadlines import remaining_s, set_deadline
 from tillmesh.runtime.driver import Driver, Progress
 from tillmesh.runtime.errors import Unanswered

@@ -10,9 +10,9 @@ from tillmesh.api.order.v1 import order_service_pb2 as api
 from tillmesh.api.order.v1.order_pb2 import Order
 from tillmesh.api.type.v1.payer_pb2 import Payer
 from tillmesh.origin import NOWHERE, Origin
-from tillmesh.runtime.convert import to_payer
+from tillmesh.rpc.fields import Fields, parser, shown
+from tillmesh.rpc.messages import to_payer
 from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.fields import Fields, parser, shown
 
 PARSE = parser(api.ListOrdersRequest.DESCRIPTOR)
 CONTROLS = ["\0", "a\0", "\n", "\r\n", "\x1b[2J", "\x7f", "\x85", "\x9b", "\u2028", "\ud800"]

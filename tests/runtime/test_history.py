@@ -13,8 +13,8 @@ from order_service.tables import METADATA, order_history
 from tillmesh.line_rows import SALT_BYTES
 from tillmesh.lines import LineItem
 from tillmesh.payer import identity
-from tillmesh.runtime import statements
-from tillmesh.runtime.history import NO_HISTORY, HistoryTable, next_hash, read_chains
+from tillmesh.storage import statements
+from tillmesh.storage.history import NO_HISTORY, HistoryTable, next_hash, read_chains
 
 SALT = bytes(SALT_BYTES)
 ORDERS = HistoryTable("order_history", "orders", "order_id")

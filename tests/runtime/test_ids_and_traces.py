@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from tillmesh.runtime.fields import Fields
+from tillmesh.rpc.fields import Fields
 from tillmesh.runtime.ids import CROCKFORD, new_request_id, new_transaction_number
 from tillmesh.runtime.telemetry import TRACEPARENT, adopt_trace, trace_id, traceparent
 

@@ -7,9 +7,9 @@ import pytest
 from grpc import StatusCode
 from structlog.testing import capture_logs
 
-from tillmesh.runtime.callers import Caller, parse_uri
+from tillmesh.auth.callers import Caller, parse_uri
+from tillmesh.rpc.limits import OWN, Limits, Rate
 from tillmesh.runtime.errors import CommonReason, Refusal
-from tillmesh.runtime.limits import OWN, Limits, Rate
 
 SECOND_NS = 1_000_000_000
 GUESTS = [

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tillmesh.api.order.v1 import order_pb2
-from tillmesh.runtime.database import open_database
+from tillmesh.rpc.paging import PAGE_BYTES_MAX, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, Page, page_size
 from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.opaque import BLOCK_BYTES, KEY_BYTES, Seal
-from tillmesh.runtime.paging import PAGE_BYTES_MAX, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, Page, page_size
-from tillmesh.runtime.schema import versioned
+from tillmesh.storage.database import open_database
+from tillmesh.storage.schema import versioned
+from tillmesh.storage.seal import BLOCK_BYTES, KEY_BYTES, Seal
 
 FILTERS: list[Any] = ["ListOrders", "store-1", ["OPEN"]]
 SEAL, OTHER_SEAL = Seal(bytes(range(KEY_BYTES))), Seal(bytes(KEY_BYTES))

@@ -6,10 +6,10 @@ from grpc import StatusCode
 from tests.runtime.scripted import Context, aborts, answers, refuses, scripted
 from tillmesh.api.order.v1 import order_pb2, order_service_pb2
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
-from tillmesh.runtime.callers import Role
+from tillmesh.auth.callers import Role
+from tillmesh.rpc.peers import ATTEMPTS_MAX, BUDGET_MAX, BUDGET_PER_CALL, Peer, open_channel
 from tillmesh.runtime.deadlines import set_deadline
 from tillmesh.runtime.errors import CommonReason, Refusal, Unanswered
-from tillmesh.runtime.peers import ATTEMPTS_MAX, BUDGET_MAX, BUDGET_PER_CALL, Peer, open_channel
 from tillmesh.runtime.telemetry import TRACEPARENT, trace_id
 
 REQUEST = order_service_pb2.GetOrderRequest(order_id="o-1")

@@ -12,10 +12,10 @@ from sqlalchemy import BigInteger, Column, String, Table, bindparam, insert, sel
 from sqlalchemy.exc import IntegrityError
 
 from tests.postgres import STRANGER, Cluster, running_cluster
-from tillmesh.runtime.database import Database, append_only, open_database
 from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.schema import versioned
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.database import Database, append_only, open_database
+from tillmesh.storage.schema import versioned
+from tillmesh.storage.statements import Connection
 
 METADATA = versioned("0001")
 COUNTERS = Table(

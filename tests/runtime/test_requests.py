@@ -9,12 +9,12 @@ from sqlalchemy import Table, select
 from sqlalchemy.exc import IntegrityError
 
 from tillmesh.api.order.v1 import order_service_pb2
-from tillmesh.runtime.callers import Caller, caller, parse_uri
-from tillmesh.runtime.database import Database, open_database
+from tillmesh.auth.callers import Caller, caller, parse_uri
 from tillmesh.runtime.errors import CommonReason, ErrorReason, FieldViolation, Refusal, invalid
-from tillmesh.runtime.requests import IdempotencyKey, RequestLog, content_hash
-from tillmesh.runtime.schema import versioned
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.database import Database, open_database
+from tillmesh.storage.requests import IdempotencyKey, RequestLog, content_hash
+from tillmesh.storage.schema import versioned
+from tillmesh.storage.statements import Connection
 
 METADATA = versioned("0001")
 LOG = RequestLog(METADATA)

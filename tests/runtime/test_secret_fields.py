@@ -9,7 +9,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from tests.sources import ROOT
 from tillmesh.api.type.v1 import annotations_pb2
-from tillmesh.runtime.requests import content_hash, secret_fields
+from tillmesh.storage.requests import content_hash, secret_fields
 
 SECRETS = {"pin", "pay_code", "access_token", "token", "secret"}
 PACKAGE = "tillmesh.api."

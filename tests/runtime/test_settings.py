@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
+from tillmesh.auth.callers import Role
 from tillmesh.cli.authority import Authority
-from tillmesh.runtime.callers import Role
-from tillmesh.runtime.settings import ServerSettings, load_settings
+from tillmesh.rpc.settings import ServerSettings, load_settings
 
 
 class TillSettings(ServerSettings, cli_prog_name="till", env_prefix="TILLMESH_TILL_"):

@@ -13,8 +13,8 @@ from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import deposit_pb2, payment_pb2, refund_pb2
 from tillmesh.api.terminal.v1 import checkout_pb2, till_refund_pb2
 from tillmesh.lines import totals
+from tillmesh.rpc.line_messages import from_line_item
 from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.line_messages import from_line_item
 
 Sql = Callable[..., list[Any]]
 Verdict: TypeAlias = "checkout_pb2.Verdict.ValueType"

@@ -7,7 +7,7 @@ from typing import Any
 
 from store_terminal import verdicts
 from tests.simulation.process import is_dead
-from tillmesh.runtime.requests import IdempotencyKey, RequestLog
+from tillmesh.storage.requests import IdempotencyKey, RequestLog
 
 Patch = tuple[Any, str, Any]
 COLUMNS = "request_id, actor, method, content_hash, resource, refusal, at_ms"

@@ -24,9 +24,9 @@ from tillmesh.api.payment.v1.refund_service_pb2_grpc import RefundServiceStub
 from tillmesh.api.payment.v1.store_service_pb2_grpc import StoreServiceStub
 from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceStub
 from tillmesh.api.terminal.v1.till_refund_service_pb2_grpc import TillRefundServiceStub
+from tillmesh.rpc.peers import Peer
 from tillmesh.runtime.errors import Refusal, Unanswered
 from tillmesh.runtime.ids import new_request_id
-from tillmesh.runtime.peers import Peer
 from tillmesh.runtime.secret import Secret
 
 # A shopper who does something at the wrong moment is told so. Anything else that a server

@@ -13,13 +13,13 @@ from sqlalchemy import MetaData, make_url
 
 from tests.simulation.network import Aborted, Context, Network, Reply
 from tests.simulation.process import Process, is_dead, nothing_more, running
-from tillmesh.runtime.batches import Gathering
-from tillmesh.runtime.handlers import method_handlers
-from tillmesh.runtime.history import HistoryTable, read_chains
-from tillmesh.runtime.limits import Limits
-from tillmesh.runtime.server import Wiring
-from tillmesh.runtime.sqlite import SqliteDatabase
-from tillmesh.runtime.statements import Connection
+from tillmesh.rpc.handlers import method_handlers
+from tillmesh.rpc.limits import Limits
+from tillmesh.rpc.server import Wiring
+from tillmesh.storage.batches import Gathering
+from tillmesh.storage.history import HistoryTable, read_chains
+from tillmesh.storage.sqlite import SqliteDatabase
+from tillmesh.storage.statements import Connection
 
 Result = TypeVar("Result")
 EPOCH_MS = 1_700_000_000_000

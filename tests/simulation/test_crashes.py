@@ -11,9 +11,9 @@ from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import Network
 from tests.simulation.node import Node, SimulatedDatabase
 from tests.simulation.process import owned_tasks
-from tillmesh.runtime.schema import versioned
-from tillmesh.runtime.server import Wiring
-from tillmesh.runtime.statements import Connection
+from tillmesh.rpc.server import Wiring
+from tillmesh.storage.schema import versioned
+from tillmesh.storage.statements import Connection
 
 METADATA = versioned("0001")
 DEEDS = Table("deeds", METADATA, Column("deed", String))

@@ -33,10 +33,10 @@ from thirdparty_server import tables as payment_tables
 from thirdparty_server.vault import MASTER_BYTES_MIN, Vault
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkouts_api
 from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceStub
+from tillmesh.rpc.peers import Peer
+from tillmesh.rpc.server import Wiring
 from tillmesh.runtime import driver
-from tillmesh.runtime.peers import Peer
 from tillmesh.runtime.secret import Secret
-from tillmesh.runtime.server import Wiring
 
 STORE = "store-1"
 LEASE_MAX_S = 9

@@ -21,12 +21,12 @@ from tillmesh.api.terminal.v1 import checkout_pb2, till_refund_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as refunds_api
 from tillmesh.api.type.v1 import line_item_pb2
-from tillmesh.runtime.callers import Role
-from tillmesh.runtime.database import Database, open_database
+from tillmesh.auth.callers import Role
+from tillmesh.rpc.peers import open_channel
+from tillmesh.rpc.settings import load_settings
 from tillmesh.runtime.deadlines import set_deadline
 from tillmesh.runtime.ids import SYSTEM_RNG, new_request_id
-from tillmesh.runtime.peers import open_channel
-from tillmesh.runtime.settings import load_settings
+from tillmesh.storage.database import Database, open_database
 
 WAIT_MS = 60_000
 MARGIN_MS = 3_000

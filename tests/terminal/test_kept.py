@@ -19,12 +19,12 @@ from tests.terminal.proxy import Link, link
 from tests.terminal.till import Behind, goods, refund_state, said
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.api.terminal.v1 import till_refund_service_pb2
-from tillmesh.runtime.claims import CLAIM_MS
-from tillmesh.runtime.database import Database
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.claims import CLAIM_MS
+from tillmesh.storage.database import Database
+from tillmesh.storage.statements import Connection
 
 SHORT_S = 0.5
 

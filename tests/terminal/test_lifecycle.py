@@ -19,12 +19,12 @@ from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.lines import LineItem
 from tillmesh.origin import Origin
 from tillmesh.payer import identity
-from tillmesh.runtime.database import open_engine, parse_url
 from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.history import NO_HISTORY
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.schema import prepare
-from tillmesh.runtime.statements import Connection, Statements
+from tillmesh.storage.database import open_engine, parse_url
+from tillmesh.storage.history import NO_HISTORY
+from tillmesh.storage.schema import prepare
+from tillmesh.storage.statements import Connection, Statements
 
 S, E = CheckoutState, CheckoutEvent
 TEA = LineItem("TEA", "Tea", 2, 125)

@@ -18,8 +18,8 @@ from tests.terminal.proxy import link
 from tests.terminal.shaky import CutOff
 from tests.terminal.test_lifecycle import in_state, order
 from tests.terminal.till import COFFEE, TEA_MINOR, Behind, Till, refused, said, terminal_flags
+from tillmesh.rpc.peers import ATTEMPTS_MAX
 from tillmesh.runtime.errors import Unanswered
-from tillmesh.runtime.peers import ATTEMPTS_MAX
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from tillmesh.api.terminal.v1 import catalogue_service_pb2 as catalogue_api
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.api.type.v1 import line_item_pb2
 from tillmesh.api.type.v1.money_pb2 import Money
+from tillmesh.auth.callers import Caller, Role, caller
 from tillmesh.lines import Adjustment, LineItem, PriceSource
-from tillmesh.runtime.callers import Caller, Role, caller
-from tillmesh.runtime.fields import Fields
+from tillmesh.rpc.fields import Fields
 from tillmesh.runtime.ids import new_request_id
 
 WIRE = line_item_pb2.LineItem

@@ -14,8 +14,8 @@ from store_terminal.receipt import COLUMNS, receipt
 from tillmesh.lines import Adjustment, LineItem, PriceSource, TaxTotal, Unit, totals
 from tillmesh.origin import NOWHERE
 from tillmesh.payer import identity
-from tillmesh.runtime.history import NO_HISTORY
 from tillmesh.runtime.money import Money
+from tillmesh.storage.history import NO_HISTORY
 
 TEA = LineItem("TEA", "Tea", 2, 125)
 

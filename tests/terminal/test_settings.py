@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from store_terminal.server import TerminalSettings
-from tillmesh.runtime.settings import load_settings
+from tillmesh.rpc.settings import load_settings
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,11 @@ from tests.trust.secrets import keep_bytes
 from tillmesh.api.payment.v1.store_pb2 import Store
 from tillmesh.api.payment.v1.store_service_pb2 import CreateStoreRequest
 from tillmesh.api.payment.v1.store_service_pb2_grpc import StoreServiceStub
+from tillmesh.auth.callers import Role
+from tillmesh.auth.tls import TlsFiles
 from tillmesh.cli.authority import Authority
-from tillmesh.runtime.callers import Role
+from tillmesh.rpc.handlers import Access
 from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.handlers import Access
-from tillmesh.runtime.tls import TlsFiles
 
 HERE, THERE = "store-a", "store-b"
 """Two stores: the one that misbehaves, and the other."""

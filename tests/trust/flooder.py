@@ -16,8 +16,8 @@ from grpc import aio
 
 from tillmesh.api.order.v1 import order_service_pb2 as api
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
-from tillmesh.runtime.callers import MESH, Role
-from tillmesh.runtime.tls import TlsFiles
+from tillmesh.auth.callers import MESH, Role
+from tillmesh.auth.tls import TlsFiles
 
 LIST = api.ListOrdersRequest(store_id="store-a", page_size=5)
 DEADLINE_S = 30.0

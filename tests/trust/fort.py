@@ -11,9 +11,9 @@ from tests.processes import Server, patient, running
 from tests.trust.certified import ALL, DEVICE, HERE, TILL, flags
 from tests.trust.frames import Wire, connected
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
+from tillmesh.auth.callers import Role
+from tillmesh.auth.tls import TlsFiles
 from tillmesh.cli.authority import Authority
-from tillmesh.runtime.callers import Role
-from tillmesh.runtime.tls import TlsFiles
 
 OTHER_TILL = "till-2"
 PLATFORM = (Role.PLATFORM, ALL)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from tillmesh.runtime.callers import Role
-from tillmesh.runtime.tls import TlsFiles
+from tillmesh.auth.callers import Role
+from tillmesh.auth.tls import TlsFiles
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 8, 9
 END_STREAM, END_HEADERS, ACK = 1, 4, 1

@@ -16,9 +16,9 @@ from tillmesh.api.order.v1 import order_service_pb2 as api
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
 from tillmesh.api.type.v1.payer_pb2 import Payer
-from tillmesh.runtime.callers import MESH, Role
+from tillmesh.auth.callers import MESH, Role
+from tillmesh.auth.tls import TlsFiles
 from tillmesh.runtime.ids import new_request_id
-from tillmesh.runtime.tls import TlsFiles
 
 ADA = Payer(identity_id="ada")
 TEA = LineItem(sku="TEA", title="Tea", quantity=2, unit_price_minor=125)

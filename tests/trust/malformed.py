@@ -11,7 +11,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 
-from tillmesh.runtime.opaque import KEY_BYTES, Seal
+from tillmesh.storage.seal import KEY_BYTES, Seal
 
 Known = dict[str, list[str]]
 """Values that exist on the server, by the name of their field."""

@@ -17,7 +17,7 @@ from tests.processes import wait_until
 from tests.trust.fort import HOSTILE, LIST_ORDERS, NEIGHBOUR, STOLEN, Fort, Who, running_fort
 from tests.trust.frames import Wire, message
 from tests.trust.test_abuse_limits import let_in
-from tillmesh.runtime.limits import CALLS_MAX, SHARES
+from tillmesh.rpc.limits import CALLS_MAX, SHARES
 
 PROCESSES, CLIENTS = 4, 125
 IDLE_STREAMS, CONNECTIONS = 200, 4

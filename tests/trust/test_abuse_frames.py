@@ -28,7 +28,7 @@ from tests.trust.frames import (
 )  # fmt: skip
 from tillmesh.api.order.v1 import order_service_pb2 as api
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
-from tillmesh.runtime.callers import Role
+from tillmesh.auth.callers import Role
 
 LIST = api.ListOrdersRequest(store_id="store-a")
 ASKED = message(LIST.SerializeToString())

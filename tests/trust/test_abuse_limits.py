@@ -18,13 +18,13 @@ from tests.trust.frames import Wire, message
 from tillmesh.api.order.v1 import order_service_pb2 as api
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
 from tillmesh.api.type.v1.payer_pb2 import Payer
-from tillmesh.runtime.callers import Role
+from tillmesh.auth.callers import Role
+from tillmesh.auth.tls import TlsFiles
+from tillmesh.rpc.limits import OPEN_A_CALLER
+from tillmesh.rpc.server import MESSAGE_BYTES_MAX
+from tillmesh.rpc.transport import METADATA_BYTES_MAX
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
-from tillmesh.runtime.limits import OPEN_A_CALLER
-from tillmesh.runtime.server import MESSAGE_BYTES_MAX
-from tillmesh.runtime.tls import TlsFiles
-from tillmesh.runtime.transport import METADATA_BYTES_MAX
 
 OK, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED = 0, 4, 8
 SERVING = health_pb2.HealthCheckResponse.SERVING

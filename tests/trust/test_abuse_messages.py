@@ -27,9 +27,9 @@ from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1.account_service_pb2_grpc import AccountServiceStub
 from tillmesh.api.payment.v1.identity_service_pb2_grpc import IdentityServiceStub
 from tillmesh.api.type.v1.payer_pb2 import Payer
-from tillmesh.runtime.callers import Role
-from tillmesh.runtime.server import MESSAGE_BYTES_MAX
-from tillmesh.runtime.tls import TlsFiles
+from tillmesh.auth.callers import Role
+from tillmesh.auth.tls import TlsFiles
+from tillmesh.rpc.server import MESSAGE_BYTES_MAX
 
 MESSAGES = int(os.environ.get("ABUSE_MESSAGES", "100000"))
 WARM = MESSAGES // 5

@@ -21,10 +21,10 @@ from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as terminal_api
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as till_refunds_api
+from tillmesh.auth.callers import Role
+from tillmesh.auth.tls import TlsFiles
 from tillmesh.cli.authority import Authority
-from tillmesh.runtime.callers import Role
 from tillmesh.runtime.ids import new_request_id
-from tillmesh.runtime.tls import TlsFiles
 
 NAMES = ("ca.pem", "cert.pem", "key.pem")
 STATE = payment_pb2.Payment.State

@@ -14,9 +14,9 @@ from tests.processes import running
 from tests.trust.certified import ALL, flags, forge, refusal
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
+from tillmesh.auth.callers import Role
+from tillmesh.auth.tls import TlsFiles
 from tillmesh.cli.authority import Authority
-from tillmesh.runtime.callers import Role
-from tillmesh.runtime.tls import TlsFiles
 
 
 def complaint(status: int, module: str, *arguments: object) -> str:

@@ -20,7 +20,7 @@ from tillmesh.api.payment.v1.refund_service_pb2_grpc import RefundServiceStub
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as terminal_api
 from tillmesh.api.type.v1.money_pb2 import Money
-from tillmesh.runtime.callers import Role
+from tillmesh.auth.callers import Role
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tillmesh.auth.callers import MESH, Role, parse_uri
 from tillmesh.cli.failures import CliError
-from tillmesh.runtime.callers import MESH, Role, parse_uri
 
 CA_LIFETIME = timedelta(days=3650)
 LIFETIME = timedelta(days=1)

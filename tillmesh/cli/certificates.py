@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from tillmesh.auth.callers import MESH, Role
 from tillmesh.cli.authority import Authority
 from tillmesh.cli.display import out
 from tillmesh.cli.failures import CliError
-from tillmesh.runtime.callers import MESH, Role
 
 cert = typer.Typer(
     help="Certificates of a private CA. In production any CA that writes URI names does: see docs/security.md.",

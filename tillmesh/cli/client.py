@@ -22,11 +22,11 @@ from tillmesh.api.payment.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tillmesh.api.terminal.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceStub
 from tillmesh.api.terminal.v1.till_refund_service_pb2_grpc import TillRefundServiceStub
+from tillmesh.auth.callers import MESH, Role
+from tillmesh.auth.tls import TlsFiles
 from tillmesh.cli.failures import CliError, NotLetIn, Unreachable
-from tillmesh.runtime.callers import MESH, Role
+from tillmesh.rpc.peers import CALL_TIMEOUT_S, Peer, open_channel
 from tillmesh.runtime.errors import Unanswered
-from tillmesh.runtime.peers import CALL_TIMEOUT_S, Peer, open_channel
-from tillmesh.runtime.tls import TlsFiles
 
 PAGE_SIZE = 200
 

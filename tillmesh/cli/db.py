@@ -16,7 +16,7 @@ from tillmesh.cli.options import DataDir
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from tillmesh.runtime.migrations import Migrations
+    from tillmesh.storage.migrations import Migrations
 
 db = typer.Typer(help="The schemas of the servers' databases.", no_args_is_help=True)
 
@@ -87,8 +87,8 @@ def _opened(role: Role, url: str) -> "Iterator[tuple[Engine, Migrations]]":
     # Here, as every other command would wait half a second for them.
     from sqlalchemy.exc import DBAPIError
 
-    from tillmesh.runtime.database import is_sqlite, open_engine, parse_url
-    from tillmesh.runtime.migrations import Migrations
+    from tillmesh.storage.database import is_sqlite, open_engine, parse_url
+    from tillmesh.storage.migrations import Migrations
 
     try:
         parsed = parse_url(url)

@@ -18,11 +18,11 @@ from typing import IO, Self
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tillmesh.auth.callers import Role as Certified
+from tillmesh.auth.tls import TlsFiles
 from tillmesh.cli.authority import Authority
 from tillmesh.cli.client import Addresses
 from tillmesh.cli.failures import CliError
-from tillmesh.runtime.callers import Role as Certified
-from tillmesh.runtime.tls import TlsFiles
 
 START_WITHIN_S = 60.0
 STOP_WITHIN_S = 10.0

@@ -17,15 +17,15 @@ from tillmesh.api.payment.v1.payer_service_pb2_grpc import PayerServiceStub
 from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
 from tillmesh.api.payment.v1.phone_service_pb2_grpc import PhoneServiceStub
 from tillmesh.api.payment.v1.wallet_service_pb2_grpc import WalletServiceStub
+from tillmesh.auth.callers import MESH, Role
+from tillmesh.auth.tls import TlsFiles
 from tillmesh.cli.authority import Authority
 from tillmesh.cli.client import Addresses, Client, Connections, Server
 from tillmesh.cli.failures import CliError, NotLetIn
 from tillmesh.cli.phone.device import Phone
-from tillmesh.runtime.callers import MESH, Role
+from tillmesh.rpc.peers import CALL_TIMEOUT_S
 from tillmesh.runtime.ids import new_request_id
-from tillmesh.runtime.peers import CALL_TIMEOUT_S
 from tillmesh.runtime.secret import Secret
-from tillmesh.runtime.tls import TlsFiles
 
 if TYPE_CHECKING:  # the generated module has it in its types alone
     from tillmesh.api.payment.v1.phone_service_pb2_grpc import PhoneServiceAsyncStub

@@ -20,10 +20,10 @@ from tillmesh.cli.replay.invoices import WALK_IN, Invoice, Rejection
 from tillmesh.cli.replay.platform import Platform, Wallet
 from tillmesh.cli.replay.returns import Purchase, plan_return
 from tillmesh.lines import LineItem
-from tillmesh.runtime.convert import to_money
+from tillmesh.rpc.line_messages import to_line_item
+from tillmesh.rpc.messages import to_money
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
-from tillmesh.runtime.line_messages import to_line_item
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.secret import Secret
 from tillmesh.runtime.telemetry import adopt_trace

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import structlog
 
-from tillmesh.runtime.callers import Caller, Role
+from tillmesh.auth.callers import Caller, Role
 from tillmesh.runtime.errors import CommonReason, Refusal
 
 Result = TypeVar("Result")

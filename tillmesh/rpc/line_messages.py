@@ -20,7 +20,7 @@ from tillmesh.lines import (
     default_price_quantity,
     totals,
 )
-from tillmesh.runtime.fields import Fields
+from tillmesh.rpc.fields import Fields
 from tillmesh.runtime.money import MINOR_UNITS_MAX
 
 SKU_MAX = 64

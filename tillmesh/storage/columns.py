@@ -6,8 +6,8 @@ from sqlalchemy import Column, ColumnElement, String, Table, and_
 
 from tillmesh.origin import Origin
 from tillmesh.payer import Payer, PayerKind
-from tillmesh.runtime.database import one_of
-from tillmesh.runtime.statements import Row
+from tillmesh.storage.database import one_of
+from tillmesh.storage.statements import Row
 
 
 def payer_columns(*, nullable: bool = False) -> tuple[Column[str], Column[str]]:

@@ -25,7 +25,7 @@ from sqlalchemy import (
     select,
 )
 
-from tillmesh.runtime.opaque import KEY_BYTES, Seal
+from tillmesh.storage.seal import KEY_BYTES, Seal
 
 VERSION_TABLE = "alembic_version"
 NO_VERSION = "has tables but no version of a schema: is it another program's?"

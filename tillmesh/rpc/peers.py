@@ -9,11 +9,11 @@ from grpc import StatusCode, aio
 from grpc_status.rpc_status import GRPC_DETAILS_METADATA_KEY
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
-from tillmesh.runtime.callers import Role
+from tillmesh.auth.callers import Role
+from tillmesh.auth.tls import RenewedChannel, TlsFiles
 from tillmesh.runtime.deadlines import remaining_s
 from tillmesh.runtime.errors import Refusal, Unanswered
 from tillmesh.runtime.telemetry import TRACEPARENT, traceparent
-from tillmesh.runtime.tls import RenewedChannel, TlsFiles
 
 Req = TypeVar("Req")
 Res = TypeVar("Res")

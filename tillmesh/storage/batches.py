@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 
 from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.statements import Connection
 
 BATCH_MAX = 32
 ENOUGH_MAX = 16

@@ -7,7 +7,7 @@ from google.protobuf import duration_pb2, timestamp_pb2
 
 from tillmesh.api.type.v1 import money_pb2, payer_pb2
 from tillmesh.payer import Payer, PayerKind
-from tillmesh.runtime.fields import Fields
+from tillmesh.rpc.fields import Fields
 from tillmesh.runtime.money import Money
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, BindParameter, Column, ColumnElement, String, and_, bindparam, or_, select, update
 
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.statements import Connection
 
 FRESH_MS = 1_000
 """A record that changed less than this ago is being driven by the request that changed it."""

@@ -7,10 +7,10 @@ import grpc
 from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from tillmesh.rpc.fields import parser
+from tillmesh.rpc.handlers import Context, refuse
+from tillmesh.rpc.limits import Limits, Places
 from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.fields import parser
-from tillmesh.runtime.handlers import Context, refuse
-from tillmesh.runtime.limits import Limits, Places
 
 Handlers = dict[str, "grpc.RpcMethodHandler[Any, Any]"]
 Serve = Callable[[Context, str], Awaitable[Any]]

@@ -12,12 +12,12 @@ import sqlalchemy
 from sqlalchemy import DDL, URL, CheckConstraint, Engine, MetaData, Table, event
 from sqlalchemy.exc import ArgumentError
 
-from tillmesh.runtime import postgres, sqlite
 from tillmesh.runtime.errors import CommonReason
-from tillmesh.runtime.opaque import Seal
-from tillmesh.runtime.postgres import PostgresDatabase
-from tillmesh.runtime.sqlite import SqliteDatabase
-from tillmesh.runtime.statements import Connection, Result
+from tillmesh.storage import postgres, sqlite
+from tillmesh.storage.postgres import PostgresDatabase
+from tillmesh.storage.seal import Seal
+from tillmesh.storage.sqlite import SqliteDatabase
+from tillmesh.storage.statements import Connection, Result
 
 Outcome = TypeVar("Outcome")
 

@@ -18,10 +18,10 @@ from grpc import StatusCode
 from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, String, Table, bindparam, insert, select
 
 from tillmesh.api.type.v1 import annotations_pb2
-from tillmesh.runtime.callers import actor, principal
-from tillmesh.runtime.database import Database, append_only
+from tillmesh.auth.callers import actor, principal
 from tillmesh.runtime.errors import CommonReason, Refusal, invalid
-from tillmesh.runtime.statements import Connection
+from tillmesh.storage.database import Database, append_only
+from tillmesh.storage.statements import Connection
 
 NOT_REMEMBERED = (StatusCode.UNAVAILABLE, StatusCode.PERMISSION_DENIED, StatusCode.RESOURCE_EXHAUSTED)
 """Refusals that are not remembered: nothing was decided, or not for this caller."""

@@ -14,7 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, MetaData
 
-from tillmesh.runtime.schema import NO_VERSION, VERSION_TABLE, alone, is_empty, stored_version
+from tillmesh.storage.schema import NO_VERSION, VERSION_TABLE, alone, is_empty, stored_version
 
 
 @dataclass(frozen=True)

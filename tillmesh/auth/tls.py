@@ -18,7 +18,7 @@ import structlog
 from cryptography import x509
 from grpc import aio
 
-from tillmesh.runtime.callers import Role
+from tillmesh.auth.callers import Role
 
 Option = tuple[str, str | int]
 CLOSE_GRACE_S = 30.0

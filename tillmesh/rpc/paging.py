@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from google.protobuf.message import Message
 
 from tillmesh.runtime.errors import FieldViolation, invalid
-from tillmesh.runtime.opaque import Seal
+from tillmesh.storage.seal import Seal
 
 Row = TypeVar("Row")
 Shown = TypeVar("Shown", bound=Message)

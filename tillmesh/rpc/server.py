@@ -16,12 +16,12 @@ import uvloop
 from grpc import aio
 from grpc_health.v1 import health, health_pb2
 
-from tillmesh.runtime.callers import Gate
-from tillmesh.runtime.handlers import Access, SignIn, method_handlers, no_payers
-from tillmesh.runtime.open_services import open_handlers
-from tillmesh.runtime.settings import ServerSettings
+from tillmesh.auth.callers import Gate
+from tillmesh.rpc.handlers import Access, SignIn, method_handlers, no_payers
+from tillmesh.rpc.open_services import open_handlers
+from tillmesh.rpc.settings import ServerSettings
+from tillmesh.rpc.transport import open_server
 from tillmesh.runtime.telemetry import configure_logs
-from tillmesh.runtime.transport import open_server
 
 MESSAGE_BYTES_MAX = 256 * 1024  # an order of 2,000 lines passes, with titles of usual length
 FILES_BESIDE_CONNECTIONS = 100

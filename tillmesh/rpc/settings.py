@@ -9,10 +9,10 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
-from tillmesh.runtime.callers import MESH, DenyList, Gate, Role
-from tillmesh.runtime.fields import IDENTIFIER
-from tillmesh.runtime.limits import CALL_S_MAX, CALLS_MAX, CALLS_PER_S, SHARES, Limits
-from tillmesh.runtime.tls import TlsFiles
+from tillmesh.auth.callers import MESH, DenyList, Gate, Role
+from tillmesh.auth.tls import TlsFiles
+from tillmesh.rpc.fields import IDENTIFIER
+from tillmesh.rpc.limits import CALL_S_MAX, CALLS_MAX, CALLS_PER_S, SHARES, Limits
 
 
 class ServerSettings(BaseSettings):

@@ -13,11 +13,11 @@ from google.protobuf.message import Message
 from grpc import StatusCode, aio
 from grpc_status import rpc_status
 
-from tillmesh.runtime.callers import Caller, Gate, Role, caller
+from tillmesh.auth.callers import Caller, Gate, Role, caller
+from tillmesh.rpc.fields import parser
+from tillmesh.rpc.limits import Limits
 from tillmesh.runtime.deadlines import set_deadline
 from tillmesh.runtime.errors import CommonReason, Refusal, Unanswered
-from tillmesh.runtime.fields import parser
-from tillmesh.runtime.limits import Limits
 from tillmesh.runtime.secret import Secret
 from tillmesh.runtime.telemetry import adopt_trace, trace_id
 

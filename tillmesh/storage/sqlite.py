@@ -17,10 +17,10 @@ from sqlalchemy import URL, Engine, MetaData, event
 from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError
 from sqlalchemy.pool import StaticPool
 
-from tillmesh.runtime.batches import Gathering, Spoiled, Waiting, deliver, outcome
 from tillmesh.runtime.errors import CommonReason
-from tillmesh.runtime.schema import prepare, read_seal
-from tillmesh.runtime.statements import Connection, Statements
+from tillmesh.storage.batches import Gathering, Spoiled, Waiting, deliver, outcome
+from tillmesh.storage.schema import prepare, read_seal
+from tillmesh.storage.statements import Connection, Statements
 
 Outcome = TypeVar("Outcome")
 log = structlog.get_logger()

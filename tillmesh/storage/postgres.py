@@ -21,11 +21,11 @@ from sqlalchemy import URL, Engine, MetaData
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.pool import NullPool
 
-from tillmesh.runtime.batches import Gathering, Spoiled, Waiting, deliver, outcome
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.ids import new_request_id
-from tillmesh.runtime.schema import prepare, read_seal
-from tillmesh.runtime.statements import Connection, Statements
+from tillmesh.storage.batches import Gathering, Spoiled, Waiting, deliver, outcome
+from tillmesh.storage.schema import prepare, read_seal
+from tillmesh.storage.statements import Connection, Statements
 
 Outcome = TypeVar("Outcome")
 log = structlog.get_logger()
