@@ -198,9 +198,8 @@ def contract(proto: str) -> tuple[str, re.RegexFlag]:
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_reason_of_a_service_is_given_somewhere(service: str) -> None:
     used = {name for path in files(service) for _, name, _ in mentions(path)}
-    in_table = {
-        node.value for node in ast.walk(tree(ROOT / service / "lifecycle.py")) if isinstance(node, ast.Constant)
-    }
+    tables = [tree(path) for path in files(service) if path.name == "lifecycle.py"]
+    in_table = {node.value for table in tables for node in ast.walk(table) if isinstance(node, ast.Constant)}
     assert {reason.name for reason in catalogue(service)} - used - in_table == set()
 
 

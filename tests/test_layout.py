@@ -13,18 +13,23 @@ from tests.sources import ROOT, SERVICES, SHARED_FOLDERS, files, imported, impor
 
 SERVICERS = {
     "tillmesh.api.order.v1.OrderService": ("order_service.servicer", "OrderServicer"),
-    "tillmesh.api.payment.v1.PaymentService": ("thirdparty_server.servicer", "PaymentServicer"),
-    "tillmesh.api.payment.v1.RefundService": ("thirdparty_server.refund_servicer", "RefundServicer"),
-    "tillmesh.api.payment.v1.IdentityService": ("thirdparty_server.identity_servicer", "IdentityServicer"),
-    "tillmesh.api.payment.v1.WalletService": ("thirdparty_server.wallet_servicer", "WalletServicer"),
-    "tillmesh.api.payment.v1.PhoneService": ("thirdparty_server.phone_servicer", "PhoneServicer"),
-    "tillmesh.api.payment.v1.StoreService": ("thirdparty_server.store_servicer", "StoreServicer"),
-    "tillmesh.api.payment.v1.AccountService": ("thirdparty_server.account_servicer", "AccountServicer"),
-    "tillmesh.api.payment.v1.PayerService": ("thirdparty_server.payer_servicer", "PayerServicer"),
+    "tillmesh.api.payment.v1.PaymentService": ("thirdparty_server.payments.servicer", "PaymentServicer"),
+    "tillmesh.api.payment.v1.RefundService": ("thirdparty_server.payments.refunds.servicer", "RefundServicer"),
+    "tillmesh.api.payment.v1.IdentityService": ("thirdparty_server.payers.identity_servicer", "IdentityServicer"),
+    "tillmesh.api.payment.v1.WalletService": ("thirdparty_server.payers.wallet_servicer", "WalletServicer"),
+    "tillmesh.api.payment.v1.PhoneService": ("thirdparty_server.payers.phone_servicer", "PhoneServicer"),
+    "tillmesh.api.payment.v1.StoreService": ("thirdparty_server.stores.servicer", "StoreServicer"),
+    "tillmesh.api.payment.v1.AccountService": ("thirdparty_server.ledger.servicer", "AccountServicer"),
+    "tillmesh.api.payment.v1.PayerService": ("thirdparty_server.payers.payer_servicer", "PayerServicer"),
     "tillmesh.api.terminal.v1.CheckoutService": ("store_terminal.servicer", "CheckoutServicer"),
     "tillmesh.api.terminal.v1.TillRefundService": ("store_terminal.refund_servicer", "TillRefundServicer"),
     "tillmesh.api.terminal.v1.CatalogueService": ("store_terminal.catalogue_servicer", "CatalogueServicer"),
 }
+PARTS = (
+    "order_service",
+    "store_terminal",
+    *(f"thirdparty_server/{part}" for part in ("ledger", "payers", "stores", "payments", "payments/refunds")),
+)
 LINES_MAX = 400
 FLOORS = (
     ("tillmesh.runtime",),
@@ -32,7 +37,17 @@ FLOORS = (
     ("tillmesh.auth",),
     ("tillmesh.storage",),
     ("tillmesh.rpc",),
-    (*SERVICES,),
+    (
+        "order_service",
+        "store_terminal",
+        *(f"thirdparty_server.{part}" for part in ("errors", "schema", "updates", "access")),
+    ),
+    ("thirdparty_server.once", "thirdparty_server.ledger"),
+    ("thirdparty_server.payers",),
+    ("thirdparty_server.stores",),
+    ("thirdparty_server.payments",),
+    ("thirdparty_server.payments.refunds",),
+    ("thirdparty_server",),
     ("tillmesh.cli",),
 )
 """From the ground up: nobody imports from a floor above."""
@@ -60,10 +75,10 @@ def test_a_service_imports_no_other(service: str) -> None:
 
 
 def floor_of(module: str) -> int | None:
-    """The floor that a module stands on; None for generated code, tests and tools."""
+    """The floor that a module stands on: that of the longest name it begins with; None for generated code."""
     parts = module.split(".")
-    names = {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
-    return next((number for number, floor in enumerate(FLOORS) if names & set(floor)), None)
+    names = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    return next((number for name in names for number, floor in enumerate(FLOORS) if name in floor), None)
 
 
 def test_every_arrow_leads_downward() -> None:
@@ -89,7 +104,7 @@ def test_no_module_needs_itself() -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_rules_and_tables_know_nothing_of_transport_and_storage(service: str) -> None:
-    pure = [name for file in ("lifecycle.py", "model.py") for name in imported(ROOT / service / file)]
+    pure = [name for path in files(service) if path.name in ("lifecycle.py", "model.py") for name in imported(path)]
     assert [name for name in pure if name.split(".")[0] in PURE or name.startswith("tillmesh.api")] == []
 
 
@@ -116,18 +131,16 @@ def test_only_server_and_servicer_know_the_servicer(service: str) -> None:
     assert [line for line in names if f" {service}.servicer" in line or f" {service}.server" in line] == []
 
 
+@pytest.mark.parametrize("part", PARTS)
+def test_all_parts_have_the_same_files(part: str) -> None:
+    names = {path.name for path in (ROOT / part).iterdir()}
+    assert {"model.py", "tables.py", "operations.py"} - names == set()
+    assert any(name.endswith("servicer.py") for name in names)
+
+
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_reads_top_to_bottom_in_the_same_files(service: str) -> None:
-    expected = {
-        "README.md",
-        "lifecycle.py",
-        "model.py",
-        "operations.py",
-        "store.py",
-        "servicer.py",
-        "server.py",
-        "errors.py",
-    }
+def test_every_service_has_its_wiring_its_refusals_and_its_page(service: str) -> None:
+    expected = {"README.md", "server.py", "errors.py", "access.py", "migrations"}
     assert expected - {path.name for path in (ROOT / service).iterdir()} == set()
     assert f"<!-- generated: lifecycle of {service} -->" in (ROOT / service / "README.md").read_text()
     assert f"<!-- generated: errors of {service} -->" in (ROOT / "docs/errors.md").read_text()

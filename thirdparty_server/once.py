@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from thirdparty_server.tables import REQUESTS
+from thirdparty_server.schema import REQUESTS
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.storage.database import Database
 from tillmesh.storage.requests import IdempotencyKey

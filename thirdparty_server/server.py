@@ -11,20 +11,23 @@ from grpc import aio
 from pydantic import Field, model_validator
 
 from thirdparty_server.access import ACCESS
-from thirdparty_server.account_servicer import AccountServicer
 from thirdparty_server.errors import DOMAIN
-from thirdparty_server.identity_servicer import IdentityServicer
-from thirdparty_server.model import Timing
-from thirdparty_server.payer_servicer import PayerServicer, Sessions
-from thirdparty_server.phone_servicer import PhoneServicer
-from thirdparty_server.refund_servicer import RefundServicer
-from thirdparty_server.resolver import Orders, PaymentResolver
-from thirdparty_server.roll_ups import RollUps
-from thirdparty_server.servicer import PaymentServicer
-from thirdparty_server.store_servicer import StoreServicer
+from thirdparty_server.ledger.roll_ups import RollUps
+from thirdparty_server.ledger.servicer import AccountServicer
+from thirdparty_server.payers import operations as payer_operations
+from thirdparty_server.payers.identity_servicer import IdentityServicer
+from thirdparty_server.payers.payer_servicer import PayerServicer, Sessions
+from thirdparty_server.payers.pending_orders import PendingOrders
+from thirdparty_server.payers.phone_servicer import PhoneServicer
+from thirdparty_server.payers.vault import Vault
+from thirdparty_server.payers.wallet_servicer import WalletServicer
+from thirdparty_server.payments.model import Timing
+from thirdparty_server.payments.orders import Orders
+from thirdparty_server.payments.refunds.servicer import RefundServicer
+from thirdparty_server.payments.resolver import PaymentResolver
+from thirdparty_server.payments.servicer import PaymentServicer
+from thirdparty_server.stores.servicer import StoreServicer
 from thirdparty_server.tables import METADATA
-from thirdparty_server.vault import Vault
-from thirdparty_server.wallet_servicer import WalletServicer
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.auth.callers import Role, act_as
 from tillmesh.rpc.peers import Peer, open_channel
@@ -88,7 +91,8 @@ def assemble(
     settings: PaymentSettings, database: Database, orders_channel: aio.Channel, clock: Clock, rng: random.Random
 ) -> Wiring:
     """Puts the service together."""
-    orders = Orders(OrderServiceStub(orders_channel), Peer())
+    stub, peer = OrderServiceStub(orders_channel), Peer()
+    orders = Orders(stub, peer)
     server = settings.own_uri(Role.PAYMENTS)
     resolver = PaymentResolver(database, orders, clock, settings.timing())
     driver = Driver(resolver.get, resolver.step, rng, partial(act_as, server))
@@ -107,8 +111,8 @@ def assemble(
             f"{api}.WalletService": WalletServicer(database, clock),
             f"{api}.PhoneService": PhoneServicer(database, clock, vault, settings.mesh),
             f"{api}.StoreService": StoreServicer(database, clock),
-            f"{api}.AccountService": AccountServicer(database, clock),
-            f"{api}.PayerService": PayerServicer(database, orders, clock, vault, session_ms),
+            f"{api}.AccountService": AccountServicer(database, clock, payer_operations.wallet_account),
+            f"{api}.PayerService": PayerServicer(database, PendingOrders(stub, peer), clock, vault, session_ms),
         },
         access=ACCESS,
         gate=settings.gate(),

@@ -21,8 +21,12 @@ from tillmesh.runtime.errors import CommonReason, ErrorReason
 
 ROOT = Path(__file__).resolve().parent.parent
 API = Path("tillmesh/api")
-SERVICES = {"order_service": "ORDER", "thirdparty_server": "PAYMENT", "store_terminal": "CHECKOUT"}
-"""The table in the lifecycle.py of each service."""
+SERVICES = {
+    "order_service": ("order_service.lifecycle", "ORDER"),
+    "thirdparty_server": ("thirdparty_server.payments.lifecycle", "PAYMENT"),
+    "store_terminal": ("store_terminal.lifecycle", "CHECKOUT"),
+}
+"""Module and name of the transition table of each service."""
 MARKED = re.compile(r"(<!-- generated: ([^>]+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
 
 
@@ -67,7 +71,8 @@ def write_api() -> None:
 
 def lifecycle(service: str) -> str:
     """State diagram and transition table of a service."""
-    table = getattr(importlib.import_module(f"{service}.lifecycle"), SERVICES[service])
+    module, name = SERVICES[service]
+    table = getattr(importlib.import_module(module), name)
     return f"```mermaid\n{table.mermaid()}\n```\n\n{table.markdown()}\n"
 
 

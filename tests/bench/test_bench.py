@@ -17,7 +17,7 @@ from bench.machine import cpu_s
 from bench.report import Ratio
 from tests.payments.books import Books
 from tests.sources import ROOT
-from thirdparty_server.lifecycle import PaymentState
+from thirdparty_server.payments.lifecycle import PaymentState
 from thirdparty_server.tables import METADATA
 
 

@@ -6,19 +6,19 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TypeVar
 
-from thirdparty_server import (
-    account_operations,
-    identity_operations,
-    identity_store,
-    operations,
-    refund_operations,
-    store,
-)
-from thirdparty_server.lifecycle import PaymentEvent, PaymentState
-from thirdparty_server.model import FoundPayer, HistoryEntry, Identity, Lock, Payment, Timing, TrialBalance, Wallet
-from thirdparty_server.refund_operations import NewRefund
+from thirdparty_server.ledger import operations as ledger_operations
+from thirdparty_server.ledger.model import TrialBalance, wallet
+from thirdparty_server.ledger.trial_balances import trial_balances
+from thirdparty_server.payers import operations as payer_operations
+from thirdparty_server.payers import queries as payer_queries
+from thirdparty_server.payers.model import Identity, Wallet
+from thirdparty_server.payments import operations as payment_operations
+from thirdparty_server.payments import queries as payment_queries
+from thirdparty_server.payments.lifecycle import PaymentEvent, PaymentState
+from thirdparty_server.payments.model import FoundPayer, HistoryEntry, Lock, Payment, Timing
+from thirdparty_server.payments.refunds import operations as refund_operations
+from thirdparty_server.payments.refunds.operations import NewRefund
 from thirdparty_server.tables import METADATA
-from thirdparty_server.trial_balances import trial_balances
 from tillmesh.origin import NOWHERE
 from tillmesh.payer import identity as identity_payer
 from tillmesh.runtime.money import Money
@@ -82,7 +82,7 @@ class Books:
     def shopper(self, funds: int = 0, currency: str = "GBP", threshold: int | None = 10**9) -> str:
         identity = Identity(self.new_id("payer"), "Ada", 1, NOW_MS)
         first = Wallet(identity.identity_id, currency, threshold, None, 1, NOW_MS)
-        self.run(lambda connection: identity_operations.create_identity(connection, identity=identity, first=first))
+        self.run(lambda connection: payer_operations.create_identity(connection, identity=identity, first=first))
         if funds:
             self.deposit(identity.identity_id, Money(currency, funds))
         return identity.identity_id
@@ -90,21 +90,25 @@ class Books:
     def deposit(self, identity_id: str, amount: Money) -> None:
         deposit_id = self.new_id("deposit")
         self.run(
-            lambda connection: account_operations.create_deposit(
-                connection, deposit_id=deposit_id, identity_id=identity_id, amount=amount, now_ms=NOW_MS
+            lambda connection: ledger_operations.create_deposit(
+                connection,
+                deposit_id=deposit_id,
+                credit=wallet(identity_id, amount.currency),
+                amount=amount,
+                now_ms=NOW_MS,
             )
         )
 
     def create(self, payer_id: str, amount: Money, order_id: str = "") -> Payment:
         payment_id, order_id = self.new_id("payment"), order_id or self.new_id("order")
         return self.run(
-            lambda connection: operations.create_payment(
+            lambda connection: payment_operations.create_payment(
                 connection,
                 payment_id=payment_id,
                 order_id=order_id,
                 order_version=1,
                 payer=identity_payer(payer_id),
-                found=FoundPayer(identity_store.find_identity(connection, payer_id)),
+                found=FoundPayer(payer_queries.find_identity(connection, payer_id)),
                 amount=amount,
                 origin=NOWHERE,
                 now_ms=NOW_MS,
@@ -114,34 +118,36 @@ class Books:
     def lock(self, payment_id: str, epoch: int = 1) -> Payment:
         lock = Lock(epoch, STORE, remaining_ms=60_000)
         return self.run(
-            lambda connection: operations.record_lock(
+            lambda connection: payment_operations.record_lock(
                 connection, payment_id=payment_id, lock=lock, asked_at_ms=NOW_MS, timing=TIMING, now_ms=NOW_MS
             )
         )
 
     def confirm(self, payment: Payment) -> Payment:
         return self.run(
-            lambda connection: operations.confirm_payment(
+            lambda connection: payment_operations.confirm_payment(
                 connection, payment_id=payment.payment_id, store_id=STORE, amount=payment.amount, now_ms=NOW_MS
             )
         )
 
     def cancel(self, payment_id: str) -> Payment:
-        return self.run(lambda connection: operations.cancel_payment(connection, payment_id=payment_id, now_ms=NOW_MS))
+        return self.run(
+            lambda connection: payment_operations.cancel_payment(connection, payment_id=payment_id, now_ms=NOW_MS)
+        )
 
     def expire(self, payment_id: str) -> Payment:
         return self.run(
-            lambda connection: operations.give_up(
+            lambda connection: payment_operations.give_up(
                 connection, payment_id=payment_id, event=PaymentEvent.EXPIRED, reason="PAYER_TIMEOUT", now_ms=NOW_MS
             )
         )
 
     def capture(self, payment_id: str) -> Payment:
-        return self.run(lambda connection: operations.capture(connection, payment_id=payment_id, now_ms=NOW_MS))
+        return self.run(lambda connection: payment_operations.capture(connection, payment_id=payment_id, now_ms=NOW_MS))
 
     def release(self, payment_id: str) -> Payment:
         return self.run(
-            lambda connection: operations.release(
+            lambda connection: payment_operations.release(
                 connection, payment_id=payment_id, reason="LEASE_EXPIRED", now_ms=NOW_MS
             )
         )
@@ -155,14 +161,14 @@ class Books:
         )
 
     def payment(self, payment_id: str) -> Payment:
-        return self.run(lambda connection: operations.get_payment(connection, payment_id))
+        return self.run(lambda connection: payment_operations.get_payment(connection, payment_id))
 
     def history(self, payment_id: str) -> list[HistoryEntry]:
-        return self.run(lambda connection: store.list_history(connection, payment_id, 0, 200))
+        return self.run(lambda connection: payment_queries.list_history(connection, payment_id, 0, 200))
 
     def balance(self, account_id: str) -> tuple[int, int]:
         """Posted and held of an account."""
-        account = self.run(lambda connection: account_operations.get_account(connection, account_id))
+        account = self.run(lambda connection: ledger_operations.get_account(connection, account_id))
         return account.posted_minor, account.held_minor
 
     def in_state(self, state: PaymentState, *, confirm: bool = False) -> Payment:

@@ -16,19 +16,21 @@ from grpc import aio
 
 from tests.clocks import ManualClock
 from tests.trust.secrets import keep_bytes
-from thirdparty_server import operations, payers
-from thirdparty_server.account_servicer import AccountServicer
-from thirdparty_server.identity_servicer import IdentityServicer
-from thirdparty_server.model import Lock
-from thirdparty_server.payer_servicer import PayerServicer
-from thirdparty_server.phone_servicer import PhoneServicer
-from thirdparty_server.refund_servicer import RefundServicer
-from thirdparty_server.resolver import Orders, PaymentResolver
+from thirdparty_server.ledger.servicer import AccountServicer
+from thirdparty_server.payers.identity_servicer import IdentityServicer
+from thirdparty_server.payers.payer_servicer import PayerServicer
+from thirdparty_server.payers.phone_servicer import PhoneServicer
+from thirdparty_server.payers.wallet_servicer import WalletServicer
+from thirdparty_server.payments import operations as payment_operations
+from thirdparty_server.payments import payer_search
+from thirdparty_server.payments.model import Lock
+from thirdparty_server.payments.orders import Orders
+from thirdparty_server.payments.refunds.servicer import RefundServicer
+from thirdparty_server.payments.resolver import PaymentResolver
+from thirdparty_server.payments.servicer import PaymentServicer
 from thirdparty_server.server import PaymentSettings, assemble
-from thirdparty_server.servicer import PaymentServicer
-from thirdparty_server.store_servicer import StoreServicer
+from thirdparty_server.stores.servicer import StoreServicer
 from thirdparty_server.tables import METADATA
-from thirdparty_server.wallet_servicer import WalletServicer
 from tillmesh import payer as payers_of_orders
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
@@ -218,13 +220,13 @@ class Side:
         """Step A alone: the payment is recorded and nobody drives it; returns its id."""
         payment_id, payer = new_request_id(), model_payer(order.payer)
         await self.database.run(
-            lambda connection: operations.create_payment(
+            lambda connection: payment_operations.create_payment(
                 connection,
                 payment_id=payment_id,
                 order_id=order.order_id,
                 order_version=order.version,
                 payer=payer,
-                found=payers.find_payer(
+                found=payer_search.find_payer(
                     connection, payer=payer, order_id=order.order_id, shown=None, now_ms=self.clock.now_ms()
                 ),
                 amount=ModelMoney(order.amount.currency_code, order.amount.minor_units),
@@ -238,7 +240,7 @@ class Side:
         """Step C alone, with an epoch that nobody asked the order service for."""
         now_ms, lock = self.clock.now_ms(), Lock(epoch, STORE, 60_000)
         await self.database.run(
-            lambda connection: operations.record_lock(
+            lambda connection: payment_operations.record_lock(
                 connection,
                 payment_id=payment_id,
                 lock=lock,

@@ -7,7 +7,7 @@ from sqlalchemy import update
 from tests.payments.phones import PLATFORM, acting
 from tests.payments.side import STORE, Side, gbp, refused
 from thirdparty_server.errors import Reason
-from thirdparty_server.tables import accounts
+from thirdparty_server.ledger.tables import accounts
 from tillmesh.api.payment.v1 import account_pb2
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
 from tillmesh.api.type.v1.money_pb2 import Money

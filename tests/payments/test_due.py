@@ -8,8 +8,8 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql import ClauseElement
 
 from tests.payments.books import NOW_MS, Books
-from thirdparty_server import store
-from thirdparty_server.lifecycle import PaymentState
+from thirdparty_server.payments import queries as payment_queries
+from thirdparty_server.payments.lifecycle import PaymentState
 from tillmesh.storage.statements import Connection, Statements, Values
 
 LATER_MS = NOW_MS + 60_000
@@ -24,7 +24,10 @@ def steps_of_a_look(path: Path) -> int:
         steps += 1
 
     driver.set_progress_handler(step, 1)
-    assert store.due_payments(Connection(driver.cursor(), Statements(sqlite.dialect())), "", LATER_MS, 90_000) == []
+    assert (
+        payment_queries.due_payments(Connection(driver.cursor(), Statements(sqlite.dialect())), "", LATER_MS, 90_000)
+        == []
+    )
     driver.close()
     return steps
 
@@ -48,11 +51,11 @@ LATEST = {"key": "order-1", "reference": "r", "since_ms": 0}
 @pytest.mark.parametrize(
     ("statement", "values", "index"),
     [
-        (store._LATEST_BY_CODE, LATEST, "payments_by_code"),
-        (store._LATEST_BY_CODE_AT_STORE, LATEST | {"store": "store-1"}, "payments_by_code"),
-        (store._LARGER_EPOCH, {"key": "order-1", "granted": 1}, "payments_granted"),
-        (store._GUESS_OF_RANK, {"key": "store-1", "since_ms": 0, "newer": 99}, "payments_guessed"),
-        (store._TAKE_UNFINISHED, {"key": "payment-1"}, "payments_of_order"),
+        (payment_queries._LATEST_BY_CODE, LATEST, "payments_by_code"),
+        (payment_queries._LATEST_BY_CODE_AT_STORE, LATEST | {"store": "store-1"}, "payments_by_code"),
+        (payment_queries._LARGER_EPOCH, {"key": "order-1", "granted": 1}, "payments_granted"),
+        (payment_queries._GUESS_OF_RANK, {"key": "store-1", "since_ms": 0, "newer": 99}, "payments_guessed"),
+        (payment_queries._TAKE_UNFINISHED, {"key": "payment-1"}, "payments_of_order"),
     ],
     ids=["by-code", "by-code-at-store", "larger-epoch", "guesses", "unfinished"],
 )

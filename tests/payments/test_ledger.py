@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from tests.payments.books import FOREIGN_KEY, NOW_MS, STORE, Books, twice, without
-from thirdparty_server.lifecycle import PaymentState
-from thirdparty_server.model import Payment
+from thirdparty_server.payments.lifecycle import PaymentState
+from thirdparty_server.payments.model import Payment
 from tillmesh.runtime.money import Money
 
 SALES = f"sales/{STORE}/GBP"

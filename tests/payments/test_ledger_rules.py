@@ -18,11 +18,13 @@ from hypothesis.stateful import (
 )
 
 from tests.payments.books import NOW_MS, Books
-from thirdparty_server import refund_operations, store_operations
 from thirdparty_server.errors import Reason
-from thirdparty_server.lifecycle import PaymentState
-from thirdparty_server.model import AccountKind, Store, StoreState
-from thirdparty_server.refund_operations import NewRefund
+from thirdparty_server.ledger.model import AccountKind
+from thirdparty_server.payments.lifecycle import PaymentState
+from thirdparty_server.payments.refunds import operations as refund_operations
+from thirdparty_server.payments.refunds.operations import NewRefund
+from thirdparty_server.stores import operations as store_operations
+from thirdparty_server.stores.model import Store, StoreState
 from tillmesh.origin import NOWHERE
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money

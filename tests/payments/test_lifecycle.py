@@ -10,8 +10,10 @@ from structlog.testing import capture_logs
 from tests.databases import KINDS, databases
 from tests.payments.books import Books
 from thirdparty_server.errors import Reason
-from thirdparty_server.lifecycle import FINAL, PAYMENT, PaymentEvent, PaymentState
-from thirdparty_server.model import AccountKind, Payment, Phase, Purpose, StoreState
+from thirdparty_server.ledger.model import AccountKind, Phase, Purpose
+from thirdparty_server.payments.lifecycle import FINAL, PAYMENT, PaymentEvent, PaymentState
+from thirdparty_server.payments.model import Payment
+from thirdparty_server.stores.model import StoreState
 from thirdparty_server.tables import METADATA
 from tillmesh.api.payment.v1 import account_pb2, payment_pb2, store_pb2
 from tillmesh.runtime.errors import Refusal

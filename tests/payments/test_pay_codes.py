@@ -23,7 +23,8 @@ from tests.payments.phones import (
     scan,
 )
 from tests.payments.side import STORE, Side, asked, named, refused, state_and_reason
-from thirdparty_server import payers
+from thirdparty_server.payers import pay_codes
+from thirdparty_server.payments import payer_search
 from tillmesh import paycode
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
@@ -188,9 +189,9 @@ async def test_of_ten_thousand_guessed_and_replayed_codes_none_counts(side: Side
     vault = side.settings.vault()
 
     async def guess(code: str) -> None:
-        shown = payers.ShownCode(Secret(code.encode()), vault, LOCK_MS)
+        shown = pay_codes.ShownCode(Secret(code.encode()), vault, LOCK_MS)
         found = await side.database.run(
-            lambda connection: payers.find_payer(
+            lambda connection: payer_search.find_payer(
                 connection, payer=reference(new_request_id()), order_id="o", shown=shown, now_ms=side.clock.now_ms()
             )
         )

@@ -14,10 +14,11 @@ from tests.clocks import ManualClock
 from tests.payments.books import NOW_MS, Books
 from tests.payments.side import Side, gbp, line, payment_side, refused
 from tests.processes import Server
-from thirdparty_server import refund_operations
 from thirdparty_server.errors import Reason
-from thirdparty_server.model import Everything, GivenBack, PaidVersion, Wanted
-from thirdparty_server.refund_operations import NewRefund
+from thirdparty_server.payments.model import PaidVersion
+from thirdparty_server.payments.refunds import operations as refund_operations
+from thirdparty_server.payments.refunds.model import Everything, GivenBack, Wanted
+from thirdparty_server.payments.refunds.operations import NewRefund
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
 from tillmesh.api.payment.v1 import payment_pb2, refund_pb2

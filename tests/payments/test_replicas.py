@@ -16,9 +16,9 @@ from tests.payments.side import STORE, Side, asked, payment_side, state_and_reas
 from tests.postgres import Cluster
 from tests.processes import Server
 from tests.trust.secrets import PIN
-from thirdparty_server import operations
 from thirdparty_server.errors import Reason
-from thirdparty_server.model import Lock
+from thirdparty_server.payments import operations as payment_operations
+from thirdparty_server.payments.model import Lock
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import identity_pb2, payment_pb2
@@ -173,12 +173,12 @@ async def test_a_lock_that_is_recorded_upon_an_older_snapshot_is_recorded_again(
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as session:
         driver: Any = session.connection.driver_connection
         batch = Connection(driver.cursor(), Statements(engine.dialect))
-        assert operations.get_payment(batch, early_id).epoch == 0  # the snapshot
+        assert payment_operations.get_payment(batch, early_id).epoch == 0  # the snapshot
         late_id = await side.record(order)
         await side.locked(late_id, epoch=2)
         lock, now_ms = Lock(1, STORE, 60_000), side.clock.now_ms()
         with pytest.raises(OperationalError, match="could not serialize"):
-            operations.record_lock(
+            payment_operations.record_lock(
                 batch,
                 payment_id=early_id,
                 lock=lock,

@@ -10,9 +10,9 @@ from sqlalchemy.sql import ClauseElement
 
 from tests.clocks import ManualClock
 from tests.payments.books import NOW_MS, STORE, Books
-from thirdparty_server import ledger, roll_ups
-from thirdparty_server.model import Purpose, external, store_sales, wallet
-from thirdparty_server.roll_ups import SAFE_AGE_S, RollUps
+from thirdparty_server.ledger import accounts, entries, roll_ups
+from thirdparty_server.ledger.model import Purpose, external, store_sales, wallet
+from thirdparty_server.ledger.roll_ups import SAFE_AGE_S, RollUps
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.money import Money
 from tillmesh.storage.statements import NO_VALUES, Connection, Result, Values
@@ -43,7 +43,7 @@ def payer_id(books: Books) -> str:
 
     def open_accounts(connection: Connection) -> None:
         for account in (SALES, OTHER_SALES):
-            ledger.open_account(connection, account)
+            accounts.open_account(connection, account)
 
     books.run(open_accounts)
     return books.shopper(1_000_000)
@@ -59,16 +59,16 @@ def trade(books: Books, rng: random.Random, payer_id: str, times: int) -> None:
             amount = Money("GBP", rng.randint(1, 100))
             match rng.choice(("sale", "nothing", "refund", "deposit")):
                 case "sale":
-                    held = ledger.hold(connection, payer, shop, amount, Purpose.PAYMENT, reference, NOW_MS)
-                    ledger.post(connection, held, payer, shop, NOW_MS)
+                    held = entries.hold(connection, payer, shop, amount, Purpose.PAYMENT, reference, NOW_MS)
+                    entries.post(connection, held, payer, shop, NOW_MS)
                 case "nothing":
-                    held = ledger.hold(connection, payer, shop, amount, Purpose.PAYMENT, reference, NOW_MS)
-                    ledger.void(connection, held, payer, NOW_MS)
+                    held = entries.hold(connection, payer, shop, amount, Purpose.PAYMENT, reference, NOW_MS)
+                    entries.void(connection, held, payer, NOW_MS)
                 case "refund":
                     back = Money("GBP", 2 * amount.minor)
-                    ledger.transfer(connection, shop, payer, back, Purpose.REFUND, reference, NOW_MS)
+                    entries.transfer(connection, shop, payer, back, Purpose.REFUND, reference, NOW_MS)
                 case "deposit":
-                    ledger.transfer(connection, OUTSIDE, payer, amount, Purpose.DEPOSIT, reference, NOW_MS)
+                    entries.transfer(connection, OUTSIDE, payer, amount, Purpose.DEPOSIT, reference, NOW_MS)
 
     books.run(book)
 
@@ -100,7 +100,7 @@ def check(books: Books) -> None:
     """Each balance is the plain sum, alone and in a list, and the books balance."""
     expected = {account_id: plain_sum(books, account_id) for account_id in SUMMED}
     assert {account_id: books.balance(account_id)[0] for account_id in SUMMED} == expected
-    listed = books.run(lambda connection: ledger.list_accounts(connection, "", 100))
+    listed = books.run(lambda connection: accounts.list_accounts(connection, "", 100))
     assert [account.account_id for account in listed] == sorted(account.account_id for account in listed)
     assert {
         account.account_id: account.posted_minor for account in listed if account.account_id in expected
@@ -114,8 +114,8 @@ def roll_up_once(books: Books, account_id: str) -> int:
 
 
 def _roll_up(connection: Connection, account_id: str) -> int:
-    up_to_id = ledger.newest_transfer_id(connection)
-    return ledger.roll_up(connection, account_id, up_to_id=up_to_id, at_least=MIN, at_most=AT_MOST)
+    up_to_id = roll_ups.newest_transfer_id(connection)
+    return roll_ups.roll_up(connection, account_id, up_to_id=up_to_id, at_least=MIN, at_most=AT_MOST)
 
 
 def process(books: Books, clock: ManualClock) -> RollUps:
@@ -179,7 +179,7 @@ def test_what_a_store_gave_back_beyond_its_sales_is_rolled_up_below_zero(books: 
     def give_back(connection: Connection) -> None:
         for _ in range(MIN):
             shop, payer, amount = SALES, wallet(payer_id, "GBP"), Money("GBP", 3)
-            ledger.transfer(connection, shop, payer, amount, Purpose.REFUND, books.new_id("refund"), NOW_MS)
+            entries.transfer(connection, shop, payer, amount, Purpose.REFUND, books.new_id("refund"), NOW_MS)
 
     books.run(give_back)
     roll_up_once(books, SALES.account_id)
@@ -240,7 +240,7 @@ class Overtaken(Connection):
 
     def execute(self, statement: ClauseElement, values: Values = NO_VALUES) -> Result:
         result = self._connection.execute(statement, values)
-        if statement is ledger._SUM_NEXT:
+        if statement is roll_ups._SUM_NEXT:
             _roll_up(self._connection, self._account_id)
         return result
 
@@ -297,5 +297,5 @@ def test_a_statement_is_read_in_pages_as_before(books: Books, clock: ManualClock
 
 
 def statement_page(books: Books, account_id: str, after_id: int) -> list[int]:
-    entries = books.run(lambda connection: ledger.list_entries(connection, account_id, after_id, 7))
+    entries = books.run(lambda connection: entries.list_entries(connection, account_id, after_id, 7))
     return [entry.transfer_id for entry in entries]

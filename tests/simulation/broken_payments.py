@@ -6,23 +6,27 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-import thirdparty_server.operations as operations
-from thirdparty_server import payers, refund_operations, refund_store, resolver, store
 from thirdparty_server.errors import PAYER_MISMATCH
-from thirdparty_server.identity_operations import get_identity
-from thirdparty_server.lifecycle import PaymentEvent, PaymentState
-from thirdparty_server.model import FoundPayer, Payment
-from thirdparty_server.refund_servicer import RefundServicer
+from thirdparty_server.payers import operations as payer_operations
+from thirdparty_server.payers.operations import get_identity
+from thirdparty_server.payments import operations, orders, payer_search, resolver
+from thirdparty_server.payments import queries as payment_queries
+from thirdparty_server.payments.lifecycle import PaymentEvent, PaymentState
+from thirdparty_server.payments.model import FoundPayer, Payment
+from thirdparty_server.payments.refunds import operations as refund_operations
+from thirdparty_server.payments.refunds import queries as refund_queries
+from thirdparty_server.payments.refunds.servicer import RefundServicer
+from tillmesh.api.order.v1.order_payment_pb2 import OrderPayment
 from tillmesh.runtime.errors import Refusal, Unanswered
 
 Patch = tuple[Any, str, Any]
-RELEASED = resolver.Verdict(state=resolver.Verdict.STATE_RELEASED, reason="ASSUMED")
+RELEASED = OrderPayment(state=OrderPayment.STATE_RELEASED, reason="ASSUMED")
 HOLD_LASTS_MS = 8_000
 
 
 def taken_as_a_no(is_no: Callable[[Exception], bool]) -> Callable[[], list[Patch]]:
     def patches() -> list[Patch]:
-        real = resolver.Orders.complete
+        real = orders.Orders.complete
 
         async def complete(self: Any, payment: Payment) -> Any:
             try:
@@ -32,7 +36,7 @@ def taken_as_a_no(is_no: Callable[[Exception], bool]) -> Callable[[], list[Patch
                     raise
                 return RELEASED
 
-        return [(resolver.Orders, "complete", complete)]
+        return [(orders.Orders, "complete", complete)]
 
     return patches
 
@@ -63,7 +67,7 @@ def voids_attempts_without_epoch() -> list[Patch]:
     real = operations.record_lock
 
     def record(connection: Any, *, payment_id: str, now_ms: int, **others: Any) -> Any:
-        for other in store.take_unfinished(connection, payment_id):
+        for other in payment_queries.take_unfinished(connection, payment_id):
             if other.payment_id != payment_id and other.state is PaymentState.PENDING:
                 key = other.payment_id
                 event, reason = PaymentEvent.EXPIRED, "SUPERSEDED"
@@ -93,7 +97,7 @@ def refund_limit_is_checked_outside() -> list[Patch]:
 
     async def refund(self: Any, request: Any) -> Any:
         read[request.refund_id] = await self._database.run(
-            lambda connection: store.find_payment(connection, request.payment_id)
+            lambda connection: payment_queries.find_payment(connection, request.payment_id)
         )
         await asyncio.sleep(1)
         return await real(self, request)
@@ -123,13 +127,13 @@ def lines_come_back_without_the_lock() -> list[Patch]:
 
     async def refund(self: Any, request: Any) -> Any:
         read[request.refund_id] = await self._database.run(
-            lambda connection: refund_store.given_back(connection, request.payment_id)
+            lambda connection: refund_queries.given_back(connection, request.payment_id)
         )
         await asyncio.sleep(1)
         return await real(self, request)
 
     def refund_payment(connection: Any, *, new: Any, **others: Any) -> Any:
-        with patch.object(refund_store, "given_back", lambda _connection, _payment_id: read[new.refund_id]):
+        with patch.object(refund_queries, "given_back", lambda _connection, _payment_id: read[new.refund_id]):
             return real_refund(connection, new=new, **others)
 
     return [(RefundServicer, "RefundPayment", refund), (refund_operations, "refund_payment", refund_payment)]
@@ -142,7 +146,7 @@ def _first_to_show_a_code(connection: Any, payer: Any) -> Any:
 
 def first_payer_is_charged() -> list[Patch]:
     """Whoever shows the first code under a reference pays for all others, too."""
-    real = payers.find_payer
+    real = payer_search.find_payer
 
     def find(connection: Any, *, payer: Any, **others: Any) -> FoundPayer:
         found = real(connection, payer=payer, **others)
@@ -153,12 +157,12 @@ def first_payer_is_charged() -> list[Patch]:
             else found
         )
 
-    return [(payers, "find_payer", find)]
+    return [(payer_operations, "find_payer", find)]
 
 
 def first_payer_alone_may_pay() -> list[Patch]:
     """Under a reference, nobody's code counts but that of whoever showed the first one."""
-    real = payers.find_payer
+    real = payer_search.find_payer
 
     def find(connection: Any, *, payer: Any, **others: Any) -> FoundPayer:
         found = real(connection, payer=payer, **others)
@@ -166,12 +170,12 @@ def first_payer_alone_may_pay() -> list[Patch]:
         other = first and found.by_code and found.identity and found.identity.identity_id != first["identity_id"]
         return FoundPayer(None, reason=PAYER_MISMATCH) if other else found
 
-    return [(payers, "find_payer", find)]
+    return [(payer_operations, "find_payer", find)]
 
 
 def smaller_epoch_that_comes_late_holds() -> list[Patch]:
     """A larger epoch ends smaller ones, but a smaller one that comes after it goes on."""
-    return [(store, "has_larger_epoch", lambda _connection, _order_id, _granted: False)]
+    return [(payment_queries, "has_larger_epoch", lambda _connection, _order_id, _granted: False)]
 
 
 def is_silence(error: Exception) -> bool:

@@ -19,7 +19,7 @@ from tests.simulation.scripted import Case, as_markdown, cases, play
 from tests.simulation.shoppers import watched_shoppers
 from tests.simulation.world import simulate
 from tests.sources import ROOT
-from thirdparty_server import operations as payment_operations
+from thirdparty_server.payments import operations as payment_operations
 
 SEEDS = range(60)
 CALM_SEEDS = range(12)

@@ -27,10 +27,11 @@ from tests.simulation.node import Node, SimulatedDatabase
 from tests.simulation.process import owned_tasks
 from tests.simulation.reading import Violation
 from tests.simulation.trouble import CLOCK_SKEWS_MS, Trouble
-from thirdparty_server import payers, roll_ups
+from thirdparty_server import schema
 from thirdparty_server import server as payment_server
-from thirdparty_server import tables as payment_tables
-from thirdparty_server.vault import MASTER_BYTES_MIN, Vault
+from thirdparty_server.ledger import roll_ups
+from thirdparty_server.payers import operations as payer_operations
+from thirdparty_server.payers.vault import MASTER_BYTES_MIN, Vault
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkouts_api
 from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceStub
 from tillmesh.rpc.peers import Peer
@@ -63,7 +64,7 @@ class Parts:
     def __init__(self) -> None:
         self.databases = {
             ORDERS: SimulatedDatabase(order_tables.METADATA),
-            PAYMENTS: SimulatedDatabase(payment_tables.METADATA),
+            PAYMENTS: SimulatedDatabase(schema.METADATA),
             TERMINAL: SimulatedDatabase(terminal_tables.METADATA),
         }
         self.order_settings = order_server.OrderSettings.model_validate({"insecure": True, "lease_max_s": LEASE_MAX_S})
@@ -294,7 +295,7 @@ def _aside(world: World) -> Iterator[None]:
     random.seed(world.seed)  # tenacity's jitter comes from there
     try:
         with (
-            patch.object(payers, "secrets", _Secrets(world.seed)),
+            patch.object(payer_operations, "secrets", _Secrets(world.seed)),
             patch.object(sweeper, "SWEEP_INTERVAL_S", ROUND_S),
             patch.object(driver, "RESUME_INTERVAL_S", ROUND_S),
             patch.multiple(roll_ups, ROUND_S=ROUND_S, SAFE_AGE_S=4.0, TRANSFERS_MIN=2, TRANSFERS_A_TRANSACTION=3),

@@ -1,0 +1,1 @@
+"""A double-entry ledger: accounts, entries, roll-ups."""

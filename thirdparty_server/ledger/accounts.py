@@ -1,0 +1,133 @@
+"""Accounts and their balances.
+
+Only accounts with a limit (wallets, a store's returns) keep their balance in their row. The others are summed when
+asked for, so that all tills of a store never queue for one row: a roll-up, and the transfers after it.
+"""
+
+from collections.abc import Iterable
+
+from sqlalchemy import BigInteger, Column, ScalarSelect, bindparam, case, func, insert, select, update
+
+from thirdparty_server.ledger.model import MOVING, Account, AccountKind, AccountRef
+from thirdparty_server.ledger.tables import account_sums, accounts, transfers
+from tillmesh.storage.statements import Connection, Row
+
+
+class Overdrawn(Exception):
+    """A guarded account would be below its limit; nothing was written."""
+
+
+_IS_OPEN = select(accounts.c.account_id).where(accounts.c.account_id == bindparam("key"))
+_INSERT_ACCOUNT = insert(accounts)
+_SET_LIMIT = (
+    update(accounts)
+    .where(
+        accounts.c.account_id == bindparam("key"),
+        accounts.c.posted_minor - accounts.c.held_minor >= -bindparam("limit_minor", type_=BigInteger),
+    )
+    .values(credit_limit_minor=bindparam("limit_minor", type_=BigInteger))
+)
+_ADD_TO_BALANCE = (
+    update(accounts)
+    .where(
+        accounts.c.account_id == bindparam("key"),
+        accounts.c.posted_minor + bindparam("posted") - accounts.c.held_minor - bindparam("held")
+        >= -accounts.c.credit_limit_minor,
+    )
+    .values(
+        posted_minor=accounts.c.posted_minor + bindparam("posted"),
+        held_minor=accounts.c.held_minor + bindparam("held"),
+    )
+)
+
+
+def _since_roll_up(side: Column[str]) -> ScalarSelect[int]:
+    """Sums one side of an account's transfers since its roll-up. Reads a range of the index of that side."""
+    return (
+        select(func.coalesce(func.sum(transfers.c.amount_minor), 0))
+        .where(
+            side == accounts.c.account_id,
+            transfers.c.transfer_id > func.coalesce(account_sums.c.through_transfer_id, 0),
+            transfers.c.phase.in_(MOVING),
+        )
+        .correlate(accounts, account_sums)
+        .scalar_subquery()
+    )
+
+
+_SUMMED = (
+    func.coalesce(account_sums.c.posted_minor, 0)
+    + _since_roll_up(transfers.c.credit_account_id)
+    - _since_roll_up(transfers.c.debit_account_id)
+)
+_ACCOUNTS = select(
+    accounts.c.account_id,
+    accounts.c.kind,
+    accounts.c.currency,
+    accounts.c.credit_limit_minor,
+    accounts.c.held_minor,
+    case((accounts.c.credit_limit_minor.is_not(None), accounts.c.posted_minor), else_=_SUMMED).label("posted_minor"),
+).select_from(accounts.outerjoin(account_sums))
+_FIND_ACCOUNT = _ACCOUNTS.where(accounts.c.account_id == bindparam("key"))
+_LIST_ACCOUNTS = (
+    _ACCOUNTS.where(accounts.c.account_id > bindparam("after_id"))
+    .order_by(accounts.c.account_id)
+    .limit(bindparam("at_most"))
+)
+
+
+def open_account(connection: Connection, ref: AccountRef, credit_limit_minor: int = 0) -> None:
+    """Opens an account unless it is open; the limit is for guarded ones only."""
+    if connection.execute(_IS_OPEN, {"key": ref.account_id}).first() is None:
+        values = {
+            "account_id": ref.account_id,
+            "kind": ref.kind,
+            "currency": ref.currency,
+            "credit_limit_minor": credit_limit_minor if ref.guarded else None,
+            "posted_minor": 0,
+            "held_minor": 0,
+        }
+        connection.execute(_INSERT_ACCOUNT, values)
+
+
+def find_account(connection: Connection, account_id: str) -> Account | None:
+    """An account with its balance as it is now."""
+    row = connection.execute(_FIND_ACCOUNT, {"key": account_id}).one_or_none()
+    return None if row is None else _account(row)
+
+
+def set_credit_limit(connection: Connection, ref: AccountRef, limit_minor: int) -> None:
+    """Changes how far below zero a guarded account may go; Overdrawn if it is further below already."""
+    if connection.execute(_SET_LIMIT, {"key": ref.account_id, "limit_minor": limit_minor}).rowcount != 1:
+        raise Overdrawn(ref.account_id)
+
+
+def take_accounts(connection: Connection, refs: Iterable[AccountRef]) -> None:
+    """Locks accounts in the order of their ids, for a transaction that changes several."""
+    ids = sorted({ref.account_id for ref in refs})
+    query = select(accounts.c.account_id).where(accounts.c.account_id.in_(ids)).order_by(accounts.c.account_id)
+    connection.execute(query.with_for_update())
+
+
+def list_accounts(connection: Connection, after_id: str, at_most: int) -> list[Account]:
+    """Accounts by id, those after the given one."""
+    return [_account(row) for row in connection.execute(_LIST_ACCOUNTS, {"after_id": after_id, "at_most": at_most})]
+
+
+def _account(row: Row) -> Account:
+    return Account(
+        account_id=row["account_id"],
+        kind=AccountKind(row["kind"]),
+        currency=row["currency"],
+        posted_minor=int(row["posted_minor"]),
+        held_minor=row["held_minor"],
+        credit_limit_minor=row["credit_limit_minor"],
+    )
+
+
+def change_balance(connection: Connection, ref: AccountRef, posted: int = 0, held: int = 0) -> None:
+    """Changes a kept balance, within its limit, in one conditional update."""
+    if ref.guarded:
+        changed = connection.execute(_ADD_TO_BALANCE, {"key": ref.account_id, "posted": posted, "held": held})
+        if changed.rowcount != 1:
+            raise Overdrawn(ref.account_id)

@@ -1,0 +1,86 @@
+"""The tables of the ledger, and what the database itself refuses whatever the code does."""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Computed,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+from thirdparty_server.ledger.model import AccountKind, Phase, Purpose
+from thirdparty_server.schema import METADATA
+from tillmesh.storage.database import append_only, one_of
+
+accounts = Table(
+    "accounts",
+    METADATA,
+    Column("account_id", String, primary_key=True),
+    Column("kind", String, one_of("kind", AccountKind), nullable=False),
+    Column("currency", String, nullable=False),
+    Column("credit_limit_minor", BigInteger),
+    Column("posted_minor", BigInteger, nullable=False),
+    Column("held_minor", BigInteger, CheckConstraint("held_minor >= 0"), nullable=False),
+    UniqueConstraint("account_id", "currency"),
+    CheckConstraint("posted_minor - held_minor >= -credit_limit_minor", name="within_limit"),
+    CheckConstraint(
+        "credit_limit_minor IS NOT NULL OR (posted_minor = 0 AND held_minor = 0)", name="only_guarded_keep_balance"
+    ),
+)
+_summed = accounts.c.credit_limit_minor.is_(None)
+Index("accounts_summed", accounts.c.account_id, sqlite_where=_summed, postgresql_where=_summed)
+# One debit, one credit, one currency, one amount above zero: an unbalanced
+# transfer cannot be written down.
+transfers = Table(
+    "transfers",
+    METADATA,
+    # SQLite counts up by itself only in a column that is called INTEGER.
+    Column("transfer_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("phase", String, one_of("phase", Phase), nullable=False),
+    Column("debit_account_id", String, nullable=False),
+    Column("credit_account_id", String, nullable=False),
+    Column("currency", String, nullable=False),
+    Column("amount_minor", BigInteger, CheckConstraint("amount_minor > 0"), nullable=False),
+    Column("hold_id", BigInteger, unique=True),
+    Column("ends_phase", String, Computed("CASE WHEN hold_id IS NOT NULL THEN 'HOLD' END", persisted=True)),
+    Column("purpose", String, one_of("purpose", Purpose), nullable=False),
+    Column("reference", String, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    CheckConstraint("debit_account_id <> credit_account_id", name="two_accounts"),
+    CheckConstraint("(hold_id IS NOT NULL) = (phase IN ('POST', 'VOID'))", name="post_and_void_end_a_hold"),
+    UniqueConstraint("purpose", "reference", "phase", name="once"),
+    ForeignKeyConstraint(["debit_account_id", "currency"], ["accounts.account_id", "accounts.currency"]),
+    ForeignKeyConstraint(["credit_account_id", "currency"], ["accounts.account_id", "accounts.currency"]),
+    # What ends a hold is that hold to the penny, between the same two accounts.
+    UniqueConstraint("transfer_id", "phase", "debit_account_id", "credit_account_id", "currency", "amount_minor"),
+    ForeignKeyConstraint(
+        ["hold_id", "ends_phase", "debit_account_id", "credit_account_id", "currency", "amount_minor"],
+        [
+            "transfers.transfer_id",
+            "transfers.phase",
+            "transfers.debit_account_id",
+            "transfers.credit_account_id",
+            "transfers.currency",
+            "transfers.amount_minor",
+        ],
+    ),
+)
+Index("transfers_of_debit", transfers.c.debit_account_id, transfers.c.transfer_id)
+Index("transfers_of_credit", transfers.c.credit_account_id, transfers.c.transfer_id)
+append_only(transfers)
+# What the transfers of an account without a limit come to, up to and including one of them. It only saves
+# adding them up again: a row that is deleted is made anew.
+account_sums = Table(
+    "account_sums",
+    METADATA,
+    Column("account_id", String, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("through_transfer_id", BigInteger, ForeignKey("transfers.transfer_id"), nullable=False),
+    Column("posted_minor", BigInteger, nullable=False),
+)

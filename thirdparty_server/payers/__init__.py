@@ -1,0 +1,1 @@
+"""Who pays: identities, wallets, phones, PINs and pay codes."""

@@ -1,0 +1,190 @@
+"""Identities, wallets, PINs, phones and sessions: each function is one transaction, or a part of one."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from thirdparty_server.errors import Reason
+from thirdparty_server.ledger import accounts
+from thirdparty_server.ledger.model import AccountRef
+from thirdparty_server.payers import queries
+from thirdparty_server.payers.model import PIN_TRIES, Identity, Phone, PinTry, Wallet
+from thirdparty_server.payers.vault import token_hash
+from thirdparty_server.updates import require_version
+from tillmesh import paycode
+from tillmesh.auth.callers import require_payer
+from tillmesh.runtime.errors import CommonReason
+from tillmesh.runtime.secret import Secret
+from tillmesh.storage.statements import Connection
+
+
+# PINs. A try is counted, then checked outside of any transaction, then settled with its effect.
+def begin_pin_try(connection: Connection, identity_id: str) -> PinTry:
+    """Counts a try before it is made, so that no number of guesses at once gets more of them."""
+    counted = queries.count_pin_try(connection, identity_id)
+    pin_hash, _ = queries.find_pin(connection, identity_id)
+    if pin_hash is None:
+        raise Reason.PIN_NOT_SET()
+    if not counted:
+        raise Reason.PIN_LOCKED()
+    return PinTry(identity_id, pin_hash)
+
+
+def settle_pin_try(connection: Connection, pin_try: PinTry) -> None:
+    """Forgets the wrong tries after the right one; refuses a wrong one, and one of a PIN that was changed meanwhile."""
+    if pin_try.right and queries.reset_pin_tries(connection, pin_try.identity_id, pin_try.pin_hash):
+        return
+    _, failures = queries.find_pin(connection, pin_try.identity_id)
+    if failures >= PIN_TRIES:
+        raise Reason.PIN_LOCKED()
+    raise Reason.PIN_WRONG(tries_left=PIN_TRIES - failures)
+
+
+def set_pin(connection: Connection, *, identity_id: str, pin_hash: str) -> Identity:
+    """Sets the PIN, unlocks it and ends all sessions."""
+    identity = get_identity(connection, identity_id)
+    queries.set_pin(connection, identity_id, pin_hash)
+    return identity
+
+
+# Phones and sessions.
+def bind_phone(connection: Connection, *, request_id: str, identity_id: str, phone_uri: str, now_ms: int) -> Phone:
+    """Binds a phone to an identity, with a new key and nobody signed in."""
+    get_identity(connection, identity_id)
+    bound = queries.find_phone(connection, phone_uri)
+    if bound and bound.identity_id != identity_id:
+        raise Reason.PHONE_BOUND(phone_uri=phone_uri)
+    queries.delete_phone(connection, phone_uri)
+    phone = Phone(phone_uri, identity_id, _new_handle(connection), request_id, 0, now_ms)
+    queries.insert_phone(connection, phone)
+    return phone
+
+
+def get_phone(connection: Connection, *, phone_uri: str, identity_id: str) -> Phone:
+    """The phone as it is bound to that identity now."""
+    phone = queries.find_phone(connection, phone_uri)
+    if phone is None or phone.identity_id != identity_id:
+        raise Reason.PHONE_NOT_FOUND(phone_uri=phone_uri)
+    return phone
+
+
+def unbind_phone(connection: Connection, *, phone_uri: str) -> None:
+    """Ends what a phone may do."""
+    if queries.find_phone(connection, phone_uri) is None:
+        raise Reason.PHONE_NOT_FOUND(phone_uri=phone_uri)
+    queries.delete_phone(connection, phone_uri)
+
+
+def renew_key(connection: Connection, *, request_id: str, phone_uri: str) -> Phone:
+    """Gives the phone of a signed-in payer a new key, whose codes are neither used nor locked."""
+    phone = replace(bound_phone(connection, phone_uri), handle=_new_handle(connection), key_id=request_id)
+    queries.change_key(connection, phone)
+    return phone
+
+
+def begin_sign_in(connection: Connection, *, phone_uri: str) -> PinTry:
+    """Counts a try of the PIN of whoever the phone is bound to."""
+    return begin_pin_try(connection, bound_phone(connection, phone_uri).identity_id)
+
+
+def sign_in(connection: Connection, *, phone_uri: str, pin_try: PinTry, token: Secret, expires_at_ms: int) -> Identity:
+    """Starts a session, unless PIN or phone are no longer what was tried."""
+    identity_id, kept = pin_try.identity_id, token_hash(token)
+    if not queries.start_session(connection, phone_uri, identity_id, kept, expires_at_ms):
+        raise Reason.PHONE_NOT_BOUND(phone_uri=phone_uri)
+    settle_pin_try(connection, pin_try)
+    identity = queries.find_identity(connection, pin_try.identity_id)
+    assert identity is not None, "a phone is bound to an identity"
+    return identity
+
+
+def sign_out(connection: Connection, *, phone_uri: str) -> None:
+    """Ends the phone's session."""
+    queries.end_session(connection, phone_uri)
+
+
+def signed_in(connection: Connection, *, phone_uri: str, token: Secret, now_ms: int) -> str:
+    """The identity that the token of this phone stands for."""
+    identity_id = queries.find_session(connection, phone_uri, token_hash(token), now_ms)
+    if identity_id is None:
+        raise CommonReason.SIGN_IN_REQUIRED()
+    return identity_id
+
+
+def bound_phone(connection: Connection, phone_uri: str) -> Phone:
+    """The phone, which must be bound to somebody."""
+    phone = queries.find_phone(connection, phone_uri)
+    if phone is None:
+        raise Reason.PHONE_NOT_BOUND(phone_uri=phone_uri)
+    return phone
+
+
+def _new_handle(connection: Connection) -> str:
+    while True:
+        handle = f"{secrets.randbelow(10**paycode.HANDLE_DIGITS):0{paycode.HANDLE_DIGITS}}"
+        if queries.find_phone_of_handle(connection, handle) is None:
+            return handle
+
+
+def create_identity(connection: Connection, *, identity: Identity, first: Wallet) -> Identity:
+    """Registers an identity and opens its first wallet."""
+    if queries.find_identity(connection, identity.identity_id):
+        raise Reason.IDENTITY_EXISTS(identity_id=identity.identity_id)
+    queries.insert_identity(connection, identity)
+    open_wallet(connection, wallet=first)
+    return identity
+
+
+def get_identity(connection: Connection, identity_id: str) -> Identity:
+    """The identity as it is now."""
+    require_payer(identity_id)
+    identity = queries.find_identity(connection, identity_id)
+    if identity is None:
+        raise Reason.IDENTITY_NOT_FOUND(identity_id=identity_id)
+    return identity
+
+
+def update_identity(connection: Connection, *, identity_id: str, version: int, changes: Mapping[str, Any]) -> Identity:
+    """Changes what is named in `changes`, if the identity is still at that version."""
+    identity = get_identity(connection, identity_id)
+    require_version(f"Identity {identity_id}", identity.version, version)
+    changed = replace(identity, **changes)
+    queries.change_identity(connection, changed)
+    return replace(changed, version=version + 1)
+
+
+def open_wallet(connection: Connection, *, wallet: Wallet) -> Wallet:
+    """Opens a wallet in a currency in which the identity has none."""
+    get_identity(connection, wallet.identity_id)
+    if queries.find_wallet(connection, wallet.identity_id, wallet.currency):
+        raise Reason.WALLET_EXISTS(identity_id=wallet.identity_id, currency=wallet.currency)
+    accounts.open_account(connection, wallet.account)
+    queries.insert_wallet(connection, wallet)
+    return wallet
+
+
+def get_wallet(connection: Connection, identity_id: str, currency: str) -> Wallet:
+    """The identity's wallet in that currency as it is now."""
+    require_payer(identity_id)
+    wallet = queries.find_wallet(connection, identity_id, currency)
+    if wallet is None:
+        raise Reason.WALLET_NOT_FOUND(identity_id=identity_id, currency=currency)
+    return wallet
+
+
+def wallet_account(connection: Connection, identity_id: str, currency: str) -> AccountRef:
+    """The account of the identity's wallet in that currency."""
+    get_identity(connection, identity_id)
+    return get_wallet(connection, identity_id, currency).account
+
+
+def update_wallet(
+    connection: Connection, *, identity_id: str, currency: str, version: int, changes: Mapping[str, Any]
+) -> Wallet:
+    """Changes what is named in `changes`, if the wallet is still at that version."""
+    wallet = get_wallet(connection, identity_id, currency)
+    require_version(f"Wallet {wallet.account.account_id}", wallet.version, version)
+    changed = replace(wallet, **changes)
+    queries.change_wallet(connection, changed)
+    return replace(changed, version=version + 1)

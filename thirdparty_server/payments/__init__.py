@@ -1,0 +1,1 @@
+"""Payments, from the request to their end."""

@@ -1,0 +1,1 @@
+"""Money given back, with a sale and without."""

@@ -1,0 +1,196 @@
+"""Refunds: one function for each RPC, each one transaction."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from thirdparty_server.errors import Reason
+from thirdparty_server.ledger import accounts, entries
+from thirdparty_server.ledger.model import Purpose, store_returns
+from thirdparty_server.payers import queries as payer_queries
+from thirdparty_server.payers.model import Wallet
+from thirdparty_server.payers.operations import get_identity, get_wallet
+from thirdparty_server.payers.pay_codes import ShownCode, redeem
+from thirdparty_server.payments import operations as payment_operations
+from thirdparty_server.payments.lifecycle import PAYMENT, PaymentEvent
+from thirdparty_server.payments.model import PaidVersion, Payment
+from thirdparty_server.payments.refunds import queries
+from thirdparty_server.payments.refunds.model import Everything, GivenBack, Refund, RefundLine, Wanted
+from thirdparty_server.stores import queries as store_queries
+from thirdparty_server.stores.model import StoreState
+from tillmesh.auth.callers import Role, acting_role, actor, require_store
+from tillmesh.lines import Returned, limited, returned
+from tillmesh.origin import Origin
+from tillmesh.payer import Payer, identity
+from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.money import Money
+from tillmesh.storage.statements import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class NewRefund:
+    """The id, the note and the origin of a refund that is asked for."""
+
+    refund_id: str
+    note: str
+    origin: Origin
+    now_ms: int
+
+    def made(
+        self,
+        *,
+        store_id: str,
+        payer: Payer,
+        given: GivenBack,
+        payment_id: str = "",
+        by_code: bool = False,
+    ) -> Refund:
+        """The refund, once it is known what it comes to."""
+        return Refund(
+            refund_id=self.refund_id,
+            payment_id=payment_id,
+            store_id=store_id,
+            payer=payer,
+            by_code=by_code,
+            given=given,
+            note=self.note,
+            origin=self.origin,
+            actor=actor(),
+            created_at_ms=self.now_ms,
+        )
+
+
+def refund_payment(
+    connection: Connection, *, new: NewRefund, payment_id: str, wanted: Wanted, paid: PaidVersion | None
+) -> Refund:
+    """Gives back money of a payment; `paid` is what it paid for, which an amount alone does not need.
+
+    Everything is computed from what is read after the payment was taken: two refunds at once give no piece and no
+    penny back twice.
+    """
+    payment = payment_operations.take_payment(connection, payment_id)
+    if isinstance(wanted, Money) and wanted.currency != payment.amount.currency:
+        currency = payment.amount.currency
+        raise Reason.CURRENCY_MISMATCH(payment_id=payment_id, currency=currency, wanted=wanted.currency)
+    if PAYMENT[payment.state, PaymentEvent.REFUNDED].target is None:
+        raise Reason.PAYMENT_NOT_CAPTURED(payment_id=payment_id, state=payment.state)
+    if isinstance(wanted, Money):
+        given = _amount_within(payment, wanted)
+    elif paid is None:  # it was not captured when its lines were to be read
+        raise Reason.PAYMENT_NOT_SETTLED(payment_id=payment_id, state=payment.state)
+    else:
+        given = lines_given_back(connection, payment, wanted, paid)
+    refund = new.made(payment_id=payment_id, store_id=payment.store_id, payer=payment.payer, given=given)
+    payment_operations.give_back(
+        connection, payment, refund_id=refund.refund_id, amount=given.amount, now_ms=new.now_ms
+    )
+    queries.insert_refund(connection, refund)
+    return refund
+
+
+def lines_given_back(
+    connection: Connection, payment: Payment, wanted: Mapping[int, int] | Everything, paid: PaidVersion
+) -> GivenBack:
+    """Computes the refund of lines from the lines that came back before. The payment must be taken.
+
+    It is never more than what is left of the payment, of which amounts may have been refunded without lines.
+    """
+    before = queries.given_back(connection, payment.payment_id)
+    has = [line.quantity - before.get(number, 0) for number, line in enumerate(paid.lines, 1)]
+    if isinstance(wanted, Everything):
+        coming_back = {index: quantity for index, quantity in enumerate(has) if quantity}
+    else:
+        coming_back = _within(payment, wanted, has)
+    worth = returned(paid.lines, has, coming_back, prices_include_tax=paid.prices_include_tax)
+    left = payment.left
+    if not left.minor and (worth.amount_minor or isinstance(wanted, Everything)):
+        raise Reason.PAYMENT_ALREADY_REFUNDED(payment_id=payment.payment_id)
+    amount = left if isinstance(wanted, Everything) else Money(left.currency, min(worth.amount_minor, left.minor))
+    if amount.minor < worth.amount_minor:
+        worth = limited(worth, amount.minor)
+    return GivenBack(amount, worth.taxes, _refund_lines(coming_back, worth))
+
+
+def create_unreferenced_refund(
+    connection: Connection, *, new: NewRefund, store_id: str, payee: str | ShownCode, amount: Money
+) -> Refund:
+    """Gives money back without a sale, to an identity or whoever showed a pay code, within the store's limit."""
+    require_store(store_id)
+    if not payee:
+        raise Reason.PAY_CODE_REQUIRED(refund_id=new.refund_id)
+    shop = store_queries.find_store(connection, store_id)
+    if shop and shop.state is StoreState.SUSPENDED:
+        raise Reason.STORE_SUSPENDED(store_id=store_id)
+    by_code = isinstance(payee, ShownCode)
+    wallet = _wallet_of(connection, payee, amount.currency, new.now_ms)
+    if shop is None or shop.currency != amount.currency:
+        raise _exceeds_limit(store_id, Money(amount.currency, 0), amount)
+    debit, purpose = store_returns(store_id, amount.currency), Purpose.UNREFERENCED_REFUND
+    try:
+        entries.transfer(connection, debit, wallet.account, amount, purpose, new.refund_id, new.now_ms)
+    except accounts.Overdrawn:
+        account = accounts.find_account(connection, debit.account_id)
+        assert account is not None, "it was opened with the store's record"
+        raise _exceeds_limit(store_id, account.left, amount) from None
+    payer = identity(wallet.identity_id)
+    refund = new.made(store_id=store_id, payer=payer, by_code=by_code, given=GivenBack(amount))
+    queries.insert_refund(connection, refund)
+    return refund
+
+
+def get_refund(connection: Connection, refund_id: str) -> Refund:
+    """The refund of that id."""
+    refund = queries.find_refund(connection, refund_id)
+    require_store(refund.store_id if refund else None)
+    if refund is None:
+        raise Reason.REFUND_NOT_FOUND(refund_id=refund_id)
+    return refund
+
+
+def _exceeds_limit(store_id: str, left: Money, wanted: Money) -> Refusal:
+    return Reason.UNREFERENCED_REFUND_LIMIT_EXCEEDED(store_id=store_id, left=left, wanted=wanted)
+
+
+def _amount_within(payment: Payment, wanted: Money) -> GivenBack:
+    left = payment.left
+    if not left.minor:
+        raise Reason.PAYMENT_ALREADY_REFUNDED(payment_id=payment.payment_id)
+    if wanted.minor > left.minor:
+        raise Reason.REFUND_EXCEEDS_PAYMENT(payment_id=payment.payment_id, left=left, wanted=wanted)
+    return GivenBack(wanted)
+
+
+def _within(payment: Payment, wanted: Mapping[int, int], has: list[int]) -> dict[int, int]:
+    """Quantities by position from 0, each at most what is left of its line."""
+    order_id, coming_back = payment.order_id, {}
+    for number, quantity in wanted.items():
+        if number > len(has):
+            raise Reason.LINE_NOT_FOUND(order_id=order_id, line_number=number, lines=len(has))
+        if quantity > has[number - 1]:
+            left = has[number - 1]
+            raise Reason.REFUND_EXCEEDS_LINE(order_id=order_id, line_number=number, left=left, wanted=quantity)
+        coming_back[number - 1] = quantity
+    return coming_back
+
+
+def _refund_lines(coming_back: Mapping[int, int], worth: Returned) -> tuple[RefundLine, ...]:
+    amounts = worth.line_amounts
+    return tuple(RefundLine(index + 1, quantity, amounts[index]) for index, quantity in sorted(coming_back.items()))
+
+
+def _wallet_of(connection: Connection, payee: str | ShownCode, currency: str, now_ms: int) -> Wallet:
+    """Where the money goes. No store terminal learns who there is, nor who showed it a code."""
+    if isinstance(payee, ShownCode):
+        phone = redeem(connection, payee, now_ms)
+        if isinstance(phone, str):
+            raise Reason[phone]()
+        wallet = payer_queries.find_wallet(connection, phone.identity_id, currency)
+        if wallet is None:
+            raise Reason.NO_WALLET_IN_CURRENCY(currency=currency)
+        return wallet
+    try:
+        get_identity(connection, payee)
+        return get_wallet(connection, payee, currency)
+    except Refusal:
+        if acting_role() is Role.TERMINAL:
+            raise Reason.DECLINED() from None
+        raise
