@@ -26,13 +26,13 @@ from tillmesh.runtime.errors import CommonReason, FieldViolation, Refusal, inval
 from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
 from tillmesh.runtime.telemetry import trace_id
 from tillmesh.storage.history import NO_HISTORY
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 
-def create_order(connection: Connection, new: NewOrder, *, salt: bytes, now_ms: int) -> Order:
+def create_order(transaction: Transaction, new: NewOrder, *, salt: bytes, now_ms: int) -> Order:
     """Raises a pending transaction; `salt` is random and for nothing else."""
     require_store(new.store_id)
-    if store.find_order(connection, new.order_id):
+    if store.find_order(transaction, new.order_id):
         raise Reason.ORDER_EXISTS(order_id=new.order_id)
     order = Order(
         order_id=new.order_id,
@@ -54,74 +54,74 @@ def create_order(connection: Connection, new: NewOrder, *, salt: bytes, now_ms: 
         created_at_ms=now_ms,
         updated_at_ms=now_ms,
     )
-    created = _record(connection, None, order, "CREATED", "", _covered(order, new.lines, salt))
-    store.insert_version(connection, created, salt)
+    created = _record(transaction, None, order, "CREATED", "", _covered(order, new.lines, salt))
+    store.insert_version(transaction, created, salt)
     return created
 
 
-def get_order(connection: Connection, order_id: str) -> Order:
+def get_order(transaction: Transaction, order_id: str) -> Order:
     """The order as it is now."""
-    order = store.find_order(connection, order_id)
+    order = store.find_order(transaction, order_id)
     require_store(order.store_id if order else None)
     if order is None:
         raise Reason.ORDER_NOT_FOUND(order_id=order_id)
     return order
 
 
-def get_version(connection: Connection, order_id: str, version: int) -> OrderVersion:
+def get_version(transaction: Transaction, order_id: str, version: int) -> OrderVersion:
     """One version of the order."""
-    order = get_order(connection, order_id)
-    found = store.find_version(connection, order_id, version)
+    order = get_order(transaction, order_id)
+    found = store.find_version(transaction, order_id, version)
     if found is None:
         raise Reason.ORDER_VERSION_NOT_FOUND(order_id=order_id, version=order.version, wanted=version)
     return found
 
 
 def replace_lines(
-    connection: Connection, *, order_id: str, version: int, lines: Sequence[LineItem], salt: bytes, now_ms: int
+    transaction: Transaction, *, order_id: str, version: int, lines: Sequence[LineItem], salt: bytes, now_ms: int
 ) -> Order:
     """Replaces the lines in place; version + 1."""
-    order = _to_change(connection, order_id, version, OrderEvent.LINES_REPLACED, now_ms)
+    order = _to_change(transaction, order_id, version, OrderEvent.LINES_REPLACED, now_ms)
     amount = _due(lines, order.amount.currency, order.prices_include_tax)
     after = replace(order, lines_text=line_rows.to_text(lines), amount=amount, version=order.version + 1)
     covered = _covered(after, lines, salt)
-    replaced = _advance(connection, order, after, OrderEvent.LINES_REPLACED, now_ms, covered=covered)
-    store.insert_version(connection, replaced, salt)
+    replaced = _advance(transaction, order, after, OrderEvent.LINES_REPLACED, now_ms, covered=covered)
+    store.insert_version(transaction, replaced, salt)
     return replaced
 
 
-def cancel_order(connection: Connection, *, order_id: str, version: int, now_ms: int) -> Order:
+def cancel_order(transaction: Transaction, *, order_id: str, version: int, now_ms: int) -> Order:
     """Withdraws the order."""
-    order = _to_change(connection, order_id, version, OrderEvent.CANCELED, now_ms)
-    return _advance(connection, order, order, OrderEvent.CANCELED, now_ms)
+    order = _to_change(transaction, order_id, version, OrderEvent.CANCELED, now_ms)
+    return _advance(transaction, order, order, OrderEvent.CANCELED, now_ms)
 
 
-def complete_free_order(connection: Connection, *, order_id: str, version: int, now_ms: int) -> Order:
+def complete_free_order(transaction: Transaction, *, order_id: str, version: int, now_ms: int) -> Order:
     """Completes an order that comes to 0: PAID without a payment."""
-    order = _to_change(connection, order_id, version, OrderEvent.COMPLETED_FREE, now_ms)
+    order = _to_change(transaction, order_id, version, OrderEvent.COMPLETED_FREE, now_ms)
     if order.amount.minor != 0:
         raise Reason.ORDER_NOT_FREE(order_id=order_id, amount=order.amount)
-    return _advance(connection, order, order, OrderEvent.COMPLETED_FREE, now_ms)
+    return _advance(transaction, order, order, OrderEvent.COMPLETED_FREE, now_ms)
 
 
 def lock_order(
-    connection: Connection, *, payment_id: str, consent: Consent, lease_ms: int, now_ms: int
+    transaction: Transaction, *, payment_id: str, consent: Consent, lease_ms: int, now_ms: int
 ) -> tuple[OrderPayment, Order | None]:
     """Locks the order for one payment, or remembers why not; the first answer stands (rule 2)."""
-    known = store.find_payment(connection, payment_id)
+    known = store.find_payment(transaction, payment_id)
     if known is not None:
         _require_same(known, consent)
-        return known, store.find_order(connection, consent.order_id)
-    order = store.find_order(connection, consent.order_id)
+        return known, store.find_order(transaction, consent.order_id)
+    order = store.find_order(transaction, consent.order_id)
     if order and order.state is OrderState.LOCKED and order.lease_remaining_ms(now_ms) == 0:
-        order = _release(connection, order, OrderEvent.LEASE_EXPIRED, LEASE_EXPIRED, now_ms)  # rule 10
+        order = _release(transaction, order, OrderEvent.LEASE_EXPIRED, LEASE_EXPIRED, now_ms)  # rule 10
     reason = _why_not_lock(order, consent)
     if order is None or reason:
         store_id = order.store_id if order else ""
         refused = OrderPayment(
             payment_id, consent.order_id, PaymentState.REFUSED, reason, epoch=0, consent=consent, store_id=store_id
         )
-        store.insert_payment(connection, refused)
+        store.insert_payment(transaction, refused)
         return refused, order
     after = replace(
         order,
@@ -130,7 +130,7 @@ def lock_order(
         lease_ms=lease_ms,
         lease_expires_at_ms=now_ms + lease_ms,
     )
-    locked = _advance(connection, order, after, OrderEvent.LOCKED, now_ms)
+    locked = _advance(transaction, order, after, OrderEvent.LOCKED, now_ms)
     granted = OrderPayment(
         payment_id,
         order.order_id,
@@ -140,58 +140,58 @@ def lock_order(
         consent=consent,
         store_id=order.store_id,
     )
-    store.insert_payment(connection, granted)
+    store.insert_payment(transaction, granted)
     return granted, locked
 
 
 def complete_order_payment(
-    connection: Connection, *, payment_id: str, order_id: str, epoch: int, now_ms: int
+    transaction: Transaction, *, payment_id: str, order_id: str, epoch: int, now_ms: int
 ) -> tuple[OrderPayment, Order]:
     """The commit point. Which way it goes never depends on the clock (rule 6)."""
-    payment = store.find_payment(connection, payment_id)
+    payment = store.find_payment(transaction, payment_id)
     if payment is None:
         raise Reason.PAYMENT_NOT_FOUND(payment_id=payment_id)
     _require_order(payment, order_id)
     if payment.epoch != epoch:
         raise Reason.EPOCH_MISMATCH(payment_id=payment_id, epoch=payment.epoch, wanted=epoch)
-    order = get_order(connection, order_id)
+    order = get_order(transaction, order_id)
     if payment.state is not PaymentState.GRANTED:
         return payment, order
     if (order.payment_id, order.epoch) != (payment_id, epoch):  # rule 1
         raise Reason.EPOCH_MISMATCH(payment_id=order.payment_id, epoch=order.epoch, wanted=epoch)
     _require_legal(order, OrderEvent.PAID, now_ms)
-    paid = _advance(connection, order, order, OrderEvent.PAID, now_ms)
-    store.end_payment(connection, payment_id, PaymentState.PAID, "")
+    paid = _advance(transaction, order, order, OrderEvent.PAID, now_ms)
+    store.end_payment(transaction, payment_id, PaymentState.PAID, "")
     return replace(payment, state=PaymentState.PAID), paid
 
 
 def cancel_order_payment(
-    connection: Connection, *, payment_id: str, order_id: str, now_ms: int
+    transaction: Transaction, *, payment_id: str, order_id: str, now_ms: int
 ) -> tuple[OrderPayment, Order | None]:
     """Ends an attempt, known or not; a payment that paid stays PAID (rules 3 and 6)."""
-    payment = store.find_payment(connection, payment_id)
-    order = store.find_order(connection, order_id)
+    payment = store.find_payment(transaction, payment_id)
+    order = store.find_order(transaction, order_id)
     require_store(order.store_id if order else None)
     if payment is None:
         store_id = order.store_id if order else ""
         released = OrderPayment(
             payment_id, order_id, PaymentState.RELEASED, PAYMENT_CANCELED, epoch=0, consent=None, store_id=store_id
         )
-        store.insert_payment(connection, released)
+        store.insert_payment(transaction, released)
         return released, order
     _require_order(payment, order_id)
     if payment.state is not PaymentState.GRANTED or order is None:
         return payment, order
-    released_order = _release(connection, order, OrderEvent.PAYMENT_CANCELED, PAYMENT_CANCELED, now_ms)
+    released_order = _release(transaction, order, OrderEvent.PAYMENT_CANCELED, PAYMENT_CANCELED, now_ms)
     return replace(payment, state=PaymentState.RELEASED, reason=PAYMENT_CANCELED), released_order
 
 
-def release_lapsed(connection: Connection, *, now_ms: int, at_most: int) -> list[Order]:
+def release_lapsed(transaction: Transaction, *, now_ms: int, at_most: int) -> list[Order]:
     """The sweeper: unlocks orders whose payment time is over (CN103606078A, first generator)."""
-    store.clamp_leases(connection, now_ms)
+    store.clamp_leases(transaction, now_ms)
     return [
-        _release(connection, order, OrderEvent.LEASE_EXPIRED, LEASE_EXPIRED, now_ms)
-        for order in store.lapsed_locks(connection, now_ms, at_most)
+        _release(transaction, order, OrderEvent.LEASE_EXPIRED, LEASE_EXPIRED, now_ms)
+        for order in store.lapsed_locks(transaction, now_ms, at_most)
     ]
 
 
@@ -216,9 +216,9 @@ def _covered(order: Order, lines: Sequence[LineItem], salt: bytes) -> str:
     )
 
 
-def _to_change(connection: Connection, order_id: str, version: int, event: OrderEvent, now_ms: int) -> Order:
+def _to_change(transaction: Transaction, order_id: str, version: int, event: OrderEvent, now_ms: int) -> Order:
     """The order, if it is at the caller's version and the event may happen to it."""
-    order = get_order(connection, order_id)
+    order = get_order(transaction, order_id)
     _require_legal(order, event, now_ms)
     if order.version != version:
         raise Reason.VERSION_MISMATCH(order_id=order_id, version=order.version, wanted=version)
@@ -243,16 +243,16 @@ def _why_not_lock(order: Order | None, consent: Consent) -> str:
     return "" if order.amount == consent.amount else AMOUNT_MISMATCH
 
 
-def _release(connection: Connection, order: Order, event: OrderEvent, reason: str, now_ms: int) -> Order:
+def _release(transaction: Transaction, order: Order, event: OrderEvent, reason: str, now_ms: int) -> Order:
     """Ends the lock: payment status back to pending, order unlocked, attempt RELEASED, in one."""
     after = replace(order, payment_id="", lease_ms=0, lease_expires_at_ms=0)
-    released = _advance(connection, order, after, event, now_ms, payment_id=order.payment_id)
-    store.end_payment(connection, order.payment_id, PaymentState.RELEASED, reason)
+    released = _advance(transaction, order, after, event, now_ms, payment_id=order.payment_id)
+    store.end_payment(transaction, order.payment_id, PaymentState.RELEASED, reason)
     return released
 
 
 def _advance(
-    connection: Connection,
+    transaction: Transaction,
     before: Order,
     after: Order,
     event: OrderEvent,
@@ -266,11 +266,11 @@ def _advance(
     if target is None:
         raise refusal(before, event, now_ms)
     moved = replace(after, state=target, event_count=before.event_count + 1, updated_at_ms=now_ms)
-    return _record(connection, before, moved, event, payment_id or moved.payment_id, covered)
+    return _record(transaction, before, moved, event, payment_id or moved.payment_id, covered)
 
 
 def _record(
-    connection: Connection,
+    transaction: Transaction,
     before: Order | None,
     after: Order,
     event: str,
@@ -299,10 +299,10 @@ def _record(
     history_hash, row = store.next_history_row(before or after, entry)
     recorded = replace(after, history_hash=history_hash)
     if before:
-        store.change_order(connection, before, recorded)
+        store.change_order(transaction, before, recorded)
     else:
-        store.insert_order(connection, recorded)
-    store.insert_history(connection, row)
+        store.insert_order(transaction, recorded)
+    store.insert_history(transaction, row)
     return recorded
 
 

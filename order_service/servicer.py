@@ -20,7 +20,7 @@ from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.ids import new_transaction_number
 from tillmesh.storage.database import Database
 from tillmesh.storage.requests import IdempotencyKey
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 _Change = api.CreateOrderRequest | api.ReplaceOrderLinesRequest | api.CancelOrderRequest | api.CompleteFreeOrderRequest
 
@@ -51,18 +51,18 @@ class OrderServicer:
         new = NewOrder(order_id, request.store_id, payer, request.currency_code, lines, taxed, labels, origin)
         salt, now_ms = self._salt(), self._clock.now_ms()
         return await self._once(
-            request, now_ms, lambda connection: operations.create_order(connection, new, salt=salt, now_ms=now_ms)
+            request, now_ms, lambda transaction: operations.create_order(transaction, new, salt=salt, now_ms=now_ms)
         )
 
     async def GetOrder(self, request: api.GetOrderRequest) -> order_pb2.Order:
         """Reads one order."""
-        order = await self._database.run(lambda connection: operations.get_order(connection, request.order_id))
+        order = await self._database.run(lambda transaction: operations.get_order(transaction, request.order_id))
         return self._order(order)
 
     async def GetOrderVersion(self, request: api.GetOrderVersionRequest) -> order_pb2.OrderVersion:
         """Reads one version of an order."""
         version = await self._database.run(
-            lambda connection: operations.get_version(connection, request.order_id, request.version)
+            lambda transaction: operations.get_version(transaction, request.order_id, request.version)
         )
         return to_version(version)
 
@@ -76,8 +76,8 @@ class OrderServicer:
         filters = ["ListOrders", request.store_id, payer, states]
         page = Page[Order](self._database.seal, request.page_size, request.page_token, filters)
         rows = await self._database.run(
-            lambda connection: store.list_orders(
-                connection,
+            lambda transaction: store.list_orders(
+                transaction,
                 store_id=request.store_id,
                 payer=payer,
                 states=states,
@@ -100,8 +100,8 @@ class OrderServicer:
         return await self._once(
             request,
             now_ms,
-            lambda connection: operations.replace_lines(
-                connection, order_id=request.order_id, version=request.version, lines=lines, salt=salt, now_ms=now_ms
+            lambda transaction: operations.replace_lines(
+                transaction, order_id=request.order_id, version=request.version, lines=lines, salt=salt, now_ms=now_ms
             ),
         )
 
@@ -112,8 +112,8 @@ class OrderServicer:
         return await self._once(
             request,
             now_ms,
-            lambda connection: operations.cancel_order(
-                connection, order_id=request.order_id, version=request.version, now_ms=now_ms
+            lambda transaction: operations.cancel_order(
+                transaction, order_id=request.order_id, version=request.version, now_ms=now_ms
             ),
         )
 
@@ -124,8 +124,8 @@ class OrderServicer:
         return await self._once(
             request,
             now_ms,
-            lambda connection: operations.complete_free_order(
-                connection, order_id=request.order_id, version=request.version, now_ms=now_ms
+            lambda transaction: operations.complete_free_order(
+                transaction, order_id=request.order_id, version=request.version, now_ms=now_ms
             ),
         )
 
@@ -143,8 +143,8 @@ class OrderServicer:
         consent = Consent(request.order_id, request.store_id, payer, request.order_version, amount)
         now_ms = self._clock.now_ms()
         payment, order = await self._database.run(
-            lambda connection: operations.lock_order(
-                connection,
+            lambda transaction: operations.lock_order(
+                transaction,
                 payment_id=request.payment_id,
                 consent=consent,
                 lease_ms=min(lease_ms, self._lease_max_ms),
@@ -162,8 +162,8 @@ class OrderServicer:
         fields.check()
         now_ms = self._clock.now_ms()
         payment, order = await self._database.run(
-            lambda connection: operations.complete_order_payment(
-                connection,
+            lambda transaction: operations.complete_order_payment(
+                transaction,
                 payment_id=request.payment_id,
                 order_id=request.order_id,
                 epoch=request.epoch,
@@ -180,8 +180,8 @@ class OrderServicer:
         fields.check()
         now_ms = self._clock.now_ms()
         payment, order = await self._database.run(
-            lambda connection: operations.cancel_order_payment(
-                connection, payment_id=request.payment_id, order_id=request.order_id, now_ms=now_ms
+            lambda transaction: operations.cancel_order_payment(
+                transaction, payment_id=request.payment_id, order_id=request.order_id, now_ms=now_ms
             )
         )
         return self._payment(payment, order)
@@ -191,25 +191,25 @@ class OrderServicer:
         filters = ["ListOrderEvents", request.order_id]
         page = Page[HistoryEntry](self._database.seal, request.page_size, request.page_token, filters)
 
-        def read(connection: Connection) -> list[HistoryEntry]:
-            operations.get_order(connection, request.order_id)
-            return store.list_history(connection, request.order_id, page.after[0] if page.after else 0, page.at_most)
+        def read(transaction: Transaction) -> list[HistoryEntry]:
+            operations.get_order(transaction, request.order_id)
+            return store.list_history(transaction, request.order_id, page.after[0] if page.after else 0, page.at_most)
 
         shown, token = page.cut(await self._database.run(read), lambda entry: [entry.number], to_event)
         return api.ListOrderEventsResponse(events=shown, next_page_token=token)
 
-    async def _once(self, request: _Change, now_ms: int, operation: Callable[[Connection], Order]) -> order_pb2.Order:
+    async def _once(self, request: _Change, now_ms: int, operation: Callable[[Transaction], Order]) -> order_pb2.Order:
         """Runs an operation once for its request id; a repeat gets the order as it is now."""
         key = IdempotencyKey.of(request, request.request_id, now_ms)
         order = await REQUESTS.run(
             self._database,
             key,
-            lambda connection: REQUESTS.once(
-                connection,
+            lambda transaction: REQUESTS.once(
+                transaction,
                 key,
-                effect=lambda: operation(connection),
+                effect=lambda: operation(transaction),
                 resource=lambda order: order.order_id,
-                read=lambda order_id: operations.get_order(connection, order_id),
+                read=lambda order_id: operations.get_order(transaction, order_id),
             ),
         )
         return self._order(order)

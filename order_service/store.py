@@ -14,7 +14,7 @@ from tillmesh.runtime.money import Money
 from tillmesh.storage.columns import has_payer, origin_of, origin_values, payer_of, payer_values
 from tillmesh.storage.database import require_one_row
 from tillmesh.storage.history import HistoryRow, chained
-from tillmesh.storage.statements import Connection, Row
+from tillmesh.storage.statements import Row, Transaction
 
 _WITH_LINES = select(orders, order_versions.c.lines, order_versions.c.prices_include_tax).where(
     order_versions.c.order_id == orders.c.order_id, order_versions.c.version == orders.c.version
@@ -53,18 +53,18 @@ _CLAMP = (
 )
 
 
-def find_order(connection: Connection, order_id: str) -> Order | None:
+def find_order(transaction: Transaction, order_id: str) -> Order | None:
     """The order of that number."""
-    row = connection.execute(_FIND_ORDER, {"key": order_id}).one_or_none()
+    row = transaction.execute(_FIND_ORDER, {"key": order_id}).one_or_none()
     return None if row is None else _order(row)
 
 
-def insert_order(connection: Connection, order: Order) -> None:
+def insert_order(transaction: Transaction, order: Order) -> None:
     """Adds an order; its number must be free."""
-    connection.execute(_INSERT_ORDER, _order_values(order))
+    transaction.execute(_INSERT_ORDER, _order_values(order))
 
 
-def change_order(connection: Connection, before: Order, after: Order) -> None:
+def change_order(transaction: Transaction, before: Order, after: Order) -> None:
     """Replaces `before` by `after` if nobody changed it since it was read; else CONCURRENT_CHANGE."""
     guard = {
         "key": before.order_id,
@@ -73,16 +73,16 @@ def change_order(connection: Connection, before: Order, after: Order) -> None:
         "epoch_read": before.epoch,
         "event_count_read": before.event_count,
     }
-    require_one_row(connection.execute(_CHANGE_ORDER, guard | _changing_values(after)))
+    require_one_row(transaction.execute(_CHANGE_ORDER, guard | _changing_values(after)))
 
 
-def find_version(connection: Connection, order_id: str, version: int) -> OrderVersion | None:
+def find_version(transaction: Transaction, order_id: str, version: int) -> OrderVersion | None:
     """A version of an order, also one of the past."""
-    row = connection.execute(_FIND_VERSION, {"key": order_id, "wanted": version}).one_or_none()
+    row = transaction.execute(_FIND_VERSION, {"key": order_id, "wanted": version}).one_or_none()
     return None if row is None else _version(row)
 
 
-def insert_version(connection: Connection, order: Order, salt: bytes) -> None:
+def insert_version(transaction: Transaction, order: Order, salt: bytes) -> None:
     """Keeps the version that an order is at."""
     values = {
         "order_id": order.order_id,
@@ -93,16 +93,16 @@ def insert_version(connection: Connection, order: Order, salt: bytes) -> None:
         "salt": salt,
         "created_at_ms": order.updated_at_ms,
     }
-    connection.execute(_INSERT_VERSION, values)
+    transaction.execute(_INSERT_VERSION, values)
 
 
-def find_payment(connection: Connection, payment_id: str) -> OrderPayment | None:
+def find_payment(transaction: Transaction, payment_id: str) -> OrderPayment | None:
     """The stored payment attempt."""
-    row = connection.execute(_FIND_PAYMENT, {"key": payment_id}).one_or_none()
+    row = transaction.execute(_FIND_PAYMENT, {"key": payment_id}).one_or_none()
     return None if row is None else _payment(row)
 
 
-def insert_payment(connection: Connection, payment: OrderPayment) -> None:
+def insert_payment(transaction: Transaction, payment: OrderPayment) -> None:
     """Remembers a payment attempt."""
     consent = payment.consent
     values = {
@@ -118,12 +118,12 @@ def insert_payment(connection: Connection, payment: OrderPayment) -> None:
         "amount_minor": consent and consent.amount.minor,
         "store_id": payment.store_id,
     }
-    connection.execute(_INSERT_PAYMENT, values)
+    transaction.execute(_INSERT_PAYMENT, values)
 
 
-def end_payment(connection: Connection, payment_id: str, state: PaymentState, reason: str) -> None:
+def end_payment(transaction: Transaction, payment_id: str, state: PaymentState, reason: str) -> None:
     """Moves an attempt from GRANTED to its final state; CONCURRENT_CHANGE if it is not GRANTED."""
-    require_one_row(connection.execute(_CHANGE_PAYMENT, {"key": payment_id, "state": state, "reason": reason}))
+    require_one_row(transaction.execute(_CHANGE_PAYMENT, {"key": payment_id, "state": state, "reason": reason}))
 
 
 def next_history_row(order: Order, entry: HistoryEntry) -> tuple[bytes, HistoryRow]:
@@ -131,24 +131,24 @@ def next_history_row(order: Order, entry: HistoryEntry) -> tuple[bytes, HistoryR
     return chained(order.history_hash, _history_values(entry))
 
 
-def insert_history(connection: Connection, row: HistoryRow) -> None:
+def insert_history(transaction: Transaction, row: HistoryRow) -> None:
     """Adds a row that is never changed."""
-    connection.execute(_INSERT_HISTORY, row)
+    transaction.execute(_INSERT_HISTORY, row)
 
 
-def lapsed_locks(connection: Connection, now_ms: int, at_most: int) -> list[Order]:
+def lapsed_locks(transaction: Transaction, now_ms: int, at_most: int) -> list[Order]:
     """Locked orders whose lease is over, longest over first."""
-    rows = connection.execute(_LAPSED, {"now_ms": now_ms, "at_most": at_most})
+    rows = transaction.execute(_LAPSED, {"now_ms": now_ms, "at_most": at_most})
     return [_order(row) for row in rows]
 
 
-def clamp_leases(connection: Connection, now_ms: int) -> None:
+def clamp_leases(transaction: Transaction, now_ms: int) -> None:
     """Shortens what remains of any lease to its length, in case the clock stepped back."""
-    connection.execute(_CLAMP, {"now_ms": now_ms})
+    transaction.execute(_CLAMP, {"now_ms": now_ms})
 
 
 def list_orders(
-    connection: Connection,
+    transaction: Transaction,
     *,
     store_id: str,
     payer: Payer | None,
@@ -166,10 +166,10 @@ def list_orders(
         query = query.where(orders.c.state.in_(states))
     if before:
         query = query.where(tuple_(orders.c.created_at_ms, orders.c.order_id) < tuple(before))
-    return [_order(row) for row in connection.execute(query)]
+    return [_order(row) for row in transaction.execute(query)]
 
 
-def list_history(connection: Connection, order_id: str, after_number: int, at_most: int) -> list[HistoryEntry]:
+def list_history(transaction: Transaction, order_id: str, after_number: int, at_most: int) -> list[HistoryEntry]:
     """An order's history, oldest first."""
     query = (
         select(order_history)
@@ -177,7 +177,7 @@ def list_history(connection: Connection, order_id: str, after_number: int, at_mo
         .order_by(order_history.c.number)
         .limit(at_most)
     )
-    return [_history(row) for row in connection.execute(query)]
+    return [_history(row) for row in transaction.execute(query)]
 
 
 def _order_values(order: Order) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Sweeper:
         """Unlocks what has lapsed; returns how many orders that were."""
         now_ms = self._clock.now_ms()
         orders = await self._database.run(
-            lambda connection: operations.release_lapsed(connection, now_ms=now_ms, at_most=ORDERS_A_SWEEP)
+            lambda transaction: operations.release_lapsed(transaction, now_ms=now_ms, at_most=ORDERS_A_SWEEP)
         )
         for order in orders:
             log.info("lease_expired", order_id=order.order_id, epoch=order.epoch)

@@ -14,7 +14,7 @@ from tillmesh.rpc.paging import Page
 from tillmesh.runtime.clock import Clock
 from tillmesh.storage.database import Database
 from tillmesh.storage.requests import IdempotencyKey
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 ITEMS_MAX = 1000
 
@@ -35,17 +35,17 @@ class CatalogueServicer:
 
         key = IdempotencyKey.of(request, request.request_id, self._clock.now_ms())
 
-        def run(connection: Connection) -> int:
-            if REQUESTS.claim(connection, key, "catalogue"):
-                store.put_items(connection, items)
-            return store.count_items(connection)
+        def run(transaction: Transaction) -> int:
+            if REQUESTS.claim(transaction, key, "catalogue"):
+                store.put_items(transaction, items)
+            return store.count_items(transaction)
 
         count = await REQUESTS.run(self._database, key, run)
         return api.ImportCatalogueItemsResponse(item_count=count)
 
     async def GetCatalogueItem(self, request: api.GetCatalogueItemRequest) -> catalogue_item_pb2.CatalogueItem:
         """Reads one article."""
-        item = await self._database.run(lambda connection: store.find_item(connection, request.sku))
+        item = await self._database.run(lambda transaction: store.find_item(transaction, request.sku))
         if item is None:
             raise Reason.ITEM_NOT_FOUND(sku=request.sku)
         return item_message(item)
@@ -54,7 +54,7 @@ class CatalogueServicer:
         """Lists articles by code."""
         page = Page[CatalogueItem](self._database.seal, request.page_size, request.page_token, ["ListCatalogueItems"])
         after = page.after[0] if page.after else ""
-        rows = await self._database.run(lambda connection: store.list_items(connection, after, page.at_most))
+        rows = await self._database.run(lambda transaction: store.list_items(transaction, after, page.at_most))
         shown, token = page.cut(rows, lambda item: [item.sku], item_message)
         return api.ListCatalogueItemsResponse(items=shown, next_page_token=token)
 

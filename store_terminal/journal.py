@@ -37,7 +37,7 @@ from tillmesh.runtime.errors import Refusal, Unanswered
 from tillmesh.runtime.telemetry import trace_id
 from tillmesh.storage.database import Database
 from tillmesh.storage.requests import IdempotencyKey
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 Outcome = TypeVar("Outcome")
 log = structlog.get_logger()
@@ -71,7 +71,7 @@ class Journal:
         await self.orders.stop()
         await self._driver.stop()
 
-    async def write(self, key: IdempotencyKey, operation: Callable[[Connection], Outcome]) -> Outcome:
+    async def write(self, key: IdempotencyKey, operation: Callable[[Transaction], Outcome]) -> Outcome:
         """Runs once what writes a row down; a pay code whose row is not there is forgotten."""
         try:
             return await REQUESTS.run(self._database, key, operation)
@@ -81,17 +81,17 @@ class Journal:
 
     async def resume(self, key: IdempotencyKey, order_id: str) -> Checkout:
         """Takes up an order that was raised elsewhere; a repeated request gets the checkout as it is now."""
-        if known := await self._database.run(lambda connection: operations.find_resumed(connection, key)):
+        if known := await self._database.run(lambda transaction: operations.find_resumed(transaction, key)):
             return known
         order = await self._order_or_refusal(order_id)
 
-        def resume(connection: Connection) -> Checkout:
-            if known := operations.find_resumed(connection, key):
+        def resume(transaction: Transaction) -> Checkout:
+            if known := operations.find_resumed(transaction, key):
                 return known
             if isinstance(order, Refusal):
                 raise order
-            REQUESTS.claim(connection, key, order_id)
-            return outcomes.resume_checkout(connection, order=order, store_id=self._till.store_id, now_ms=key.at_ms)
+            REQUESTS.claim(transaction, key, order_id)
+            return outcomes.resume_checkout(transaction, order=order, store_id=self._till.store_id, now_ms=key.at_ms)
 
         checkout = await REQUESTS.run(self._database, key, resume)
         if isinstance(order, OrderCopy):
@@ -110,7 +110,7 @@ class Journal:
 
     async def get(self, request_id: str) -> Asked:
         """A row and its checkout as they are now."""
-        return await self._database.run(lambda connection: operations.get_asked(connection, request_id))
+        return await self._database.run(lambda transaction: operations.get_asked(transaction, request_id))
 
     def poke(self, request_id: str) -> None:
         """Asks at once instead of after a pause."""
@@ -150,7 +150,7 @@ class Journal:
     async def apply(self, outcome: Callable[..., Outcome], **what: Any) -> Outcome:
         """Takes an answer in, as one transaction."""
         now_ms = self._clock.now_ms()
-        taken = await self._database.run(lambda connection: outcome(connection, now_ms=now_ms, **what))
+        taken = await self._database.run(lambda transaction: outcome(transaction, now_ms=now_ms, **what))
         if isinstance(taken, Asked) and not taken.pending:
             self._forget(taken.entry.request_id)
         return taken
@@ -172,7 +172,7 @@ class Journal:
             return
         asked = None
         try:
-            asked = await self._database.run(lambda connection: operations.find_asked(connection, request_id))
+            asked = await self._database.run(lambda transaction: operations.find_asked(transaction, request_id))
         finally:
             if asked is None:
                 self.pay_codes.drop(request_id)
@@ -194,7 +194,7 @@ class Journal:
 
     async def _due(self) -> Sequence[str]:
         replica, now_ms = self._database.replica, self._clock.now_ms()
-        return await self._database.run(lambda connection: journal_store.due_requests(connection, replica, now_ms))
+        return await self._database.run(lambda transaction: journal_store.due_requests(transaction, replica, now_ms))
 
     async def _step(self, asked: Asked) -> tuple[Asked, Progress]:
         if asked.pending:

@@ -17,7 +17,7 @@ from tillmesh.runtime.errors import Refusal
 from tillmesh.storage.claims import CLAIM_MS, Claims
 from tillmesh.storage.columns import has_payer, origin_of, origin_values, payer_of, payer_values
 from tillmesh.storage.database import require_one_row
-from tillmesh.storage.statements import Connection, Row
+from tillmesh.storage.statements import Row, Transaction
 
 _FIND_ENTRY = select(journal).where(journal.c.request_id == bindparam("key"))
 _INSERT_ENTRY = insert(journal)
@@ -29,13 +29,13 @@ _INSERT_REFUND = insert(till_refunds)
 _FILL_REFUND = update(till_refunds).where(till_refunds.c.refund_id == bindparam("key"))
 
 
-def find_entry(connection: Connection, request_id: str) -> JournalEntry | None:
+def find_entry(transaction: Transaction, request_id: str) -> JournalEntry | None:
     """The journal row of that request."""
-    row = connection.execute(_FIND_ENTRY, {"key": request_id}).one_or_none()
+    row = transaction.execute(_FIND_ENTRY, {"key": request_id}).one_or_none()
     return None if row is None else _entry(row)
 
 
-def insert_entry(connection: Connection, entry: JournalEntry) -> None:
+def insert_entry(transaction: Transaction, entry: JournalEntry) -> None:
     """Writes down what is about to be asked."""
     values = {
         "request_id": entry.request_id,
@@ -52,28 +52,28 @@ def insert_entry(connection: Connection, entry: JournalEntry) -> None:
         "claimed_until_ms": entry.claimed_until_ms,
         "created_at_ms": entry.created_at_ms,
     }
-    connection.execute(_INSERT_ENTRY, values)
+    transaction.execute(_INSERT_ENTRY, values)
 
 
 def end_entry(
-    connection: Connection, entry: JournalEntry, state: EntryState, reason: str = "", refusal: bytes = b""
+    transaction: Transaction, entry: JournalEntry, state: EntryState, reason: str = "", refusal: bytes = b""
 ) -> JournalEntry:
     """Moves a journal row from PENDING to its final state; CONCURRENT_CHANGE if it is not PENDING."""
     values = {"key": entry.request_id, "state": state, "reason": reason, "refusal": refusal}
-    require_one_row(connection.execute(_END_ENTRY, values))
+    require_one_row(transaction.execute(_END_ENTRY, values))
     return replace(entry, state=state, reason=reason, refusal=refusal)
 
 
-def end_refused(connection: Connection, entry: JournalEntry, refusal: Refusal) -> JournalEntry:
+def end_refused(transaction: Transaction, entry: JournalEntry, refusal: Refusal) -> JournalEntry:
     """Ends a journal row with a refusal, which is raised again whenever its request is repeated."""
     refusal.retry_after_ms = None  # it would make clients repeat a request that is refused for ever
     status = refusal.to_status(refusal.domain).SerializeToString()
-    return end_entry(connection, entry, EntryState.REFUSED, refusal.reason, status)
+    return end_entry(transaction, entry, EntryState.REFUSED, refusal.reason, status)
 
 
-def due_requests(connection: Connection, replica: str, now_ms: int) -> list[str]:
+def due_requests(transaction: Transaction, replica: str, now_ms: int) -> list[str]:
     """Request ids that other servers have owed an answer to for a while, oldest first: this replica's share."""
-    return _CLAIMS.take(connection, replica, now_ms)
+    return _CLAIMS.take(transaction, replica, now_ms)
 
 
 def is_anothers(entry: JournalEntry, replica: str, now_ms: int) -> bool:
@@ -84,7 +84,7 @@ def is_anothers(entry: JournalEntry, replica: str, now_ms: int) -> bool:
     return entry.claimed_by != replica and now_ms < entry.claimed_until_ms <= now_ms + 2 * CLAIM_MS
 
 
-def insert_refund(connection: Connection, refund: TillRefund) -> None:
+def insert_refund(transaction: Transaction, refund: TillRefund) -> None:
     """Adds a refund; its journal row must be there."""
     values = {
         "refund_id": refund.refund_id,
@@ -99,25 +99,25 @@ def insert_refund(connection: Connection, refund: TillRefund) -> None:
         "actor": refund.actor,
         "created_at_ms": refund.created_at_ms,
     }
-    connection.execute(_INSERT_REFUND, values)
+    transaction.execute(_INSERT_REFUND, values)
 
 
 def fill_refund(
-    connection: Connection, refund_id: str, amount_minor: int, items: Sequence[LineItem], taxes: Sequence[TaxTotal]
+    transaction: Transaction, refund_id: str, amount_minor: int, items: Sequence[LineItem], taxes: Sequence[TaxTotal]
 ) -> None:
     """Notes what the payment server gave back."""
     values = {"items": line_rows.to_text(items), "taxes": _taxes_text(taxes), "amount_minor": amount_minor}
-    require_one_row(connection.execute(_FILL_REFUND, {"key": refund_id, **values}))
+    require_one_row(transaction.execute(_FILL_REFUND, {"key": refund_id, **values}))
 
 
-def find_refund(connection: Connection, refund_id: str) -> TillRefund | None:
+def find_refund(transaction: Transaction, refund_id: str) -> TillRefund | None:
     """The refund of that id."""
-    row = connection.execute(_FIND_REFUND, {"key": refund_id}).one_or_none()
+    row = transaction.execute(_FIND_REFUND, {"key": refund_id}).one_or_none()
     return None if row is None else _refund(row)
 
 
 def list_refunds(
-    connection: Connection, *, checkout_id: str, payer: Payer | None, before: list[Any] | None, at_most: int
+    transaction: Transaction, *, checkout_id: str, payer: Payer | None, before: list[Any] | None, at_most: int
 ) -> list[TillRefund]:
     """Refunds newest first, those before the given (created_at_ms, refund_id)."""
     query = _REFUNDS
@@ -125,14 +125,14 @@ def list_refunds(
         query = query.where(till_refunds.c.checkout_id == checkout_id)
     if payer:
         query = query.where(has_payer(till_refunds, payer))
-    rows = connection.execute(newest(query, till_refunds.c.refund_id, till_refunds.c.created_at_ms, before, at_most))
+    rows = transaction.execute(newest(query, till_refunds.c.refund_id, till_refunds.c.created_at_ms, before, at_most))
     return [_refund(row) for row in rows]
 
 
-def refunds_of(connection: Connection, checkout_id: str) -> list[TillRefund]:
+def refunds_of(transaction: Transaction, checkout_id: str) -> list[TillRefund]:
     """All refunds that a checkout's shopper has, oldest first."""
     query = _REFUNDS.where(till_refunds.c.checkout_id == checkout_id, journal.c.state == EntryState.DONE)
-    rows = connection.execute(query.order_by(till_refunds.c.created_at_ms, till_refunds.c.refund_id))
+    rows = transaction.execute(query.order_by(till_refunds.c.created_at_ms, till_refunds.c.refund_id))
     return [_refund(row) for row in rows]
 
 

@@ -15,20 +15,20 @@ from store_terminal.operations import get_asked, get_checkout, give_up_payment
 from store_terminal.transitions import advance, begin
 from tillmesh.runtime.errors import Refusal
 from tillmesh.storage.history import NO_HISTORY
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 E = CheckoutEvent
 JITTER_MS = 1_000
 """Each answer repeats the time that is left for the payer. A smaller difference than this is not written."""
 
 
-def order_done(connection: Connection, *, request_id: str, order: OrderCopy, now_ms: int) -> Asked:
+def order_done(transaction: Transaction, *, request_id: str, order: OrderCopy, now_ms: int) -> Asked:
     """The order service did what was asked of it."""
-    asked = get_asked(connection, request_id)
+    asked = get_asked(transaction, request_id)
     if not asked.pending:
         return asked
     checkout = asked.of_checkout()
-    entry = end_entry(connection, asked.entry, EntryState.DONE)
+    entry = end_entry(transaction, asked.entry, EntryState.DONE)
     after = replace(checkout, unanswered="", confirmed_at_ms=now_ms)
     match entry.kind:
         case Kind.CREATE_ORDER:
@@ -40,61 +40,61 @@ def order_done(connection: Connection, *, request_id: str, order: OrderCopy, now
             event, after = E.PAID, _paid(_with_order(checkout, after, order), order.paid_by, None, now_ms)
         case _:
             event, after = E.CHANGED, _with_replaced(after, entry.line_numbers, order)
-    done = advance(connection, checkout, after, event, now_ms, reference=after.paid_by)
-    return Asked(entry, refresh(connection, done, order, now_ms))  # somebody else may have been there since
+    done = advance(transaction, checkout, after, event, now_ms, reference=after.paid_by)
+    return Asked(entry, refresh(transaction, done, order, now_ms))  # somebody else may have been there since
 
 
 def order_refused(
-    connection: Connection, *, request_id: str, refusal: Refusal, order: OrderCopy | None, now_ms: int
+    transaction: Transaction, *, request_id: str, refusal: Refusal, order: OrderCopy | None, now_ms: int
 ) -> Asked:
     """The order service said no; `order` is how the order is now, if this till's copy may be stale."""
-    asked = get_asked(connection, request_id)
+    asked = get_asked(transaction, request_id)
     if not asked.pending:
         return asked
     checkout = asked.of_checkout()
-    entry = end_refused(connection, asked.entry, refusal)
+    entry = end_refused(transaction, asked.entry, refusal)
     after = replace(checkout, unanswered="", confirmed_at_ms=now_ms)
-    checkout = advance(connection, checkout, after, E.REFUSED, now_ms, reason=refusal.reason)
-    return Asked(entry, refresh(connection, checkout, order, now_ms) if order else checkout)
+    checkout = advance(transaction, checkout, after, E.REFUSED, now_ms, reason=refusal.reason)
+    return Asked(entry, refresh(transaction, checkout, order, now_ms) if order else checkout)
 
 
-def order_read(connection: Connection, *, checkout_id: str, order: OrderCopy, now_ms: int) -> Checkout:
+def order_read(transaction: Transaction, *, checkout_id: str, order: OrderCopy, now_ms: int) -> Checkout:
     """The order as it was read: a pending transaction is brought up to date, and a payment may turn out decided."""
-    checkout = get_checkout(connection, checkout_id)
+    checkout = get_checkout(transaction, checkout_id)
     if checkout.state is not CheckoutState.PAYING:
-        return refresh(connection, checkout, order, now_ms)
+        return refresh(transaction, checkout, order, now_ms)
     payment_id = checkout.unanswered
     if order.paid and order.paid_by == payment_id:
         name = order.payer_display_name
-        asked = payment_paid(connection, payment_id=payment_id, payer_display_name=name, now_ms=now_ms)
+        asked = payment_paid(transaction, payment_id=payment_id, payer_display_name=name, now_ms=now_ms)
         return asked.of_checkout()
     if order.paid or order.canceled:  # for good: this till's attempt can never pay it
         reason = ORDER_ALREADY_PAID if order.paid else ORDER_CANCELED
-        asked = payment_ended(connection, payment_id=payment_id, reason=reason, order=order, now_ms=now_ms)
+        asked = payment_ended(transaction, payment_id=payment_id, reason=reason, order=order, now_ms=now_ms)
         return asked.of_checkout()
     return checkout
 
 
-def refresh(connection: Connection, checkout: Checkout, order: OrderCopy, now_ms: int) -> Checkout:
+def refresh(transaction: Transaction, checkout: Checkout, order: OrderCopy, now_ms: int) -> Checkout:
     """Takes over what became of an order elsewhere, unless this till knows better or has asked for something."""
     if checkout.state is not CheckoutState.SUBMITTED or checkout.unanswered or order.version < checkout.order_version:
         return checkout
     after = _with_order(checkout, replace(checkout, confirmed_at_ms=now_ms), order)
     if order.paid:
         paid = _paid(after, order.paid_by, order.payer_display_name, now_ms)
-        return advance(connection, checkout, paid, E.PAID, now_ms, reference=order.paid_by)
+        return advance(transaction, checkout, paid, E.PAID, now_ms, reference=order.paid_by)
     if order.canceled:
-        return advance(connection, checkout, after, E.CANCELED, now_ms)
+        return advance(transaction, checkout, after, E.CANCELED, now_ms)
     changed = order.version > checkout.order_version
-    return advance(connection, checkout, after, E.REFRESHED, now_ms) if changed else checkout
+    return advance(transaction, checkout, after, E.REFRESHED, now_ms) if changed else checkout
 
 
-def resume_checkout(connection: Connection, *, order: OrderCopy, store_id: str, now_ms: int) -> Checkout:
+def resume_checkout(transaction: Transaction, *, order: OrderCopy, store_id: str, now_ms: int) -> Checkout:
     """Takes up an order of this store that was raised elsewhere; refreshes one that this till has."""
     if order.store_id != store_id:
         raise Reason.ORDER_NOT_FOUND(order_id=order.order_id)
-    if store.find_checkout(connection, order.order_id):
-        return order_read(connection, checkout_id=order.order_id, order=order, now_ms=now_ms)
+    if store.find_checkout(transaction, order.order_id):
+        return order_read(transaction, checkout_id=order.order_id, order=order, now_ms=now_ms)
     state = CheckoutState.PAID if order.paid else CheckoutState.CANCELED if order.canceled else CheckoutState.SUBMITTED
     lines = renumbered((), order.items, 0)
     checkout = Checkout(
@@ -122,11 +122,11 @@ def resume_checkout(connection: Connection, *, order: OrderCopy, store_id: str, 
         created_at_ms=now_ms,
         updated_at_ms=now_ms,
     )
-    return begin(connection, checkout, "RESUMED")
+    return begin(transaction, checkout, "RESUMED")
 
 
 def awaiting_payer(
-    connection: Connection,
+    transaction: Transaction,
     *,
     payment_id: str,
     payer_display_name: str,
@@ -135,7 +135,7 @@ def awaiting_payer(
     now_ms: int,
 ) -> Asked:
     """The payer has to act: the till is patient for as long as that may take, and `patience_ms` more."""
-    asked = get_asked(connection, payment_id)
+    asked = get_asked(transaction, payment_id)
     if not asked.pending:
         return asked
     checkout = asked.of_checkout()
@@ -144,64 +144,64 @@ def awaiting_payer(
         return asked
     waiting = replace(attempt, payer_until_ms=until_ms, deadline_at_ms=until_ms + patience_ms)
     after = replace(checkout, attempt=waiting, payer_display_name=payer_display_name, updated_at_ms=now_ms)
-    store.change_checkout(connection, checkout, after)
+    store.change_checkout(transaction, checkout, after)
     return Asked(asked.entry, after)
 
 
-def payer_acted(connection: Connection, *, payment_id: str, wait_ms: int, now_ms: int) -> Asked:
+def payer_acted(transaction: Transaction, *, payment_id: str, wait_ms: int, now_ms: int) -> Asked:
     """The payment no longer waits for its payer: from here on it is expected to end as soon as any other."""
-    asked = get_asked(connection, payment_id)
+    asked = get_asked(transaction, payment_id)
     if not asked.pending or _attempt(asked.of_checkout()).payer_until_ms == 0:
         return asked
     checkout = asked.of_checkout()
     attempt = _attempt(checkout)
     deadline_at_ms = min(attempt.deadline_at_ms, now_ms + wait_ms)
     acted = replace(attempt, payer_until_ms=0, deadline_at_ms=deadline_at_ms)
-    return Asked(asked.entry, _with_attempt(connection, checkout, acted, now_ms))
+    return Asked(asked.entry, _with_attempt(transaction, checkout, acted, now_ms))
 
 
-def cancellation_unanswered(connection: Connection, *, payment_id: str, now_ms: int) -> Asked:
+def cancellation_unanswered(transaction: Transaction, *, payment_id: str, now_ms: int) -> Asked:
     """The order did not answer: once the deadline is over, nobody can say what became of the payment."""
-    asked = get_asked(connection, payment_id)
+    asked = get_asked(transaction, payment_id)
     if not asked.pending or _attempt(asked.of_checkout()).cancel_unanswered:
         return asked
     checkout = asked.of_checkout()
     attempt = replace(_attempt(checkout), cancel_unanswered=True)
-    return Asked(asked.entry, _with_attempt(connection, checkout, attempt, now_ms))
+    return Asked(asked.entry, _with_attempt(transaction, checkout, attempt, now_ms))
 
 
-def payment_paid(connection: Connection, *, payment_id: str, payer_display_name: str | None, now_ms: int) -> Asked:
+def payment_paid(transaction: Transaction, *, payment_id: str, payer_display_name: str | None, now_ms: int) -> Asked:
     """The order is paid by this payment; without a name it keeps the one that the till knows already."""
-    asked = get_asked(connection, payment_id)
+    asked = get_asked(transaction, payment_id)
     if not asked.pending:
         return asked
     checkout = asked.of_checkout()
-    entry = end_entry(connection, asked.entry, EntryState.DONE)
+    entry = end_entry(transaction, asked.entry, EntryState.DONE)
     attempt = replace(_attempt(checkout), reason="", payer_until_ms=0)
     after = _paid(replace(checkout, attempt=attempt), payment_id, payer_display_name, now_ms)
-    return Asked(entry, advance(connection, checkout, after, E.PAID, now_ms, reference=payment_id))
+    return Asked(entry, advance(transaction, checkout, after, E.PAID, now_ms, reference=payment_id))
 
 
-def payment_given_up(connection: Connection, *, payment_id: str, reason: str, now_ms: int) -> Asked:
+def payment_given_up(transaction: Transaction, *, payment_id: str, reason: str, now_ms: int) -> Asked:
     """The payment server refuses it or takes too long: the order is asked to end it."""
-    asked = get_asked(connection, payment_id)
+    asked = get_asked(transaction, payment_id)
     if not asked.pending:
         return asked
     checkout_id = asked.entry.checkout_id
-    return Asked(asked.entry, give_up_payment(connection, checkout_id=checkout_id, reason=reason, now_ms=now_ms))
+    return Asked(asked.entry, give_up_payment(transaction, checkout_id=checkout_id, reason=reason, now_ms=now_ms))
 
 
-def payment_ended(connection: Connection, *, payment_id: str, reason: str, order: OrderCopy, now_ms: int) -> Asked:
+def payment_ended(transaction: Transaction, *, payment_id: str, reason: str, order: OrderCopy, now_ms: int) -> Asked:
     """The attempt can no longer take money; `order` is how the order is since (rule 11)."""
-    asked = get_asked(connection, payment_id)
+    asked = get_asked(transaction, payment_id)
     if not asked.pending:
         return asked
     checkout = asked.of_checkout()
-    entry = end_entry(connection, asked.entry, EntryState.DONE, reason)
+    entry = end_entry(transaction, asked.entry, EntryState.DONE, reason)
     attempt = replace(_attempt(checkout), reason=reason, payer_until_ms=0)
     after = replace(checkout, unanswered="", attempt=attempt, payer_display_name="", confirmed_at_ms=now_ms)
-    ended = advance(connection, checkout, after, E.PAYMENT_ENDED, now_ms, reference=payment_id, reason=reason)
-    return Asked(entry, refresh(connection, ended, order, now_ms))
+    ended = advance(transaction, checkout, after, E.PAYMENT_ENDED, now_ms, reference=payment_id, reason=reason)
+    return Asked(entry, refresh(transaction, ended, order, now_ms))
 
 
 def _with_order(checkout: Checkout, after: Checkout, order: OrderCopy) -> Checkout:
@@ -233,10 +233,10 @@ def _with_replaced(checkout: Checkout, numbers: Sequence[int], order: OrderCopy)
     )
 
 
-def _with_attempt(connection: Connection, checkout: Checkout, attempt: Attempt, now_ms: int) -> Checkout:
+def _with_attempt(transaction: Transaction, checkout: Checkout, attempt: Attempt, now_ms: int) -> Checkout:
     """Changes what the till knows of its attempt; that is no event."""
     after = replace(checkout, attempt=attempt, updated_at_ms=now_ms)
-    store.change_checkout(connection, checkout, after)
+    store.change_checkout(transaction, checkout, after)
     return after
 
 

@@ -17,7 +17,7 @@ from tillmesh.rpc.paging import Page
 from tillmesh.runtime.clock import Clock
 from tillmesh.storage.database import Database
 from tillmesh.storage.requests import IdempotencyKey
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 NOTE_MAX = 256
 
@@ -44,8 +44,8 @@ class TillRefundServicer:
         fields.check()
         return await self._refunded(
             request,
-            lambda connection, call: refunds.refund_checkout(
-                connection,
+            lambda transaction, call: refunds.refund_checkout(
+                transaction,
                 call,
                 checkout_id=request.checkout_id,
                 amount=amount,
@@ -75,9 +75,9 @@ class TillRefundServicer:
         messages.approval(fields, request.approval_id)
         fields.check()
 
-        def give_back(connection: Connection, call: Call) -> TillRefund:
+        def give_back(transaction: Transaction, call: Call) -> TillRefund:
             refund = refunds.return_goods(
-                connection,
+                transaction,
                 call,
                 store_id=self._till.store_id,
                 payer=None if code else identity(request.identity_id),
@@ -105,8 +105,8 @@ class TillRefundServicer:
         filters = ["ListTillRefunds", request.checkout_id, payer]
         page = Page[TillRefund](self._database.seal, request.page_size, request.page_token, filters)
         rows = await self._database.run(
-            lambda connection: journal_store.list_refunds(
-                connection, checkout_id=request.checkout_id, payer=payer, before=page.after, at_most=page.at_most
+            lambda transaction: journal_store.list_refunds(
+                transaction, checkout_id=request.checkout_id, payer=payer, before=page.after, at_most=page.at_most
             )
         )
         shown, token = page.cut(rows, lambda refund: [refund.created_at_ms, refund.refund_id], refund_message)
@@ -115,20 +115,20 @@ class TillRefundServicer:
     async def _refunded(
         self,
         request: api.RefundCheckoutRequest | api.ReturnGoodsRequest,
-        start: Callable[[Connection, Call], TillRefund],
+        start: Callable[[Transaction, Call], TillRefund],
     ) -> till_refund_pb2.TillRefund:
         """Starts a refund once for its id, and answers with how it stands."""
         refund_id = request.refund_id
         key = IdempotencyKey.of(request, refund_id, self._clock.now_ms())
         call = Call(refund_id, self._database.replica, key.at_ms)
 
-        def run(connection: Connection) -> None:
-            if REQUESTS.claim(connection, key, refund_id):
-                start(connection, call)
+        def run(transaction: Transaction) -> None:
+            if REQUESTS.claim(transaction, key, refund_id):
+                start(transaction, call)
 
         await self._journal.write(key, run)
         await self._journal.settle(refund_id)
         return await self._get(refund_id)
 
     async def _get(self, refund_id: str) -> till_refund_pb2.TillRefund:
-        return refund_message(await self._database.run(lambda connection: refunds.get_refund(connection, refund_id)))
+        return refund_message(await self._database.run(lambda transaction: refunds.get_refund(transaction, refund_id)))

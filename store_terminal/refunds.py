@@ -24,11 +24,11 @@ from tillmesh.origin import Origin
 from tillmesh.payer import Payer
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 
 def refund_checkout(
-    connection: Connection,
+    transaction: Transaction,
     call: Call,
     *,
     checkout_id: str,
@@ -38,7 +38,7 @@ def refund_checkout(
     origin: Origin,
 ) -> TillRefund:
     """Starts to give money back for a paid checkout: an amount, lines, or without either all that is left."""
-    checkout = get_checkout(connection, checkout_id)
+    checkout = get_checkout(transaction, checkout_id)
     require_legal(checkout, CheckoutEvent.REFUND_STARTED)
     currency = checkout.amount.currency
     if amount and amount.currency != currency:
@@ -50,15 +50,15 @@ def refund_checkout(
         call, checkout_id=checkout_id, payer=checkout.payer, currency=currency, note=note, origin=origin
     )
     message = outward.refund_payment(refund, checkout.paid_by, amount, came_back)
-    write(connection, call, checkout_id, Kind.REFUND, message)
-    journal_store.insert_refund(connection, refund)
+    write(transaction, call, checkout_id, Kind.REFUND, message)
+    journal_store.insert_refund(transaction, refund)
     event, known = CheckoutEvent.REFUND_STARTED, amount or Money(currency, 0)
-    advance(connection, checkout, checkout, event, call.now_ms, amount=known, reference=refund.refund_id)
+    advance(transaction, checkout, checkout, event, call.now_ms, amount=known, reference=refund.refund_id)
     return refund
 
 
 def return_goods(
-    connection: Connection,
+    transaction: Transaction,
     call: Call,
     *,
     store_id: str,
@@ -73,47 +73,47 @@ def return_goods(
     refund = _asked_for(call, checkout_id="", payer=payer, currency=currency, note=note, origin=origin)
     refund = replace(refund, items=items, taxes=total.taxes)
     message = outward.create_unreferenced_refund(refund, store_id, Money(currency, total.amount_minor))
-    write(connection, call, "", Kind.UNREFERENCED_REFUND, message, pay_code_shown=payer is None)
-    journal_store.insert_refund(connection, refund)
+    write(transaction, call, "", Kind.UNREFERENCED_REFUND, message, pay_code_shown=payer is None)
+    journal_store.insert_refund(transaction, refund)
     return refund
 
 
-def get_refund(connection: Connection, refund_id: str) -> TillRefund:
+def get_refund(transaction: Transaction, refund_id: str) -> TillRefund:
     """The refund as it is now."""
-    refund = journal_store.find_refund(connection, refund_id)
+    refund = journal_store.find_refund(transaction, refund_id)
     if refund is None:
         raise Reason.REFUND_NOT_FOUND(refund_id=refund_id)
     return refund
 
 
-def refund_done(connection: Connection, *, refund_id: str, refunded: Refunded, now_ms: int) -> Asked:
+def refund_done(transaction: Transaction, *, refund_id: str, refunded: Refunded, now_ms: int) -> Asked:
     """The shopper has the money."""
-    asked = get_asked(connection, refund_id)
+    asked = get_asked(transaction, refund_id)
     if not asked.pending:
         return asked
     checkout, amount = asked.checkout, refunded.amount
-    entry = journal_store.end_entry(connection, asked.entry, EntryState.DONE)
+    entry = journal_store.end_entry(transaction, asked.entry, EntryState.DONE)
     if checkout is None:
-        refund = get_refund(connection, refund_id)
-        journal_store.fill_refund(connection, refund_id, amount.minor, refund.items, refund.taxes)
+        refund = get_refund(transaction, refund_id)
+        journal_store.fill_refund(transaction, refund_id, amount.minor, refund.items, refund.taxes)
         return Asked(entry, None)
-    journal_store.fill_refund(connection, refund_id, amount.minor, _items(checkout, refunded), refunded.taxes)
+    journal_store.fill_refund(transaction, refund_id, amount.minor, _items(checkout, refunded), refunded.taxes)
     after = replace(checkout, refunded_minor=checkout.refunded_minor + amount.minor)
     event = CheckoutEvent.REFUNDED
-    return Asked(entry, advance(connection, checkout, after, event, now_ms, amount=amount, reference=refund_id))
+    return Asked(entry, advance(transaction, checkout, after, event, now_ms, amount=amount, reference=refund_id))
 
 
-def refund_refused(connection: Connection, *, refund_id: str, refusal: Refusal, now_ms: int) -> Asked:
+def refund_refused(transaction: Transaction, *, refund_id: str, refusal: Refusal, now_ms: int) -> Asked:
     """The payment server said no."""
-    asked = get_asked(connection, refund_id)
+    asked = get_asked(transaction, refund_id)
     if not asked.pending:
         return asked
     checkout = asked.checkout
-    entry = journal_store.end_refused(connection, asked.entry, refusal)
+    entry = journal_store.end_refused(transaction, asked.entry, refusal)
     if checkout:
         nothing, event, reason = Money(checkout.amount.currency, 0), CheckoutEvent.REFUND_REFUSED, refusal.reason
         checkout = advance(
-            connection, checkout, checkout, event, now_ms, amount=nothing, reference=refund_id, reason=reason
+            transaction, checkout, checkout, event, now_ms, amount=nothing, reference=refund_id, reason=reason
         )
     return Asked(entry, checkout)
 

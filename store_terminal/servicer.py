@@ -26,7 +26,7 @@ from tillmesh.runtime.ids import new_request_id, new_transaction_number
 from tillmesh.runtime.money import MINOR_UNITS_MAX
 from tillmesh.storage.database import Database
 from tillmesh.storage.requests import IdempotencyKey
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 _Versioned = (
     api.AddLinesRequest
@@ -67,8 +67,8 @@ class CheckoutServicer:
         return await self._change(
             request,
             request.request_id,
-            lambda connection, call: operations.create_checkout(
-                connection,
+            lambda transaction, call: operations.create_checkout(
+                transaction,
                 call,
                 checkout_id=checkout_id,
                 store_id=self._till.store_id,
@@ -111,8 +111,8 @@ class CheckoutServicer:
         filters = ["ListCheckouts", payer, states, lane, cashier_id]
         page = Page[Checkout](self._database.seal, request.page_size, request.page_token, filters)
         rows = await self._database.run(
-            lambda connection: store.list_checkouts(
-                connection,
+            lambda transaction: store.list_checkouts(
+                transaction,
                 payer=payer,
                 states=states,
                 lane=lane,
@@ -148,8 +148,8 @@ class CheckoutServicer:
         return await self._change(
             request,
             request.request_id,
-            lambda connection, call: operations.add_lines(
-                connection,
+            lambda transaction, call: operations.add_lines(
+                transaction,
                 call,
                 checkout_id=request.checkout_id,
                 basket_version=request.basket_version,
@@ -173,8 +173,8 @@ class CheckoutServicer:
         return await self._change(
             request,
             request.request_id,
-            lambda connection, call: operations.update_line(
-                connection,
+            lambda transaction, call: operations.update_line(
+                transaction,
                 call,
                 checkout_id=request.checkout_id,
                 basket_version=request.basket_version,
@@ -191,8 +191,8 @@ class CheckoutServicer:
         return await self._change(
             request,
             request.request_id,
-            lambda connection, call: operations.remove_line(
-                connection,
+            lambda transaction, call: operations.remove_line(
+                transaction,
                 call,
                 checkout_id=request.checkout_id,
                 basket_version=request.basket_version,
@@ -210,8 +210,8 @@ class CheckoutServicer:
         return await self._change(
             request,
             request.request_id,
-            lambda connection, call: operations.adjust_checkout(
-                connection,
+            lambda transaction, call: operations.adjust_checkout(
+                transaction,
                 call,
                 checkout_id=request.checkout_id,
                 basket_version=request.basket_version,
@@ -226,8 +226,8 @@ class CheckoutServicer:
         return await self._change(
             request,
             request.request_id,
-            lambda connection, call: operations.submit_checkout(
-                connection, call, checkout_id=request.checkout_id, basket_version=request.basket_version
+            lambda transaction, call: operations.submit_checkout(
+                transaction, call, checkout_id=request.checkout_id, basket_version=request.basket_version
             ),
         )
 
@@ -239,7 +239,7 @@ class CheckoutServicer:
         return await self._change(
             request,
             request.request_id,
-            lambda connection, call: operations.cancel_checkout(connection, call, checkout_id=request.checkout_id),
+            lambda transaction, call: operations.cancel_checkout(transaction, call, checkout_id=request.checkout_id),
         )
 
     async def PayCheckout(self, request: api.PayCheckoutRequest) -> checkout_pb2.Checkout:
@@ -253,9 +253,9 @@ class CheckoutServicer:
         origin = messages.origin(fields, self._till.terminal_id, request.lane, request.cashier_id)
         fields.check()
 
-        def pay(connection: Connection, call: Call) -> Asked:
+        def pay(transaction: Transaction, call: Call) -> Asked:
             asked = operations.pay_checkout(
-                connection,
+                transaction,
                 call,
                 checkout_id=request.checkout_id,
                 order_version=request.order_version,
@@ -294,10 +294,10 @@ class CheckoutServicer:
         fields.check()
         key = self._key(request, request.request_id)
 
-        def cancel(connection: Connection) -> Checkout:
-            if not REQUESTS.claim(connection, key, request.checkout_id):  # a later payment is not what it was about
-                return operations.get_checkout(connection, request.checkout_id)
-            return operations.give_up_payment(connection, checkout_id=request.checkout_id, reason="", now_ms=key.at_ms)
+        def cancel(transaction: Transaction) -> Checkout:
+            if not REQUESTS.claim(transaction, key, request.checkout_id):  # a later payment is not what it was about
+                return operations.get_checkout(transaction, request.checkout_id)
+            return operations.give_up_payment(transaction, checkout_id=request.checkout_id, reason="", now_ms=key.at_ms)
 
         checkout = await REQUESTS.run(self._database, key, cancel)
         if checkout.attempt and checkout.attempt.canceling and checkout.state is CheckoutState.PAYING:
@@ -307,11 +307,11 @@ class CheckoutServicer:
     async def GetReceipt(self, request: api.GetReceiptRequest) -> receipt_pb2.Receipt:
         """The receipt to print for the shopper."""
 
-        def read(connection: Connection) -> tuple[Checkout, Sequence[TillRefund]]:
-            checkout = operations.get_checkout(connection, request.checkout_id)
+        def read(transaction: Transaction) -> tuple[Checkout, Sequence[TillRefund]]:
+            checkout = operations.get_checkout(transaction, request.checkout_id)
             if checkout.state is not CheckoutState.PAID:
                 raise Reason.CHECKOUT_NOT_PAID(checkout_id=request.checkout_id)
-            return checkout, journal_store.refunds_of(connection, request.checkout_id)
+            return checkout, journal_store.refunds_of(transaction, request.checkout_id)
 
         checkout, refunds = await self._database.run(read)
         return receipt_pb2.Receipt(
@@ -325,27 +325,29 @@ class CheckoutServicer:
         filters = ["ListCheckoutEvents", request.checkout_id]
         page = Page[HistoryEntry](self._database.seal, request.page_size, request.page_token, filters)
 
-        def read(connection: Connection) -> list[HistoryEntry]:
-            operations.get_checkout(connection, request.checkout_id)
+        def read(transaction: Transaction) -> list[HistoryEntry]:
+            operations.get_checkout(transaction, request.checkout_id)
             after = page.after[0] if page.after else 0
-            return store.list_history(connection, request.checkout_id, after, page.at_most)
+            return store.list_history(transaction, request.checkout_id, after, page.at_most)
 
         shown, token = page.cut(await self._database.run(read), lambda entry: [entry.number], event_message)
         return api.ListCheckoutEventsResponse(events=shown, next_page_token=token)
 
     async def _change(
-        self, request: _Change, request_id: str, operation: Callable[[Connection, Call], Checkout | Asked]
+        self, request: _Change, request_id: str, operation: Callable[[Transaction, Call], Checkout | Asked]
     ) -> checkout_pb2.Checkout:
         """Runs an operation once for its request id; waits for the answer if it asks another server."""
         key = self._key(request, request_id)
         call = Call(request_id, self._database.replica, key.at_ms)
 
-        def run(connection: Connection) -> Checkout | Asked:
+        def run(transaction: Transaction) -> Checkout | Asked:
             def known(checkout_id: str) -> Checkout | Asked:
-                return operations.find_asked(connection, request_id) or operations.get_checkout(connection, checkout_id)
+                return operations.find_asked(transaction, request_id) or operations.get_checkout(
+                    transaction, checkout_id
+                )
 
             return REQUESTS.once(
-                connection, key, effect=lambda: operation(connection, call), resource=_checkout_id, read=known
+                transaction, key, effect=lambda: operation(transaction, call), resource=_checkout_id, read=known
             )
 
         outcome = await self._journal.write(key, run)
@@ -362,7 +364,7 @@ class CheckoutServicer:
         return IdempotencyKey.of(request, request_id, self._clock.now_ms())
 
     async def _get(self, checkout_id: str) -> Checkout:
-        return await self._database.run(lambda connection: operations.get_checkout(connection, checkout_id))
+        return await self._database.run(lambda transaction: operations.get_checkout(transaction, checkout_id))
 
     def _message(self, checkout: Checkout) -> checkout_pb2.Checkout:
         reading = self._journal.orders.last(checkout.checkout_id)

@@ -16,7 +16,7 @@ from tillmesh.runtime.money import Money
 from tillmesh.storage.columns import has_payer, origin_of, origin_values, payer_of, payer_values
 from tillmesh.storage.database import require_one_row
 from tillmesh.storage.history import HistoryRow, chained
-from tillmesh.storage.statements import Connection, Row
+from tillmesh.storage.statements import Row, Transaction
 
 _FIND_CHECKOUT = select(checkouts).where(checkouts.c.checkout_id == bindparam("key"))
 _INSERT_CHECKOUT = insert(checkouts)
@@ -34,18 +34,18 @@ _INSERT_ITEM = insert(catalogue)
 _NO_ATTEMPT = Attempt("", "", 0, 0, canceling=False, cancel_unanswered=False)
 
 
-def find_checkout(connection: Connection, checkout_id: str) -> Checkout | None:
+def find_checkout(transaction: Transaction, checkout_id: str) -> Checkout | None:
     """The checkout of that number."""
-    row = connection.execute(_FIND_CHECKOUT, {"key": checkout_id}).one_or_none()
+    row = transaction.execute(_FIND_CHECKOUT, {"key": checkout_id}).one_or_none()
     return None if row is None else _checkout(row)
 
 
-def insert_checkout(connection: Connection, checkout: Checkout) -> None:
+def insert_checkout(transaction: Transaction, checkout: Checkout) -> None:
     """Adds a checkout; its number must be free."""
-    connection.execute(_INSERT_CHECKOUT, _checkout_values(checkout))
+    transaction.execute(_INSERT_CHECKOUT, _checkout_values(checkout))
 
 
-def change_checkout(connection: Connection, before: Checkout, after: Checkout) -> None:
+def change_checkout(transaction: Transaction, before: Checkout, after: Checkout) -> None:
     """Replaces `before` by `after` if nobody changed it since it was read; else CONCURRENT_CHANGE."""
     guard = {
         "key": before.checkout_id,
@@ -57,11 +57,11 @@ def change_checkout(connection: Connection, before: Checkout, after: Checkout) -
     values = _changing_values(after)
     if after.lines is not before.lines:
         values["lines"] = _lines_text(after)
-    require_one_row(connection.execute(_CHANGE_CHECKOUT, guard | values))
+    require_one_row(transaction.execute(_CHANGE_CHECKOUT, guard | values))
 
 
 def list_checkouts(
-    connection: Connection,
+    transaction: Transaction,
     *,
     payer: Payer | None,
     states: Sequence[CheckoutState],
@@ -80,7 +80,7 @@ def list_checkouts(
         query = query.where(checkouts.c.lane == lane)
     if cashier_id:
         query = query.where(checkouts.c.cashier_id == cashier_id)
-    rows = connection.execute(newest(query, checkouts.c.checkout_id, checkouts.c.created_at_ms, before, at_most))
+    rows = transaction.execute(newest(query, checkouts.c.checkout_id, checkouts.c.created_at_ms, before, at_most))
     return [_checkout(row) for row in rows]
 
 
@@ -89,12 +89,12 @@ def next_history_row(checkout: Checkout, entry: HistoryEntry) -> tuple[bytes, Hi
     return chained(checkout.history_hash, _history_values(entry))
 
 
-def insert_history(connection: Connection, row: HistoryRow) -> None:
+def insert_history(transaction: Transaction, row: HistoryRow) -> None:
     """Adds a row that is never changed."""
-    connection.execute(_INSERT_HISTORY, row)
+    transaction.execute(_INSERT_HISTORY, row)
 
 
-def list_history(connection: Connection, checkout_id: str, after_number: int, at_most: int) -> list[HistoryEntry]:
+def list_history(transaction: Transaction, checkout_id: str, after_number: int, at_most: int) -> list[HistoryEntry]:
     """A checkout's history, oldest first."""
     query = (
         select(checkout_history)
@@ -102,31 +102,31 @@ def list_history(connection: Connection, checkout_id: str, after_number: int, at
         .order_by(checkout_history.c.number)
         .limit(at_most)
     )
-    return [_history(row) for row in connection.execute(query)]
+    return [_history(row) for row in transaction.execute(query)]
 
 
-def find_item(connection: Connection, sku: str) -> CatalogueItem | None:
+def find_item(transaction: Transaction, sku: str) -> CatalogueItem | None:
     """The article of that code."""
-    row = connection.execute(_FIND_ITEM, {"key": sku}).one_or_none()
+    row = transaction.execute(_FIND_ITEM, {"key": sku}).one_or_none()
     return None if row is None else _catalogue_item(row)
 
 
-def put_items(connection: Connection, items: Sequence[CatalogueItem]) -> None:
+def put_items(transaction: Transaction, items: Sequence[CatalogueItem]) -> None:
     """Adds or replaces articles."""
     in_order = sorted(items, key=lambda item: item.sku)  # two imports at once meet in one order
-    connection.execute_many(_DROP_ITEM, [{"key": item.sku} for item in in_order])
-    connection.execute_many(_INSERT_ITEM, [_item_values(item) for item in in_order])
+    transaction.execute_many(_DROP_ITEM, [{"key": item.sku} for item in in_order])
+    transaction.execute_many(_INSERT_ITEM, [_item_values(item) for item in in_order])
 
 
-def count_items(connection: Connection) -> int:
+def count_items(transaction: Transaction) -> int:
     """The number of articles."""
-    return int(connection.execute(select(func.count()).select_from(catalogue)).scalar_one())
+    return int(transaction.execute(select(func.count()).select_from(catalogue)).scalar_one())
 
 
-def list_items(connection: Connection, after_sku: str, at_most: int) -> list[CatalogueItem]:
+def list_items(transaction: Transaction, after_sku: str, at_most: int) -> list[CatalogueItem]:
     """Articles by code, those after the given one."""
     query = select(catalogue).where(catalogue.c.sku > after_sku).order_by(catalogue.c.sku).limit(at_most)
-    return [_catalogue_item(row) for row in connection.execute(query)]
+    return [_catalogue_item(row) for row in transaction.execute(query)]
 
 
 def newest(query: Select[Any], key: Any, at_ms: Any, before: list[Any] | None, at_most: int) -> Select[Any]:

@@ -10,7 +10,7 @@ from tillmesh.auth.callers import actor
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.telemetry import trace_id
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 
 def require_legal(checkout: Checkout, event: CheckoutEvent) -> None:
@@ -29,13 +29,13 @@ def refusal(checkout: Checkout, event: CheckoutEvent) -> Refusal:
     return reason(checkout_id=checkout.checkout_id, payment_id=checkout.paid_by or attempted)
 
 
-def begin(connection: Connection, checkout: Checkout, event: str) -> Checkout:
+def begin(transaction: Transaction, checkout: Checkout, event: str) -> Checkout:
     """Adds a new checkout."""
-    return _record(connection, None, checkout, event, checkout.amount, checkout.paid_by, "")
+    return _record(transaction, None, checkout, event, checkout.amount, checkout.paid_by, "")
 
 
 def advance(
-    connection: Connection,
+    transaction: Transaction,
     before: Checkout,
     after: Checkout,
     event: CheckoutEvent,
@@ -50,11 +50,11 @@ def advance(
     if target is None:
         raise refusal(before, event)
     moved = replace(after, state=target, event_count=before.event_count + 1, updated_at_ms=now_ms)
-    return _record(connection, before, moved, event, amount or moved.amount, reference, reason)
+    return _record(transaction, before, moved, event, amount or moved.amount, reference, reason)
 
 
 def _record(
-    connection: Connection,
+    transaction: Transaction,
     before: Checkout | None,
     after: Checkout,
     event: str,
@@ -80,8 +80,8 @@ def _record(
     history_hash, row = store.next_history_row(before or after, entry)
     recorded = replace(after, history_hash=history_hash)
     if before:
-        store.change_checkout(connection, before, recorded)
+        store.change_checkout(transaction, before, recorded)
     else:
-        store.insert_checkout(connection, recorded)
-    store.insert_history(connection, row)
+        store.insert_checkout(transaction, recorded)
+    store.insert_history(transaction, row)
     return recorded

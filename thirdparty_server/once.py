@@ -7,7 +7,7 @@ from thirdparty_server.schema import REQUESTS
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.storage.database import Database
 from tillmesh.storage.requests import IdempotencyKey
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 Record = TypeVar("Record")
 
@@ -17,19 +17,19 @@ async def run_once(
     key: IdempotencyKey,
     resource: str,
     *,
-    effect: Callable[[Connection], Record],
-    read: Callable[[Connection], Record],
+    effect: Callable[[Transaction], Record],
+    read: Callable[[Transaction], Record],
 ) -> Record:
     """Runs `effect` the first time and `read` whenever the request is repeated; `resource` names the record."""
     return await REQUESTS.run(
         database,
         key,
-        lambda connection: REQUESTS.once(
-            connection,
+        lambda transaction: REQUESTS.once(
+            transaction,
             key,
-            effect=lambda: effect(connection),
+            effect=lambda: effect(transaction),
             resource=lambda _record: resource,
-            read=lambda _resource: read(connection),
+            read=lambda _resource: read(transaction),
         ),
     )
 
@@ -38,8 +38,8 @@ async def create_named(
     database: Database,
     key: IdempotencyKey,
     *,
-    create: Callable[[Connection], Record],
-    read: Callable[[Connection], Record],
+    create: Callable[[Transaction], Record],
+    read: Callable[[Transaction], Record],
     exists: Callable[[], Refusal],
 ) -> Record:
     """The same for a record whose chosen name is the key, "store/store-1".

@@ -12,7 +12,7 @@ from order_service.lifecycle import ORDER, OrderEvent, OrderState, PaymentState
 from tests.orders.shop import GIFT, LEASE_MS, Shop, event_name, state
 from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.runtime.errors import Refusal
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 S, E = OrderState, OrderEvent
 
@@ -189,8 +189,8 @@ class Accepted(Exception):
 
 
 async def database_accepts(shop: Shop, statement: str) -> bool:
-    def execute(connection: Connection) -> None:
-        connection.exec_driver_sql(statement)
+    def execute(transaction: Transaction) -> None:
+        transaction.exec_driver_sql(statement)
         raise Accepted
 
     try:

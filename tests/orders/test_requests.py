@@ -11,7 +11,7 @@ from tests.orders.shop import COFFEE, GIFT, LEASE_MS, Shop, line, state
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as api
 from tillmesh.runtime.errors import Refusal
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 KEPT_BYTES_MAX = 400
 Call = Callable[[Shop], Coroutine[Any, Any, order_pb2.Order]]
@@ -96,8 +96,8 @@ async def test_what_a_lock_refused_stays_refused_and_is_done_under_a_new_id(
 async def kept_bytes(shop: Shop) -> dict[str, int]:
     """How much is kept of each request id."""
 
-    def read(connection: Connection) -> dict[str, int]:
-        rows = connection.execute(select(METADATA.tables["requests"]))
+    def read(transaction: Transaction) -> dict[str, int]:
+        rows = transaction.execute(select(METADATA.tables["requests"]))
         return {row["request_id"]: sum(map(_size, row.values())) for row in rows}
 
     return await shop.database.run(read)

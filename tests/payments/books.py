@@ -23,7 +23,7 @@ from tillmesh.origin import NOWHERE
 from tillmesh.payer import identity as identity_payer
 from tillmesh.runtime.money import Money
 from tillmesh.storage.database import Database, open_database
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 Result = TypeVar("Result")
 
@@ -64,15 +64,15 @@ class Books:
         self.runner.run(self.database.close())
         self.runner.close()
 
-    def run(self, operation: Callable[[Connection], Result]) -> Result:
+    def run(self, operation: Callable[[Transaction], Result]) -> Result:
         return self.runner.run(self.database.run(operation))
 
     def sql(self, statement: str, *parameters: object) -> list[tuple[object, ...]]:
-        """Runs SQL, with ? for parameters, on the server's own connection, past all its code."""
+        """Runs SQL, with ? for parameters, on the server's own transaction, past all its code."""
         statement = statement.replace("?", self.placeholder)
 
-        def execute(connection: Connection) -> list[tuple[object, ...]]:
-            return [tuple(row.values()) for row in connection.exec_driver_sql(statement, parameters)]
+        def execute(transaction: Transaction) -> list[tuple[object, ...]]:
+            return [tuple(row.values()) for row in transaction.exec_driver_sql(statement, parameters)]
 
         return self.run(execute)
 
@@ -82,7 +82,7 @@ class Books:
     def shopper(self, funds: int = 0, currency: str = "GBP", threshold: int | None = 10**9) -> str:
         identity = Identity(self.new_id("payer"), "Ada", 1, NOW_MS)
         first = Wallet(identity.identity_id, currency, threshold, None, 1, NOW_MS)
-        self.run(lambda connection: payer_operations.create_identity(connection, identity=identity, first=first))
+        self.run(lambda transaction: payer_operations.create_identity(transaction, identity=identity, first=first))
         if funds:
             self.deposit(identity.identity_id, Money(currency, funds))
         return identity.identity_id
@@ -90,8 +90,8 @@ class Books:
     def deposit(self, identity_id: str, amount: Money) -> None:
         deposit_id = self.new_id("deposit")
         self.run(
-            lambda connection: ledger_operations.create_deposit(
-                connection,
+            lambda transaction: ledger_operations.create_deposit(
+                transaction,
                 deposit_id=deposit_id,
                 credit=wallet(identity_id, amount.currency),
                 amount=amount,
@@ -102,13 +102,13 @@ class Books:
     def create(self, payer_id: str, amount: Money, order_id: str = "") -> Payment:
         payment_id, order_id = self.new_id("payment"), order_id or self.new_id("order")
         return self.run(
-            lambda connection: payment_operations.create_payment(
-                connection,
+            lambda transaction: payment_operations.create_payment(
+                transaction,
                 payment_id=payment_id,
                 order_id=order_id,
                 order_version=1,
                 payer=identity_payer(payer_id),
-                found=FoundPayer(payer_queries.find_identity(connection, payer_id)),
+                found=FoundPayer(payer_queries.find_identity(transaction, payer_id)),
                 amount=amount,
                 origin=NOWHERE,
                 now_ms=NOW_MS,
@@ -118,57 +118,59 @@ class Books:
     def lock(self, payment_id: str, epoch: int = 1) -> Payment:
         lock = Lock(epoch, STORE, remaining_ms=60_000)
         return self.run(
-            lambda connection: payment_operations.record_lock(
-                connection, payment_id=payment_id, lock=lock, asked_at_ms=NOW_MS, timing=TIMING, now_ms=NOW_MS
+            lambda transaction: payment_operations.record_lock(
+                transaction, payment_id=payment_id, lock=lock, asked_at_ms=NOW_MS, timing=TIMING, now_ms=NOW_MS
             )
         )
 
     def confirm(self, payment: Payment) -> Payment:
         return self.run(
-            lambda connection: payment_operations.confirm_payment(
-                connection, payment_id=payment.payment_id, store_id=STORE, amount=payment.amount, now_ms=NOW_MS
+            lambda transaction: payment_operations.confirm_payment(
+                transaction, payment_id=payment.payment_id, store_id=STORE, amount=payment.amount, now_ms=NOW_MS
             )
         )
 
     def cancel(self, payment_id: str) -> Payment:
         return self.run(
-            lambda connection: payment_operations.cancel_payment(connection, payment_id=payment_id, now_ms=NOW_MS)
+            lambda transaction: payment_operations.cancel_payment(transaction, payment_id=payment_id, now_ms=NOW_MS)
         )
 
     def expire(self, payment_id: str) -> Payment:
         return self.run(
-            lambda connection: payment_operations.give_up(
-                connection, payment_id=payment_id, event=PaymentEvent.EXPIRED, reason="PAYER_TIMEOUT", now_ms=NOW_MS
+            lambda transaction: payment_operations.give_up(
+                transaction, payment_id=payment_id, event=PaymentEvent.EXPIRED, reason="PAYER_TIMEOUT", now_ms=NOW_MS
             )
         )
 
     def capture(self, payment_id: str) -> Payment:
-        return self.run(lambda connection: payment_operations.capture(connection, payment_id=payment_id, now_ms=NOW_MS))
+        return self.run(
+            lambda transaction: payment_operations.capture(transaction, payment_id=payment_id, now_ms=NOW_MS)
+        )
 
     def release(self, payment_id: str) -> Payment:
         return self.run(
-            lambda connection: payment_operations.release(
-                connection, payment_id=payment_id, reason="LEASE_EXPIRED", now_ms=NOW_MS
+            lambda transaction: payment_operations.release(
+                transaction, payment_id=payment_id, reason="LEASE_EXPIRED", now_ms=NOW_MS
             )
         )
 
     def refund(self, payment_id: str, amount: Money) -> None:
         new = NewRefund(self.new_id("refund"), "", NOWHERE, NOW_MS)
         self.run(
-            lambda connection: refund_operations.refund_payment(
-                connection, new=new, payment_id=payment_id, wanted=amount, paid=None
+            lambda transaction: refund_operations.refund_payment(
+                transaction, new=new, payment_id=payment_id, wanted=amount, paid=None
             )
         )
 
     def payment(self, payment_id: str) -> Payment:
-        return self.run(lambda connection: payment_operations.get_payment(connection, payment_id))
+        return self.run(lambda transaction: payment_operations.get_payment(transaction, payment_id))
 
     def history(self, payment_id: str) -> list[HistoryEntry]:
-        return self.run(lambda connection: payment_queries.list_history(connection, payment_id, 0, 200))
+        return self.run(lambda transaction: payment_queries.list_history(transaction, payment_id, 0, 200))
 
     def balance(self, account_id: str) -> tuple[int, int]:
         """Posted and held of an account."""
-        account = self.run(lambda connection: ledger_operations.get_account(connection, account_id))
+        account = self.run(lambda transaction: ledger_operations.get_account(transaction, account_id))
         return account.posted_minor, account.held_minor
 
     def in_state(self, state: PaymentState, *, confirm: bool = False) -> Payment:
@@ -188,7 +190,7 @@ class Books:
         return self.capture(payment.payment_id) if state is PaymentState.CAPTURED else payment
 
     def trial_balances(self) -> list[TrialBalance]:
-        return self.run(lambda connection: trial_balances(connection, "", 200))
+        return self.run(lambda transaction: trial_balances(transaction, "", 200))
 
     def check(self) -> None:
         """The books balance, whichever way they are added up."""

@@ -220,14 +220,14 @@ class Side:
         """Step A alone: the payment is recorded and nobody drives it; returns its id."""
         payment_id, payer = new_request_id(), model_payer(order.payer)
         await self.database.run(
-            lambda connection: payment_operations.create_payment(
-                connection,
+            lambda transaction: payment_operations.create_payment(
+                transaction,
                 payment_id=payment_id,
                 order_id=order.order_id,
                 order_version=order.version,
                 payer=payer,
                 found=payer_search.find_payer(
-                    connection, payer=payer, order_id=order.order_id, shown=None, now_ms=self.clock.now_ms()
+                    transaction, payer=payer, order_id=order.order_id, shown=None, now_ms=self.clock.now_ms()
                 ),
                 amount=ModelMoney(order.amount.currency_code, order.amount.minor_units),
                 origin=NOWHERE,
@@ -240,8 +240,8 @@ class Side:
         """Step C alone, with an epoch that nobody asked the order service for."""
         now_ms, lock = self.clock.now_ms(), Lock(epoch, STORE, 60_000)
         await self.database.run(
-            lambda connection: payment_operations.record_lock(
-                connection,
+            lambda transaction: payment_operations.record_lock(
+                transaction,
                 payment_id=payment_id,
                 lock=lock,
                 asked_at_ms=now_ms,

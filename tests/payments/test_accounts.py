@@ -13,7 +13,7 @@ from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
 from tillmesh.api.type.v1.money_pb2 import Money
 from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.ids import new_request_id
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 PURPOSE, PHASE = account_pb2.AccountEntry.Purpose, account_pb2.AccountEntry.Phase
 
@@ -203,9 +203,9 @@ async def test_the_trial_balance_counts_what_is_held(side: Side) -> None:
 async def test_the_trial_balance_names_an_account_that_was_tampered_with(side: Side) -> None:
     payer_id = await side.shopper(funds=1000)
 
-    def steal(connection: Connection) -> None:
+    def steal(transaction: Transaction) -> None:
         stolen = update(accounts).where(accounts.c.account_id == f"wallet/{payer_id}/GBP")
-        connection.execute(stolen, {"posted_minor": 999_999})
+        transaction.execute(stolen, {"posted_minor": 999_999})
 
     await side.database.run(steal)
     listed = await side.accounts.ListTrialBalances(accounts_api.ListTrialBalancesRequest())
@@ -217,8 +217,8 @@ async def test_the_trial_balance_names_an_account_that_was_tampered_with(side: S
 async def test_of_many_accounts_that_differ_the_first_hundred_are_named(side: Side) -> None:
     payer_ids = sorted([await side.shopper() for _ in range(101)])
 
-    def steal(connection: Connection) -> None:
-        connection.execute(update(accounts), {"posted_minor": 1})
+    def steal(transaction: Transaction) -> None:
+        transaction.execute(update(accounts), {"posted_minor": 1})
 
     await side.database.run(steal)
     listed = await side.accounts.ListTrialBalances(accounts_api.ListTrialBalancesRequest())

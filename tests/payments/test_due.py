@@ -10,7 +10,7 @@ from sqlalchemy.sql import ClauseElement
 from tests.payments.books import NOW_MS, Books
 from thirdparty_server.payments import queries as payment_queries
 from thirdparty_server.payments.lifecycle import PaymentState
-from tillmesh.storage.statements import Connection, Statements, Values
+from tillmesh.storage.statements import Statements, Transaction, Values
 
 LATER_MS = NOW_MS + 60_000
 
@@ -25,7 +25,7 @@ def steps_of_a_look(path: Path) -> int:
 
     driver.set_progress_handler(step, 1)
     assert (
-        payment_queries.due_payments(Connection(driver.cursor(), Statements(sqlite.dialect())), "", LATER_MS, 90_000)
+        payment_queries.due_payments(Transaction(driver.cursor(), Statements(sqlite.dialect())), "", LATER_MS, 90_000)
         == []
     )
     driver.close()

@@ -159,8 +159,8 @@ class MoneyIsConserved(RuleBasedStateMachine):
 
         def give_back() -> None:
             self.books.run(
-                lambda connection: refund_operations.create_unreferenced_refund(
-                    connection,
+                lambda transaction: refund_operations.create_unreferenced_refund(
+                    transaction,
                     new=new,
                     store_id=shop(wallet.currency),
                     payee=payer_id,
@@ -182,8 +182,8 @@ class MoneyIsConserved(RuleBasedStateMachine):
 
         def set_limit() -> None:
             self.books.run(
-                lambda connection: store_operations.update_store(
-                    connection,
+                lambda transaction: store_operations.update_store(
+                    transaction,
                     store_id=shop(currency),
                     version=expected.version,
                     changes={"unreferenced_refund_limit_minor": limit},

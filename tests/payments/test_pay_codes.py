@@ -191,8 +191,8 @@ async def test_of_ten_thousand_guessed_and_replayed_codes_none_counts(side: Side
     async def guess(code: str) -> None:
         shown = pay_codes.ShownCode(Secret(code.encode()), vault, LOCK_MS)
         found = await side.database.run(
-            lambda connection: payer_search.find_payer(
-                connection, payer=reference(new_request_id()), order_id="o", shown=shown, now_ms=side.clock.now_ms()
+            lambda transaction: payer_search.find_payer(
+                transaction, payer=reference(new_request_id()), order_id="o", shown=shown, now_ms=side.clock.now_ms()
             )
         )
         assert found.identity is None

@@ -253,8 +253,8 @@ def ledger() -> Iterator[Books]:
 def give_back(books: Books, payment_id: str, wanted: Wanted, paid_version: PaidVersion) -> GivenBack:
     new = NewRefund(books.new_id("refund"), "", NOWHERE, NOW_MS)
     refund = books.run(
-        lambda connection: refund_operations.refund_payment(
-            connection, new=new, payment_id=payment_id, wanted=wanted, paid=paid_version
+        lambda transaction: refund_operations.refund_payment(
+            transaction, new=new, payment_id=payment_id, wanted=wanted, paid=paid_version
         )
     )
     return refund.given

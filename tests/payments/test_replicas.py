@@ -30,7 +30,7 @@ from tillmesh.runtime.ids import new_request_id
 from tillmesh.storage.claims import CLAIM_MS, FRESH_MS
 from tillmesh.storage.database import open_engine, parse_url
 from tillmesh.storage.history import HistoryTable, read_chains
-from tillmesh.storage.statements import Connection, Statements
+from tillmesh.storage.statements import Statements, Transaction
 
 ROUNDS = 10
 HISTORY = HistoryTable("payment_history", "payments", "payment_id")
@@ -172,7 +172,7 @@ async def test_a_lock_that_is_recorded_upon_an_older_snapshot_is_recorded_again(
     engine = open_engine(parse_url(side.settings.database_url))
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as session:
         driver: Any = session.connection.driver_connection
-        batch = Connection(driver.cursor(), Statements(engine.dialect))
+        batch = Transaction(driver.cursor(), Statements(engine.dialect))
         assert payment_operations.get_payment(batch, early_id).epoch == 0  # the snapshot
         late_id = await side.record(order)
         await side.locked(late_id, epoch=2)

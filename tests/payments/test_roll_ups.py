@@ -15,7 +15,7 @@ from thirdparty_server.ledger.model import Purpose, external, store_sales, walle
 from thirdparty_server.ledger.roll_ups import SAFE_AGE_S, RollUps
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.money import Money
-from tillmesh.storage.statements import NO_VALUES, Connection, Result, Values
+from tillmesh.storage.statements import NO_VALUES, Result, Transaction, Values
 
 SALES, OTHER_SALES = store_sales(STORE, "GBP"), store_sales("store-2", "GBP")
 OUTSIDE = external("GBP")
@@ -41,9 +41,9 @@ def few_transfers_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 def payer_id(books: Books) -> str:
     """A shopper who never runs out of money; the stores' accounts are open."""
 
-    def open_accounts(connection: Connection) -> None:
+    def open_accounts(transaction: Transaction) -> None:
         for account in (SALES, OTHER_SALES):
-            accounts.open_account(connection, account)
+            accounts.open_account(transaction, account)
 
     books.run(open_accounts)
     return books.shopper(1_000_000)
@@ -53,22 +53,22 @@ def trade(books: Books, rng: random.Random, payer_id: str, times: int) -> None:
     """Sales, sales that come to nothing, refunds larger than any sale and deposits, with two stores."""
     payer = wallet(payer_id, "GBP")
 
-    def book(connection: Connection) -> None:
+    def book(transaction: Transaction) -> None:
         for _ in range(times):
             shop, reference = rng.choice((SALES, OTHER_SALES)), books.new_id("trade")
             amount = Money("GBP", rng.randint(1, 100))
             match rng.choice(("sale", "nothing", "refund", "deposit")):
                 case "sale":
-                    held = entries.hold(connection, payer, shop, amount, Purpose.PAYMENT, reference, NOW_MS)
-                    entries.post(connection, held, payer, shop, NOW_MS)
+                    held = entries.hold(transaction, payer, shop, amount, Purpose.PAYMENT, reference, NOW_MS)
+                    entries.post(transaction, held, payer, shop, NOW_MS)
                 case "nothing":
-                    held = entries.hold(connection, payer, shop, amount, Purpose.PAYMENT, reference, NOW_MS)
-                    entries.void(connection, held, payer, NOW_MS)
+                    held = entries.hold(transaction, payer, shop, amount, Purpose.PAYMENT, reference, NOW_MS)
+                    entries.void(transaction, held, payer, NOW_MS)
                 case "refund":
                     back = Money("GBP", 2 * amount.minor)
-                    entries.transfer(connection, shop, payer, back, Purpose.REFUND, reference, NOW_MS)
+                    entries.transfer(transaction, shop, payer, back, Purpose.REFUND, reference, NOW_MS)
                 case "deposit":
-                    entries.transfer(connection, OUTSIDE, payer, amount, Purpose.DEPOSIT, reference, NOW_MS)
+                    entries.transfer(transaction, OUTSIDE, payer, amount, Purpose.DEPOSIT, reference, NOW_MS)
 
     books.run(book)
 
@@ -100,7 +100,7 @@ def check(books: Books) -> None:
     """Each balance is the plain sum, alone and in a list, and the books balance."""
     expected = {account_id: plain_sum(books, account_id) for account_id in SUMMED}
     assert {account_id: books.balance(account_id)[0] for account_id in SUMMED} == expected
-    listed = books.run(lambda connection: accounts.list_accounts(connection, "", 100))
+    listed = books.run(lambda transaction: accounts.list_accounts(transaction, "", 100))
     assert [account.account_id for account in listed] == sorted(account.account_id for account in listed)
     assert {
         account.account_id: account.posted_minor for account in listed if account.account_id in expected
@@ -110,12 +110,12 @@ def check(books: Books) -> None:
 
 def roll_up_once(books: Books, account_id: str) -> int:
     """One transaction, of all transfers that are there."""
-    return books.run(lambda connection: _roll_up(connection, account_id))
+    return books.run(lambda transaction: _roll_up(transaction, account_id))
 
 
-def _roll_up(connection: Connection, account_id: str) -> int:
-    up_to_id = roll_ups.newest_transfer_id(connection)
-    return roll_ups.roll_up(connection, account_id, up_to_id=up_to_id, at_least=MIN, at_most=AT_MOST)
+def _roll_up(transaction: Transaction, account_id: str) -> int:
+    up_to_id = roll_ups.newest_transfer_id(transaction)
+    return roll_ups.roll_up(transaction, account_id, up_to_id=up_to_id, at_least=MIN, at_most=AT_MOST)
 
 
 def process(books: Books, clock: ManualClock) -> RollUps:
@@ -176,10 +176,10 @@ def test_few_transfers_are_not_rolled_up(books: Books, payer_id: str) -> None:
 
 
 def test_what_a_store_gave_back_beyond_its_sales_is_rolled_up_below_zero(books: Books, payer_id: str) -> None:
-    def give_back(connection: Connection) -> None:
+    def give_back(transaction: Transaction) -> None:
         for _ in range(MIN):
             shop, payer, amount = SALES, wallet(payer_id, "GBP"), Money("GBP", 3)
-            entries.transfer(connection, shop, payer, amount, Purpose.REFUND, books.new_id("refund"), NOW_MS)
+            entries.transfer(transaction, shop, payer, amount, Purpose.REFUND, books.new_id("refund"), NOW_MS)
 
     books.run(give_back)
     roll_up_once(books, SALES.account_id)
@@ -230,13 +230,13 @@ def test_several_processes_roll_up_at_once_and_count_nothing_twice(
     check(books)
 
 
-class Overtaken(Connection):
+class Overtaken(Transaction):
     """Somebody else rolls the account up after its transfers were read, before the sum is written."""
 
-    def __init__(self, connection: Connection, account_id: str) -> None:
-        super().__init__(connection._cursor, connection._statements)
+    def __init__(self, transaction: Transaction, account_id: str) -> None:
+        super().__init__(transaction._cursor, transaction._statements)
         self._account_id = account_id
-        self._connection = connection
+        self._connection = transaction
 
     def execute(self, statement: ClauseElement, values: Values = NO_VALUES) -> Result:
         result = self._connection.execute(statement, values)
@@ -249,7 +249,7 @@ def test_who_is_overtaken_changes_nothing(books: Books, payer_id: str) -> None:
     trade(books, random.Random(5), payer_id, 60)
 
     def overtaken() -> None:
-        books.run(lambda connection: _roll_up(Overtaken(connection, SALES.account_id), SALES.account_id))
+        books.run(lambda transaction: _roll_up(Overtaken(transaction, SALES.account_id), SALES.account_id))
 
     with pytest.raises(IntegrityError, match="account_sums"):  # the first time there is a row to insert
         overtaken()
@@ -297,5 +297,5 @@ def test_a_statement_is_read_in_pages_as_before(books: Books, clock: ManualClock
 
 
 def statement_page(books: Books, account_id: str, after_id: int) -> list[int]:
-    entries = books.run(lambda connection: entries.list_entries(connection, account_id, after_id, 7))
-    return [entry.transfer_id for entry in entries]
+    listed = books.run(lambda transaction: entries.list_entries(transaction, account_id, after_id, 7))
+    return [entry.transfer_id for entry in listed]

@@ -15,13 +15,13 @@ from tillmesh.storage.batches import BATCH_MAX, ENOUGH_MAX, GATHER_S_MAX, Gather
 from tillmesh.storage.database import Database, append_only, open_database, open_engine, parse_url, require_one_row
 from tillmesh.storage.schema import versioned
 from tillmesh.storage.sqlite import SqliteDatabase
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 METADATA = versioned("0001")
 NOTES = Table("notes", METADATA, Column("name", String, primary_key=True), Column("body", LargeBinary))
 DIARY = Table("diary", METADATA, Column("day", String, primary_key=True))
 append_only(DIARY)
-Operation = Callable[[Connection], None]
+Operation = Callable[[Transaction], None]
 
 
 @pytest.fixture
@@ -44,15 +44,15 @@ async def sqlite_database(sqlite_url: str) -> AsyncIterator[Database]:
 
 
 def note(name: str, body: bytes = b"") -> Operation:
-    def write(connection: Connection) -> None:
-        connection.execute(insert(NOTES), {"name": name, "body": body})
+    def write(transaction: Transaction) -> None:
+        transaction.execute(insert(NOTES), {"name": name, "body": body})
 
     return write
 
 
 def note_and_fail(name: str) -> Operation:
-    def write(connection: Connection) -> None:
-        note(name)(connection)
+    def write(transaction: Transaction) -> None:
+        note(name)(transaction)
         raise ZeroDivisionError(name)
 
     return write
@@ -73,13 +73,13 @@ async def test_operations_that_wait_together_share_one_commit(
     sqlite_database: Database, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commits: list[str] = []
-    run = Connection.command
+    run = Transaction.command
 
-    def count(connection: Connection, text: str) -> None:
+    def count(transaction: Transaction, text: str) -> None:
         commits.extend([text] if text == "COMMIT" else [])
-        run(connection, text)
+        run(transaction, text)
 
-    monkeypatch.setattr(Connection, "command", count)
+    monkeypatch.setattr(Transaction, "command", count)
     await asyncio.gather(*(sqlite_database.run(note(name)) for name in "abcdefgh"))
     assert len(commits) == 1
     assert names_on_disk(sqlite_url) == list("abcdefgh")
@@ -185,7 +185,7 @@ class Failing:
 async def test_callers_are_answered_although_nothing_can_be_rolled_back(
     sqlite_database: Database, sqlite_url: str
 ) -> None:
-    def fail(_connection: Connection) -> None:
+    def fail(_transaction: Transaction) -> None:
         raise OperationalError("INSERT", None, sqlite3.OperationalError("disk I/O error"))
 
     assert isinstance(sqlite_database, SqliteDatabase)
@@ -234,8 +234,8 @@ async def test_an_exception_rolls_back_its_own_transaction(database: Database, d
 async def test_a_refusal_inside_a_transaction_reaches_the_caller_as_it_is(
     database: Database, database_url: str
 ) -> None:
-    def refuse(connection: Connection) -> None:
-        note("a")(connection)
+    def refuse(transaction: Transaction) -> None:
+        note("a")(transaction)
         raise CommonReason.REQUEST_ID_REUSED(request_id="r-1")
 
     with pytest.raises(Refusal, match="REQUEST_ID_REUSED"):
@@ -255,23 +255,23 @@ async def test_a_caller_that_went_away_does_not_undo_its_transaction(database: D
 async def test_each_operation_keeps_the_trace_of_its_own_caller(database: Database) -> None:
     async def call(trace: str) -> str:
         trace_id.set(trace)
-        return await database.run(lambda connection: trace_id.get())
+        return await database.run(lambda transaction: trace_id.get())
 
     assert tuple(await asyncio.gather(call("first"), call("second"))) == ("first", "second")
 
 
 async def test_a_change_that_hits_no_row_is_a_concurrent_change(database: Database) -> None:
-    def change(connection: Connection) -> None:
-        require_one_row(connection.execute(NOTES.update().where(NOTES.c.name == "gone").values(body=b"x")))
+    def change(transaction: Transaction) -> None:
+        require_one_row(transaction.execute(NOTES.update().where(NOTES.c.name == "gone").values(body=b"x")))
 
     with pytest.raises(Refusal, match="CONCURRENT_CHANGE"):
         await database.run(change)
 
 
 async def test_nothing_is_lost_in_a_power_cut_and_keys_are_enforced(sqlite_database: Database, sqlite_url: str) -> None:
-    def pragmas(connection: Connection) -> dict[str, object]:
+    def pragmas(transaction: Transaction) -> dict[str, object]:
         names = ("journal_mode", "synchronous", "foreign_keys")
-        return {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names}
+        return {name: transaction.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names}
 
     assert await sqlite_database.run(pragmas) == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
     with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as other:
@@ -293,8 +293,8 @@ async def test_a_full_disk_refuses_and_acknowledges_nothing_and_goes_on_once_the
     sqlite_database: Database, sqlite_url: str
 ) -> None:
     def pages_max(count: int) -> Operation:
-        def limit(connection: Connection) -> None:
-            connection.exec_driver_sql(f"PRAGMA max_page_count = {count}")
+        def limit(transaction: Transaction) -> None:
+            transaction.exec_driver_sql(f"PRAGMA max_page_count = {count}")
 
         return limit
 
@@ -322,15 +322,15 @@ async def test_a_full_disk_refuses_and_acknowledges_nothing_and_goes_on_once_the
     await sqlite_database.run(pages_max(1_000_000))
     await sqlite_database.run(note("later", page))
     assert names_on_disk(sqlite_url) == [*acknowledged, "later"]
-    count = await sqlite_database.run(lambda connection: len(connection.execute(select(NOTES.c.name)).all()))
+    count = await sqlite_database.run(lambda transaction: len(transaction.execute(select(NOTES.c.name)).all()))
     assert count == len(acknowledged) + 1
 
 
 async def refuses_to_change_the_diary(database: Database, statement: str) -> None:
-    await database.run(lambda connection: connection.execute(insert(DIARY), {"day": "monday"}))
+    await database.run(lambda transaction: transaction.execute(insert(DIARY), {"day": "monday"}))
     with pytest.raises(IntegrityError, match="diary is append-only"):
-        await database.run(lambda connection: connection.exec_driver_sql(statement))
-    assert await database.run(lambda connection: connection.execute(select(DIARY)).scalars()) == ["monday"]
+        await database.run(lambda transaction: transaction.exec_driver_sql(statement))
+    assert await database.run(lambda transaction: transaction.execute(select(DIARY)).scalars()) == ["monday"]
 
 
 @pytest.mark.parametrize("statement", ["UPDATE diary SET day = 'x'", "DELETE FROM diary"])

@@ -44,7 +44,7 @@ def connection(tmp_path: Path) -> Iterator[Connection]:
     engine = create_engine(f"sqlite:///{tmp_path / 'orders.db'}")
     METADATA.create_all(engine)
     with closing(engine.raw_connection()) as driver:
-        write_orders(statements.Connection(driver.cursor(), statements.Statements(engine.dialect)))
+        write_orders(statements.Transaction(driver.cursor(), statements.Statements(engine.dialect)))
         driver.commit()
     with engine.begin() as connection:
         for verb in ("update", "delete"):
@@ -53,7 +53,7 @@ def connection(tmp_path: Path) -> Iterator[Connection]:
     engine.dispose()
 
 
-def write_orders(connection: statements.Connection) -> None:
+def write_orders(connection: statements.Transaction) -> None:
     for order_id in ("o-1", "o-2"):
         new = NewOrder(order_id, "s", identity("p"), "GBP", [mugs(1)], prices_include_tax=True)
         operations.create_order(connection, new, salt=SALT, now_ms=1)

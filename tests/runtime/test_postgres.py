@@ -15,7 +15,7 @@ from tests.postgres import STRANGER, Cluster, running_cluster
 from tillmesh.runtime.errors import Refusal
 from tillmesh.storage.database import Database, append_only, open_database
 from tillmesh.storage.schema import versioned
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 METADATA = versioned("0001")
 COUNTERS = Table(
@@ -51,13 +51,13 @@ async def databases(url: str) -> AsyncIterator[tuple[Database, Database]]:
     await asyncio.gather(first.close(), second.close())
 
 
-def count_up(connection: Connection, name: str = "a") -> int:
+def count_up(transaction: Transaction, name: str = "a") -> int:
     """Reads and then writes: right only if nobody came between."""
-    found = connection.execute(FIND, {"key": name}).first()
+    found = transaction.execute(FIND, {"key": name}).first()
     if found is None:
-        connection.execute(insert(COUNTERS), {"name": name, "count": 1})
+        transaction.execute(insert(COUNTERS), {"name": name, "count": 1})
         return 1
-    connection.execute(CHANGE, {"key": name, "count": found["count"] + 1})
+    transaction.execute(CHANGE, {"key": name, "count": found["count"] + 1})
     return int(found["count"]) + 1
 
 
@@ -103,10 +103,10 @@ def cutter(postgres: Cluster, url: str) -> Cutter:
 async def test_a_connection_that_breaks_amidst_an_operation_is_replaced(
     databases: tuple[Database, Database], cutter: Cutter
 ) -> None:
-    def counted(connection: Connection) -> int:
-        count_up(connection)
+    def counted(transaction: Transaction) -> int:
+        count_up(transaction)
         cutter.cut()
-        return count_up(connection)
+        return count_up(transaction)
 
     assert await databases[0].run(counted) == 2
     assert await databases[1].run(count_up) == 3
@@ -115,8 +115,8 @@ async def test_a_connection_that_breaks_amidst_an_operation_is_replaced(
 async def test_nobody_is_told_of_a_commit_that_may_not_have_happened(
     databases: tuple[Database, Database], cutter: Cutter
 ) -> None:
-    def counted(connection: Connection) -> int:
-        count = count_up(connection)
+    def counted(transaction: Transaction) -> int:
+        count = count_up(transaction)
         cutter.cut()
         return count
 
@@ -126,8 +126,8 @@ async def test_nobody_is_told_of_a_commit_that_may_not_have_happened(
 
 
 async def test_a_row_that_is_there_is_no_race(databases: tuple[Database, Database]) -> None:
-    def add(connection: Connection) -> None:
-        connection.execute(insert(DIARY), {"day": "monday"})
+    def add(transaction: Transaction) -> None:
+        transaction.execute(insert(DIARY), {"day": "monday"})
 
     await databases[0].run(add)
     with pytest.raises(IntegrityError, match="diary_pkey"):
@@ -137,7 +137,7 @@ async def test_a_row_that_is_there_is_no_race(databases: tuple[Database, Databas
 @pytest.mark.parametrize("statement", ["TRUNCATE diary", "TRUNCATE diary CASCADE"])
 async def test_an_append_only_table_is_never_emptied(databases: tuple[Database, Database], statement: str) -> None:
     with pytest.raises(IntegrityError, match="diary is append-only"):
-        await databases[0].run(lambda connection: connection.exec_driver_sql(statement))
+        await databases[0].run(lambda transaction: transaction.exec_driver_sql(statement))
 
 
 async def test_while_the_server_is_away_nothing_is_acknowledged_and_then_all_goes_on() -> None:

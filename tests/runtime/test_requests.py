@@ -14,7 +14,7 @@ from tillmesh.runtime.errors import CommonReason, ErrorReason, FieldViolation, R
 from tillmesh.storage.database import Database, open_database
 from tillmesh.storage.requests import IdempotencyKey, RequestLog, content_hash
 from tillmesh.storage.schema import versioned
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 METADATA = versioned("0001")
 LOG = RequestLog(METADATA)
@@ -79,9 +79,9 @@ async def send(
     """Sends a request, which makes a record or does what the test says; a refusal is remembered."""
     key = key_of(message or request())
 
-    def operation(connection: Connection) -> Record:
+    def operation(transaction: Transaction) -> Record:
         return LOG.once(
-            connection,
+            transaction,
             key,
             effect=effect or records.make,
             resource=lambda record: record.record_id,
@@ -107,7 +107,7 @@ def refuse(reason: ErrorReason, *, retry_after_ms: int | None = None, **facts: o
 
 
 async def kept(database: Database) -> list[dict[str, object]]:
-    return [dict(row) for row in await database.run(lambda connection: connection.execute(select(ROWS)).all())]
+    return [dict(row) for row in await database.run(lambda transaction: transaction.execute(select(ROWS)).all())]
 
 
 async def test_the_same_request_has_one_effect_and_gets_its_record_as_it_is_now(
@@ -201,12 +201,12 @@ async def test_a_request_that_failed_had_no_effect_and_may_be_sent_again(databas
 async def test_a_claim_counts_once_and_remembers_what_it_was_about(database: Database) -> None:
     async def claim(order_id: str) -> bool:
         key = key_of(request(order_id))
-        return await database.run(lambda connection: LOG.claim(connection, key, f"payment-of-{order_id}"))
+        return await database.run(lambda transaction: LOG.claim(transaction, key, f"payment-of-{order_id}"))
 
     key = key_of(request())
-    assert await database.run(lambda connection: LOG.resource(connection, key)) is None
+    assert await database.run(lambda transaction: LOG.resource(transaction, key)) is None
     assert [await claim("o-1") for _ in range(3)] == [True, False, False]
-    assert await database.run(lambda connection: LOG.resource(connection, key)) == "payment-of-o-1"
+    assert await database.run(lambda transaction: LOG.resource(transaction, key)) == "payment-of-o-1"
     with pytest.raises(Refusal, match="REQUEST_ID_REUSED"):
         await claim("o-2")
 
@@ -258,7 +258,7 @@ async def test_of_many_violations_the_first_is_kept(database: Database, records:
 async def test_no_id_is_ever_freed(database: Database, records: Records, statement: str) -> None:
     await refusal(database, records, refuse(Reason.TOO_EARLY, seconds=1))
     with pytest.raises(IntegrityError, match="requests is append-only"):
-        await database.run(lambda connection: connection.exec_driver_sql(statement))
+        await database.run(lambda transaction: transaction.exec_driver_sql(statement))
     assert (await refusal(database, records)).reason == "TOO_EARLY"
 
 

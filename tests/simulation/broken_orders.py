@@ -17,31 +17,31 @@ Patch = tuple[Any, str, Any]
 def no_fencing() -> list[Patch]:
     real = operations.complete_order_payment
 
-    def complete(connection: Any, *, payment_id: str, order_id: str, epoch: int, now_ms: int) -> Any:
-        order = store.find_order(connection, order_id)
-        payment = store.find_payment(connection, payment_id)
+    def complete(transaction: Any, *, payment_id: str, order_id: str, epoch: int, now_ms: int) -> Any:
+        order = store.find_order(transaction, order_id)
+        payment = store.find_payment(transaction, payment_id)
         if order is None or payment is None or order.state is not OrderState.LOCKED:
-            return real(connection, payment_id=payment_id, order_id=order_id, epoch=epoch, now_ms=now_ms)
-        store.end_payment(connection, order.payment_id, PaymentState.PAID, "")
-        paid = operations._advance(connection, order, order, OrderEvent.PAID, now_ms)
+            return real(transaction, payment_id=payment_id, order_id=order_id, epoch=epoch, now_ms=now_ms)
+        store.end_payment(transaction, order.payment_id, PaymentState.PAID, "")
+        paid = operations._advance(transaction, order, order, OrderEvent.PAID, now_ms)
         return replace(payment, state=PaymentState.PAID), paid
 
     return [(operations, "complete_order_payment", complete)]
 
 
-def _forget(connection: Any, payment_id: str) -> None:
+def _forget(transaction: Any, payment_id: str) -> None:
     table = order_payments
-    connection.execute(table.delete().where(table.c.payment_id == payment_id))
+    transaction.execute(table.delete().where(table.c.payment_id == payment_id))
 
 
 def forgets_payment_ids() -> list[Patch]:
     real = operations.lock_order
 
-    def lock(connection: Any, *, payment_id: str, **others: Any) -> Any:
-        known = store.find_payment(connection, payment_id)
+    def lock(transaction: Any, *, payment_id: str, **others: Any) -> Any:
+        known = store.find_payment(transaction, payment_id)
         if known and known.state in (PaymentState.RELEASED, PaymentState.REFUSED):
-            _forget(connection, payment_id)
-        return real(connection, payment_id=payment_id, **others)
+            _forget(transaction, payment_id)
+        return real(transaction, payment_id=payment_id, **others)
 
     return [(operations, "lock_order", lock)]
 
@@ -49,11 +49,11 @@ def forgets_payment_ids() -> list[Patch]:
 def cancel_of_unknown_is_not_kept() -> list[Patch]:
     real = operations.cancel_order_payment
 
-    def cancel(connection: Any, *, payment_id: str, **others: Any) -> Any:
-        unknown = store.find_payment(connection, payment_id) is None
-        answer = real(connection, payment_id=payment_id, **others)
+    def cancel(transaction: Any, *, payment_id: str, **others: Any) -> Any:
+        unknown = store.find_payment(transaction, payment_id) is None
+        answer = real(transaction, payment_id=payment_id, **others)
         if unknown:
-            _forget(connection, payment_id)
+            _forget(transaction, payment_id)
         return answer
 
     return [(operations, "cancel_order_payment", cancel)]
@@ -71,12 +71,12 @@ def consent_to_the_amount_alone() -> list[Patch]:
 def completion_reads_the_clock() -> list[Patch]:
     real = operations.complete_order_payment
 
-    def complete(connection: Any, *, payment_id: str, order_id: str, epoch: int, now_ms: int) -> Any:
-        payment = store.find_payment(connection, payment_id)
-        order = store.find_order(connection, order_id)
+    def complete(transaction: Any, *, payment_id: str, order_id: str, epoch: int, now_ms: int) -> Any:
+        payment = store.find_payment(transaction, payment_id)
+        order = store.find_order(transaction, order_id)
         if payment and payment.state is PaymentState.GRANTED and order and order.lease_remaining_ms(now_ms) == 0:
             return replace(payment, state=PaymentState.RELEASED, reason=LEASE_EXPIRED), order
-        return real(connection, payment_id=payment_id, order_id=order_id, epoch=epoch, now_ms=now_ms)
+        return real(transaction, payment_id=payment_id, order_id=order_id, epoch=epoch, now_ms=now_ms)
 
     return [(operations, "complete_order_payment", complete)]
 
@@ -87,21 +87,21 @@ def reads_waits_writes() -> list[Patch]:
 
     async def complete(self: Any, request: Any) -> Any:
         read: OrderPayment | None = await self._database.run(
-            lambda connection: store.find_payment(connection, request.payment_id)
+            lambda transaction: store.find_payment(transaction, request.payment_id)
         )
         if read is None or read.state is not PaymentState.GRANTED or read.epoch != request.epoch:
             return await real(self, request)
         await asyncio.sleep(1)
         now_ms = self._clock.now_ms()
 
-        def write(connection: Any) -> Order:
-            order = operations.get_order(connection, request.order_id)
+        def write(transaction: Any) -> Order:
+            order = operations.get_order(transaction, request.order_id)
             table = order_payments
             paid = table.update().where(table.c.payment_id == request.payment_id).values(state=PaymentState.PAID)
-            connection.execute(paid)
+            transaction.execute(paid)
             moved = replace(order, state=OrderState.PAID, payment_id=request.payment_id, epoch=request.epoch)
             moved = replace(moved, event_count=order.event_count + 1, updated_at_ms=now_ms)
-            return operations._record(connection, order, moved, OrderEvent.PAID, request.payment_id)
+            return operations._record(transaction, order, moved, OrderEvent.PAID, request.payment_id)
 
         order = await self._database.run(write)
         return self._payment(replace(read, state=PaymentState.PAID), order)
@@ -112,16 +112,16 @@ def reads_waits_writes() -> list[Patch]:
 def cancel_beats_paid() -> list[Patch]:
     real = operations.cancel_order_payment
 
-    def cancel(connection: Any, *, payment_id: str, order_id: str, now_ms: int) -> Any:
-        payment = store.find_payment(connection, payment_id)
-        order = store.find_order(connection, order_id)
+    def cancel(transaction: Any, *, payment_id: str, order_id: str, now_ms: int) -> Any:
+        payment = store.find_payment(transaction, payment_id)
+        order = store.find_order(transaction, order_id)
         if payment is None or order is None or payment.state is not PaymentState.PAID:
-            return real(connection, payment_id=payment_id, order_id=order_id, now_ms=now_ms)
+            return real(transaction, payment_id=payment_id, order_id=order_id, now_ms=now_ms)
         table = order_payments
         released = {"state": PaymentState.RELEASED, "reason": PAYMENT_CANCELED}
-        connection.execute(table.update().where(table.c.payment_id == payment_id).values(released))
+        transaction.execute(table.update().where(table.c.payment_id == payment_id).values(released))
         opened = replace(order, state=OrderState.OPEN, payment_id="", event_count=order.event_count + 1)
-        opened = operations._record(connection, order, opened, OrderEvent.PAYMENT_CANCELED, payment_id)
+        opened = operations._record(transaction, order, opened, OrderEvent.PAYMENT_CANCELED, payment_id)
         return replace(payment, state=PaymentState.RELEASED, reason=PAYMENT_CANCELED), opened
 
     return [(operations, "cancel_order_payment", cancel)]
@@ -130,9 +130,9 @@ def cancel_beats_paid() -> list[Patch]:
 def history_is_not_written() -> list[Patch]:
     real = store.insert_history
 
-    def insert(connection: Any, row: Any) -> None:
+    def insert(transaction: Any, row: Any) -> None:
         if row["event"] != OrderEvent.LEASE_EXPIRED:
-            real(connection, row)
+            real(transaction, row)
 
     return [(store, "insert_history", insert)]
 
@@ -141,8 +141,8 @@ def free_at_any_version() -> list[Patch]:
     """An order that comes to nothing is completed as it is, whatever its shopper was shown."""
     real = operations.complete_free_order
 
-    def complete(connection: Any, *, order_id: str, version: int, now_ms: int) -> Any:
-        order = store.find_order(connection, order_id)
-        return real(connection, order_id=order_id, version=order.version if order else version, now_ms=now_ms)
+    def complete(transaction: Any, *, order_id: str, version: int, now_ms: int) -> Any:
+        order = store.find_order(transaction, order_id)
+        return real(transaction, order_id=order_id, version=order.version if order else version, now_ms=now_ms)
 
     return [(operations, "complete_free_order", complete)]

@@ -66,14 +66,14 @@ def smaller_epochs_live_on() -> list[Patch]:
 def voids_attempts_without_epoch() -> list[Patch]:
     real = operations.record_lock
 
-    def record(connection: Any, *, payment_id: str, now_ms: int, **others: Any) -> Any:
-        for other in payment_queries.take_unfinished(connection, payment_id):
+    def record(transaction: Any, *, payment_id: str, now_ms: int, **others: Any) -> Any:
+        for other in payment_queries.take_unfinished(transaction, payment_id):
             if other.payment_id != payment_id and other.state is PaymentState.PENDING:
                 key = other.payment_id
                 event, reason = PaymentEvent.EXPIRED, "SUPERSEDED"
-                operations.give_up(connection, payment_id=key, event=event, reason=reason, now_ms=now_ms)
-                operations.release(connection, payment_id=key, reason=reason, now_ms=now_ms)
-        return real(connection, payment_id=payment_id, now_ms=now_ms, **others)
+                operations.give_up(transaction, payment_id=key, event=event, reason=reason, now_ms=now_ms)
+                operations.release(transaction, payment_id=key, reason=reason, now_ms=now_ms)
+        return real(transaction, payment_id=payment_id, now_ms=now_ms, **others)
 
     return [(operations, "record_lock", record)]
 
@@ -81,10 +81,10 @@ def voids_attempts_without_epoch() -> list[Patch]:
 def posts_before_the_order_answers() -> list[Patch]:
     real = operations._hold_funds
 
-    def hold(connection: Any, payment: Payment, now_ms: int) -> Payment:
-        held = real(connection, payment, now_ms)
+    def hold(transaction: Any, payment: Payment, now_ms: int) -> Payment:
+        held = real(transaction, payment, now_ms)
         if held.state is PaymentState.AUTHORIZED:
-            return operations.capture(connection, payment_id=payment.payment_id, now_ms=now_ms)
+            return operations.capture(transaction, payment_id=payment.payment_id, now_ms=now_ms)
         return held
 
     return [(operations, "_hold_funds", hold)]
@@ -97,24 +97,24 @@ def refund_limit_is_checked_outside() -> list[Patch]:
 
     async def refund(self: Any, request: Any) -> Any:
         read[request.refund_id] = await self._database.run(
-            lambda connection: payment_queries.find_payment(connection, request.payment_id)
+            lambda transaction: payment_queries.find_payment(transaction, request.payment_id)
         )
         await asyncio.sleep(1)
         return await real(self, request)
 
-    def refund_payment(connection: Any, *, new: Any, payment_id: str, **others: Any) -> Any:
+    def refund_payment(transaction: Any, *, new: Any, payment_id: str, **others: Any) -> Any:
         seen = read[new.refund_id]
 
-        def take(connection: Any, payment_id: str) -> Payment:
-            now = operations.get_payment(connection, payment_id)
+        def take(transaction: Any, payment_id: str) -> Payment:
+            now = operations.get_payment(transaction, payment_id)
             return replace(now, refunded_minor=seen.refunded_minor) if seen else now
 
-        connection.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
+        transaction.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
         try:
             with patch.object(operations, "take_payment", take):
-                return real_refund(connection, new=new, payment_id=payment_id, **others)
+                return real_refund(transaction, new=new, payment_id=payment_id, **others)
         finally:
-            connection.exec_driver_sql("PRAGMA ignore_check_constraints = OFF")
+            transaction.exec_driver_sql("PRAGMA ignore_check_constraints = OFF")
 
     real_refund = refund_operations.refund_payment
     return [(RefundServicer, "RefundPayment", refund), (refund_operations, "refund_payment", refund_payment)]
@@ -127,32 +127,32 @@ def lines_come_back_without_the_lock() -> list[Patch]:
 
     async def refund(self: Any, request: Any) -> Any:
         read[request.refund_id] = await self._database.run(
-            lambda connection: refund_queries.given_back(connection, request.payment_id)
+            lambda transaction: refund_queries.given_back(transaction, request.payment_id)
         )
         await asyncio.sleep(1)
         return await real(self, request)
 
-    def refund_payment(connection: Any, *, new: Any, **others: Any) -> Any:
+    def refund_payment(transaction: Any, *, new: Any, **others: Any) -> Any:
         with patch.object(refund_queries, "given_back", lambda _connection, _payment_id: read[new.refund_id]):
-            return real_refund(connection, new=new, **others)
+            return real_refund(transaction, new=new, **others)
 
     return [(RefundServicer, "RefundPayment", refund), (refund_operations, "refund_payment", refund_payment)]
 
 
-def _first_to_show_a_code(connection: Any, payer: Any) -> Any:
+def _first_to_show_a_code(transaction: Any, payer: Any) -> Any:
     query = "SELECT identity_id FROM payments WHERE payer_value = ? AND by_code ORDER BY rowid"
-    return connection.exec_driver_sql(query, (payer.value,)).first()
+    return transaction.exec_driver_sql(query, (payer.value,)).first()
 
 
 def first_payer_is_charged() -> list[Patch]:
     """Whoever shows the first code under a reference pays for all others, too."""
     real = payer_search.find_payer
 
-    def find(connection: Any, *, payer: Any, **others: Any) -> FoundPayer:
-        found = real(connection, payer=payer, **others)
-        first = _first_to_show_a_code(connection, payer)
+    def find(transaction: Any, *, payer: Any, **others: Any) -> FoundPayer:
+        found = real(transaction, payer=payer, **others)
+        first = _first_to_show_a_code(transaction, payer)
         return (
-            replace(found, identity=get_identity(connection, first["identity_id"]))
+            replace(found, identity=get_identity(transaction, first["identity_id"]))
             if first and found.by_code
             else found
         )
@@ -164,9 +164,9 @@ def first_payer_alone_may_pay() -> list[Patch]:
     """Under a reference, nobody's code counts but that of whoever showed the first one."""
     real = payer_search.find_payer
 
-    def find(connection: Any, *, payer: Any, **others: Any) -> FoundPayer:
-        found = real(connection, payer=payer, **others)
-        first = _first_to_show_a_code(connection, payer)
+    def find(transaction: Any, *, payer: Any, **others: Any) -> FoundPayer:
+        found = real(transaction, payer=payer, **others)
+        first = _first_to_show_a_code(transaction, payer)
         other = first and found.by_code and found.identity and found.identity.identity_id != first["identity_id"]
         return FoundPayer(None, reason=PAYER_MISMATCH) if other else found
 

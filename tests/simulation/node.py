@@ -19,7 +19,7 @@ from tillmesh.rpc.server import Wiring
 from tillmesh.storage.batches import Gathering
 from tillmesh.storage.history import HistoryTable, read_chains
 from tillmesh.storage.sqlite import SqliteDatabase
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 Result = TypeVar("Result")
 EPOCH_MS = 1_700_000_000_000
@@ -39,7 +39,7 @@ class SimulatedDatabase(SqliteDatabase):
         self.around_commit: Callable[[str], bool] = lambda _when: False
         self.committed: Callable[[], None] = lambda: None
 
-    async def run(self, operation: Callable[[Connection], Result]) -> Result:
+    async def run(self, operation: Callable[[Transaction], Result]) -> Result:
         """As shipped, but for the living only."""
         if is_dead():
             await nothing_more()

@@ -13,7 +13,7 @@ from tests.simulation.node import Node, SimulatedDatabase
 from tests.simulation.process import owned_tasks
 from tillmesh.rpc.server import Wiring
 from tillmesh.storage.schema import versioned
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 METADATA = versioned("0001")
 DEEDS = Table("deeds", METADATA, Column("deed", String))
@@ -43,8 +43,8 @@ class Machine:
     async def do(self, deed: str) -> None:
         """One transaction."""
 
-        def write(connection: Connection) -> None:
-            connection.execute(DEEDS.insert(), {"deed": deed})
+        def write(transaction: Transaction) -> None:
+            transaction.execute(DEEDS.insert(), {"deed": deed})
 
         await self.database.run(write)
         self.acknowledged.append(deed)

@@ -24,7 +24,7 @@ from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret
 from tillmesh.storage.claims import CLAIM_MS
 from tillmesh.storage.database import Database
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 SHORT_S = 0.5
 
@@ -42,7 +42,7 @@ def payments(payment_server: Server) -> Iterator[Link]:
 
 async def rows(inside: Inside, table: Any) -> list[dict[str, Any]]:
     """All that stands in a table."""
-    return await inside.database.run(lambda connection: [dict(row) for row in connection.execute(select(table))])
+    return await inside.database.run(lambda transaction: [dict(row) for row in transaction.execute(select(table))])
 
 
 async def test_a_basket_that_is_scanned_item_by_item_leaves_little_behind(
@@ -136,11 +136,11 @@ class Failing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
-    async def run(self, operation: Callable[[Connection], Any]) -> Any:
+    async def run(self, operation: Callable[[Transaction], Any]) -> Any:
         """Runs it, and fails."""
 
-        def spoiled(connection: Connection) -> None:
-            operation(connection)
+        def spoiled(transaction: Transaction) -> None:
+            operation(transaction)
             raise CommonReason.STORAGE_UNAVAILABLE()
 
         self._times -= 1

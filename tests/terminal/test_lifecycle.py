@@ -24,7 +24,7 @@ from tillmesh.runtime.money import Money
 from tillmesh.storage.database import open_engine, parse_url
 from tillmesh.storage.history import NO_HISTORY
 from tillmesh.storage.schema import prepare
-from tillmesh.storage.statements import Connection, Statements
+from tillmesh.storage.statements import Statements, Transaction
 
 S, E = CheckoutState, CheckoutEvent
 TEA = LineItem("TEA", "Tea", 2, 125)
@@ -40,9 +40,9 @@ def attempt(payment_id: str = "pay-1") -> Attempt:
     return Attempt(payment_id, "", NOW_MS + 60_000, 0, canceling=False, cancel_unanswered=False)
 
 
-def pay(connection: Connection, payment_id: str) -> None:
+def pay(transaction: Transaction, payment_id: str) -> None:
     operations.pay_checkout(
-        connection,
+        transaction,
         call(payment_id),
         checkout_id="c-1",
         order_version=1,
@@ -54,11 +54,11 @@ def pay(connection: Connection, payment_id: str) -> None:
 
 
 @pytest.fixture
-def connection(database_url: str) -> Iterator[Connection]:
+def transaction(database_url: str) -> Iterator[Transaction]:
     engine = open_engine(parse_url(database_url))
     prepare(engine, METADATA)
     driver = engine.raw_connection()
-    yield Connection(driver.cursor(), Statements(engine.dialect))
+    yield Transaction(driver.cursor(), Statements(engine.dialect))
     driver.close()
     engine.dispose()
 
@@ -103,52 +103,52 @@ def test_every_state_meets_every_event() -> None:
 
 @pytest.mark.parametrize(("state", "event"), CHECKOUT.rows)
 def test_a_checkout_goes_where_the_table_says_or_nowhere(
-    connection: Connection, state: CheckoutState, event: CheckoutEvent
+    transaction: Transaction, state: CheckoutState, event: CheckoutEvent
 ) -> None:
     row = CHECKOUT[state, event]
-    before = begin(connection, in_state(state), "OPENED")
+    before = begin(transaction, in_state(state), "OPENED")
     if row.target is None:
         with pytest.raises(Refusal) as raised:
-            advance(connection, before, before, event, NOW_MS)
+            advance(transaction, before, before, event, NOW_MS)
         assert raised.value.reason == row.error
         assert raised.value.code == Reason[row.error].code
     else:
-        advance(connection, before, in_state(row.target), event, NOW_MS, reason="WHY")
-    after = operations.get_checkout(connection, "c-1")
+        advance(transaction, before, in_state(row.target), event, NOW_MS, reason="WHY")
+    after = operations.get_checkout(transaction, "c-1")
     assert after.state == (row.target or state)
-    history = store.list_history(connection, "c-1", 0, 10)
+    history = store.list_history(transaction, "c-1", 0, 10)
     assert [(entry.number, entry.event) for entry in history] == [(1, "OPENED"), (2, event)][: after.event_count]
     assert len(history) == (2 if row.target else 1)
     assert (history[-1].to_state, history[-1].reason) == (after.state, "WHY" if row.target else "")
 
 
 @pytest.mark.parametrize("state", [S.BASKET, S.SUBMITTED])
-def test_what_waits_for_an_answer_is_not_changed(connection: Connection, state: CheckoutState) -> None:
-    before = begin(connection, in_state(state, busy=True), "OPENED")
+def test_what_waits_for_an_answer_is_not_changed(transaction: Transaction, state: CheckoutState) -> None:
+    before = begin(transaction, in_state(state, busy=True), "OPENED")
     line = NewLine("TEA", 1, 1, "")
     changes: dict[CheckoutEvent, Callable[[], object]] = {
         E.CHANGED: lambda: operations.add_lines(
-            connection, call("r"), checkout_id="c-1", basket_version=1, lines=[line]
+            transaction, call("r"), checkout_id="c-1", basket_version=1, lines=[line]
         ),
-        E.SUBMITTED: lambda: operations.submit_checkout(connection, call("r"), checkout_id="c-1", basket_version=1),
-        E.CANCELED: lambda: operations.cancel_checkout(connection, call("r"), checkout_id="c-1"),
-        E.PAYMENT_STARTED: lambda: pay(connection, "r"),
+        E.SUBMITTED: lambda: operations.submit_checkout(transaction, call("r"), checkout_id="c-1", basket_version=1),
+        E.CANCELED: lambda: operations.cancel_checkout(transaction, call("r"), checkout_id="c-1"),
+        E.PAYMENT_STARTED: lambda: pay(transaction, "r"),
     }
     for event, change in changes.items():
         with pytest.raises(Refusal) as raised:
             change()
         assert raised.value.reason == CHECKOUT[state, event].error
         assert raised.value.retry_after_ms is None  # what is refused under an id is refused for ever
-    assert operations.get_checkout(connection, "c-1") == before
+    assert operations.get_checkout(transaction, "c-1") == before
 
 
-def test_a_checkout_waits_for_one_answer_at_a_time(connection: Connection) -> None:
+def test_a_checkout_waits_for_one_answer_at_a_time(transaction: Transaction) -> None:
     """What the code forbids already, the database forbids as well."""
-    begin(connection, in_state(S.SUBMITTED), "OPENED")
-    operations.cancel_checkout(connection, call("r-1"), checkout_id="c-1")
-    connection.execute(update(checkouts).values(unanswered=""))
+    begin(transaction, in_state(S.SUBMITTED), "OPENED")
+    operations.cancel_checkout(transaction, call("r-1"), checkout_id="c-1")
+    transaction.execute(update(checkouts).values(unanswered=""))
     with pytest.raises(IntegrityError):
-        operations.cancel_checkout(connection, call("r-2"), checkout_id="c-1")
+        operations.cancel_checkout(transaction, call("r-2"), checkout_id="c-1")
 
 
 @pytest.mark.parametrize(
@@ -166,24 +166,24 @@ def test_a_checkout_waits_for_one_answer_at_a_time(connection: Connection) -> No
     ],
 )
 def test_the_database_refuses_a_checkout_that_contradicts_itself(
-    connection: Connection, wrong: dict[str, object]
+    transaction: Transaction, wrong: dict[str, object]
 ) -> None:
-    begin(connection, in_state(S.SUBMITTED), "OPENED")
+    begin(transaction, in_state(S.SUBMITTED), "OPENED")
     with pytest.raises(IntegrityError):
-        connection.execute(update(checkouts).values(wrong))
+        transaction.execute(update(checkouts).values(wrong))
 
 
-def test_only_what_came_to_nothing_is_paid_without_a_payment(connection: Connection) -> None:
-    begin(connection, in_state(S.SUBMITTED), "OPENED")
-    connection.execute(update(checkouts).values(state="PAID", amount_minor=0))
+def test_only_what_came_to_nothing_is_paid_without_a_payment(transaction: Transaction) -> None:
+    begin(transaction, in_state(S.SUBMITTED), "OPENED")
+    transaction.execute(update(checkouts).values(state="PAID", amount_minor=0))
     with pytest.raises(IntegrityError):
-        connection.execute(update(checkouts).values(amount_minor=1))
+        transaction.execute(update(checkouts).values(amount_minor=1))
 
 
-def test_a_checkout_is_read_as_it_was_written(connection: Connection) -> None:
+def test_a_checkout_is_read_as_it_was_written(transaction: Transaction) -> None:
     waiting = Attempt("pay-1", "", NOW_MS + 9, NOW_MS + 5, canceling=True, cancel_unanswered=True)
-    written = begin(connection, replace(in_state(S.PAYING), attempt=waiting, confirmed_at_ms=NOW_MS - 1), "OPENED")
-    assert operations.get_checkout(connection, "c-1") == written
+    written = begin(transaction, replace(in_state(S.PAYING), attempt=waiting, confirmed_at_ms=NOW_MS - 1), "OPENED")
+    assert operations.get_checkout(transaction, "c-1") == written
 
 
 def order(**changes: object) -> OrderCopy:
@@ -207,24 +207,24 @@ def order(**changes: object) -> OrderCopy:
     return replace(copy, **changes)  # type: ignore[arg-type]
 
 
-def test_news_of_an_order_never_turn_a_checkout_back(connection: Connection) -> None:
-    known = begin(connection, replace(in_state(S.SUBMITTED), order_version=3), "OPENED")
-    assert outcomes.refresh(connection, known, order(version=2, canceled=True), NOW_MS) == known
-    assert outcomes.refresh(connection, known, order(version=3), NOW_MS) == known
-    newer = outcomes.refresh(connection, known, order(version=4, items=(TEA, TEA)), NOW_MS)
+def test_news_of_an_order_never_turn_a_checkout_back(transaction: Transaction) -> None:
+    known = begin(transaction, replace(in_state(S.SUBMITTED), order_version=3), "OPENED")
+    assert outcomes.refresh(transaction, known, order(version=2, canceled=True), NOW_MS) == known
+    assert outcomes.refresh(transaction, known, order(version=3), NOW_MS) == known
+    newer = outcomes.refresh(transaction, known, order(version=4, items=(TEA, TEA)), NOW_MS)
     assert ([line.number for line in newer.lines], newer.basket_version) == ([1, 2], 2)
-    paid = outcomes.refresh(connection, newer, order(version=4, paid=True, paid_by="phone-1"), NOW_MS)
+    paid = outcomes.refresh(transaction, newer, order(version=4, paid=True, paid_by="phone-1"), NOW_MS)
     assert (paid.state, paid.paid_by) == (S.PAID, "phone-1")
-    assert outcomes.refresh(connection, paid, order(version=5, canceled=True), NOW_MS) == paid
+    assert outcomes.refresh(transaction, paid, order(version=5, canceled=True), NOW_MS) == paid
 
 
 @pytest.mark.parametrize(("state", "busy"), [(S.BASKET, False), (S.SUBMITTED, True)])
 def test_news_of_an_order_wait_while_the_till_asks_for_something(
-    connection: Connection, state: CheckoutState, busy: bool
+    transaction: Transaction, state: CheckoutState, busy: bool
 ) -> None:
-    known = begin(connection, in_state(state, busy), "OPENED")
+    known = begin(transaction, in_state(state, busy), "OPENED")
     news = order(version=9, paid=True, paid_by="phone-1")
-    assert outcomes.order_read(connection, checkout_id="c-1", order=news, now_ms=NOW_MS) == known
+    assert outcomes.order_read(transaction, checkout_id="c-1", order=news, now_ms=NOW_MS) == known
 
 
 @pytest.mark.parametrize(
@@ -238,65 +238,65 @@ def test_news_of_an_order_wait_while_the_till_asks_for_something(
     ],
 )
 def test_an_order_that_is_final_decides_the_payment_under_way(
-    connection: Connection, news: OrderCopy, state: CheckoutState, paid_by: str, reason: str
+    transaction: Transaction, news: OrderCopy, state: CheckoutState, paid_by: str, reason: str
 ) -> None:
-    begin(connection, in_state(S.SUBMITTED), "OPENED")
-    pay(connection, "pay-2")
-    read = outcomes.order_read(connection, checkout_id="c-1", order=news, now_ms=NOW_MS)
+    begin(transaction, in_state(S.SUBMITTED), "OPENED")
+    pay(transaction, "pay-2")
+    read = outcomes.order_read(transaction, checkout_id="c-1", order=news, now_ms=NOW_MS)
     assert (read.state, read.paid_by, read.attempt and read.attempt.reason) == (state, paid_by, reason)
-    assert operations.get_asked(connection, "pay-2").pending == (state is S.PAYING)
+    assert operations.get_asked(transaction, "pay-2").pending == (state is S.PAYING)
 
 
-def test_a_late_refusal_of_one_payment_does_not_give_up_the_next(connection: Connection) -> None:
-    begin(connection, in_state(S.SUBMITTED), "OPENED")
+def test_a_late_refusal_of_one_payment_does_not_give_up_the_next(transaction: Transaction) -> None:
+    begin(transaction, in_state(S.SUBMITTED), "OPENED")
     for payment_id in ("pay-2", "pay-3"):
-        pay(connection, payment_id)
+        pay(transaction, payment_id)
         if payment_id == "pay-2":
-            outcomes.payment_ended(connection, payment_id="pay-2", reason="CANCELED", order=order(), now_ms=NOW_MS)
-    under_way = operations.get_checkout(connection, "c-1")
-    outcomes.payment_given_up(connection, payment_id="pay-2", reason="REFUSED", now_ms=NOW_MS)
-    assert operations.get_checkout(connection, "c-1") == under_way
-    given_up = outcomes.payment_given_up(connection, payment_id="pay-3", reason="REFUSED", now_ms=NOW_MS)
+            outcomes.payment_ended(transaction, payment_id="pay-2", reason="CANCELED", order=order(), now_ms=NOW_MS)
+    under_way = operations.get_checkout(transaction, "c-1")
+    outcomes.payment_given_up(transaction, payment_id="pay-2", reason="REFUSED", now_ms=NOW_MS)
+    assert operations.get_checkout(transaction, "c-1") == under_way
+    given_up = outcomes.payment_given_up(transaction, payment_id="pay-3", reason="REFUSED", now_ms=NOW_MS)
     last = given_up.of_checkout().attempt
     assert last is not None
     assert (last.payment_id, last.canceling) == ("pay-3", True)
 
 
-def test_an_answer_that_comes_twice_or_too_late_changes_nothing(connection: Connection) -> None:
-    begin(connection, in_state(S.SUBMITTED), "OPENED")
-    pay(connection, "pay-2")
-    outcomes.payment_paid(connection, payment_id="pay-2", payer_display_name="", now_ms=NOW_MS)
-    paid = operations.get_checkout(connection, "c-1")
-    outcomes.payment_paid(connection, payment_id="pay-2", payer_display_name="", now_ms=NOW_MS + 1)
-    outcomes.payment_ended(connection, payment_id="pay-2", reason="LATE", order=order(), now_ms=NOW_MS + 1)
+def test_an_answer_that_comes_twice_or_too_late_changes_nothing(transaction: Transaction) -> None:
+    begin(transaction, in_state(S.SUBMITTED), "OPENED")
+    pay(transaction, "pay-2")
+    outcomes.payment_paid(transaction, payment_id="pay-2", payer_display_name="", now_ms=NOW_MS)
+    paid = operations.get_checkout(transaction, "c-1")
+    outcomes.payment_paid(transaction, payment_id="pay-2", payer_display_name="", now_ms=NOW_MS + 1)
+    outcomes.payment_ended(transaction, payment_id="pay-2", reason="LATE", order=order(), now_ms=NOW_MS + 1)
     outcomes.awaiting_payer(
-        connection, payment_id="pay-2", payer_display_name="", remaining_ms=9, patience_ms=9, now_ms=NOW_MS + 1
+        transaction, payment_id="pay-2", payer_display_name="", remaining_ms=9, patience_ms=9, now_ms=NOW_MS + 1
     )
-    outcomes.payer_acted(connection, payment_id="pay-2", wait_ms=9, now_ms=NOW_MS + 1)
-    outcomes.cancellation_unanswered(connection, payment_id="pay-2", now_ms=NOW_MS + 1)
-    assert operations.get_checkout(connection, "c-1") == paid
+    outcomes.payer_acted(transaction, payment_id="pay-2", wait_ms=9, now_ms=NOW_MS + 1)
+    outcomes.cancellation_unanswered(transaction, payment_id="pay-2", now_ms=NOW_MS + 1)
+    assert operations.get_checkout(transaction, "c-1") == paid
 
-    refunds.refund_checkout(connection, call("ref-1"), checkout_id="c-1", amount=None, lines=(), note="", origin=TILL)
+    refunds.refund_checkout(transaction, call("ref-1"), checkout_id="c-1", amount=None, lines=(), note="", origin=TILL)
     all_of_it = Refunded(Money("GBP", 250), [(1, 2, 250)], ())
     for _ in range(2):
-        refunds.refund_done(connection, refund_id="ref-1", refunded=all_of_it, now_ms=NOW_MS)
+        refunds.refund_done(transaction, refund_id="ref-1", refunded=all_of_it, now_ms=NOW_MS)
     no = Reason.CHECKOUT_NOT_PAID(checkout_id="c-1")
-    refunds.refund_refused(connection, refund_id="ref-1", refusal=no, now_ms=NOW_MS)
-    assert operations.get_checkout(connection, "c-1").refunded_minor == 250
-    assert refunds.get_refund(connection, "ref-1").reason == ""
+    refunds.refund_refused(transaction, refund_id="ref-1", refusal=no, now_ms=NOW_MS)
+    assert operations.get_checkout(transaction, "c-1").refunded_minor == 250
+    assert refunds.get_refund(transaction, "ref-1").reason == ""
 
 
-def test_an_order_that_was_answered_is_not_answered_again(connection: Connection) -> None:
-    begin(connection, in_state(S.BASKET), "OPENED")
-    operations.submit_checkout(connection, call("r-1"), checkout_id="c-1", basket_version=1)
-    outcomes.order_done(connection, request_id="r-1", order=order(), now_ms=NOW_MS)
-    submitted = operations.get_checkout(connection, "c-1")
-    outcomes.order_done(connection, request_id="r-1", order=order(version=2), now_ms=NOW_MS + 1)
+def test_an_order_that_was_answered_is_not_answered_again(transaction: Transaction) -> None:
+    begin(transaction, in_state(S.BASKET), "OPENED")
+    operations.submit_checkout(transaction, call("r-1"), checkout_id="c-1", basket_version=1)
+    outcomes.order_done(transaction, request_id="r-1", order=order(), now_ms=NOW_MS)
+    submitted = operations.get_checkout(transaction, "c-1")
+    outcomes.order_done(transaction, request_id="r-1", order=order(version=2), now_ms=NOW_MS + 1)
     no = Reason.CHECKOUT_EMPTY(checkout_id="c-1")
     outcomes.order_refused(
-        connection, request_id="r-1", refusal=no, order=order(version=2, canceled=True), now_ms=NOW_MS + 1
+        transaction, request_id="r-1", refusal=no, order=order(version=2, canceled=True), now_ms=NOW_MS + 1
     )
-    assert operations.get_checkout(connection, "c-1") == submitted
+    assert operations.get_checkout(transaction, "c-1") == submitted
     assert submitted.state is S.SUBMITTED
 
 
@@ -309,21 +309,21 @@ def test_an_order_that_was_answered_is_not_answered_again(connection: Connection
     ],
 )
 def test_an_order_whose_creation_is_answered_late_is_taken_over_as_it_is_by_then(
-    connection: Connection, answer: OrderCopy, state: CheckoutState, amount: int
+    transaction: Transaction, answer: OrderCopy, state: CheckoutState, amount: int
 ) -> None:
     """A repeated request gets the order as it is now, and others may have been there."""
-    begin(connection, in_state(S.BASKET), "OPENED")
-    operations.submit_checkout(connection, call("r-1"), checkout_id="c-1", basket_version=1)
-    taken = outcomes.order_done(connection, request_id="r-1", order=answer, now_ms=NOW_MS).of_checkout()
+    begin(transaction, in_state(S.BASKET), "OPENED")
+    operations.submit_checkout(transaction, call("r-1"), checkout_id="c-1", basket_version=1)
+    taken = outcomes.order_done(transaction, request_id="r-1", order=answer, now_ms=NOW_MS).of_checkout()
     assert (taken.state, taken.amount.minor, taken.order_version) == (state, amount, answer.version)
-    assert operations.get_checkout(connection, "c-1") == taken
+    assert operations.get_checkout(transaction, "c-1") == taken
 
 
-def test_a_change_that_is_answered_late_does_not_mix_up_the_lines(connection: Connection) -> None:
-    begin(connection, in_state(S.SUBMITTED), "OPENED")
+def test_a_change_that_is_answered_late_does_not_mix_up_the_lines(transaction: Transaction) -> None:
+    begin(transaction, in_state(S.SUBMITTED), "OPENED")
     cake, mug = NewLine("CAKE", 1, 75, "Cake"), LineItem("MUG", "Mug", 1, 900)
-    operations.add_lines(connection, call("r-1"), checkout_id="c-1", basket_version=1, lines=[cake])
+    operations.add_lines(transaction, call("r-1"), checkout_id="c-1", basket_version=1, lines=[cake])
     changed_since = order(version=3, items=(mug, TEA), amount=Money("GBP", 1150))
-    taken = outcomes.order_done(connection, request_id="r-1", order=changed_since, now_ms=NOW_MS).of_checkout()
+    taken = outcomes.order_done(transaction, request_id="r-1", order=changed_since, now_ms=NOW_MS).of_checkout()
     assert [(line.number, line.item.sku) for line in taken.lines] == [(2, "MUG"), (1, "TEA")]
     assert (taken.order_version, taken.basket_version, taken.amount.minor) == (3, 2, 1150)

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Column, ScalarSelect, bindparam, case, func, 
 
 from thirdparty_server.ledger.model import MOVING, Account, AccountKind, AccountRef
 from thirdparty_server.ledger.tables import account_sums, accounts, transfers
-from tillmesh.storage.statements import Connection, Row
+from tillmesh.storage.statements import Row, Transaction
 
 
 class Overdrawn(Exception):
@@ -76,9 +76,9 @@ _LIST_ACCOUNTS = (
 )
 
 
-def open_account(connection: Connection, ref: AccountRef, credit_limit_minor: int = 0) -> None:
+def open_account(transaction: Transaction, ref: AccountRef, credit_limit_minor: int = 0) -> None:
     """Opens an account unless it is open; the limit is for guarded ones only."""
-    if connection.execute(_IS_OPEN, {"key": ref.account_id}).first() is None:
+    if transaction.execute(_IS_OPEN, {"key": ref.account_id}).first() is None:
         values = {
             "account_id": ref.account_id,
             "kind": ref.kind,
@@ -87,31 +87,31 @@ def open_account(connection: Connection, ref: AccountRef, credit_limit_minor: in
             "posted_minor": 0,
             "held_minor": 0,
         }
-        connection.execute(_INSERT_ACCOUNT, values)
+        transaction.execute(_INSERT_ACCOUNT, values)
 
 
-def find_account(connection: Connection, account_id: str) -> Account | None:
+def find_account(transaction: Transaction, account_id: str) -> Account | None:
     """An account with its balance as it is now."""
-    row = connection.execute(_FIND_ACCOUNT, {"key": account_id}).one_or_none()
+    row = transaction.execute(_FIND_ACCOUNT, {"key": account_id}).one_or_none()
     return None if row is None else _account(row)
 
 
-def set_credit_limit(connection: Connection, ref: AccountRef, limit_minor: int) -> None:
+def set_credit_limit(transaction: Transaction, ref: AccountRef, limit_minor: int) -> None:
     """Changes how far below zero a guarded account may go; Overdrawn if it is further below already."""
-    if connection.execute(_SET_LIMIT, {"key": ref.account_id, "limit_minor": limit_minor}).rowcount != 1:
+    if transaction.execute(_SET_LIMIT, {"key": ref.account_id, "limit_minor": limit_minor}).rowcount != 1:
         raise Overdrawn(ref.account_id)
 
 
-def take_accounts(connection: Connection, refs: Iterable[AccountRef]) -> None:
+def take_accounts(transaction: Transaction, refs: Iterable[AccountRef]) -> None:
     """Locks accounts in the order of their ids, for a transaction that changes several."""
     ids = sorted({ref.account_id for ref in refs})
     query = select(accounts.c.account_id).where(accounts.c.account_id.in_(ids)).order_by(accounts.c.account_id)
-    connection.execute(query.with_for_update())
+    transaction.execute(query.with_for_update())
 
 
-def list_accounts(connection: Connection, after_id: str, at_most: int) -> list[Account]:
+def list_accounts(transaction: Transaction, after_id: str, at_most: int) -> list[Account]:
     """Accounts by id, those after the given one."""
-    return [_account(row) for row in connection.execute(_LIST_ACCOUNTS, {"after_id": after_id, "at_most": at_most})]
+    return [_account(row) for row in transaction.execute(_LIST_ACCOUNTS, {"after_id": after_id, "at_most": at_most})]
 
 
 def _account(row: Row) -> Account:
@@ -125,9 +125,9 @@ def _account(row: Row) -> Account:
     )
 
 
-def change_balance(connection: Connection, ref: AccountRef, posted: int = 0, held: int = 0) -> None:
+def change_balance(transaction: Transaction, ref: AccountRef, posted: int = 0, held: int = 0) -> None:
     """Changes a kept balance, within its limit, in one conditional update."""
     if ref.guarded:
-        changed = connection.execute(_ADD_TO_BALANCE, {"key": ref.account_id, "posted": posted, "held": held})
+        changed = transaction.execute(_ADD_TO_BALANCE, {"key": ref.account_id, "posted": posted, "held": held})
         if changed.rowcount != 1:
             raise Overdrawn(ref.account_id)

@@ -12,7 +12,7 @@ from thirdparty_server.ledger.model import AccountRef, Deposit, Entry, Phase, Pu
 from thirdparty_server.ledger.tables import transfers
 from tillmesh.auth.callers import actor
 from tillmesh.runtime.money import Money
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 _INSERT_TRANSFER = insert(transfers).returning(transfers.c.transfer_id)
 _FIND_TRANSFER = select(transfers).where(transfers.c.transfer_id == bindparam("key"))
@@ -43,7 +43,7 @@ _LIST_ENTRIES = transfers_of_account().order_by(transfers.c.transfer_id)
 
 
 def transfer(
-    connection: Connection,
+    transaction: Transaction,
     debit: AccountRef,
     credit: AccountRef,
     amount: Money,
@@ -52,13 +52,13 @@ def transfer(
     now_ms: int,
 ) -> None:
     """Moves money at once; Overdrawn if the debited account has not got it."""
-    change_balance(connection, debit, posted=-amount.minor)
-    change_balance(connection, credit, posted=amount.minor)
-    _write(connection, Phase.SINGLE, debit.account_id, credit.account_id, amount, purpose, reference, now_ms)
+    change_balance(transaction, debit, posted=-amount.minor)
+    change_balance(transaction, credit, posted=amount.minor)
+    _write(transaction, Phase.SINGLE, debit.account_id, credit.account_id, amount, purpose, reference, now_ms)
 
 
 def hold(
-    connection: Connection,
+    transaction: Transaction,
     debit: AccountRef,
     credit: AccountRef,
     amount: Money,
@@ -70,27 +70,27 @@ def hold(
 
     A hold has no time-out of its own (rule 7).
     """
-    change_balance(connection, debit, held=amount.minor)
-    return _write(connection, Phase.HOLD, debit.account_id, credit.account_id, amount, purpose, reference, now_ms)
+    change_balance(transaction, debit, held=amount.minor)
+    return _write(transaction, Phase.HOLD, debit.account_id, credit.account_id, amount, purpose, reference, now_ms)
 
 
-def post(connection: Connection, hold_id: int, debit: AccountRef, credit: AccountRef, now_ms: int) -> None:
+def post(transaction: Transaction, hold_id: int, debit: AccountRef, credit: AccountRef, now_ms: int) -> None:
     """Moves what a hold held."""
-    amount = _end_hold(connection, hold_id, Phase.POST, now_ms)
-    change_balance(connection, debit, posted=-amount.minor, held=-amount.minor)
-    change_balance(connection, credit, posted=amount.minor)
+    amount = _end_hold(transaction, hold_id, Phase.POST, now_ms)
+    change_balance(transaction, debit, posted=-amount.minor, held=-amount.minor)
+    change_balance(transaction, credit, posted=amount.minor)
 
 
-def void(connection: Connection, hold_id: int, debit: AccountRef, now_ms: int) -> None:
+def void(transaction: Transaction, hold_id: int, debit: AccountRef, now_ms: int) -> None:
     """Gives a hold back."""
-    amount = _end_hold(connection, hold_id, Phase.VOID, now_ms)
-    change_balance(connection, debit, held=-amount.minor)
+    amount = _end_hold(transaction, hold_id, Phase.VOID, now_ms)
+    change_balance(transaction, debit, held=-amount.minor)
 
 
-def list_entries(connection: Connection, account_id: str, after_id: int, at_most: int) -> list[Entry]:
+def list_entries(transaction: Transaction, account_id: str, after_id: int, at_most: int) -> list[Entry]:
     """An account's statement, oldest first."""
     entries = []
-    for row in connection.execute(_LIST_ENTRIES, {"key": account_id, "after_id": after_id, "at_most": at_most}):
+    for row in transaction.execute(_LIST_ENTRIES, {"key": account_id, "after_id": after_id, "at_most": at_most}):
         gains = row["credit_account_id"] == account_id
         entry = Entry(
             transfer_id=row["transfer_id"],
@@ -106,9 +106,9 @@ def list_entries(connection: Connection, account_id: str, after_id: int, at_most
     return entries
 
 
-def find_deposit(connection: Connection, deposit_id: str) -> Deposit | None:
+def find_deposit(transaction: Transaction, deposit_id: str) -> Deposit | None:
     """The deposit of that id, which is a transfer."""
-    row = connection.execute(_FIND_DEPOSIT, {"key": deposit_id}).one_or_none()
+    row = transaction.execute(_FIND_DEPOSIT, {"key": deposit_id}).one_or_none()
     if row is None:
         return None
     identity_id = wallet_owner(row["credit_account_id"])
@@ -116,16 +116,16 @@ def find_deposit(connection: Connection, deposit_id: str) -> Deposit | None:
     return Deposit(deposit_id, identity_id, Money(row["currency"], row["amount_minor"]), row["actor"], row["at_ms"])
 
 
-def _end_hold(connection: Connection, hold_id: int, phase: Phase, now_ms: int) -> Money:
-    row = connection.execute(_FIND_TRANSFER, {"key": hold_id}).one()
+def _end_hold(transaction: Transaction, hold_id: int, phase: Phase, now_ms: int) -> Money:
+    row = transaction.execute(_FIND_TRANSFER, {"key": hold_id}).one()
     amount = Money(row["currency"], row["amount_minor"])
     debit, credit, purpose = row["debit_account_id"], row["credit_account_id"], Purpose(row["purpose"])
-    _write(connection, phase, debit, credit, amount, purpose, row["reference"], now_ms, hold_id)
+    _write(transaction, phase, debit, credit, amount, purpose, row["reference"], now_ms, hold_id)
     return amount
 
 
 def _write(
-    connection: Connection,
+    transaction: Transaction,
     phase: Phase,
     debit_account_id: str,
     credit_account_id: str,
@@ -147,4 +147,4 @@ def _write(
         "actor": actor(),
         "at_ms": now_ms,
     }
-    return int(connection.execute(_INSERT_TRANSFER, values).scalar_one())
+    return int(transaction.execute(_INSERT_TRANSFER, values).scalar_one())

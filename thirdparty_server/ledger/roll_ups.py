@@ -13,7 +13,7 @@ from thirdparty_server.ledger.tables import account_sums, accounts, transfers
 from tillmesh.auth.callers import act_as
 from tillmesh.runtime.errors import Refusal
 from tillmesh.storage.database import Database, require_one_row
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 ROUND_S = 60.0
 SAFE_AGE_S = 600.0
@@ -75,15 +75,15 @@ class RollUps:
 
     async def _accounts_after(self, account_id: str) -> list[str]:
         return await self._database.run(
-            lambda connection: list_summed_accounts(connection, account_id, ACCOUNTS_A_PAGE)
+            lambda transaction: list_summed_accounts(transaction, account_id, ACCOUNTS_A_PAGE)
         )
 
     async def _roll_up(self, account_id: str, up_to_id: int) -> int:
         """As many short transactions as it takes."""
         total = 0
         while number := await self._database.run(
-            lambda connection: roll_up(
-                connection,
+            lambda transaction: roll_up(
+                transaction,
                 account_id,
                 up_to_id=up_to_id,
                 at_least=TRANSFERS_MIN,
@@ -119,34 +119,34 @@ _BRING_FORWARD = (
 )
 
 
-def newest_transfer_id(connection: Connection) -> int:
+def newest_transfer_id(transaction: Transaction) -> int:
     """The largest id of a transfer so far; 0 before the first."""
-    return int(connection.execute(_NEWEST_TRANSFER).scalar_one())
+    return int(transaction.execute(_NEWEST_TRANSFER).scalar_one())
 
 
-def list_summed_accounts(connection: Connection, after_id: str, at_most: int) -> list[str]:
+def list_summed_accounts(transaction: Transaction, after_id: str, at_most: int) -> list[str]:
     """Ids of accounts whose balance is a sum, those after the given one."""
-    return list(connection.execute(_LIST_SUMMED, {"after_id": after_id, "at_most": at_most}).scalars())
+    return list(transaction.execute(_LIST_SUMMED, {"after_id": after_id, "at_most": at_most}).scalars())
 
 
-def roll_up(connection: Connection, account_id: str, *, up_to_id: int, at_least: int, at_most: int) -> int:
+def roll_up(transaction: Transaction, account_id: str, *, up_to_id: int, at_least: int, at_most: int) -> int:
     """Adds an account's next transfers, none after `up_to_id`, to its roll-up; returns how many.
 
     Does nothing for fewer than `at_least`. CONCURRENT_CHANGE if somebody else brought the
     roll-up forward meanwhile. Every transfer up to `up_to_id` must be committed, or it is never counted.
     """
-    found = connection.execute(_FIND_ROLL_UP, {"key": account_id}).one_or_none()
+    found = transaction.execute(_FIND_ROLL_UP, {"key": account_id}).one_or_none()
     read_id = found["through_transfer_id"] if found else 0
     bounds = {"after_id": read_id, "up_to_id": up_to_id, "at_most": at_most}
-    following = connection.execute(_SUM_NEXT, {"key": account_id, **bounds}).one()
+    following = transaction.execute(_SUM_NEXT, {"key": account_id, **bounds}).one()
     number = int(following["number"])
     if number < at_least:
         return 0
     through_id, minor = following["through_id"], int(following["minor"])
     if found:
         change = {"key": account_id, "read_id": read_id, "through_id": through_id, "minor": minor}
-        require_one_row(connection.execute(_BRING_FORWARD, change))
+        require_one_row(transaction.execute(_BRING_FORWARD, change))
     else:
         first = {"account_id": account_id, "through_transfer_id": through_id, "posted_minor": minor}
-        connection.execute(_INSERT_ROLL_UP, first)
+        transaction.execute(_INSERT_ROLL_UP, first)
     return number

@@ -13,14 +13,14 @@ from tillmesh.rpc.paging import Page
 from tillmesh.runtime.clock import Clock
 from tillmesh.storage.database import Database
 from tillmesh.storage.requests import IdempotencyKey
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 
 class AccountServicer:
     """tillmesh.api.payment.v1.AccountService."""
 
     def __init__(
-        self, database: Database, clock: Clock, wallet_account: Callable[[Connection, str, str], AccountRef]
+        self, database: Database, clock: Clock, wallet_account: Callable[[Transaction, str, str], AccountRef]
     ) -> None:
         """`wallet_account` is the account of an identity's wallet in a currency; it refuses what there is not."""
         self._database = database
@@ -29,14 +29,14 @@ class AccountServicer:
 
     async def GetAccount(self, request: api.GetAccountRequest) -> account_pb2.Account:
         """Reads one account."""
-        account = await self._database.run(lambda connection: operations.get_account(connection, request.account_id))
+        account = await self._database.run(lambda transaction: operations.get_account(transaction, request.account_id))
         return messages.to_account(account)
 
     async def ListAccounts(self, request: api.ListAccountsRequest) -> api.ListAccountsResponse:
         """Lists accounts by id."""
         page = Page[Account](self._database.seal, request.page_size, request.page_token, ["ListAccounts"])
         after = page.after[0] if page.after else ""
-        rows = await self._database.run(lambda connection: accounts.list_accounts(connection, after, page.at_most))
+        rows = await self._database.run(lambda transaction: accounts.list_accounts(transaction, after, page.at_most))
         shown, token = page.cut(rows, lambda account: [account.account_id], messages.to_account)
         return api.ListAccountsResponse(accounts=shown, next_page_token=token)
 
@@ -45,10 +45,10 @@ class AccountServicer:
         seal, account_id = self._database.seal, request.account_id
         page = Page[Entry](seal, request.page_size, request.page_token, ["ListAccountEntries", account_id])
 
-        def read(connection: Connection) -> list[Entry]:
-            operations.get_account(connection, account_id)
+        def read(transaction: Transaction) -> list[Entry]:
+            operations.get_account(transaction, account_id)
             after = page.after[0] if page.after else 0
-            return entries.list_entries(connection, account_id, after, page.at_most)
+            return entries.list_entries(transaction, account_id, after, page.at_most)
 
         shown, token = page.cut(
             await self._database.run(read),
@@ -68,14 +68,14 @@ class AccountServicer:
             self._database,
             IdempotencyKey.of(request, deposit_id, now_ms),
             deposit_id,
-            effect=lambda connection: operations.create_deposit(
-                connection,
+            effect=lambda transaction: operations.create_deposit(
+                transaction,
                 deposit_id=deposit_id,
-                credit=self._wallet_account(connection, request.identity_id, amount.currency),
+                credit=self._wallet_account(transaction, request.identity_id, amount.currency),
                 amount=amount,
                 now_ms=now_ms,
             ),
-            read=lambda connection: operations.get_deposit(connection, deposit_id),
+            read=lambda transaction: operations.get_deposit(transaction, deposit_id),
         )
         return messages.to_deposit(deposit)
 
@@ -84,6 +84,6 @@ class AccountServicer:
         seal = self._database.seal
         page = Page[TrialBalance](seal, request.page_size, request.page_token, ["ListTrialBalances"])
         after = page.after[0] if page.after else ""
-        rows = await self._database.run(lambda connection: trial_balances(connection, after, page.at_most))
+        rows = await self._database.run(lambda transaction: trial_balances(transaction, after, page.at_most))
         shown, token = page.cut(rows, lambda balance: [balance.currency], messages.to_trial_balance)
         return api.ListTrialBalancesResponse(trial_balances=shown, next_page_token=token)

@@ -6,23 +6,23 @@ from sqlalchemy import Column, Select, and_, func, select, union_all
 
 from thirdparty_server.ledger.model import ENDING, MOVING, AccountKind, Phase, TrialBalance
 from thirdparty_server.ledger.tables import account_sums, accounts, transfers
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 DIFFERING_MAX = 100
 """The largest number of differing accounts that are named."""
 _DEBIT, _CREDIT = transfers.c.debit_account_id, transfers.c.credit_account_id
 
 
-def trial_balances(connection: Connection, after_currency: str, at_most: int) -> list[TrialBalance]:
+def trial_balances(transaction: Transaction, after_currency: str, at_most: int) -> list[TrialBalance]:
     """Adds up the next currencies from the transfers, and compares each kept balance and roll-up with them."""
-    of_page = _currencies_after(connection, after_currency, at_most)
-    posted_sums = _sums(connection, of_page, _effect(_CREDIT, 1, MOVING), _effect(_DEBIT, -1, MOVING))
-    held_sums = _sums(connection, of_page, _effect(_DEBIT, 1, [Phase.HOLD]), _effect(_DEBIT, -1, ENDING))
-    rolled_up_sums = _sums(connection, of_page, _rolled_up(_CREDIT, 1), _rolled_up(_DEBIT, -1))
-    roll_ups = {row["account_id"]: row["posted_minor"] for row in connection.execute(select(account_sums))}
+    of_page = _currencies_after(transaction, after_currency, at_most)
+    posted_sums = _sums(transaction, of_page, _effect(_CREDIT, 1, MOVING), _effect(_DEBIT, -1, MOVING))
+    held_sums = _sums(transaction, of_page, _effect(_DEBIT, 1, [Phase.HOLD]), _effect(_DEBIT, -1, ENDING))
+    rolled_up_sums = _sums(transaction, of_page, _rolled_up(_CREDIT, 1), _rolled_up(_DEBIT, -1))
+    roll_ups = {row["account_id"]: row["posted_minor"] for row in transaction.execute(select(account_sums))}
     balances = {currency: TrialBalance(currency) for currency in of_page}
     query = select(accounts).where(accounts.c.currency.in_(of_page)).order_by(accounts.c.account_id)
-    for row in connection.execute(query):
+    for row in transaction.execute(query):
         account_id, guarded = row["account_id"], row["credit_limit_minor"] is not None
         posted, held = posted_sums.get(account_id, 0), held_sums.get(account_id, 0)
         balance = balances[row["currency"]]
@@ -36,9 +36,9 @@ def trial_balances(connection: Connection, after_currency: str, at_most: int) ->
     return list(balances.values())
 
 
-def _currencies_after(connection: Connection, currency: str, at_most: int) -> list[str]:
+def _currencies_after(transaction: Transaction, currency: str, at_most: int) -> list[str]:
     query = select(accounts.c.currency).distinct().where(accounts.c.currency > currency)
-    return list(connection.execute(query.order_by(accounts.c.currency).limit(at_most)).scalars())
+    return list(transaction.execute(query.order_by(accounts.c.currency).limit(at_most)).scalars())
 
 
 def _effect(account: Column[str], sign: int, phases: Sequence[Phase]) -> Select[str, int]:
@@ -53,8 +53,8 @@ def _rolled_up(account: Column[str], sign: int) -> Select[str, int]:
     return _effect(account, sign, MOVING).join(account_sums, claimed)
 
 
-def _sums(connection: Connection, currencies: Sequence[str], *effects: Select[str, int]) -> dict[str, int]:
+def _sums(transaction: Transaction, currencies: Sequence[str], *effects: Select[str, int]) -> dict[str, int]:
     """Effects in some currencies added up by account."""
     both = union_all(*(effect.where(transfers.c.currency.in_(currencies)) for effect in effects)).subquery()
     summed = select(both.c.account_id, func.sum(both.c.minor).label("minor")).group_by(both.c.account_id)
-    return {row["account_id"]: int(row["minor"]) for row in connection.execute(summed)}
+    return {row["account_id"]: int(row["minor"]) for row in transaction.execute(summed)}

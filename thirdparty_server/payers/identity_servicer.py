@@ -45,22 +45,24 @@ class IdentityServicer:
         created = await create_named(
             self._database,
             IdempotencyKey.of(request, f"identity/{identity_id}", now_ms),
-            create=lambda connection: operations.create_identity(connection, identity=identity, first=first),
-            read=lambda connection: operations.get_identity(connection, identity_id),
+            create=lambda transaction: operations.create_identity(transaction, identity=identity, first=first),
+            read=lambda transaction: operations.get_identity(transaction, identity_id),
             exists=lambda: Reason.IDENTITY_EXISTS(identity_id=identity_id),
         )
         return messages.to_identity(created)
 
     async def GetIdentity(self, request: api.GetIdentityRequest) -> identity_pb2.Identity:
         """Reads one identity."""
-        identity = await self._database.run(lambda connection: operations.get_identity(connection, request.identity_id))
+        identity = await self._database.run(
+            lambda transaction: operations.get_identity(transaction, request.identity_id)
+        )
         return messages.to_identity(identity)
 
     async def ListIdentities(self, request: api.ListIdentitiesRequest) -> api.ListIdentitiesResponse:
         """Lists identities by id."""
         page = Page[Identity](self._database.seal, request.page_size, request.page_token, ["ListIdentities"])
         after = page.after[0] if page.after else ""
-        rows = await self._database.run(lambda connection: queries.list_identities(connection, after, page.at_most))
+        rows = await self._database.run(lambda transaction: queries.list_identities(transaction, after, page.at_most))
         shown, token = page.cut(rows, lambda identity: [identity.identity_id], messages.to_identity)
         return api.ListIdentitiesResponse(identities=shown, next_page_token=token)
 
@@ -78,10 +80,10 @@ class IdentityServicer:
             self._database,
             IdempotencyKey.of(request, request.request_id, self._clock.now_ms()),
             identity_id,
-            effect=lambda connection: operations.update_identity(
-                connection, identity_id=identity_id, version=request.version, changes=changes
+            effect=lambda transaction: operations.update_identity(
+                transaction, identity_id=identity_id, version=request.version, changes=changes
             ),
-            read=lambda connection: operations.get_identity(connection, identity_id),
+            read=lambda transaction: operations.get_identity(transaction, identity_id),
         )
         return messages.to_identity(changed)
 
@@ -96,9 +98,9 @@ class IdentityServicer:
             self._database,
             IdempotencyKey.of(request, request.request_id, self._clock.now_ms()),
             request.identity_id,
-            effect=lambda connection: operations.set_pin(
-                connection, identity_id=request.identity_id, pin_hash=pin_hash
+            effect=lambda transaction: operations.set_pin(
+                transaction, identity_id=request.identity_id, pin_hash=pin_hash
             ),
-            read=lambda connection: operations.get_identity(connection, request.identity_id),
+            read=lambda transaction: operations.get_identity(transaction, request.identity_id),
         )
         return messages.to_identity(identity)

@@ -16,14 +16,14 @@ from tillmesh import paycode
 from tillmesh.auth.callers import require_payer
 from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.secret import Secret
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 
 # PINs. A try is counted, then checked outside of any transaction, then settled with its effect.
-def begin_pin_try(connection: Connection, identity_id: str) -> PinTry:
+def begin_pin_try(transaction: Transaction, identity_id: str) -> PinTry:
     """Counts a try before it is made, so that no number of guesses at once gets more of them."""
-    counted = queries.count_pin_try(connection, identity_id)
-    pin_hash, _ = queries.find_pin(connection, identity_id)
+    counted = queries.count_pin_try(transaction, identity_id)
+    pin_hash, _ = queries.find_pin(transaction, identity_id)
     if pin_hash is None:
         raise Reason.PIN_NOT_SET()
     if not counted:
@@ -31,160 +31,164 @@ def begin_pin_try(connection: Connection, identity_id: str) -> PinTry:
     return PinTry(identity_id, pin_hash)
 
 
-def settle_pin_try(connection: Connection, pin_try: PinTry) -> None:
+def settle_pin_try(transaction: Transaction, pin_try: PinTry) -> None:
     """Forgets the wrong tries after the right one; refuses a wrong one, and one of a PIN that was changed meanwhile."""
-    if pin_try.right and queries.reset_pin_tries(connection, pin_try.identity_id, pin_try.pin_hash):
+    if pin_try.right and queries.reset_pin_tries(transaction, pin_try.identity_id, pin_try.pin_hash):
         return
-    _, failures = queries.find_pin(connection, pin_try.identity_id)
+    _, failures = queries.find_pin(transaction, pin_try.identity_id)
     if failures >= PIN_TRIES:
         raise Reason.PIN_LOCKED()
     raise Reason.PIN_WRONG(tries_left=PIN_TRIES - failures)
 
 
-def set_pin(connection: Connection, *, identity_id: str, pin_hash: str) -> Identity:
+def set_pin(transaction: Transaction, *, identity_id: str, pin_hash: str) -> Identity:
     """Sets the PIN, unlocks it and ends all sessions."""
-    identity = get_identity(connection, identity_id)
-    queries.set_pin(connection, identity_id, pin_hash)
+    identity = get_identity(transaction, identity_id)
+    queries.set_pin(transaction, identity_id, pin_hash)
     return identity
 
 
 # Phones and sessions.
-def bind_phone(connection: Connection, *, request_id: str, identity_id: str, phone_uri: str, now_ms: int) -> Phone:
+def bind_phone(transaction: Transaction, *, request_id: str, identity_id: str, phone_uri: str, now_ms: int) -> Phone:
     """Binds a phone to an identity, with a new key and nobody signed in."""
-    get_identity(connection, identity_id)
-    bound = queries.find_phone(connection, phone_uri)
+    get_identity(transaction, identity_id)
+    bound = queries.find_phone(transaction, phone_uri)
     if bound and bound.identity_id != identity_id:
         raise Reason.PHONE_BOUND(phone_uri=phone_uri)
-    queries.delete_phone(connection, phone_uri)
-    phone = Phone(phone_uri, identity_id, _new_handle(connection), request_id, 0, now_ms)
-    queries.insert_phone(connection, phone)
+    queries.delete_phone(transaction, phone_uri)
+    phone = Phone(phone_uri, identity_id, _new_handle(transaction), request_id, 0, now_ms)
+    queries.insert_phone(transaction, phone)
     return phone
 
 
-def get_phone(connection: Connection, *, phone_uri: str, identity_id: str) -> Phone:
+def get_phone(transaction: Transaction, *, phone_uri: str, identity_id: str) -> Phone:
     """The phone as it is bound to that identity now."""
-    phone = queries.find_phone(connection, phone_uri)
+    phone = queries.find_phone(transaction, phone_uri)
     if phone is None or phone.identity_id != identity_id:
         raise Reason.PHONE_NOT_FOUND(phone_uri=phone_uri)
     return phone
 
 
-def unbind_phone(connection: Connection, *, phone_uri: str) -> None:
+def unbind_phone(transaction: Transaction, *, phone_uri: str) -> None:
     """Ends what a phone may do."""
-    if queries.find_phone(connection, phone_uri) is None:
+    if queries.find_phone(transaction, phone_uri) is None:
         raise Reason.PHONE_NOT_FOUND(phone_uri=phone_uri)
-    queries.delete_phone(connection, phone_uri)
+    queries.delete_phone(transaction, phone_uri)
 
 
-def renew_key(connection: Connection, *, request_id: str, phone_uri: str) -> Phone:
+def renew_key(transaction: Transaction, *, request_id: str, phone_uri: str) -> Phone:
     """Gives the phone of a signed-in payer a new key, whose codes are neither used nor locked."""
-    phone = replace(bound_phone(connection, phone_uri), handle=_new_handle(connection), key_id=request_id)
-    queries.change_key(connection, phone)
+    phone = replace(bound_phone(transaction, phone_uri), handle=_new_handle(transaction), key_id=request_id)
+    queries.change_key(transaction, phone)
     return phone
 
 
-def begin_sign_in(connection: Connection, *, phone_uri: str) -> PinTry:
+def begin_sign_in(transaction: Transaction, *, phone_uri: str) -> PinTry:
     """Counts a try of the PIN of whoever the phone is bound to."""
-    return begin_pin_try(connection, bound_phone(connection, phone_uri).identity_id)
+    return begin_pin_try(transaction, bound_phone(transaction, phone_uri).identity_id)
 
 
-def sign_in(connection: Connection, *, phone_uri: str, pin_try: PinTry, token: Secret, expires_at_ms: int) -> Identity:
+def sign_in(
+    transaction: Transaction, *, phone_uri: str, pin_try: PinTry, token: Secret, expires_at_ms: int
+) -> Identity:
     """Starts a session, unless PIN or phone are no longer what was tried."""
     identity_id, kept = pin_try.identity_id, token_hash(token)
-    if not queries.start_session(connection, phone_uri, identity_id, kept, expires_at_ms):
+    if not queries.start_session(transaction, phone_uri, identity_id, kept, expires_at_ms):
         raise Reason.PHONE_NOT_BOUND(phone_uri=phone_uri)
-    settle_pin_try(connection, pin_try)
-    identity = queries.find_identity(connection, pin_try.identity_id)
+    settle_pin_try(transaction, pin_try)
+    identity = queries.find_identity(transaction, pin_try.identity_id)
     assert identity is not None, "a phone is bound to an identity"
     return identity
 
 
-def sign_out(connection: Connection, *, phone_uri: str) -> None:
+def sign_out(transaction: Transaction, *, phone_uri: str) -> None:
     """Ends the phone's session."""
-    queries.end_session(connection, phone_uri)
+    queries.end_session(transaction, phone_uri)
 
 
-def signed_in(connection: Connection, *, phone_uri: str, token: Secret, now_ms: int) -> str:
+def signed_in(transaction: Transaction, *, phone_uri: str, token: Secret, now_ms: int) -> str:
     """The identity that the token of this phone stands for."""
-    identity_id = queries.find_session(connection, phone_uri, token_hash(token), now_ms)
+    identity_id = queries.find_session(transaction, phone_uri, token_hash(token), now_ms)
     if identity_id is None:
         raise CommonReason.SIGN_IN_REQUIRED()
     return identity_id
 
 
-def bound_phone(connection: Connection, phone_uri: str) -> Phone:
+def bound_phone(transaction: Transaction, phone_uri: str) -> Phone:
     """The phone, which must be bound to somebody."""
-    phone = queries.find_phone(connection, phone_uri)
+    phone = queries.find_phone(transaction, phone_uri)
     if phone is None:
         raise Reason.PHONE_NOT_BOUND(phone_uri=phone_uri)
     return phone
 
 
-def _new_handle(connection: Connection) -> str:
+def _new_handle(transaction: Transaction) -> str:
     while True:
         handle = f"{secrets.randbelow(10**paycode.HANDLE_DIGITS):0{paycode.HANDLE_DIGITS}}"
-        if queries.find_phone_of_handle(connection, handle) is None:
+        if queries.find_phone_of_handle(transaction, handle) is None:
             return handle
 
 
-def create_identity(connection: Connection, *, identity: Identity, first: Wallet) -> Identity:
+def create_identity(transaction: Transaction, *, identity: Identity, first: Wallet) -> Identity:
     """Registers an identity and opens its first wallet."""
-    if queries.find_identity(connection, identity.identity_id):
+    if queries.find_identity(transaction, identity.identity_id):
         raise Reason.IDENTITY_EXISTS(identity_id=identity.identity_id)
-    queries.insert_identity(connection, identity)
-    open_wallet(connection, wallet=first)
+    queries.insert_identity(transaction, identity)
+    open_wallet(transaction, wallet=first)
     return identity
 
 
-def get_identity(connection: Connection, identity_id: str) -> Identity:
+def get_identity(transaction: Transaction, identity_id: str) -> Identity:
     """The identity as it is now."""
     require_payer(identity_id)
-    identity = queries.find_identity(connection, identity_id)
+    identity = queries.find_identity(transaction, identity_id)
     if identity is None:
         raise Reason.IDENTITY_NOT_FOUND(identity_id=identity_id)
     return identity
 
 
-def update_identity(connection: Connection, *, identity_id: str, version: int, changes: Mapping[str, Any]) -> Identity:
+def update_identity(
+    transaction: Transaction, *, identity_id: str, version: int, changes: Mapping[str, Any]
+) -> Identity:
     """Changes what is named in `changes`, if the identity is still at that version."""
-    identity = get_identity(connection, identity_id)
+    identity = get_identity(transaction, identity_id)
     require_version(f"Identity {identity_id}", identity.version, version)
     changed = replace(identity, **changes)
-    queries.change_identity(connection, changed)
+    queries.change_identity(transaction, changed)
     return replace(changed, version=version + 1)
 
 
-def open_wallet(connection: Connection, *, wallet: Wallet) -> Wallet:
+def open_wallet(transaction: Transaction, *, wallet: Wallet) -> Wallet:
     """Opens a wallet in a currency in which the identity has none."""
-    get_identity(connection, wallet.identity_id)
-    if queries.find_wallet(connection, wallet.identity_id, wallet.currency):
+    get_identity(transaction, wallet.identity_id)
+    if queries.find_wallet(transaction, wallet.identity_id, wallet.currency):
         raise Reason.WALLET_EXISTS(identity_id=wallet.identity_id, currency=wallet.currency)
-    accounts.open_account(connection, wallet.account)
-    queries.insert_wallet(connection, wallet)
+    accounts.open_account(transaction, wallet.account)
+    queries.insert_wallet(transaction, wallet)
     return wallet
 
 
-def get_wallet(connection: Connection, identity_id: str, currency: str) -> Wallet:
+def get_wallet(transaction: Transaction, identity_id: str, currency: str) -> Wallet:
     """The identity's wallet in that currency as it is now."""
     require_payer(identity_id)
-    wallet = queries.find_wallet(connection, identity_id, currency)
+    wallet = queries.find_wallet(transaction, identity_id, currency)
     if wallet is None:
         raise Reason.WALLET_NOT_FOUND(identity_id=identity_id, currency=currency)
     return wallet
 
 
-def wallet_account(connection: Connection, identity_id: str, currency: str) -> AccountRef:
+def wallet_account(transaction: Transaction, identity_id: str, currency: str) -> AccountRef:
     """The account of the identity's wallet in that currency."""
-    get_identity(connection, identity_id)
-    return get_wallet(connection, identity_id, currency).account
+    get_identity(transaction, identity_id)
+    return get_wallet(transaction, identity_id, currency).account
 
 
 def update_wallet(
-    connection: Connection, *, identity_id: str, currency: str, version: int, changes: Mapping[str, Any]
+    transaction: Transaction, *, identity_id: str, currency: str, version: int, changes: Mapping[str, Any]
 ) -> Wallet:
     """Changes what is named in `changes`, if the wallet is still at that version."""
-    wallet = get_wallet(connection, identity_id, currency)
+    wallet = get_wallet(transaction, identity_id, currency)
     require_version(f"Wallet {wallet.account.account_id}", wallet.version, version)
     changed = replace(wallet, **changes)
-    queries.change_wallet(connection, changed)
+    queries.change_wallet(transaction, changed)
     return replace(changed, version=version + 1)

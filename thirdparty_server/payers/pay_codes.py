@@ -9,7 +9,7 @@ from thirdparty_server.payers.model import Phone
 from thirdparty_server.payers.vault import Vault
 from tillmesh import paycode
 from tillmesh.runtime.secret import Secret
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 
 @dataclass(frozen=True)
@@ -22,37 +22,37 @@ class ShownCode:
     """For how long a phone is locked after too many wrong codes."""
 
 
-def redeem(connection: Connection, shown: ShownCode, now_ms: int, *, only_for: str | None = None) -> Phone | str:
+def redeem(transaction: Transaction, shown: ShownCode, now_ms: int, *, only_for: str | None = None) -> Phone | str:
     """Takes a code for good: the phone that made it, or the reason why it does not count.
 
     What may be guessed gets one reason, whatever is wrong. A right code of another identity than `only_for` is not
     used up: its payer may still pay with it elsewhere.
     """
-    phone, step = _checked(connection, shown, now_ms)
+    phone, step = _checked(transaction, shown, now_ms)
     if phone is None or step is None:
         if phone:
-            queries.count_code_failure(connection, phone.handle, now_ms, now_ms + shown.lock_ms)
+            queries.count_code_failure(transaction, phone.handle, now_ms, now_ms + shown.lock_ms)
         return PAY_CODE_INVALID
     if only_for not in (None, phone.identity_id):
         return PAYER_MISMATCH
-    if queries.take_step(connection, phone.handle, step, now_ms):
+    if queries.take_step(transaction, phone.handle, step, now_ms):
         return phone
     return PAY_CODE_LOCKED if phone.code_locked_until_ms > now_ms else PAY_CODE_USED
 
 
-def count_wrong_code(connection: Connection, shown: ShownCode, now_ms: int) -> None:
+def count_wrong_code(transaction: Transaction, shown: ShownCode, now_ms: int) -> None:
     """Counts a wrong code for a call that refuses it: what a refused call writes is undone."""
-    phone, step = _checked(connection, shown, now_ms)
+    phone, step = _checked(transaction, shown, now_ms)
     if phone and step is None:
-        queries.count_code_failure(connection, phone.handle, now_ms, now_ms + shown.lock_ms)
+        queries.count_code_failure(transaction, phone.handle, now_ms, now_ms + shown.lock_ms)
 
 
-def _checked(connection: Connection, shown: ShownCode, now_ms: int) -> tuple[Phone | None, int | None]:
+def _checked(transaction: Transaction, shown: ShownCode, now_ms: int) -> tuple[Phone | None, int | None]:
     """The phone that a code names, and the step for which its key makes that code; None for what there is not."""
     parsed = paycode.parse(shown.code)
     if parsed is None:
         return None, None
-    phone = queries.find_phone_of_handle(connection, parsed.handle)
+    phone = queries.find_phone_of_handle(transaction, parsed.handle)
     key = shown.vault.pay_code_key(parsed.handle, phone.key_id if phone else "")  # an unknown one takes as long
     now = paycode.step_at(now_ms)
     macs = {step: paycode.mac_of(parsed.handle, key, step) for step in (now - 1, now, now + 1)}

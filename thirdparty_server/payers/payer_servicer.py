@@ -19,7 +19,7 @@ from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.secret import Secret
 from tillmesh.storage.database import Database
 from tillmesh.storage.requests import IdempotencyKey
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 TOKEN_BYTES = 32
 
@@ -43,14 +43,14 @@ class PayerServicer:
         fields = Fields()
         pin = messages.pin(fields, request.pin)
         fields.check()
-        begun = await self._database.run(lambda connection: operations.begin_sign_in(connection, phone_uri=phone_uri))
+        begun = await self._database.run(lambda transaction: operations.begin_sign_in(transaction, phone_uri=phone_uri))
         pin_try = await self._vault.checked(begun, pin)
         token = Secret(secrets.token_urlsafe(TOKEN_BYTES).encode())
         expires_at_ms = self._clock.now_ms() + self._session_ms
 
-        def start(connection: Connection) -> Identity:
+        def start(transaction: Transaction) -> Identity:
             return operations.sign_in(
-                connection, phone_uri=phone_uri, pin_try=pin_try, token=token, expires_at_ms=expires_at_ms
+                transaction, phone_uri=phone_uri, pin_try=pin_try, token=token, expires_at_ms=expires_at_ms
             )
 
         identity = await self._database.run(start)
@@ -63,7 +63,7 @@ class PayerServicer:
     async def SignOut(self, request: payers_api.SignOutRequest) -> payers_api.SignOutResponse:
         """Ends the session."""
         phone_uri = _own_phone().uri
-        await self._database.run(lambda connection: operations.sign_out(connection, phone_uri=phone_uri))
+        await self._database.run(lambda transaction: operations.sign_out(transaction, phone_uri=phone_uri))
         return payers_api.SignOutResponse()
 
     async def RenewPayCodeKey(self, request: payers_api.RenewPayCodeKeyRequest) -> phone_pb2.PayCodeKey:
@@ -76,10 +76,10 @@ class PayerServicer:
             self._database,
             IdempotencyKey.of(request, request.request_id, self._clock.now_ms()),
             phone_uri,
-            effect=lambda connection: operations.renew_key(
-                connection, request_id=request.request_id, phone_uri=phone_uri
+            effect=lambda transaction: operations.renew_key(
+                transaction, request_id=request.request_id, phone_uri=phone_uri
             ),
-            read=lambda connection: operations.bound_phone(connection, phone_uri),
+            read=lambda transaction: operations.bound_phone(transaction, phone_uri),
         )
         return messages.to_key(phone, self._vault)
 
@@ -107,7 +107,7 @@ class Sessions:
             return phone
         now_ms = self._clock.now_ms()
         identity_id = await self._database.run(
-            lambda connection: operations.signed_in(connection, phone_uri=phone.uri, token=token, now_ms=now_ms)
+            lambda transaction: operations.signed_in(transaction, phone_uri=phone.uri, token=token, now_ms=now_ms)
         )
         return replace(phone, identity_id=identity_id)
 

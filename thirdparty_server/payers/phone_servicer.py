@@ -13,7 +13,7 @@ from tillmesh.rpc.paging import Page
 from tillmesh.runtime.clock import Clock
 from tillmesh.storage.database import Database
 from tillmesh.storage.requests import IdempotencyKey
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 
 class PhoneServicer:
@@ -38,14 +38,14 @@ class PhoneServicer:
             self._database,
             IdempotencyKey.of(request, request.request_id, now_ms),
             phone_uri,
-            effect=lambda connection: operations.bind_phone(
-                connection,
+            effect=lambda transaction: operations.bind_phone(
+                transaction,
                 request_id=request.request_id,
                 identity_id=identity_id,
                 phone_uri=phone_uri,
                 now_ms=now_ms,
             ),
-            read=lambda connection: operations.get_phone(connection, phone_uri=phone_uri, identity_id=identity_id),
+            read=lambda transaction: operations.get_phone(transaction, phone_uri=phone_uri, identity_id=identity_id),
         )
         answer = messages.to_phone(phone)
         answer.pay_code_key.CopyFrom(messages.to_key(phone, self._vault))
@@ -59,7 +59,7 @@ class PhoneServicer:
         page = Page[Phone](self._database.seal, request.page_size, request.page_token, filters)
         after = page.after[0] if page.after else ""
         rows = await self._database.run(
-            lambda connection: queries.list_phones(connection, identity_id, after, page.at_most)
+            lambda transaction: queries.list_phones(transaction, identity_id, after, page.at_most)
         )
         shown, token = page.cut(rows, lambda phone: [phone.phone_uri], messages.to_phone)
         return api.ListPhonesResponse(phones=shown, next_page_token=token)
@@ -73,9 +73,9 @@ class PhoneServicer:
         phone_uri = self._uri_of(request.phone_id)
         key = IdempotencyKey.of(request, request.request_id, self._clock.now_ms())
 
-        def unbind(connection: Connection) -> None:
-            if REQUESTS.claim(connection, key, phone_uri):
-                operations.unbind_phone(connection, phone_uri=phone_uri)
+        def unbind(transaction: Transaction) -> None:
+            if REQUESTS.claim(transaction, key, phone_uri):
+                operations.unbind_phone(transaction, phone_uri=phone_uri)
 
         await REQUESTS.run(self._database, key, unbind)
         return api.UnbindPhoneResponse()

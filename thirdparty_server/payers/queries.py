@@ -8,7 +8,7 @@ from thirdparty_server.payers.model import CODE_TRIES, PIN_TRIES, Identity, Phon
 from thirdparty_server.payers.tables import identities, phones, wallets
 from tillmesh.storage.database import require_one_row
 from tillmesh.storage.lists import by_key
-from tillmesh.storage.statements import Connection, Row
+from tillmesh.storage.statements import Row, Transaction
 
 _IDENTITY = (
     identities.c.identity_id,
@@ -58,13 +58,13 @@ _COUNT_UNCONFIRMED = (
 )
 
 
-def find_identity(connection: Connection, identity_id: str) -> Identity | None:
+def find_identity(transaction: Transaction, identity_id: str) -> Identity | None:
     """The identity of that id."""
-    row = connection.execute(_FIND_IDENTITY, {"key": identity_id}).one_or_none()
+    row = transaction.execute(_FIND_IDENTITY, {"key": identity_id}).one_or_none()
     return None if row is None else Identity(**row)
 
 
-def insert_identity(connection: Connection, identity: Identity) -> None:
+def insert_identity(transaction: Transaction, identity: Identity) -> None:
     """Registers an identity without a PIN."""
     values = {
         "identity_id": identity.identity_id,
@@ -73,32 +73,32 @@ def insert_identity(connection: Connection, identity: Identity) -> None:
         "pin_failures": 0,
         "created_at_ms": identity.created_at_ms,
     }
-    connection.execute(_INSERT_IDENTITY, values)
+    transaction.execute(_INSERT_IDENTITY, values)
 
 
-def change_identity(connection: Connection, identity: Identity) -> None:
+def change_identity(transaction: Transaction, identity: Identity) -> None:
     """Writes what may change, as the next version of the one that was read."""
     values = {
         "key": identity.identity_id,
         "version_read": identity.version,
         "display_name": identity.display_name,
     }
-    require_one_row(connection.execute(_CHANGE_IDENTITY, values))
+    require_one_row(transaction.execute(_CHANGE_IDENTITY, values))
 
 
-def list_identities(connection: Connection, after_id: str, at_most: int) -> list[Identity]:
+def list_identities(transaction: Transaction, after_id: str, at_most: int) -> list[Identity]:
     """Identities by id, those after the given one."""
-    rows = by_key(connection, identities, _IDENTITY, identities.c.identity_id, after_id, at_most)
+    rows = by_key(transaction, identities, _IDENTITY, identities.c.identity_id, after_id, at_most)
     return [Identity(**row) for row in rows]
 
 
-def find_wallet(connection: Connection, identity_id: str, currency: str) -> Wallet | None:
+def find_wallet(transaction: Transaction, identity_id: str, currency: str) -> Wallet | None:
     """The identity's wallet in that currency."""
-    row = connection.execute(_FIND_WALLET, {"key": identity_id, "of_currency": currency}).one_or_none()
+    row = transaction.execute(_FIND_WALLET, {"key": identity_id, "of_currency": currency}).one_or_none()
     return None if row is None else Wallet(**row)
 
 
-def insert_wallet(connection: Connection, wallet: Wallet) -> None:
+def insert_wallet(transaction: Transaction, wallet: Wallet) -> None:
     """Records a wallet; its account must be open."""
     values = {
         "identity_id": wallet.identity_id,
@@ -111,10 +111,10 @@ def insert_wallet(connection: Connection, wallet: Wallet) -> None:
         "version": wallet.version,
         "created_at_ms": wallet.created_at_ms,
     }
-    connection.execute(_INSERT_WALLET, values)
+    transaction.execute(_INSERT_WALLET, values)
 
 
-def change_wallet(connection: Connection, wallet: Wallet) -> None:
+def change_wallet(transaction: Transaction, wallet: Wallet) -> None:
     """Writes what may change, as the next version of the one that was read."""
     values = {
         "key": wallet.identity_id,
@@ -123,20 +123,20 @@ def change_wallet(connection: Connection, wallet: Wallet) -> None:
         "threshold_minor": wallet.threshold_minor,
         "unconfirmed_per_day_max": wallet.unconfirmed_per_day_max,
     }
-    require_one_row(connection.execute(_CHANGE_WALLET, values))
+    require_one_row(transaction.execute(_CHANGE_WALLET, values))
 
 
-def list_wallets(connection: Connection, identity_id: str, after_currency: str, at_most: int) -> list[Wallet]:
+def list_wallets(transaction: Transaction, identity_id: str, after_currency: str, at_most: int) -> list[Wallet]:
     """An identity's wallets by currency, those after the given one."""
     own = wallets.c.identity_id == identity_id
-    rows = by_key(connection, wallets, _WALLET, wallets.c.currency, after_currency, at_most, own)
+    rows = by_key(transaction, wallets, _WALLET, wallets.c.currency, after_currency, at_most, own)
     return [Wallet(**row) for row in rows]
 
 
-def count_unconfirmed(connection: Connection, wallet: Wallet, day: int) -> bool:
+def count_unconfirmed(transaction: Transaction, wallet: Wallet, day: int) -> bool:
     """Counts a payment without the payer's yes; False if the day (since 1970, UTC) has had all of them."""
     values = {"key": wallet.identity_id, "of_currency": wallet.currency, "day": day}
-    return connection.execute(_COUNT_UNCONFIRMED, values).rowcount == 1
+    return transaction.execute(_COUNT_UNCONFIRMED, values).rowcount == 1
 
 
 _PHONE = (
@@ -189,48 +189,48 @@ _START_SESSION = update(phones).where(
 _END_SESSION = update(phones).where(phones.c.phone_uri == bindparam("key")).values(_NO_SESSION)
 
 
-def set_pin(connection: Connection, identity_id: str, pin_hash: str) -> None:
+def set_pin(transaction: Transaction, identity_id: str, pin_hash: str) -> None:
     """Sets a PIN that nobody has tried yet, and ends the identity's sessions."""
-    connection.execute(update(phones).where(phones.c.identity_id == identity_id).values(_NO_SESSION))
+    transaction.execute(update(phones).where(phones.c.identity_id == identity_id).values(_NO_SESSION))
     change = update(identities).where(identities.c.identity_id == identity_id)
-    connection.execute(change.values(pin_hash=pin_hash, pin_failures=0))
+    transaction.execute(change.values(pin_hash=pin_hash, pin_failures=0))
 
 
-def find_pin(connection: Connection, identity_id: str) -> tuple[str | None, int]:
+def find_pin(transaction: Transaction, identity_id: str) -> tuple[str | None, int]:
     """The PIN's hash, if one is set, and how many tries in a row were wrong."""
-    row = connection.execute(
+    row = transaction.execute(
         select(identities.c.pin_hash, identities.c.pin_failures).where(identities.c.identity_id == identity_id)
     ).one()
     return row["pin_hash"], row["pin_failures"]
 
 
-def count_pin_try(connection: Connection, identity_id: str) -> bool:
+def count_pin_try(transaction: Transaction, identity_id: str) -> bool:
     """Counts a try as wrong before it is known; False if there is none left, or no PIN."""
-    return connection.execute(_COUNT_PIN_TRY, {"key": identity_id}).rowcount == 1
+    return transaction.execute(_COUNT_PIN_TRY, {"key": identity_id}).rowcount == 1
 
 
-def reset_pin_tries(connection: Connection, identity_id: str, pin_hash: str) -> bool:
+def reset_pin_tries(transaction: Transaction, identity_id: str, pin_hash: str) -> bool:
     """Forgets wrong tries; False if that is no longer the PIN."""
-    return connection.execute(_RESET_PIN_TRIES, {"key": identity_id, "hash": pin_hash}).rowcount == 1
+    return transaction.execute(_RESET_PIN_TRIES, {"key": identity_id, "hash": pin_hash}).rowcount == 1
 
 
-def find_phone(connection: Connection, phone_uri: str) -> Phone | None:
+def find_phone(transaction: Transaction, phone_uri: str) -> Phone | None:
     """The phone with that certificate."""
-    return _phone(connection.execute(_FIND_PHONE, {"key": phone_uri}).one_or_none())
+    return _phone(transaction.execute(_FIND_PHONE, {"key": phone_uri}).one_or_none())
 
 
-def find_phone_of_handle(connection: Connection, handle: str) -> Phone | None:
+def find_phone_of_handle(transaction: Transaction, handle: str) -> Phone | None:
     """The phone with that handle in its pay codes."""
-    return _phone(connection.execute(_FIND_HANDLE, {"key": handle}).one_or_none())
+    return _phone(transaction.execute(_FIND_HANDLE, {"key": handle}).one_or_none())
 
 
-def list_phones(connection: Connection, identity_id: str, after_uri: str, at_most: int) -> list[Phone]:
+def list_phones(transaction: Transaction, identity_id: str, after_uri: str, at_most: int) -> list[Phone]:
     """An identity's phones by URI, those after the given one."""
     query = select(*_PHONE).where(phones.c.identity_id == identity_id, phones.c.phone_uri > after_uri)
-    return [Phone(**row) for row in connection.execute(query.order_by(phones.c.phone_uri).limit(at_most))]
+    return [Phone(**row) for row in transaction.execute(query.order_by(phones.c.phone_uri).limit(at_most))]
 
 
-def insert_phone(connection: Connection, phone: Phone) -> None:
+def insert_phone(transaction: Transaction, phone: Phone) -> None:
     """Binds a phone on which nobody is signed in."""
     values = {
         "phone_uri": phone.phone_uri,
@@ -238,22 +238,22 @@ def insert_phone(connection: Connection, phone: Phone) -> None:
         "created_at_ms": phone.created_at_ms,
         **_fresh_key(phone),
     }
-    connection.execute(_INSERT_PHONE, values)
+    transaction.execute(_INSERT_PHONE, values)
 
 
-def change_key(connection: Connection, phone: Phone) -> None:
+def change_key(transaction: Transaction, phone: Phone) -> None:
     """Replaces the phone's handle and key, none of whose codes was shown yet."""
     change = update(phones).where(phones.c.phone_uri == phone.phone_uri)
-    require_one_row(connection.execute(change.values(_fresh_key(phone))))
+    require_one_row(transaction.execute(change.values(_fresh_key(phone))))
 
 
-def delete_phone(connection: Connection, phone_uri: str) -> None:
+def delete_phone(transaction: Transaction, phone_uri: str) -> None:
     """Unbinds a phone, with its session."""
-    connection.execute(delete(phones).where(phones.c.phone_uri == phone_uri))
+    transaction.execute(delete(phones).where(phones.c.phone_uri == phone_uri))
 
 
 def start_session(
-    connection: Connection, phone_uri: str, identity_id: str, token_hash: bytes, expires_at_ms: int
+    transaction: Transaction, phone_uri: str, identity_id: str, token_hash: bytes, expires_at_ms: int
 ) -> bool:
     """Replaces the session of a phone; False if it is no longer bound to that identity."""
     values = {
@@ -262,29 +262,29 @@ def start_session(
         "token_hash": token_hash,
         "token_expires_at_ms": expires_at_ms,
     }
-    return connection.execute(_START_SESSION, values).rowcount == 1
+    return transaction.execute(_START_SESSION, values).rowcount == 1
 
 
-def end_session(connection: Connection, phone_uri: str) -> None:
+def end_session(transaction: Transaction, phone_uri: str) -> None:
     """Ends the session of a phone, if it has one."""
-    connection.execute(_END_SESSION, {"key": phone_uri})
+    transaction.execute(_END_SESSION, {"key": phone_uri})
 
 
-def find_session(connection: Connection, phone_uri: str, token_hash: bytes, now_ms: int) -> str | None:
+def find_session(transaction: Transaction, phone_uri: str, token_hash: bytes, now_ms: int) -> str | None:
     """The identity that is signed in on that phone with that token."""
     values = {"key": phone_uri, "hash": token_hash, "now_ms": now_ms}
-    row = connection.execute(_FIND_SESSION, values).one_or_none()
+    row = transaction.execute(_FIND_SESSION, values).one_or_none()
     return None if row is None else row["identity_id"]
 
 
-def take_step(connection: Connection, handle: str, step: int, now_ms: int) -> bool:
+def take_step(transaction: Transaction, handle: str, step: int, now_ms: int) -> bool:
     """Accepts the code of a step; False if that or a later one was accepted before, or the phone is locked."""
-    return connection.execute(_TAKE_STEP, {"key": handle, "step": step, "now_ms": now_ms}).rowcount == 1
+    return transaction.execute(_TAKE_STEP, {"key": handle, "step": step, "now_ms": now_ms}).rowcount == 1
 
 
-def count_code_failure(connection: Connection, handle: str, now_ms: int, locked_until_ms: int) -> None:
+def count_code_failure(transaction: Transaction, handle: str, now_ms: int, locked_until_ms: int) -> None:
     """Counts a wrong code of a known phone that is not locked; the last one that may be wrong locks it."""
-    connection.execute(_COUNT_CODE_FAILURE, {"key": handle, "now_ms": now_ms, "until_ms": locked_until_ms})
+    transaction.execute(_COUNT_CODE_FAILURE, {"key": handle, "now_ms": now_ms, "until_ms": locked_until_ms})
 
 
 def _fresh_key(phone: Phone) -> dict[str, Any]:

@@ -46,15 +46,15 @@ class WalletServicer:
             self._database,
             IdempotencyKey.of(request, request.request_id, now_ms),
             new.account.account_id,
-            effect=lambda connection: operations.open_wallet(connection, wallet=new),
-            read=lambda connection: operations.get_wallet(connection, new.identity_id, new.currency),
+            effect=lambda transaction: operations.open_wallet(transaction, wallet=new),
+            read=lambda transaction: operations.get_wallet(transaction, new.identity_id, new.currency),
         )
         return messages.to_wallet(opened)
 
     async def GetWallet(self, request: api.GetWalletRequest) -> wallet_pb2.Wallet:
         """Reads one wallet."""
         found = await self._database.run(
-            lambda connection: operations.get_wallet(connection, request.identity_id, request.currency_code)
+            lambda transaction: operations.get_wallet(transaction, request.identity_id, request.currency_code)
         )
         return messages.to_wallet(found)
 
@@ -66,7 +66,7 @@ class WalletServicer:
         page = Page[Wallet](self._database.seal, request.page_size, request.page_token, filters)
         after = page.after[0] if page.after else ""
         rows = await self._database.run(
-            lambda connection: queries.list_wallets(connection, identity_id, after, page.at_most)
+            lambda transaction: queries.list_wallets(transaction, identity_id, after, page.at_most)
         )
         shown, token = page.cut(rows, lambda row: [row.currency], messages.to_wallet)
         return api.ListWalletsResponse(wallets=shown, next_page_token=token)
@@ -88,9 +88,9 @@ class WalletServicer:
             self._database,
             IdempotencyKey.of(request, request.request_id, self._clock.now_ms()),
             wallet(identity_id, currency).account_id,
-            effect=lambda connection: operations.update_wallet(
-                connection, identity_id=identity_id, currency=currency, version=request.version, changes=changes
+            effect=lambda transaction: operations.update_wallet(
+                transaction, identity_id=identity_id, currency=currency, version=request.version, changes=changes
             ),
-            read=lambda connection: operations.get_wallet(connection, identity_id, currency),
+            read=lambda transaction: operations.get_wallet(transaction, identity_id, currency),
         )
         return messages.to_wallet(changed)

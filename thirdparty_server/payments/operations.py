@@ -37,14 +37,14 @@ from tillmesh.payer import Payer
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.telemetry import trace_id
 from tillmesh.storage.history import NO_HISTORY
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 E = PaymentEvent
 log = structlog.get_logger()
 
 
 def create_payment(
-    connection: Connection,
+    transaction: Transaction,
     *,
     payment_id: str,
     order_id: str,
@@ -61,7 +61,7 @@ def create_payment(
     """
     identity, reason = found.identity, found.reason
     known_to_store = found.by_code or payer.identity_id is None
-    confirm = not reason and _needs_yes(connection, found, amount, now_ms)
+    confirm = not reason and _needs_yes(transaction, found, amount, now_ms)
     payment = Payment(
         payment_id=payment_id,
         order_id=order_id,
@@ -86,22 +86,22 @@ def create_payment(
         created_at_ms=now_ms,
         updated_at_ms=now_ms,
     )
-    payment = _record(connection, None, payment, "CREATED")
-    return _advance(connection, payment, E.DECLINED, now_ms, reason=reason) if reason else payment
+    payment = _record(transaction, None, payment, "CREATED")
+    return _advance(transaction, payment, E.DECLINED, now_ms, reason=reason) if reason else payment
 
 
-def get_payment(connection: Connection, payment_id: str) -> Payment:
+def get_payment(transaction: Transaction, payment_id: str) -> Payment:
     """The payment as it is now."""
-    return _allowed(payment_id, queries.find_payment(connection, payment_id))
+    return _allowed(payment_id, queries.find_payment(transaction, payment_id))
 
 
-def take_payment(connection: Connection, payment_id: str) -> Payment:
+def take_payment(transaction: Transaction, payment_id: str) -> Payment:
     """The payment as it is now, and nobody else changes it meanwhile."""
-    return _allowed(payment_id, queries.take_payment(connection, payment_id))
+    return _allowed(payment_id, queries.take_payment(transaction, payment_id))
 
 
 def record_lock(
-    connection: Connection, *, payment_id: str, lock: Lock, asked_at_ms: int, timing: Timing, now_ms: int
+    transaction: Transaction, *, payment_id: str, lock: Lock, asked_at_ms: int, timing: Timing, now_ms: int
 ) -> Payment:
     """Step C: the order is locked; hold the money, or wait for the payer.
 
@@ -112,58 +112,58 @@ def record_lock(
     Who cannot pay is declined here, with the order locked: whoever names identities with orders that there are not,
     or of another store, gets the order's reason, and learns nothing of the identities.
     """
-    unfinished = queries.take_unfinished(connection, payment_id)
+    unfinished = queries.take_unfinished(transaction, payment_id)
     payment = next((each for each in unfinished if each.payment_id == payment_id), None)
     if payment is None or payment.state is not PaymentState.PENDING:
-        return get_payment(connection, payment_id)
+        return get_payment(transaction, payment_id)
     locked = replace(payment, epoch=lock.epoch, store_id=lock.store_id)
-    queries.touch(connection, [each for each in unfinished if each is not payment])
-    _supersede(connection, unfinished, locked, now_ms)
-    if queries.has_larger_epoch(connection, payment.order_id, lock.epoch):
-        return _end(connection, locked, E.SUPERSEDED, SUPERSEDED, now_ms)
-    shop = store_queries.find_store(connection, lock.store_id)
+    queries.touch(transaction, [each for each in unfinished if each is not payment])
+    _supersede(transaction, unfinished, locked, now_ms)
+    if queries.has_larger_epoch(transaction, payment.order_id, lock.epoch):
+        return _end(transaction, locked, E.SUPERSEDED, SUPERSEDED, now_ms)
+    shop = store_queries.find_store(transaction, lock.store_id)
     if shop and shop.state is StoreState.SUSPENDED:
-        return _advance(connection, locked, E.DECLINED, now_ms, reason=STORE_SUSPENDED)
-    if reason := _why_nobody_pays(connection, payment):
-        return _advance(connection, locked, E.DECLINED, now_ms, reason=reason)
+        return _advance(transaction, locked, E.DECLINED, now_ms, reason=STORE_SUSPENDED)
+    if reason := _why_nobody_pays(transaction, payment):
+        return _advance(transaction, locked, E.DECLINED, now_ms, reason=reason)
     if payment.confirm:
         deadline_ms = asked_at_ms + timing.window_ms(lock.remaining_ms)
         waiting = replace(locked, confirm_deadline_ms=deadline_ms)
-        return _advance(connection, waiting, E.LOCKED_FOR_PAYER, now_ms)
-    return _hold_funds(connection, locked, now_ms)
+        return _advance(transaction, waiting, E.LOCKED_FOR_PAYER, now_ms)
+    return _hold_funds(transaction, locked, now_ms)
 
 
-def waiting_payment(connection: Connection, *, payment_id: str, store_id: str, amount: Money, now_ms: int) -> Payment:
+def waiting_payment(transaction: Transaction, *, payment_id: str, store_id: str, amount: Money, now_ms: int) -> Payment:
     """The payment, if a yes to exactly this shop and amount would be in time."""
-    return _waiting(get_payment(connection, payment_id), store_id, amount, now_ms)
+    return _waiting(get_payment(transaction, payment_id), store_id, amount, now_ms)
 
 
-def confirm_payment(connection: Connection, *, payment_id: str, store_id: str, amount: Money, now_ms: int) -> Payment:
+def confirm_payment(transaction: Transaction, *, payment_id: str, store_id: str, amount: Money, now_ms: int) -> Payment:
     """The payer's yes: holds the money."""
-    payment = _waiting(take_payment(connection, payment_id), store_id, amount, now_ms)
-    return _hold_funds(connection, payment, now_ms)
+    payment = _waiting(take_payment(transaction, payment_id), store_id, amount, now_ms)
+    return _hold_funds(transaction, payment, now_ms)
 
 
-def give_up(connection: Connection, *, payment_id: str, event: PaymentEvent, reason: str, now_ms: int) -> Payment:
+def give_up(transaction: Transaction, *, payment_id: str, event: PaymentEvent, reason: str, now_ms: int) -> Payment:
     """Cancels or expires an attempt whose money is not held; final only once the order acknowledges (rule 8)."""
-    payment = take_payment(connection, payment_id)
+    payment = take_payment(transaction, payment_id)
     if PAYMENT[payment.state, event].target is None:
         return payment
-    return _advance(connection, payment, event, now_ms, reason=reason)
+    return _advance(transaction, payment, event, now_ms, reason=reason)
 
 
-def cancel_payment(connection: Connection, *, payment_id: str, now_ms: int) -> Payment:
+def cancel_payment(transaction: Transaction, *, payment_id: str, now_ms: int) -> Payment:
     """Ends a payment that is not AUTHORIZED. Only the order service ends an AUTHORIZED one (rule 5)."""
-    return give_up(connection, payment_id=payment_id, event=E.CANCELED, reason=PAYMENT_CANCELED, now_ms=now_ms)
+    return give_up(transaction, payment_id=payment_id, event=E.CANCELED, reason=PAYMENT_CANCELED, now_ms=now_ms)
 
 
-def capture(connection: Connection, *, payment_id: str, now_ms: int) -> Payment:
+def capture(transaction: Transaction, *, payment_id: str, now_ms: int) -> Payment:
     """Step E after a yes: posts the hold.
 
     The yes may come twice. But the order asks nobody for money that is not held: a yes to a payment without a hold
     means that an order is paid for which nobody will pay, and only people can put that right.
     """
-    payment = take_payment(connection, payment_id)
+    payment = take_payment(transaction, payment_id)
     if payment.state is not PaymentState.AUTHORIZED:
         if payment.state is not PaymentState.CAPTURED:
             log.error(
@@ -171,28 +171,28 @@ def capture(connection: Connection, *, payment_id: str, now_ms: int) -> Payment:
             )
         return payment
     assert payment.hold_id is not None
-    entries.post(connection, payment.hold_id, _payer_account(payment), _store_account(payment), now_ms)
-    return _advance(connection, payment, E.ORDER_PAID, now_ms)
+    entries.post(transaction, payment.hold_id, _payer_account(payment), _store_account(payment), now_ms)
+    return _advance(transaction, payment, E.ORDER_PAID, now_ms)
 
 
-def release(connection: Connection, *, payment_id: str, reason: str, now_ms: int) -> Payment:
+def release(transaction: Transaction, *, payment_id: str, reason: str, now_ms: int) -> Payment:
     """Step E after a no, and the end of every attempt given up: nothing was taken."""
-    payment = take_payment(connection, payment_id)
+    payment = take_payment(transaction, payment_id)
     if PAYMENT[payment.state, E.ORDER_RELEASED].target is None:
         return payment
-    return _end(connection, payment, E.ORDER_RELEASED, payment.reason or reason, now_ms)
+    return _end(transaction, payment, E.ORDER_RELEASED, payment.reason or reason, now_ms)
 
 
-def give_back(connection: Connection, payment: Payment, *, refund_id: str, amount: Money, now_ms: int) -> None:
+def give_back(transaction: Transaction, payment: Payment, *, refund_id: str, amount: Money, now_ms: int) -> None:
     """Gives back part of a captured payment; the caller has taken it and checked that so much is left of it."""
     if amount.minor:
         payer, shop = _payer_account(payment), _store_account(payment)
-        entries.transfer(connection, shop, payer, amount, Purpose.REFUND, refund_id, now_ms)
+        entries.transfer(transaction, shop, payer, amount, Purpose.REFUND, refund_id, now_ms)
     refunded = replace(payment, refunded_minor=payment.refunded_minor + amount.minor)
-    _advance(connection, refunded, E.REFUNDED, now_ms, refund_id=refund_id, amount=amount)
+    _advance(transaction, refunded, E.REFUNDED, now_ms, refund_id=refund_id, amount=amount)
 
 
-def _needs_yes(connection: Connection, found: FoundPayer, amount: Money, now_ms: int) -> bool:
+def _needs_yes(transaction: Transaction, found: FoundPayer, amount: Money, now_ms: int) -> bool:
     """True if the payer has to say yes once the order is locked; counts the payment if not.
 
     Payers who ask for it themselves have said it. A store has it by a pay code, within the limits:
@@ -204,17 +204,17 @@ def _needs_yes(connection: Connection, found: FoundPayer, amount: Money, now_ms:
     if found.must_confirm or (role is Role.TERMINAL and not found.by_code):
         return True
     who = found.identity
-    own = payer_queries.find_wallet(connection, who.identity_id, amount.currency) if who else None
+    own = payer_queries.find_wallet(transaction, who.identity_id, amount.currency) if who else None
     if own is None or own.needs_confirmation(amount):
         return True
-    return not payer_queries.count_unconfirmed(connection, own, now_ms // DAY_MS)
+    return not payer_queries.count_unconfirmed(transaction, own, now_ms // DAY_MS)
 
 
-def _why_nobody_pays(connection: Connection, payment: Payment) -> str:
+def _why_nobody_pays(transaction: Transaction, payment: Payment) -> str:
     """The reason why there is no wallet to pay from; empty if there is one."""
     if payment.identity_id is None:
         return IDENTITY_NOT_FOUND
-    own = payer_queries.find_wallet(connection, payment.identity_id, payment.amount.currency)
+    own = payer_queries.find_wallet(transaction, payment.identity_id, payment.amount.currency)
     return "" if own else WALLET_NOT_FOUND
 
 
@@ -235,35 +235,35 @@ def _waiting(payment: Payment, store_id: str, amount: Money, now_ms: int) -> Pay
     return payment
 
 
-def _hold_funds(connection: Connection, payment: Payment, now_ms: int) -> Payment:
+def _hold_funds(transaction: Transaction, payment: Payment, now_ms: int) -> Payment:
     payer, shop = _payer_account(payment), _store_account(payment)
-    accounts.open_account(connection, shop)
+    accounts.open_account(transaction, shop)
     try:
-        hold_id = entries.hold(connection, payer, shop, payment.amount, Purpose.PAYMENT, payment.payment_id, now_ms)
+        hold_id = entries.hold(transaction, payer, shop, payment.amount, Purpose.PAYMENT, payment.payment_id, now_ms)
     except accounts.Overdrawn:
-        return _advance(connection, payment, E.DECLINED, now_ms, reason=INSUFFICIENT_FUNDS)
-    return _advance(connection, replace(payment, hold_id=hold_id), E.FUNDS_HELD, now_ms)
+        return _advance(transaction, payment, E.DECLINED, now_ms, reason=INSUFFICIENT_FUNDS)
+    return _advance(transaction, replace(payment, hold_id=hold_id), E.FUNDS_HELD, now_ms)
 
 
-def _supersede(connection: Connection, unfinished: Sequence[Payment], locked: Payment, now_ms: int) -> None:
+def _supersede(transaction: Transaction, unfinished: Sequence[Payment], locked: Payment, now_ms: int) -> None:
     """Ends the payments of an order whose epoch is below the one granted now."""
     over = [payment for payment in unfinished if 0 < payment.epoch < locked.epoch]
     if any(payment.state is PaymentState.AUTHORIZED for payment in over):  # and so more than one wallet may change
-        accounts.take_accounts(connection, [_payer_account(each) for each in (*over, locked) if each.identity_id])
+        accounts.take_accounts(transaction, [_payer_account(each) for each in (*over, locked) if each.identity_id])
     for payment in over:
-        _end(connection, payment, E.SUPERSEDED, SUPERSEDED, now_ms)
+        _end(transaction, payment, E.SUPERSEDED, SUPERSEDED, now_ms)
 
 
-def _end(connection: Connection, payment: Payment, event: PaymentEvent, reason: str, now_ms: int) -> Payment:
+def _end(transaction: Transaction, payment: Payment, event: PaymentEvent, reason: str, now_ms: int) -> Payment:
     """Ends an attempt without taking money; gives back what it held."""
     if payment.state is PaymentState.AUTHORIZED:
         assert payment.hold_id is not None
-        entries.void(connection, payment.hold_id, _payer_account(payment), now_ms)
-    return _advance(connection, payment, event, now_ms, reason=reason)
+        entries.void(transaction, payment.hold_id, _payer_account(payment), now_ms)
+    return _advance(transaction, payment, event, now_ms, reason=reason)
 
 
 def _advance(
-    connection: Connection,
+    transaction: Transaction,
     payment: Payment,
     event: PaymentEvent,
     now_ms: int,
@@ -280,11 +280,11 @@ def _advance(
     if target is None:
         raise ValueError(f"payment {payment.payment_id}: {event} is not legal in {payment.state}")
     moved = replace(payment, state=target, reason=reason, event_count=payment.event_count + 1, updated_at_ms=now_ms)
-    return _record(connection, payment, moved, event, refund_id=refund_id, amount=amount)
+    return _record(transaction, payment, moved, event, refund_id=refund_id, amount=amount)
 
 
 def _record(
-    connection: Connection,
+    transaction: Transaction,
     before: Payment | None,
     after: Payment,
     event: str,
@@ -309,10 +309,10 @@ def _record(
     history_hash, row = queries.next_history_row(before or after, entry)
     recorded = replace(after, history_hash=history_hash)
     if before:
-        queries.change_payment(connection, before, recorded)
+        queries.change_payment(transaction, before, recorded)
     else:
-        queries.insert_payment(connection, recorded)
-    queries.insert_history(connection, row)
+        queries.insert_payment(transaction, recorded)
+    queries.insert_history(transaction, row)
     return recorded
 
 

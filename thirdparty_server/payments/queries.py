@@ -15,7 +15,7 @@ from tillmesh.storage.columns import origin_of, origin_values, payer_of, payer_v
 from tillmesh.storage.database import require_one_row
 from tillmesh.storage.history import HistoryRow, chained
 from tillmesh.storage.lists import Newest, newest
-from tillmesh.storage.statements import Connection, Row
+from tillmesh.storage.statements import Row, Transaction
 
 _FIND_PAYMENT = select(payments).where(payments.c.payment_id == bindparam("key"))
 _TAKE_PAYMENT = _FIND_PAYMENT.with_for_update()
@@ -79,35 +79,35 @@ _CLAMP = (
 )
 
 
-def find_payment(connection: Connection, payment_id: str) -> Payment | None:
+def find_payment(transaction: Transaction, payment_id: str) -> Payment | None:
     """The payment of that id."""
-    row = connection.execute(_FIND_PAYMENT, {"key": payment_id}).one_or_none()
+    row = transaction.execute(_FIND_PAYMENT, {"key": payment_id}).one_or_none()
     return None if row is None else _payment(row)
 
 
-def take_payment(connection: Connection, payment_id: str) -> Payment | None:
+def take_payment(transaction: Transaction, payment_id: str) -> Payment | None:
     """The payment of that id, which nobody else changes before this transaction ends."""
-    row = connection.execute(_TAKE_PAYMENT, {"key": payment_id}).one_or_none()
+    row = transaction.execute(_TAKE_PAYMENT, {"key": payment_id}).one_or_none()
     return None if row is None else _payment(row)
 
 
-def insert_payment(connection: Connection, payment: Payment) -> None:
+def insert_payment(transaction: Transaction, payment: Payment) -> None:
     """Records a payment."""
-    connection.execute(_INSERT_PAYMENT, _payment_values(payment))
+    transaction.execute(_INSERT_PAYMENT, _payment_values(payment))
 
 
-def change_payment(connection: Connection, before: Payment, after: Payment) -> None:
+def change_payment(transaction: Transaction, before: Payment, after: Payment) -> None:
     """Replaces `before` by `after` if nobody changed it since it was read; else CONCURRENT_CHANGE."""
     guard = {"key": before.payment_id, "state_read": before.state, "event_count_read": before.event_count}
-    require_one_row(connection.execute(_CHANGE_PAYMENT, guard | _changing_values(after)))
+    require_one_row(transaction.execute(_CHANGE_PAYMENT, guard | _changing_values(after)))
 
 
-def take_unfinished(connection: Connection, payment_id: str) -> list[Payment]:
+def take_unfinished(transaction: Transaction, payment_id: str) -> list[Payment]:
     """The unfinished payments of that payment's order, itself included: nobody else changes them meanwhile."""
-    return [_payment(row) for row in connection.execute(_TAKE_UNFINISHED, {"key": payment_id})]
+    return [_payment(row) for row in transaction.execute(_TAKE_UNFINISHED, {"key": payment_id})]
 
 
-def touch(connection: Connection, taken: Sequence[Payment]) -> None:
+def touch(transaction: Transaction, taken: Sequence[Payment]) -> None:
     """Writes payments that were taken, without changing them.
 
     On PostgreSQL a lock alone does not stop a transaction that took its snapshot before this one: it would wait, and
@@ -116,43 +116,43 @@ def touch(connection: Connection, taken: Sequence[Payment]) -> None:
     if taken:
         ids = [payment.payment_id for payment in taken]
         same = {"claimed_until_ms": payments.c.claimed_until_ms}
-        connection.execute(update(payments).where(payments.c.payment_id.in_(ids)).values(same))
+        transaction.execute(update(payments).where(payments.c.payment_id.in_(ids)).values(same))
 
 
-def has_larger_epoch(connection: Connection, order_id: str, granted: int) -> bool:
+def has_larger_epoch(transaction: Transaction, order_id: str, granted: int) -> bool:
     """True if a larger epoch than that is recorded of any payment of the order."""
-    return connection.execute(_LARGER_EPOCH, {"key": order_id, "granted": granted}).first() is not None
+    return transaction.execute(_LARGER_EPOCH, {"key": order_id, "granted": granted}).first() is not None
 
 
-def guess_of_rank(connection: Connection, store_id: str, rank: int, since_ms: int) -> int | None:
+def guess_of_rank(transaction: Transaction, store_id: str, rank: int, since_ms: int) -> int | None:
     """When the store's guess of that rank, counted from the newest, was made; None for fewer guesses since then."""
-    found = connection.execute(_GUESS_OF_RANK, {"key": store_id, "since_ms": since_ms, "newer": rank - 1}).first()
+    found = transaction.execute(_GUESS_OF_RANK, {"key": store_id, "since_ms": since_ms, "newer": rank - 1}).first()
     return None if found is None else found["created_at_ms"]
 
 
 def latest_payer_by_code(
-    connection: Connection, *, order_id: str, reference: str, store_id: str | None, since_ms: int
+    transaction: Transaction, *, order_id: str, reference: str, store_id: str | None, since_ms: int
 ) -> str | None:
     """The identity of the order's latest payment since then under that reference whose code counted."""
     values = {"key": order_id, "reference": reference, "since_ms": since_ms}
     if store_id is None:
-        found = connection.execute(_LATEST_BY_CODE, values).first()
+        found = transaction.execute(_LATEST_BY_CODE, values).first()
     else:
-        found = connection.execute(_LATEST_BY_CODE_AT_STORE, values | {"store": store_id}).first()
+        found = transaction.execute(_LATEST_BY_CODE_AT_STORE, values | {"store": store_id}).first()
     return None if found is None else found["identity_id"]
 
 
-def due_payments(connection: Connection, replica: str, now_ms: int, payer_window_ms: int) -> list[str]:
+def due_payments(transaction: Transaction, replica: str, now_ms: int, payer_window_ms: int) -> list[str]:
     """Ids of this replica's share of payments that are neither final nor fresh, nor waiting for a payer in time.
 
     No payer has more time than a whole window, in case the clock stepped back.
     """
-    connection.execute(_CLAMP, {"longest_ms": now_ms + payer_window_ms})
-    return _CLAIMS.take(connection, replica, now_ms)
+    transaction.execute(_CLAMP, {"longest_ms": now_ms + payer_window_ms})
+    return _CLAIMS.take(transaction, replica, now_ms)
 
 
 def list_payments(
-    connection: Connection,
+    transaction: Transaction,
     *,
     order_id: str,
     payer: Payer | None,
@@ -165,7 +165,7 @@ def list_payments(
     """Payments newest first."""
     filters = {"order_id": order_id, "identity_id": identity_id, "store_id": store_id} | payer_values(payer)
     extra = [payments.c.state.in_(states)] if states else []
-    rows = newest(connection, payments, payments.c.payment_id, filters, extra, before, at_most)
+    rows = newest(transaction, payments, payments.c.payment_id, filters, extra, before, at_most)
     return [_payment(row) for row in rows]
 
 
@@ -174,12 +174,12 @@ def next_history_row(payment: Payment, entry: HistoryEntry) -> tuple[bytes, Hist
     return chained(payment.history_hash, _history_values(entry))
 
 
-def insert_history(connection: Connection, row: HistoryRow) -> None:
+def insert_history(transaction: Transaction, row: HistoryRow) -> None:
     """Adds a row that is never changed."""
-    connection.execute(_INSERT_HISTORY, row)
+    transaction.execute(_INSERT_HISTORY, row)
 
 
-def list_history(connection: Connection, payment_id: str, after_number: int, at_most: int) -> list[HistoryEntry]:
+def list_history(transaction: Transaction, payment_id: str, after_number: int, at_most: int) -> list[HistoryEntry]:
     """A payment's history, oldest first."""
     query = (
         select(payment_history)
@@ -187,7 +187,7 @@ def list_history(connection: Connection, payment_id: str, after_number: int, at_
         .order_by(payment_history.c.number)
         .limit(at_most)
     )
-    return [_history(row) for row in connection.execute(query)]
+    return [_history(row) for row in transaction.execute(query)]
 
 
 def _payment_values(payment: Payment) -> dict[str, Any]:

@@ -35,11 +35,13 @@ class PaymentResolver:
         now_ms = self._clock.now_ms()
         window_ms = self._timing.payer_window_ms
         replica = self._database.replica
-        return await self._database.run(lambda connection: queries.due_payments(connection, replica, now_ms, window_ms))
+        return await self._database.run(
+            lambda transaction: queries.due_payments(transaction, replica, now_ms, window_ms)
+        )
 
     async def get(self, payment_id: str) -> Payment:
         """The payment as it is recorded."""
-        return await self._database.run(lambda connection: operations.get_payment(connection, payment_id))
+        return await self._database.run(lambda transaction: operations.get_payment(transaction, payment_id))
 
     async def step(self, payment: Payment) -> tuple[Payment, Progress]:
         """One step from the recorded state."""
@@ -68,8 +70,8 @@ class PaymentResolver:
         lock = Lock(verdict.epoch, verdict.store_id, from_duration(verdict.lease_remaining))
         now_ms = self._clock.now_ms()
         moved = await self._database.run(
-            lambda connection: operations.record_lock(
-                connection,
+            lambda transaction: operations.record_lock(
+                transaction,
                 payment_id=payment.payment_id,
                 lock=lock,
                 asked_at_ms=asked_at_ms,
@@ -90,7 +92,7 @@ class PaymentResolver:
         if verdict.state == OrderPayment.STATE_PAID:
             now_ms = self._clock.now_ms()
             captured = await self._database.run(
-                lambda connection: operations.capture(connection, payment_id=payment.payment_id, now_ms=now_ms)
+                lambda transaction: operations.capture(transaction, payment_id=payment.payment_id, now_ms=now_ms)
             )
             if captured.state is PaymentState.CAPTURED:
                 log.info("captured", payment_id=payment.payment_id, order_id=payment.order_id)
@@ -114,8 +116,8 @@ class PaymentResolver:
     async def _expire(self, payment: Payment, reason: str) -> tuple[Payment, Progress]:
         now_ms = self._clock.now_ms()
         given_up = await self._database.run(
-            lambda connection: operations.give_up(
-                connection, payment_id=payment.payment_id, event=PaymentEvent.EXPIRED, reason=reason, now_ms=now_ms
+            lambda transaction: operations.give_up(
+                transaction, payment_id=payment.payment_id, event=PaymentEvent.EXPIRED, reason=reason, now_ms=now_ms
             )
         )
         return given_up, Progress.STEPPED
@@ -123,8 +125,8 @@ class PaymentResolver:
     async def _end(self, payment: Payment, verdict: OrderPayment) -> tuple[Payment, Progress]:
         now_ms = self._clock.now_ms()
         ended = await self._database.run(
-            lambda connection: operations.release(
-                connection, payment_id=payment.payment_id, reason=verdict.reason, now_ms=now_ms
+            lambda transaction: operations.release(
+                transaction, payment_id=payment.payment_id, reason=verdict.reason, now_ms=now_ms
             )
         )
         log.info("voided", payment_id=ended.payment_id, order_id=ended.order_id, reason=ended.reason)

@@ -24,7 +24,7 @@ from tillmesh.runtime.money import Money
 from tillmesh.runtime.secret import Secret
 from tillmesh.storage.database import Database
 from tillmesh.storage.requests import IdempotencyKey
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 
 class PaymentServicer:
@@ -65,16 +65,16 @@ class PaymentServicer:
         key = IdempotencyKey.of(request, payment_id, now_ms)
         shown = ShownCode(code, self._vault, self._pay_code_lock_ms) if code else None
 
-        def record(connection: Connection) -> Payment:
-            if not REQUESTS.claim(connection, key, payment_id):
-                return operations.get_payment(connection, payment_id)
+        def record(transaction: Transaction) -> Payment:
+            if not REQUESTS.claim(transaction, key, payment_id):
+                return operations.get_payment(transaction, payment_id)
             if shown is None:
-                payer_search.require_guesses_left(connection, payer, self._identity_guesses_per_hour, now_ms)
+                payer_search.require_guesses_left(transaction, payer, self._identity_guesses_per_hour, now_ms)
             found = payer_search.find_payer(
-                connection, payer=payer, order_id=request.order_id, shown=shown, now_ms=now_ms
+                transaction, payer=payer, order_id=request.order_id, shown=shown, now_ms=now_ms
             )
             return operations.create_payment(
-                connection,
+                transaction,
                 payment_id=payment_id,
                 order_id=request.order_id,
                 order_version=request.order_version,
@@ -105,8 +105,8 @@ class PaymentServicer:
         filters = ["ListPayments", request.order_id, payer, request.identity_id, request.store_id]
         page = Page[Payment](self._database.seal, request.page_size, request.page_token, [*filters, states])
         rows = await self._database.run(
-            lambda connection: queries.list_payments(
-                connection,
+            lambda transaction: queries.list_payments(
+                transaction,
                 order_id=request.order_id,
                 payer=payer,
                 identity_id=request.identity_id,
@@ -132,13 +132,13 @@ class PaymentServicer:
         by_pin = pin or acting_role() is Role.TERMINAL
         pin_try = await self._try_pin(request, key, amount, pin) if by_pin else None
 
-        def confirm(connection: Connection) -> Payment:
-            if not REQUESTS.claim(connection, key, request.payment_id):
-                return operations.get_payment(connection, request.payment_id)
+        def confirm(transaction: Transaction) -> Payment:
+            if not REQUESTS.claim(transaction, key, request.payment_id):
+                return operations.get_payment(transaction, request.payment_id)
             if pin_try:
-                payer_operations.settle_pin_try(connection, pin_try)
+                payer_operations.settle_pin_try(transaction, pin_try)
             return operations.confirm_payment(
-                connection, payment_id=request.payment_id, store_id=request.store_id, amount=amount, now_ms=now_ms
+                transaction, payment_id=request.payment_id, store_id=request.store_id, amount=amount, now_ms=now_ms
             )
 
         payment = await REQUESTS.run(self._database, key, confirm)
@@ -152,9 +152,9 @@ class PaymentServicer:
         now_ms = self._clock.now_ms()
         key = IdempotencyKey.of(request, request.request_id, now_ms)
 
-        def cancel(connection: Connection) -> Payment:
-            REQUESTS.claim(connection, key, request.payment_id)
-            return operations.cancel_payment(connection, payment_id=request.payment_id, now_ms=now_ms)
+        def cancel(transaction: Transaction) -> Payment:
+            REQUESTS.claim(transaction, key, request.payment_id)
+            return operations.cancel_payment(transaction, payment_id=request.payment_id, now_ms=now_ms)
 
         payment = await REQUESTS.run(self._database, key, cancel)
         # A repeat may ask the order again: the payment is the same, and canceling twice is canceling once.
@@ -173,10 +173,10 @@ class PaymentServicer:
         payment_id, filters = request.payment_id, ["ListPaymentEvents", request.payment_id]
         page = Page[HistoryEntry](self._database.seal, request.page_size, request.page_token, filters)
 
-        def read(connection: Connection) -> tuple[Payment, list[HistoryEntry]]:
+        def read(transaction: Transaction) -> tuple[Payment, list[HistoryEntry]]:
             after = page.after[0] if page.after else 0
-            payment = operations.get_payment(connection, payment_id)
-            return payment, queries.list_history(connection, payment_id, after, page.at_most)
+            payment = operations.get_payment(transaction, payment_id)
+            return payment, queries.list_history(transaction, payment_id, after, page.at_most)
 
         payment, rows = await self._database.run(read)
         shown, token = page.cut(
@@ -191,21 +191,21 @@ class PaymentServicer:
         self._vault.require()
         now_ms = self._clock.now_ms()
 
-        def begin(connection: Connection) -> PinTry | None:
-            if REQUESTS.resource(connection, key) is not None:
+        def begin(transaction: Transaction) -> PinTry | None:
+            if REQUESTS.resource(transaction, key) is not None:
                 return None
             payer_messages.require_pin(pin)
             payment = operations.waiting_payment(
-                connection, payment_id=request.payment_id, store_id=request.store_id, amount=amount, now_ms=now_ms
+                transaction, payment_id=request.payment_id, store_id=request.store_id, amount=amount, now_ms=now_ms
             )
             assert payment.identity_id is not None, "what nobody pays waits for nobody"
-            return payer_operations.begin_pin_try(connection, payment.identity_id)
+            return payer_operations.begin_pin_try(transaction, payment.identity_id)
 
         begun = await REQUESTS.run(self._database, key, begin)
         return await self._vault.checked(begun, pin) if begun and pin else None
 
     async def _get(self, payment_id: str) -> Payment:
-        return await self._database.run(lambda connection: operations.get_payment(connection, payment_id))
+        return await self._database.run(lambda transaction: operations.get_payment(transaction, payment_id))
 
     async def _settled(self, payment: Payment) -> payment_pb2.Payment:
         """Drives the payment on and answers with what it came to within the caller's deadline."""

@@ -9,7 +9,7 @@ from thirdparty_server.stores.model import Store, StoreState
 from thirdparty_server.stores.tables import stores
 from tillmesh.storage.database import require_one_row
 from tillmesh.storage.lists import by_key
-from tillmesh.storage.statements import Connection, Row
+from tillmesh.storage.statements import Row, Transaction
 
 _FIND_STORE = select(stores).where(stores.c.store_id == bindparam("key"))
 _INSERT_STORE = insert(stores)
@@ -20,13 +20,13 @@ _CHANGE_STORE = (
 )
 
 
-def find_store(connection: Connection, store_id: str) -> Store | None:
+def find_store(transaction: Transaction, store_id: str) -> Store | None:
     """The record of a store."""
-    row = connection.execute(_FIND_STORE, {"key": store_id}).one_or_none()
+    row = transaction.execute(_FIND_STORE, {"key": store_id}).one_or_none()
     return None if row is None else _store(row)
 
 
-def insert_store(connection: Connection, store: Store) -> None:
+def insert_store(transaction: Transaction, store: Store) -> None:
     """Records a store."""
     values = {
         "store_id": store.store_id,
@@ -35,18 +35,18 @@ def insert_store(connection: Connection, store: Store) -> None:
         "created_at_ms": store.created_at_ms,
         **_changeable(store),
     }
-    connection.execute(_INSERT_STORE, values)
+    transaction.execute(_INSERT_STORE, values)
 
 
-def change_store(connection: Connection, store: Store) -> None:
+def change_store(transaction: Transaction, store: Store) -> None:
     """Writes what may change, as the next version of the one that was read."""
     values = {"key": store.store_id, "version_read": store.version, **_changeable(store)}
-    require_one_row(connection.execute(_CHANGE_STORE, values))
+    require_one_row(transaction.execute(_CHANGE_STORE, values))
 
 
-def list_stores(connection: Connection, after_id: str, at_most: int) -> list[Store]:
+def list_stores(transaction: Transaction, after_id: str, at_most: int) -> list[Store]:
     """Stores by id, those after the given one."""
-    rows = by_key(connection, stores, stores.c, stores.c.store_id, after_id, at_most)
+    rows = by_key(transaction, stores, stores.c, stores.c.store_id, after_id, at_most)
     return [_store(row) for row in rows]
 
 

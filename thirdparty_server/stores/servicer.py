@@ -53,22 +53,22 @@ class StoreServicer:
         created = await create_named(
             self._database,
             IdempotencyKey.of(request, f"store/{store_id}", now_ms),
-            create=lambda connection: operations.create_store(connection, store=store),
-            read=lambda connection: operations.get_store(connection, store_id),
+            create=lambda transaction: operations.create_store(transaction, store=store),
+            read=lambda transaction: operations.get_store(transaction, store_id),
             exists=lambda: Reason.STORE_EXISTS(store_id=store_id),
         )
         return to_store(created)
 
     async def GetStore(self, request: api.GetStoreRequest) -> store_pb2.Store:
         """Reads one store."""
-        store = await self._database.run(lambda connection: operations.get_store(connection, request.store_id))
+        store = await self._database.run(lambda transaction: operations.get_store(transaction, request.store_id))
         return to_store(store)
 
     async def ListStores(self, request: api.ListStoresRequest) -> api.ListStoresResponse:
         """Lists stores by id."""
         page = Page[Store](self._database.seal, request.page_size, request.page_token, ["ListStores"])
         after = page.after[0] if page.after else ""
-        rows = await self._database.run(lambda connection: queries.list_stores(connection, after, page.at_most))
+        rows = await self._database.run(lambda transaction: queries.list_stores(transaction, after, page.at_most))
         stores, token = page.cut(rows, lambda store: [store.store_id], to_store)
         return api.ListStoresResponse(stores=stores, next_page_token=token)
 
@@ -85,10 +85,10 @@ class StoreServicer:
             self._database,
             IdempotencyKey.of(request, request.request_id, self._clock.now_ms()),
             store_id,
-            effect=lambda connection: operations.update_store(
-                connection, store_id=store_id, version=request.version, changes=changes, limit_in=limit_in
+            effect=lambda transaction: operations.update_store(
+                transaction, store_id=store_id, version=request.version, changes=changes, limit_in=limit_in
             ),
-            read=lambda connection: operations.get_store(connection, store_id),
+            read=lambda transaction: operations.get_store(transaction, store_id),
         )
         return to_store(changed)
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 
 from tillmesh.runtime.errors import Refusal
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 BATCH_MAX = 32
 ENOUGH_MAX = 16
@@ -25,13 +25,13 @@ LAST_COUNTS = 0.25
 class Waiting:
     """An operation whose caller waits for its outcome."""
 
-    operation: Callable[[Connection], Any]
+    operation: Callable[[Transaction], Any]
     context: Context = field(default_factory=copy_context)
     future: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-    def run(self, connection: Connection) -> Any:
+    def run(self, transaction: Transaction) -> Any:
         """Runs the operation as its caller."""
-        return self.context.run(self.operation, connection)
+        return self.context.run(self.operation, transaction)
 
 
 class Gathering:
@@ -51,7 +51,7 @@ class Gathering:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    async def add(self, operation: Callable[[Connection], Any]) -> Any:
+    async def add(self, operation: Callable[[Transaction], Any]) -> Any:
         """The outcome of an operation, once its transaction is on disk."""
         waiting = Waiting(operation)
         if not self._waiting:
@@ -97,15 +97,15 @@ class Spoiled(Exception):
     """An operation failed after it wrote: the transaction that it shares must not be committed."""
 
 
-def outcome(waiting: Waiting, connection: Connection) -> Any:
+def outcome(waiting: Waiting, transaction: Transaction) -> Any:
     """Runs one operation in a shared transaction. Raises Spoiled, and DBAPIError unchanged."""
-    writes_before = connection.writes
+    writes_before = transaction.writes
     try:
-        return waiting.run(connection)
+        return waiting.run(transaction)
     except DBAPIError:
         raise
     except Exception as error:
-        if connection.writes != writes_before:
+        if transaction.writes != writes_before:
             raise Spoiled from error
         return error
 

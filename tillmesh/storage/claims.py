@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, BindParameter, Column, ColumnElement, String, and_, bindparam, or_, select, update
 
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 FRESH_MS = 1_000
 """A record that changed less than this ago is being driven by the request that changed it."""
@@ -48,12 +48,12 @@ class Claims:
         self._claim = update(key.table).where(key == bindparam("key"))
         self._mine = select(key).where(due, by == bindparam("replica")).order_by(changed_at_ms)
 
-    def take(self, connection: Connection, replica: str, now_ms: int) -> list[Any]:
+    def take(self, transaction: Transaction, replica: str, now_ms: int) -> list[Any]:
         """Keys of the due records that are this replica's; one without a name is alone, and all are."""
         at = {"now_ms": now_ms, "replica": replica}
         if replica:
             claim = {"claimed_by": replica, "claimed_until_ms": now_ms + CLAIM_MS}
-            free = connection.execute(self._free, at).scalars()
+            free = transaction.execute(self._free, at).scalars()
             if free:
-                connection.execute_many(self._claim, [claim | {"key": key} for key in free])
-        return connection.execute(self._mine, at).scalars()
+                transaction.execute_many(self._claim, [claim | {"key": key} for key in free])
+        return transaction.execute(self._mine, at).scalars()

@@ -17,7 +17,7 @@ from tillmesh.storage import postgres, sqlite
 from tillmesh.storage.postgres import PostgresDatabase
 from tillmesh.storage.seal import Seal
 from tillmesh.storage.sqlite import SqliteDatabase
-from tillmesh.storage.statements import Connection, Result
+from tillmesh.storage.statements import Result, Transaction
 
 Outcome = TypeVar("Outcome")
 
@@ -30,7 +30,7 @@ class Database(Protocol):
     seal: Seal
     """Seals the positions that callers are shown."""
 
-    async def run(self, operation: Callable[[Connection], Outcome]) -> Outcome:
+    async def run(self, operation: Callable[[Transaction], Outcome]) -> Outcome:
         """Runs `operation` as one transaction; returns once it is on disk.
 
         An exception of the operation rolls back the operation alone and is raised here. Raises

@@ -5,11 +5,11 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Table, select, tuple_
 
-from tillmesh.storage.statements import Connection, Row
+from tillmesh.storage.statements import Row, Transaction
 
 
 def by_key(
-    connection: Connection,
+    transaction: Transaction,
     table: Table,
     columns: Any,
     key: Column[str],
@@ -19,7 +19,7 @@ def by_key(
 ) -> Sequence[Row]:
     """Rows by a key, those after the given one."""
     query = select(*columns).select_from(table).where(key > after, *conditions).order_by(key).limit(at_most)
-    return connection.execute(query).all()
+    return transaction.execute(query).all()
 
 
 Newest = Sequence[Any] | None
@@ -27,7 +27,7 @@ Newest = Sequence[Any] | None
 
 
 def newest(
-    connection: Connection,
+    transaction: Transaction,
     table: Table,
     key: ColumnElement[Any],
     filters: dict[str, Any],
@@ -40,4 +40,4 @@ def newest(
     query = query.where(*(table.c[name] == value for name, value in filters.items() if value), *extra)
     if before:
         query = query.where(tuple_(table.c.created_at_ms, key) < tuple(before))
-    return connection.execute(query).all()
+    return transaction.execute(query).all()

@@ -25,7 +25,7 @@ from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.storage.batches import Gathering, Spoiled, Waiting, deliver, outcome
 from tillmesh.storage.schema import prepare, read_seal
-from tillmesh.storage.statements import Connection, Statements
+from tillmesh.storage.statements import Statements, Transaction
 
 Outcome = TypeVar("Outcome")
 log = structlog.get_logger()
@@ -69,7 +69,7 @@ class PostgresDatabase:
         self._sessions = threading.local()
         self._open: set[psycopg.Connection[Any]] = set()
 
-    async def run(self, operation: Callable[[Connection], Outcome]) -> Outcome:
+    async def run(self, operation: Callable[[Transaction], Outcome]) -> Outcome:
         """Runs `operation` as one transaction; returns once it is on disk."""
         outcome: Outcome = await self._gathering.add(operation)
         return outcome
@@ -128,12 +128,12 @@ class PostgresDatabase:
     def _transact(self, batch: Sequence[Waiting]) -> list[Any]:
         """One transaction. What raises leaves nothing behind, unless it is a commit that nobody knows of."""
         try:
-            session, connection = self._session()
+            session, transaction = self._session()
         except psycopg.Error as error:
             log.error("database_unreachable", error=" ".join(str(error).split()))
             return [CommonReason.STORAGE_UNAVAILABLE()] * len(batch)
         try:
-            outcomes = [outcome(waiting, connection) for waiting in batch]
+            outcomes = [outcome(waiting, transaction) for waiting in batch]
         except BaseException:
             self._roll_back(session)
             raise
@@ -147,7 +147,7 @@ class PostgresDatabase:
             return [CommonReason.STORAGE_UNAVAILABLE()] * len(batch)
         return outcomes
 
-    def _session(self) -> tuple[psycopg.Connection[Any], Connection]:
+    def _session(self) -> tuple[psycopg.Connection[Any], Transaction]:
         """The connection of the thread that asks."""
         session: psycopg.Connection[Any] | None = getattr(self._sessions, "session", None)
         if session is None or session.closed:
@@ -159,8 +159,8 @@ class PostgresDatabase:
             session.commit()
             self._open = {one for one in self._open if not one.closed} | {session}
             self._sessions.session = session
-            self._sessions.connection = Connection(session.cursor(), self._statements)
-        return session, self._sessions.connection
+            self._sessions.transaction = Transaction(session.cursor(), self._statements)
+        return session, self._sessions.transaction
 
     def _roll_back(self, session: psycopg.Connection[Any]) -> None:
         try:

@@ -21,7 +21,7 @@ from tillmesh.api.type.v1 import annotations_pb2
 from tillmesh.auth.callers import actor, principal
 from tillmesh.runtime.errors import CommonReason, Refusal, invalid
 from tillmesh.storage.database import Database, append_only
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 NOT_REMEMBERED = (StatusCode.UNAVAILABLE, StatusCode.PERMISSION_DENIED, StatusCode.RESOURCE_EXHAUSTED)
 """Refusals that are not remembered: nothing was decided, or not for this caller."""
@@ -103,7 +103,7 @@ class RequestLog:
         self._find = select(table).where(table.c.request_id == bindparam("key"))
         self._insert = insert(table)
 
-    async def run(self, database: Database, key: IdempotencyKey, operation: Callable[[Connection], Result]) -> Result:
+    async def run(self, database: Database, key: IdempotencyKey, operation: Callable[[Transaction], Result]) -> Result:
         """Runs an operation that uses `once` or `claim`, and remembers its refusal if it is refused."""
         try:
             return await database.run(operation)
@@ -112,12 +112,12 @@ class RequestLog:
                 raise
             refused = _kept(refusal).to_status("").SerializeToString()
         # Another copy of the request may have been first: then its answer counts, whatever it is.
-        await database.run(lambda connection: self._remember_refusal(connection, key, refused))
+        await database.run(lambda transaction: self._remember_refusal(transaction, key, refused))
         return await database.run(operation)
 
     def once(
         self,
-        connection: Connection,
+        transaction: Transaction,
         key: IdempotencyKey,
         *,
         effect: Callable[[], Record],
@@ -129,23 +129,23 @@ class RequestLog:
         `resource` is the record's id, by which `read` finds it again. Raises what the request was refused with, and
         REQUEST_ID_REUSED when the id came with other content before.
         """
-        known = self.resource(connection, key)
+        known = self.resource(transaction, key)
         if known is not None:
             return read(known)
         record = effect()
-        self._store(connection, key, resource(record), None)
+        self._store(transaction, key, resource(record), None)
         return record
 
-    def claim(self, connection: Connection, key: IdempotencyKey, resource: str) -> bool:
+    def claim(self, transaction: Transaction, key: IdempotencyKey, resource: str) -> bool:
         """True the first time, and remembers the record that the request is about; raises as `once` does."""
-        if self.resource(connection, key) is not None:
+        if self.resource(transaction, key) is not None:
             return False
-        self._store(connection, key, resource, None)
+        self._store(transaction, key, resource, None)
         return True
 
-    def resource(self, connection: Connection, key: IdempotencyKey) -> str | None:
+    def resource(self, transaction: Transaction, key: IdempotencyKey) -> str | None:
         """The id of the record that the request was about, None the first time; raises as `once` does."""
-        row = connection.execute(self._find, {"key": key.request_id}).one_or_none()
+        row = transaction.execute(self._find, {"key": key.request_id}).one_or_none()
         if row is None:
             return None
         if row["content_hash"] != key.content_hash:
@@ -156,12 +156,12 @@ class RequestLog:
         resource: str = row["resource"]
         return resource
 
-    def _remember_refusal(self, connection: Connection, key: IdempotencyKey, refusal: bytes) -> None:
+    def _remember_refusal(self, transaction: Transaction, key: IdempotencyKey, refusal: bytes) -> None:
         """Keeps a refusal, unless there is an answer already."""
-        if connection.execute(self._find, {"key": key.request_id}).first() is None:
-            self._store(connection, key, "", refusal)
+        if transaction.execute(self._find, {"key": key.request_id}).first() is None:
+            self._store(transaction, key, "", refusal)
 
-    def _store(self, connection: Connection, key: IdempotencyKey, resource: str, refusal: bytes | None) -> None:
+    def _store(self, transaction: Transaction, key: IdempotencyKey, resource: str, refusal: bytes | None) -> None:
         values = {
             "request_id": key.request_id,
             "actor": key.actor,
@@ -171,4 +171,4 @@ class RequestLog:
             "refusal": refusal,
             "at_ms": key.at_ms,
         }
-        connection.execute(self._insert, values)
+        transaction.execute(self._insert, values)

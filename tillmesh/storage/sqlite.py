@@ -20,7 +20,7 @@ from sqlalchemy.pool import StaticPool
 from tillmesh.runtime.errors import CommonReason
 from tillmesh.storage.batches import Gathering, Spoiled, Waiting, deliver, outcome
 from tillmesh.storage.schema import prepare, read_seal
-from tillmesh.storage.statements import Connection, Statements
+from tillmesh.storage.statements import Statements, Transaction
 
 Outcome = TypeVar("Outcome")
 log = structlog.get_logger()
@@ -47,12 +47,12 @@ class SqliteDatabase:
             raise ValueError(f"cannot open the database {url}: {error.orig}") from error
         driver: Any = self._engine.raw_connection().driver_connection
         self._driver: sqlite3.Connection = driver
-        self._connection = Connection(self._driver.cursor(), Statements(self._engine.dialect))
+        self._transaction = Transaction(self._driver.cursor(), Statements(self._engine.dialect))
         self._gathering = Gathering(self._flush)
         self._committing = False
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
 
-    async def run(self, operation: Callable[[Connection], Outcome]) -> Outcome:
+    async def run(self, operation: Callable[[Transaction], Outcome]) -> Outcome:
         """Runs `operation` as one transaction; returns once it is on disk."""
         outcome: Outcome = await self._gathering.add(operation)
         return outcome
@@ -69,16 +69,16 @@ class SqliteDatabase:
         if self._committing or not self._gathering:
             return
         batch = self._gathering.take()
-        writes_before = self._connection.writes
+        writes_before = self._transaction.writes
         try:
-            self._connection.command("BEGIN IMMEDIATE")
+            self._transaction.command("BEGIN IMMEDIATE")
             outcomes = self._outcomes(batch)
-            if self._connection.writes == writes_before:
-                self._connection.command("COMMIT")  # nothing goes to disk
+            if self._transaction.writes == writes_before:
+                self._transaction.command("COMMIT")  # nothing goes to disk
         except DBAPIError as error:
             self._fail(batch, error)
             return
-        if self._connection.writes == writes_before:
+        if self._transaction.writes == writes_before:
             self._end(batch, outcomes)
         else:
             self._committing = True
@@ -87,22 +87,22 @@ class SqliteDatabase:
     def _outcomes(self, batch: Sequence[Waiting]) -> list[Any]:
         """Runs the operations in one transaction. If one fails after it wrote, all are run again in savepoints."""
         try:
-            return [outcome(waiting, self._connection) for waiting in batch]
+            return [outcome(waiting, self._transaction) for waiting in batch]
         except (Spoiled, IntegrityError):
-            self._connection.command("ROLLBACK")
-            self._connection.command("BEGIN IMMEDIATE")
+            self._transaction.command("ROLLBACK")
+            self._transaction.command("BEGIN IMMEDIATE")
             return [self._in_savepoint(waiting) for waiting in batch]
 
     def _in_savepoint(self, waiting: Waiting) -> Any:
-        self._connection.command("SAVEPOINT operation")
+        self._transaction.command("SAVEPOINT operation")
         try:
-            result = waiting.run(self._connection)
+            result = waiting.run(self._transaction)
         except Exception as error:
             if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
                 raise
-            self._connection.command("ROLLBACK TO operation")
+            self._transaction.command("ROLLBACK TO operation")
             result = error
-        self._connection.command("RELEASE operation")
+        self._transaction.command("RELEASE operation")
         return result
 
     def _commit_aside(self, then: Callable[[Exception | None], None]) -> None:
@@ -113,7 +113,7 @@ class SqliteDatabase:
     def _commit(self) -> Exception | None:
         """In a thread, where nobody would see an error."""
         try:
-            self._connection.command("COMMIT")
+            self._transaction.command("COMMIT")
         except Exception as error:
             return error
         return None

@@ -113,7 +113,7 @@ class Statements:
         return found
 
 
-class Connection:
+class Transaction:
     """Runs statements in the transaction of the operation that it is handed to."""
 
     def __init__(self, cursor: Any, statements: Statements) -> None:

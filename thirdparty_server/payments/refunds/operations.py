@@ -23,7 +23,7 @@ from tillmesh.origin import Origin
 from tillmesh.payer import Payer, identity
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
-from tillmesh.storage.statements import Connection
+from tillmesh.storage.statements import Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +60,14 @@ class NewRefund:
 
 
 def refund_payment(
-    connection: Connection, *, new: NewRefund, payment_id: str, wanted: Wanted, paid: PaidVersion | None
+    transaction: Transaction, *, new: NewRefund, payment_id: str, wanted: Wanted, paid: PaidVersion | None
 ) -> Refund:
     """Gives back money of a payment; `paid` is what it paid for, which an amount alone does not need.
 
     Everything is computed from what is read after the payment was taken: two refunds at once give no piece and no
     penny back twice.
     """
-    payment = payment_operations.take_payment(connection, payment_id)
+    payment = payment_operations.take_payment(transaction, payment_id)
     if isinstance(wanted, Money) and wanted.currency != payment.amount.currency:
         currency = payment.amount.currency
         raise Reason.CURRENCY_MISMATCH(payment_id=payment_id, currency=currency, wanted=wanted.currency)
@@ -78,23 +78,23 @@ def refund_payment(
     elif paid is None:  # it was not captured when its lines were to be read
         raise Reason.PAYMENT_NOT_SETTLED(payment_id=payment_id, state=payment.state)
     else:
-        given = lines_given_back(connection, payment, wanted, paid)
+        given = lines_given_back(transaction, payment, wanted, paid)
     refund = new.made(payment_id=payment_id, store_id=payment.store_id, payer=payment.payer, given=given)
     payment_operations.give_back(
-        connection, payment, refund_id=refund.refund_id, amount=given.amount, now_ms=new.now_ms
+        transaction, payment, refund_id=refund.refund_id, amount=given.amount, now_ms=new.now_ms
     )
-    queries.insert_refund(connection, refund)
+    queries.insert_refund(transaction, refund)
     return refund
 
 
 def lines_given_back(
-    connection: Connection, payment: Payment, wanted: Mapping[int, int] | Everything, paid: PaidVersion
+    transaction: Transaction, payment: Payment, wanted: Mapping[int, int] | Everything, paid: PaidVersion
 ) -> GivenBack:
     """Computes the refund of lines from the lines that came back before. The payment must be taken.
 
     It is never more than what is left of the payment, of which amounts may have been refunded without lines.
     """
-    before = queries.given_back(connection, payment.payment_id)
+    before = queries.given_back(transaction, payment.payment_id)
     has = [line.quantity - before.get(number, 0) for number, line in enumerate(paid.lines, 1)]
     if isinstance(wanted, Everything):
         coming_back = {index: quantity for index, quantity in enumerate(has) if quantity}
@@ -111,35 +111,35 @@ def lines_given_back(
 
 
 def create_unreferenced_refund(
-    connection: Connection, *, new: NewRefund, store_id: str, payee: str | ShownCode, amount: Money
+    transaction: Transaction, *, new: NewRefund, store_id: str, payee: str | ShownCode, amount: Money
 ) -> Refund:
     """Gives money back without a sale, to an identity or whoever showed a pay code, within the store's limit."""
     require_store(store_id)
     if not payee:
         raise Reason.PAY_CODE_REQUIRED(refund_id=new.refund_id)
-    shop = store_queries.find_store(connection, store_id)
+    shop = store_queries.find_store(transaction, store_id)
     if shop and shop.state is StoreState.SUSPENDED:
         raise Reason.STORE_SUSPENDED(store_id=store_id)
     by_code = isinstance(payee, ShownCode)
-    wallet = _wallet_of(connection, payee, amount.currency, new.now_ms)
+    wallet = _wallet_of(transaction, payee, amount.currency, new.now_ms)
     if shop is None or shop.currency != amount.currency:
         raise _exceeds_limit(store_id, Money(amount.currency, 0), amount)
     debit, purpose = store_returns(store_id, amount.currency), Purpose.UNREFERENCED_REFUND
     try:
-        entries.transfer(connection, debit, wallet.account, amount, purpose, new.refund_id, new.now_ms)
+        entries.transfer(transaction, debit, wallet.account, amount, purpose, new.refund_id, new.now_ms)
     except accounts.Overdrawn:
-        account = accounts.find_account(connection, debit.account_id)
+        account = accounts.find_account(transaction, debit.account_id)
         assert account is not None, "it was opened with the store's record"
         raise _exceeds_limit(store_id, account.left, amount) from None
     payer = identity(wallet.identity_id)
     refund = new.made(store_id=store_id, payer=payer, by_code=by_code, given=GivenBack(amount))
-    queries.insert_refund(connection, refund)
+    queries.insert_refund(transaction, refund)
     return refund
 
 
-def get_refund(connection: Connection, refund_id: str) -> Refund:
+def get_refund(transaction: Transaction, refund_id: str) -> Refund:
     """The refund of that id."""
-    refund = queries.find_refund(connection, refund_id)
+    refund = queries.find_refund(transaction, refund_id)
     require_store(refund.store_id if refund else None)
     if refund is None:
         raise Reason.REFUND_NOT_FOUND(refund_id=refund_id)
@@ -177,19 +177,19 @@ def _refund_lines(coming_back: Mapping[int, int], worth: Returned) -> tuple[Refu
     return tuple(RefundLine(index + 1, quantity, amounts[index]) for index, quantity in sorted(coming_back.items()))
 
 
-def _wallet_of(connection: Connection, payee: str | ShownCode, currency: str, now_ms: int) -> Wallet:
+def _wallet_of(transaction: Transaction, payee: str | ShownCode, currency: str, now_ms: int) -> Wallet:
     """Where the money goes. No store terminal learns who there is, nor who showed it a code."""
     if isinstance(payee, ShownCode):
-        phone = redeem(connection, payee, now_ms)
+        phone = redeem(transaction, payee, now_ms)
         if isinstance(phone, str):
             raise Reason[phone]()
-        wallet = payer_queries.find_wallet(connection, phone.identity_id, currency)
+        wallet = payer_queries.find_wallet(transaction, phone.identity_id, currency)
         if wallet is None:
             raise Reason.NO_WALLET_IN_CURRENCY(currency=currency)
         return wallet
     try:
-        get_identity(connection, payee)
-        return get_wallet(connection, payee, currency)
+        get_identity(transaction, payee)
+        return get_wallet(transaction, payee, currency)
     except Refusal:
         if acting_role() is Role.TERMINAL:
             raise Reason.DECLINED() from None

@@ -12,7 +12,7 @@ from tillmesh.payer import Payer
 from tillmesh.runtime.money import Money
 from tillmesh.storage.columns import origin_of, origin_values, payer_of, payer_values
 from tillmesh.storage.lists import Newest, newest
-from tillmesh.storage.statements import Connection, Row
+from tillmesh.storage.statements import Row, Transaction
 
 _FIND_REFUND = select(refunds).where(refunds.c.refund_id == bindparam("key"))
 _INSERT_REFUND = insert(refunds)
@@ -29,13 +29,13 @@ _GIVEN_BACK = (
 )
 
 
-def find_refund(connection: Connection, refund_id: str) -> Refund | None:
+def find_refund(transaction: Transaction, refund_id: str) -> Refund | None:
     """The refund of that id."""
-    row = connection.execute(_FIND_REFUND, {"key": refund_id}).one_or_none()
-    return None if row is None else refund_of(connection, row)
+    row = transaction.execute(_FIND_REFUND, {"key": refund_id}).one_or_none()
+    return None if row is None else refund_of(transaction, row)
 
 
-def insert_refund(connection: Connection, refund: Refund) -> None:
+def insert_refund(transaction: Transaction, refund: Refund) -> None:
     """Records a refund with its lines."""
     values: dict[str, Any] = {
         "refund_id": refund.refund_id,
@@ -49,19 +49,19 @@ def insert_refund(connection: Connection, refund: Refund) -> None:
         "actor": refund.actor,
         "created_at_ms": refund.created_at_ms,
     }
-    connection.execute(_INSERT_REFUND, values | payer_values(refund.payer) | origin_values(refund.origin))
+    transaction.execute(_INSERT_REFUND, values | payer_values(refund.payer) | origin_values(refund.origin))
     if refund.given.lines:
-        connection.execute_many(_INSERT_LINE, [_line_values(refund, line) for line in refund.given.lines])
+        transaction.execute_many(_INSERT_LINE, [_line_values(refund, line) for line in refund.given.lines])
 
 
-def given_back(connection: Connection, payment_id: str) -> dict[int, int]:
+def given_back(transaction: Transaction, payment_id: str) -> dict[int, int]:
     """The quantities that came back so far, by line number."""
-    rows = connection.execute(_GIVEN_BACK, {"key": payment_id})
+    rows = transaction.execute(_GIVEN_BACK, {"key": payment_id})
     return {row["line_number"]: int(row["quantity"]) for row in rows}
 
 
 def list_refunds(
-    connection: Connection,
+    transaction: Transaction,
     *,
     payment_id: str,
     payer: Payer | None,
@@ -73,7 +73,7 @@ def list_refunds(
     """Rows of refunds newest first; `refund_of` reads the rest. `named_only` leaves out payees named by a code."""
     filters = {"payment_id": payment_id, "store_id": store_id} | payer_values(payer)
     extra = [not_(refunds.c.by_code)] if named_only else []
-    return list(newest(connection, refunds, refunds.c.refund_id, filters, extra, before, at_most))
+    return list(newest(transaction, refunds, refunds.c.refund_id, filters, extra, before, at_most))
 
 
 def _line_values(refund: Refund, line: RefundLine) -> dict[str, Any]:
@@ -90,9 +90,9 @@ def _tax_row(tax: TaxTotal) -> list[Any]:
     return [tax.tax_code, tax.tax_rate_ppm, tax.net_minor, tax.tax_minor]
 
 
-def refund_of(connection: Connection, row: Row) -> Refund:
+def refund_of(transaction: Transaction, row: Row) -> Refund:
     """The refund of a row, with its lines."""
-    lines = connection.execute(_LINES_OF_REFUND, {"key": row["refund_id"]})
+    lines = transaction.execute(_LINES_OF_REFUND, {"key": row["refund_id"]})
     return Refund(
         refund_id=row["refund_id"],
         payment_id=row["payment_id"],

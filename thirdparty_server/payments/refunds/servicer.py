@@ -28,7 +28,7 @@ from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
 from tillmesh.runtime.secret import Secret
 from tillmesh.storage.database import Database
 from tillmesh.storage.requests import IdempotencyKey
-from tillmesh.storage.statements import Connection, Row
+from tillmesh.storage.statements import Row, Transaction
 
 NOTE_MAX = 256
 APPROVAL_MAX = 64
@@ -60,7 +60,7 @@ class RefundServicer:
         wanted = _wanted(fields, request)
         new = self._new(fields, request)
         key = IdempotencyKey.of(request, new.refund_id, new.now_ms)
-        known, payment = await self._database.run(lambda connection: _find(connection, key, payment_id))
+        known, payment = await self._database.run(lambda transaction: _find(transaction, key, payment_id))
         if known:
             return messages.to_refund(known)
         settled = await self._settled(payment) if payment else None
@@ -71,10 +71,10 @@ class RefundServicer:
             self._database,
             key,
             new.refund_id,
-            effect=lambda connection: operations.refund_payment(
-                connection, new=new, payment_id=payment_id, wanted=wanted, paid=paid
+            effect=lambda transaction: operations.refund_payment(
+                transaction, new=new, payment_id=payment_id, wanted=wanted, paid=paid
             ),
-            read=lambda connection: operations.get_refund(connection, new.refund_id),
+            read=lambda transaction: operations.get_refund(transaction, new.refund_id),
         )
         return messages.to_refund(refund)
 
@@ -95,16 +95,16 @@ class RefundServicer:
             self._database,
             key,
             new.refund_id,
-            effect=lambda connection: operations.create_unreferenced_refund(
-                connection, new=new, store_id=store_id, payee=payee, amount=amount
+            effect=lambda transaction: operations.create_unreferenced_refund(
+                transaction, new=new, store_id=store_id, payee=payee, amount=amount
             ),
-            read=lambda connection: operations.get_refund(connection, new.refund_id),
+            read=lambda transaction: operations.get_refund(transaction, new.refund_id),
         )
         return messages.to_refund(refund)
 
     async def GetRefund(self, request: api.GetRefundRequest) -> refund_pb2.Refund:
         """Reads one refund."""
-        refund = await self._database.run(lambda connection: operations.get_refund(connection, request.refund_id))
+        refund = await self._database.run(lambda transaction: operations.get_refund(transaction, request.refund_id))
         return messages.to_refund(refund)
 
     async def ListRefunds(self, request: api.ListRefundsRequest) -> api.ListRefundsResponse:
@@ -118,9 +118,9 @@ class RefundServicer:
         filters = ["ListRefunds", request.payment_id, payer, request.store_id]
         page = Page[Row](self._database.seal, request.page_size, request.page_token, filters)
 
-        def read(connection: Connection) -> tuple[list[refund_pb2.Refund], str]:
+        def read(transaction: Transaction) -> tuple[list[refund_pb2.Refund], str]:
             rows = queries.list_refunds(
-                connection,
+                transaction,
                 payment_id=request.payment_id,
                 payer=payer,
                 named_only=named_only,
@@ -132,7 +132,7 @@ class RefundServicer:
             return page.cut(
                 rows,
                 lambda row: [row["created_at_ms"], row["refund_id"]],
-                lambda row: messages.to_refund(queries.refund_of(connection, row)),
+                lambda row: messages.to_refund(queries.refund_of(transaction, row)),
             )
 
         shown, token = await self._database.run(read)
@@ -154,9 +154,9 @@ class RefundServicer:
         shown = ShownCode(code, self._vault, self._pay_code_lock_ms)
         self._vault.require()
 
-        def count(connection: Connection) -> None:
-            if REQUESTS.resource(connection, key) is None:
-                pay_codes.count_wrong_code(connection, shown, key.at_ms)
+        def count(transaction: Transaction) -> None:
+            if REQUESTS.resource(transaction, key) is None:
+                pay_codes.count_wrong_code(transaction, shown, key.at_ms)
 
         await self._database.run(count)
         return shown
@@ -172,12 +172,12 @@ class RefundServicer:
         return settled
 
 
-def _find(connection: Connection, key: IdempotencyKey, payment_id: str) -> tuple[Refund | None, Payment | None]:
+def _find(transaction: Transaction, key: IdempotencyKey, payment_id: str) -> tuple[Refund | None, Payment | None]:
     """The refund that this request made before, or the payment that it is about."""
-    refund_id = REQUESTS.resource(connection, key)
+    refund_id = REQUESTS.resource(transaction, key)
     if refund_id is not None:
-        return operations.get_refund(connection, refund_id), None
-    return None, payment_queries.find_payment(connection, payment_id)
+        return operations.get_refund(transaction, refund_id), None
+    return None, payment_queries.find_payment(transaction, payment_id)
 
 
 def _wanted(fields: Fields, request: api.RefundPaymentRequest) -> Wanted:
