@@ -7,7 +7,7 @@ from itertools import count
 from typing import TypeVar
 
 from thirdparty_server.ledger import operations as ledger_operations
-from thirdparty_server.ledger.model import TrialBalance, wallet
+from thirdparty_server.ledger.model import TrialBalance
 from thirdparty_server.ledger.trial_balances import trial_balances
 from thirdparty_server.payers import operations as payer_operations
 from thirdparty_server.payers import queries as payer_queries
@@ -89,15 +89,14 @@ class Books:
 
     def deposit(self, identity_id: str, amount: Money) -> None:
         deposit_id = self.new_id("deposit")
-        self.run(
-            lambda transaction: ledger_operations.create_deposit(
-                transaction,
-                deposit_id=deposit_id,
-                credit=wallet(identity_id, amount.currency),
-                amount=amount,
-                now_ms=NOW_MS,
+
+        def pay_in(transaction: Transaction) -> None:
+            credit = payer_operations.wallet_account(transaction, identity_id, amount.currency)
+            ledger_operations.create_deposit(
+                transaction, deposit_id=deposit_id, credit=credit, amount=amount, now_ms=NOW_MS
             )
-        )
+
+        self.run(pay_in)
 
     def create(self, payer_id: str, amount: Money, order_id: str = "") -> Payment:
         payment_id, order_id = self.new_id("payment"), order_id or self.new_id("order")

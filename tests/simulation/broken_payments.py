@@ -7,7 +7,6 @@ from typing import Any
 from unittest.mock import patch
 
 from thirdparty_server.errors import PAYER_MISMATCH
-from thirdparty_server.payers import operations as payer_operations
 from thirdparty_server.payers.operations import get_identity
 from thirdparty_server.payments import operations, orders, payer_search, resolver
 from thirdparty_server.payments import queries as payment_queries
@@ -157,7 +156,7 @@ def first_payer_is_charged() -> list[Patch]:
             else found
         )
 
-    return [(payer_operations, "find_payer", find)]
+    return [(payer_search, "find_payer", find)]
 
 
 def first_payer_alone_may_pay() -> list[Patch]:
@@ -170,7 +169,7 @@ def first_payer_alone_may_pay() -> list[Patch]:
         other = first and found.by_code and found.identity and found.identity.identity_id != first["identity_id"]
         return FoundPayer(None, reason=PAYER_MISMATCH) if other else found
 
-    return [(payer_operations, "find_payer", find)]
+    return [(payer_search, "find_payer", find)]
 
 
 def smaller_epoch_that_comes_late_holds() -> list[Patch]:

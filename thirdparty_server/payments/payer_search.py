@@ -12,7 +12,6 @@ from tillmesh.runtime.errors import CommonReason
 from tillmesh.storage.statements import Transaction
 
 
-# Who pays an order.
 def find_payer(
     transaction: Transaction, *, payer: Payer, order_id: str, shown: ShownCode | None, now_ms: int
 ) -> FoundPayer:

@@ -82,8 +82,10 @@ Index(
     postgresql_where=BY_CODE,
 )
 Index("payments_granted", payments.c.order_id, payments.c.epoch, sqlite_where=GRANTED, postgresql_where=GRANTED)
+# `by_code` is the same in all of its rows: it makes SQLite prefer this index to that of all payments of a store.
 Index(
     "payments_guessed",
+    payments.c.by_code,
     payments.c.store_id,
     payments.c.created_at_ms,
     sqlite_where=GUESSED,
@@ -98,6 +100,7 @@ Index(
 )
 Index("payments_of_identity", payments.c.identity_id, payments.c.created_at_ms, payments.c.payment_id)
 Index("payments_of_store", payments.c.store_id, payments.c.created_at_ms, payments.c.payment_id)
+
 payment_history = Table(
     "payment_history",
     METADATA,
