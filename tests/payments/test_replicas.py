@@ -29,7 +29,7 @@ from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.storage.claims import CLAIM_MS, FRESH_MS
 from tillmesh.storage.database import open_engine, parse_url
-from tillmesh.storage.history import HistoryTable, read_chains
+from tillmesh.storage.chains import HistoryTable, read_chains
 from tillmesh.storage.statements import Statements, Transaction
 
 ROUNDS = 10

@@ -14,7 +14,8 @@ from tillmesh.line_rows import SALT_BYTES
 from tillmesh.lines import LineItem
 from tillmesh.payer import identity
 from tillmesh.storage import statements
-from tillmesh.storage.history import NO_HISTORY, HistoryTable, next_hash, read_chains
+from tillmesh.storage.chains import HistoryTable, read_chains
+from tillmesh.storage.history import NO_HISTORY, next_hash
 
 SALT = bytes(SALT_BYTES)
 ORDERS = HistoryTable("order_history", "orders", "order_id")

@@ -12,7 +12,7 @@ from tillmesh import line_rows
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.cli.audit.databases import HISTORY_TABLES
 from tillmesh.lines import totals
-from tillmesh.storage.history import HistoryTable
+from tillmesh.storage.chains import HistoryTable
 
 Databases = Mapping[str, SimulatedDatabase]
 DEAD = ("RELEASED", "REFUSED")

@@ -17,7 +17,7 @@ from tillmesh.rpc.handlers import method_handlers
 from tillmesh.rpc.limits import Limits
 from tillmesh.rpc.server import Wiring
 from tillmesh.storage.batches import Gathering
-from tillmesh.storage.history import HistoryTable, read_chains
+from tillmesh.storage.chains import HistoryTable, read_chains
 from tillmesh.storage.sqlite import SqliteDatabase
 from tillmesh.storage.statements import Transaction
 
@@ -39,11 +39,11 @@ class SimulatedDatabase(SqliteDatabase):
         self.around_commit: Callable[[str], bool] = lambda _when: False
         self.committed: Callable[[], None] = lambda: None
 
-    async def run(self, operation: Callable[[Transaction], Result]) -> Result:
+    async def run(self, operation: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         """As shipped, but for the living only."""
         if is_dead():
             await nothing_more()
-        return await super().run(operation)
+        return await super().run(operation, *args, **kwargs)
 
     def sqlite(self) -> sqlite3.Connection:
         """The driver's own connection."""

@@ -136,17 +136,17 @@ class Failing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
-    async def run(self, operation: Callable[[Transaction], Any]) -> Any:
+    async def run(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Runs it, and fails."""
 
         def spoiled(transaction: Transaction) -> None:
-            operation(transaction)
+            operation(transaction, *args, **kwargs)
             raise CommonReason.STORAGE_UNAVAILABLE()
 
         self._times -= 1
         if self._times >= 0 and self._rolls_back:
             await self._real.run(spoiled)
-        outcome = await self._real.run(operation)
+        outcome = await self._real.run(operation, *args, **kwargs)
         if self._times >= 0:
             raise CommonReason.STORAGE_UNAVAILABLE()
         return outcome

@@ -25,13 +25,15 @@ LAST_COUNTS = 0.25
 class Waiting:
     """An operation whose caller waits for its outcome."""
 
-    operation: Callable[[Transaction], Any]
+    operation: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
     context: Context = field(default_factory=copy_context)
     future: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def run(self, transaction: Transaction) -> Any:
         """Runs the operation as its caller."""
-        return self.context.run(self.operation, transaction)
+        return self.context.run(self.operation, transaction, *self.args, **self.kwargs)
 
 
 class Gathering:
@@ -51,15 +53,15 @@ class Gathering:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    async def add(self, operation: Callable[[Transaction], Any]) -> Any:
+    def add(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> "asyncio.Future[Any]":
         """The outcome of an operation, once its transaction is on disk."""
-        waiting = Waiting(operation)
+        waiting = Waiting(operation, args, kwargs)
         if not self._waiting:
             self._since_s = asyncio.get_running_loop().time()
         self._waiting.append(waiting)
         if len(self._waiting) in (1, self.enough()):
             self.go_on()
-        return await waiting.future
+        return waiting.future
 
     def go_on(self) -> None:
         """Has a transaction begun for what waits, after a moment; to be called whenever one has ended."""

@@ -1,12 +1,11 @@
-"""A payer and an origin in tables: the columns, and the values in their rows."""
-
-from typing import Any
+"""A payer and an origin in tables: their columns, and the part of a record that they are."""
 
 from sqlalchemy import Column, ColumnElement, String, Table, and_
 
 from tillmesh.origin import Origin
 from tillmesh.payer import Payer, PayerKind
 from tillmesh.storage.database import one_of
+from tillmesh.storage.records import Part
 from tillmesh.storage.statements import Row
 
 
@@ -18,14 +17,13 @@ def payer_columns(*, nullable: bool = False) -> tuple[Column[str], Column[str]]:
     )
 
 
-def payer_values(payer: Payer | None) -> dict[str, Any]:
-    """A payer by its columns; NULL for none."""
-    return {"payer_kind": payer and payer.kind, "payer_value": payer and payer.value}
+def _payer(row: Row) -> Payer | None:
+    kind = row["payer_kind"]
+    return None if kind is None else Payer(PayerKind(kind), row["payer_value"])
 
 
-def payer_of(row: Row) -> Payer:
-    """The payer in a row that has one."""
-    return Payer(PayerKind(row["payer_kind"]), row["payer_value"])
+PAYER = Part(_payer, lambda payer: {"payer_kind": payer and payer.kind, "payer_value": payer and payer.value})
+"""NULL for none."""
 
 
 def has_payer(table: Table, payer: Payer) -> ColumnElement[bool]:
@@ -42,11 +40,7 @@ def origin_columns() -> tuple[Column[str], Column[str], Column[str]]:
     )
 
 
-def origin_values(origin: Origin) -> dict[str, Any]:
-    """An origin by its columns."""
-    return {"terminal_id": origin.terminal_id, "lane": origin.lane, "cashier_id": origin.cashier_id}
-
-
-def origin_of(row: Row) -> Origin:
-    """The origin in a row."""
-    return Origin(row["terminal_id"], row["lane"], row["cashier_id"])
+ORIGIN = Part(
+    lambda row: Origin(row["terminal_id"], row["lane"], row["cashier_id"]),
+    lambda origin: {"terminal_id": origin.terminal_id, "lane": origin.lane, "cashier_id": origin.cashier_id},
+)

@@ -4,9 +4,9 @@ Functions are synchronous and never await, so no call leaves the process inside 
 may be run more than once, each time in a transaction of its own of which only the last one counts.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy
 from sqlalchemy import DDL, URL, CheckConstraint, Engine, MetaData, Table, event
@@ -20,6 +20,7 @@ from tillmesh.storage.sqlite import SqliteDatabase
 from tillmesh.storage.statements import Result, Transaction
 
 Outcome = TypeVar("Outcome")
+Arguments = ParamSpec("Arguments")
 
 
 class Database(Protocol):
@@ -30,7 +31,12 @@ class Database(Protocol):
     seal: Seal
     """Seals the positions that callers are shown."""
 
-    async def run(self, operation: Callable[[Transaction], Outcome]) -> Outcome:
+    def run(
+        self,
+        operation: Callable[Concatenate[Transaction, Arguments], Outcome],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Awaitable[Outcome]:
         """Runs `operation` as one transaction; returns once it is on disk.
 
         An exception of the operation rolls back the operation alone and is raised here. Raises

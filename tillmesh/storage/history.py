@@ -1,33 +1,25 @@
-"""The history of each record is a hash chain, so that rewriting any of it shows.
+"""Records with a history: every move of one along its lifecycle leaves a row, chained by hashes to the row before.
 
-A row's hash is the SHA-256 of the hash of the row before it and of its own content. The record's own
-row carries the hash of its last history row: so appending asks for no row, and a tail that was cut off
-is missed. What this proves and what not is in docs/security.md.
+A row's hash is the SHA-256 of the hash of the row before it and of its own content. The record's own row carries the
+hash of its last history row: so appending asks for no row, and a tail that was cut off is missed.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, replace
 from hashlib import sha256
-from itertools import groupby
-from operator import itemgetter
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import orjson
-import sqlalchemy
-from sqlalchemy import Connection, column, exists, inspect, null, select
+from sqlalchemy import Table, bindparam, insert, select
 
-NO_HISTORY = bytes(32)
-"""The hash before the first row of a record."""
+from tillmesh.auth.callers import actor
+from tillmesh.runtime.lifecycle import HistoryEntry, Stateful
+from tillmesh.runtime.telemetry import trace_id
+from tillmesh.storage.records import Part, Records
+from tillmesh.storage.statements import Transaction
 
-_ROWS_AT_A_TIME = 1000
-HistoryRow = dict[str, str | int | bytes | None]
-"""A row of a history, by its columns."""
-
-
-def chained(previous: bytes, content: Mapping[str, str | int | None]) -> tuple[bytes, HistoryRow]:
-    """Hash of the next row of a history, and that row with its hash."""
-    chain_hash = next_hash(previous, content)
-    return chain_hash, {**content, "chain_hash": chain_hash}
+Record = TypeVar("Record", bound=Stateful)
+Entry = TypeVar("Entry", bound=HistoryEntry)
 
 
 def next_hash(previous: bytes, content: Mapping[str, str | int | None]) -> bytes:
@@ -39,75 +31,64 @@ def next_hash(previous: bytes, content: Mapping[str, str | int | None]) -> bytes
     return sha256(previous + orjson.dumps(known, option=orjson.OPT_SORT_KEYS)).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryTable:
-    """A table of chains: rows by (`key`, number), with chain_hash; `records` has event_count and history_hash."""
+class History(Generic[Record, Entry]):
+    """Writes records and their history in one, and reads the history.
 
-    name: str
-    records: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """The history of one record, as it was found; without findings it is whole."""
-
-    key: str
-    hashes: Sequence[bytes]
-    """That of each row, in the order of their numbers."""
-    findings: Sequence[str]
-
-
-def read_chains(connection: Connection, table: HistoryTable) -> Iterator[Chain]:
-    """Every chain of a table, verified: also of records without history, and of history without a record.
-
-    Holds a chain at a time. Reads the columns that the table has, without their types: whoever tampers
-    with SQLite may put any type into any of them.
+    The fields of an entry without a default are those of the record after the move, unless a fact says otherwise;
+    those with a default have it, likewise.
     """
-    names = [found["name"] for found in inspect(connection).get_columns(table.name)]
-    history = sqlalchemy.table(table.name, *map(column, names))
-    records = sqlalchemy.table(table.records, *map(column, (table.key, "event_count", "history_hash")))
-    key = records.c[table.key]
-    same = history.c[table.key] == key
-    recorded = select(records, history).select_from(records.outerjoin(history, same)).order_by(key)
-    orphans = select(history.c[table.key], null(), null(), history).where(~exists().where(same))
-    for query in (recorded, orphans.order_by(history.c[table.key])):
-        rows = connection.execute(query.order_by(history.c.number), execution_options={"yield_per": _ROWS_AT_A_TIME})
-        for _, of_record in groupby(rows, key=itemgetter(0)):
-            yield _verified(table, names, list(of_record))
 
+    def __init__(
+        self, records: Records[Record], entry: type[Entry], table: Table, parts: Mapping[str, Part] | None = None
+    ) -> None:
+        self._records, self._entry = records, entry
+        self._entries = Records(entry, table, parts=parts)
+        common = {field.name for field in fields(HistoryEntry)}
+        self._of_record = [f.name for f in fields(entry) if f.name not in common and f.default is MISSING]
+        key, number = table.primary_key
+        self._insert = insert(table)
+        self._list = (
+            select(table)
+            .where(key == bindparam("key"), number > bindparam("after_number"))
+            .order_by(number)
+            .limit(bindparam("at_most"))
+        )
 
-def _verified(table: HistoryTable, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Chain:
-    key, event_count, history_hash = rows[0][:3]
-    entries: list[dict[str, Any]] = [dict(zip(names, row[3:], strict=True)) for row in rows]
-    if entries[0]["number"] is None:
-        return Chain(key, [], ["there is no history of it"])
-    hashes = [entry.pop("chain_hash") for entry in entries]
-    findings = list(_broken_links(entries, hashes))
-    last = entries[-1]["number"]
-    if event_count is None:
-        findings.append(f"{table.records} has no such record")
-    elif event_count != last:
-        findings.append(f"its last row is {last}, but {event_count} in {table.records}")
-    elif history_hash != hashes[-1]:
-        findings.append(f"the hash of its last row is another in {table.records}")
-    return Chain(key, hashes, findings)
+    def begin(self, transaction: Transaction, record: Record, event: str, **facts: Any) -> Record:
+        """Adds a new record."""
+        return self._write(transaction, None, record, event, facts)
 
+    def advance(
+        self, transaction: Transaction, before: Record, after: Record, event: str, now_ms: int, **facts: Any
+    ) -> Record:
+        """Replaces `before` by `after`, whose state is the one that the event leads to; CONCURRENT_CHANGE if it changed."""
+        moved = replace(after, event_count=before.event_count + 1, updated_at_ms=now_ms)
+        return self._write(transaction, before, moved, event, facts)
 
-def _broken_links(entries: Sequence[Mapping[str, Any]], hashes: Sequence[bytes]) -> Iterator[str]:
-    in_order = True
-    previous = NO_HISTORY
-    for position, (entry, chain_hash) in enumerate(zip(entries, hashes, strict=True), 1):
-        if in_order and entry["number"] != position:
-            in_order = False
-            yield f"row {entry['number']} stands where row {position} should"
-        elif not _follows(previous, entry, chain_hash):
-            yield f"row {entry['number']} was changed: its hash is not that of its content and the row before"
-        previous = chain_hash
+    def list(self, transaction: Transaction, key: str, after_number: int, at_most: int) -> list[Entry]:
+        """A record's history, oldest first."""
+        wanted = {"key": key, "after_number": after_number, "at_most": at_most}
+        return [self._entries.of(row) for row in transaction.execute(self._list, wanted)]
 
-
-def _follows(previous: bytes, content: Mapping[str, Any], chain_hash: bytes) -> bool:
-    try:
-        return next_hash(previous, content) == chain_hash
-    except TypeError:  # bytes where a text or a number was
-        return False
+    def _write(
+        self, transaction: Transaction, before: Record | None, after: Record, event: str, facts: dict[str, Any]
+    ) -> Record:
+        entry = self._entry(
+            number=after.event_count,
+            event=event,
+            from_state=before.state if before else None,
+            to_state=after.state,
+            actor=actor(),
+            trace_id=trace_id.get(),
+            at_ms=after.updated_at_ms,
+            **{name: getattr(after, name) for name in self._of_record if name not in facts},
+            **facts,
+        )
+        content = self._entries.values(entry)
+        recorded = replace(after, history_hash=next_hash((before or after).history_hash, content))
+        if before:
+            self._records.change(transaction, before, recorded)
+        else:
+            self._records.insert(transaction, recorded)
+        transaction.execute(self._insert, {**content, "chain_hash": recorded.history_hash})
+        return recorded

@@ -3,41 +3,25 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Table, select, tuple_
+from sqlalchemy import Column, Select, Table, tuple_
 
-from tillmesh.storage.statements import Row, Transaction
-
-
-def by_key(
-    transaction: Transaction,
-    table: Table,
-    columns: Any,
-    key: Column[str],
-    after: str,
-    at_most: int,
-    *conditions: ColumnElement[bool],
-) -> Sequence[Row]:
-    """Rows by a key, those after the given one."""
-    query = select(*columns).select_from(table).where(key > after, *conditions).order_by(key).limit(at_most)
-    return transaction.execute(query).all()
-
-
-Newest = Sequence[Any] | None
+Before = Sequence[Any] | None
 """Where a page of a newest-first list starts: (created_at_ms, id) of the row before it."""
 
 
-def newest(
-    transaction: Transaction,
-    table: Table,
-    key: ColumnElement[Any],
-    filters: dict[str, Any],
-    extra: Sequence[ColumnElement[bool]],
-    before: Newest,
-    at_most: int,
-) -> Sequence[Row]:
-    """Rows of a table that fit the filters which are not empty, newest first."""
-    query = select(table).order_by(table.c.created_at_ms.desc(), key.desc()).limit(at_most)
-    query = query.where(*(table.c[name] == value for name, value in filters.items() if value), *extra)
+def newest_first(query: Select[Any], key: Column[str], before: Before, at_most: int) -> Select[Any]:
+    """The rows of a query by creation time and key, newest first, those before the given row."""
+    created_at_ms = key.table.c.created_at_ms
     if before:
-        query = query.where(tuple_(table.c.created_at_ms, key) < tuple(before))
-    return transaction.execute(query).all()
+        query = query.where(tuple_(created_at_ms, key) < tuple(before))
+    return query.order_by(created_at_ms.desc(), key.desc()).limit(at_most)
+
+
+def by_key(query: Select[Any], key: Column[str], after: str, at_most: int) -> Select[Any]:
+    """The rows of a query by key, those after the given one."""
+    return query.where(key > after).order_by(key).limit(at_most)
+
+
+def matching(query: Select[Any], table: Table, **filters: Any) -> Select[Any]:
+    """The rows of a query that fit the filters which are not empty, each on the column of its name."""
+    return query.where(*(table.c[name] == value for name, value in filters.items() if value))

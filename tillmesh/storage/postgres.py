@@ -9,9 +9,9 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import psycopg
 import sqlalchemy
@@ -28,6 +28,7 @@ from tillmesh.storage.schema import prepare, read_seal
 from tillmesh.storage.statements import Statements, Transaction
 
 Outcome = TypeVar("Outcome")
+Arguments = ParamSpec("Arguments")
 log = structlog.get_logger()
 
 CONNECTIONS = 4
@@ -69,10 +70,14 @@ class PostgresDatabase:
         self._sessions = threading.local()
         self._open: set[psycopg.Connection[Any]] = set()
 
-    async def run(self, operation: Callable[[Transaction], Outcome]) -> Outcome:
+    def run(
+        self,
+        operation: Callable[Concatenate[Transaction, Arguments], Outcome],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Awaitable[Outcome]:
         """Runs `operation` as one transaction; returns once it is on disk."""
-        outcome: Outcome = await self._gathering.add(operation)
-        return outcome
+        return self._gathering.add(operation, *args, **kwargs)
 
     async def close(self) -> None:
         """Closes the database once nothing waits; what was acknowledged is on disk already."""

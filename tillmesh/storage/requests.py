@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
@@ -27,7 +27,7 @@ NOT_REMEMBERED = (StatusCode.UNAVAILABLE, StatusCode.PERMISSION_DENIED, StatusCo
 """Refusals that are not remembered: nothing was decided, or not for this caller."""
 
 Record = TypeVar("Record")
-Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
 
 
 def requests_table(metadata: MetaData) -> Table:
@@ -103,8 +103,34 @@ class RequestLog:
         self._find = select(table).where(table.c.request_id == bindparam("key"))
         self._insert = insert(table)
 
-    async def run(self, database: Database, key: IdempotencyKey, operation: Callable[[Transaction], Result]) -> Result:
-        """Runs an operation that uses `once` or `claim`, and remembers its refusal if it is refused."""
+    async def answer_once(
+        self,
+        database: Database,
+        key: IdempotencyKey,
+        resource: str,
+        read: Callable[[Transaction, str], Record],
+        effect: Callable[Concatenate[Transaction, Arguments], Record],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Record:
+        """Makes `effect` once, which makes or changes the record of the id `resource`; `read` answers a repeat.
+
+        A repeat gets the record as it is now. Raises what the request was refused with, and REQUEST_ID_REUSED when
+        the id came with other content before.
+        """
+
+        def once(transaction: Transaction) -> Record:
+            known = self.resource(transaction, key)
+            if known is not None:
+                return read(transaction, known)
+            record = effect(transaction, *args, **kwargs)
+            self._store(transaction, key, resource, None)
+            return record
+
+        return await self.run(database, key, once)
+
+    async def run(self, database: Database, key: IdempotencyKey, operation: Callable[[Transaction], Record]) -> Record:
+        """Runs an operation of a request, and remembers its refusal if it is refused."""
         try:
             return await database.run(operation)
         except Refusal as refusal:
@@ -112,39 +138,11 @@ class RequestLog:
                 raise
             refused = _kept(refusal).to_status("").SerializeToString()
         # Another copy of the request may have been first: then its answer counts, whatever it is.
-        await database.run(lambda transaction: self._remember_refusal(transaction, key, refused))
+        await database.run(self._remember_refusal, key, refused)
         return await database.run(operation)
 
-    def once(
-        self,
-        transaction: Transaction,
-        key: IdempotencyKey,
-        *,
-        effect: Callable[[], Record],
-        resource: Callable[[Record], str],
-        read: Callable[[str], Record],
-    ) -> Record:
-        """The record that came of this request, as it is now; makes it by `effect` the first time.
-
-        `resource` is the record's id, by which `read` finds it again. Raises what the request was refused with, and
-        REQUEST_ID_REUSED when the id came with other content before.
-        """
-        known = self.resource(transaction, key)
-        if known is not None:
-            return read(known)
-        record = effect()
-        self._store(transaction, key, resource(record), None)
-        return record
-
-    def claim(self, transaction: Transaction, key: IdempotencyKey, resource: str) -> bool:
-        """True the first time, and remembers the record that the request is about; raises as `once` does."""
-        if self.resource(transaction, key) is not None:
-            return False
-        self._store(transaction, key, resource, None)
-        return True
-
     def resource(self, transaction: Transaction, key: IdempotencyKey) -> str | None:
-        """The id of the record that the request was about, None the first time; raises as `once` does."""
+        """The id of the record that the request was about, None the first time; raises as `answer_once` does."""
         row = transaction.execute(self._find, {"key": key.request_id}).one_or_none()
         if row is None:
             return None

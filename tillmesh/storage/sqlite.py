@@ -7,9 +7,9 @@ still fails alone.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy
 import structlog
@@ -23,6 +23,7 @@ from tillmesh.storage.schema import prepare, read_seal
 from tillmesh.storage.statements import Statements, Transaction
 
 Outcome = TypeVar("Outcome")
+Arguments = ParamSpec("Arguments")
 log = structlog.get_logger()
 
 # synchronous 2 is FULL; without recursive_triggers INSERT OR REPLACE gets round an append-only table.
@@ -52,10 +53,14 @@ class SqliteDatabase:
         self._committing = False
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
 
-    async def run(self, operation: Callable[[Transaction], Outcome]) -> Outcome:
+    def run(
+        self,
+        operation: Callable[Concatenate[Transaction, Arguments], Outcome],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Awaitable[Outcome]:
         """Runs `operation` as one transaction; returns once it is on disk."""
-        outcome: Outcome = await self._gathering.add(operation)
-        return outcome
+        return self._gathering.add(operation, *args, **kwargs)
 
     async def close(self) -> None:
         """Closes the database once nothing waits; what was acknowledged is on disk already."""

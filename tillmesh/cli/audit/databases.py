@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from order_service.audit import version_findings
 from tillmesh.cli.audit.heads import Head
 from tillmesh.cli.failures import CliError
-from tillmesh.storage.history import Chain, HistoryTable, read_chains
+from tillmesh.storage.chains import Chain, HistoryTable, read_chains
 
 ORDERS, VERSIONS = "orders", "order_versions"
 HISTORY_TABLES = (
