@@ -37,7 +37,7 @@ class PaymentState(StrEnum):
 
 S, E = OrderState, OrderEvent
 
-_LEGAL = [
+LEGAL = [
     Transition(
         S.OPEN, E.LINES_REPLACED, S.OPEN, "An unlocked order is changed in place; the new version needs a new consent.",
         guard="version is the caller's", error="VERSION_MISMATCH",
@@ -68,16 +68,9 @@ _LEGAL = [
     ),
 ]  # fmt: skip
 
-_REFUSED = [
-    Transition(S.OPEN, E.PAID, None, "No payment holds the lock: its attempt was released.", error="EPOCH_MISMATCH"),
-    Transition(S.OPEN, E.LEASE_EXPIRED, None, "There is no lock to end.", error="ORDER_NOT_LOCKED"),
-    Transition(S.OPEN, E.PAYMENT_CANCELED, None, "There is no lock to end.", error="ORDER_NOT_LOCKED"),
-    *(
-        Transition(S.LOCKED, event, None, "Nothing changes under a lock.", error="ORDER_LOCKED")
-        for event in (E.LINES_REPLACED, E.LOCKED, E.COMPLETED_FREE, E.CANCELED)
-    ),
-    *(Transition(S.PAID, event, None, "Paid is paid, for good.", error="ORDER_ALREADY_PAID") for event in E),
-    *(Transition(S.CANCELED, event, None, "Withdrawn, for good.", error="ORDER_CANCELED") for event in E),
-]
-
-ORDER = Lifecycle(S.OPEN, OrderEvent, [*_LEGAL, *_REFUSED])
+ORDER = Lifecycle(
+    S.OPEN,
+    OrderEvent,
+    LEGAL,
+    refused={S.LOCKED: "ORDER_LOCKED", S.PAID: "ORDER_ALREADY_PAID", S.CANCELED: "ORDER_CANCELED"},
+)

@@ -1,7 +1,7 @@
 """Records on the wire."""
 
 from order_service.lifecycle import OrderState, PaymentState
-from order_service.model import HistoryEntry, Order, OrderPayment, OrderVersion
+from order_service.model import Order, OrderChange, OrderPayment, OrderVersion
 from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.auth.callers import shown_actor
 from tillmesh.lines import totals
@@ -71,14 +71,14 @@ def to_payment(payment: OrderPayment, order: Order | None, now_ms: int) -> order
     return message
 
 
-def to_event(entry: HistoryEntry) -> order_pb2.OrderEvent:
+def to_event(entry: OrderChange) -> order_pb2.OrderEvent:
     """A change of an order, as the caller may see it."""
     return order_pb2.OrderEvent(
         order_id=entry.order_id,
         number=entry.number,
         type=order_pb2.OrderEvent.Type.Value(f"TYPE_{entry.event}"),
-        from_state=_ORDER_STATES[entry.from_state] if entry.from_state else order_pb2.Order.STATE_UNSPECIFIED,
-        to_state=_ORDER_STATES[entry.to_state],
+        from_state=order_pb2.Order.State.Value(f"STATE_{entry.from_state or 'UNSPECIFIED'}"),
+        to_state=order_pb2.Order.State.Value(f"STATE_{entry.to_state}"),
         version=entry.version,
         epoch=entry.epoch,
         amount=to_money(entry.amount),

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from order_service.lifecycle import OrderState, PaymentState
+from order_service.lifecycle import ORDER, OrderState, PaymentState
 from tillmesh import line_rows
 from tillmesh.lines import LineItem
 from tillmesh.origin import NOWHERE, Origin
 from tillmesh.payer import Payer
+from tillmesh.runtime.lifecycle import HistoryEntry, Stateful
 from tillmesh.runtime.money import Money
 
 
@@ -27,8 +28,8 @@ class NewOrder:
     origin: Origin = NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order(Stateful):
     """One order as it is now."""
 
     order_id: str
@@ -40,16 +41,12 @@ class Order:
     amount: Money
     labels: Mapping[str, str]
     origin: Origin
-    version: int
-    state: OrderState
-    epoch: int
-    payment_id: str
-    lease_ms: int
-    lease_expires_at_ms: int
-    event_count: int
-    history_hash: bytes
-    created_at_ms: int
-    updated_at_ms: int
+    version: int = 1
+    state: OrderState = ORDER.initial
+    epoch: int = 0
+    payment_id: str = ""
+    lease_ms: int = 0
+    lease_expires_at_ms: int = 0
 
     @property
     def lines(self) -> Sequence[LineItem]:
@@ -100,32 +97,25 @@ class OrderPayment:
 
     payment_id: str
     order_id: str
-    state: PaymentState
-    reason: str
-    epoch: int
-    consent: Consent | None
-    """None where a cancellation came before any LockOrder."""
     store_id: str
+    state: PaymentState
+    reason: str = ""
+    epoch: int = 0
+    consent: Consent | None = None
+    """None where a cancellation came before any LockOrder."""
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryEntry:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderChange(HistoryEntry):
     """One change of an order."""
 
     order_id: str
-    number: int
-    event: str
-    from_state: OrderState | None
-    to_state: OrderState
     version: int
     epoch: int
     amount: Money
     payment_id: str
-    actor: str
-    trace_id: str
-    content_hash: str | None
+    content_hash: str | None = None
     """The hash of a new version (`content_hash`), which the chain covers; None where there is no new version."""
-    at_ms: int
 
 
 def labels_text(labels: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ that of an attempt: two that ran at once on PostgreSQL would else wait for each 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from order_service import store
+from order_service import queries
 from order_service.errors import (
     AMOUNT_MISMATCH,
     LEASE_EXPIRED,
@@ -18,21 +18,20 @@ from order_service.errors import (
     Reason,
 )
 from order_service.lifecycle import ORDER, OrderEvent, OrderState, PaymentState
-from order_service.model import Consent, HistoryEntry, NewOrder, Order, OrderPayment, OrderVersion, content_hash
+from order_service.model import Consent, NewOrder, Order, OrderPayment, OrderVersion, content_hash
+from order_service.queries import HISTORY, PAYMENTS, VERSIONS
 from tillmesh import line_rows
-from tillmesh.auth.callers import actor, require_store
+from tillmesh.auth.callers import require_store
 from tillmesh.lines import LineItem, totals
-from tillmesh.runtime.errors import CommonReason, FieldViolation, Refusal, invalid
+from tillmesh.runtime.errors import CommonReason, FieldViolation, invalid
 from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
-from tillmesh.runtime.telemetry import trace_id
-from tillmesh.storage.history import NO_HISTORY
 from tillmesh.storage.statements import Transaction
 
 
 def create_order(transaction: Transaction, new: NewOrder, *, salt: bytes, now_ms: int) -> Order:
     """Raises a pending transaction; `salt` is random and for nothing else."""
     require_store(new.store_id)
-    if store.find_order(transaction, new.order_id):
+    if queries.find_order(transaction, new.order_id):
         raise Reason.ORDER_EXISTS(order_id=new.order_id)
     order = Order(
         order_id=new.order_id,
@@ -43,25 +42,16 @@ def create_order(transaction: Transaction, new: NewOrder, *, salt: bytes, now_ms
         amount=_due(new.lines, new.currency, new.prices_include_tax),
         labels=new.labels,
         origin=new.origin,
-        version=1,
-        state=ORDER.initial,
-        epoch=0,
-        payment_id="",
-        lease_ms=0,
-        lease_expires_at_ms=0,
-        event_count=1,
-        history_hash=NO_HISTORY,
         created_at_ms=now_ms,
         updated_at_ms=now_ms,
     )
-    created = _record(transaction, None, order, "CREATED", "", _covered(order, new.lines, salt))
-    store.insert_version(transaction, created, salt)
-    return created
+    created = HISTORY.begin(transaction, order, "CREATED", content_hash=_covered(order, new.lines, salt))
+    return _keep_version(transaction, created, salt)
 
 
 def get_order(transaction: Transaction, order_id: str) -> Order:
     """The order as it is now."""
-    order = store.find_order(transaction, order_id)
+    order = queries.find_order(transaction, order_id)
     require_store(order.store_id if order else None)
     if order is None:
         raise Reason.ORDER_NOT_FOUND(order_id=order_id)
@@ -71,7 +61,7 @@ def get_order(transaction: Transaction, order_id: str) -> Order:
 def get_version(transaction: Transaction, order_id: str, version: int) -> OrderVersion:
     """One version of the order."""
     order = get_order(transaction, order_id)
-    found = store.find_version(transaction, order_id, version)
+    found = queries.find_version(transaction, order_id, version)
     if found is None:
         raise Reason.ORDER_VERSION_NOT_FOUND(order_id=order_id, version=order.version, wanted=version)
     return found
@@ -85,9 +75,8 @@ def replace_lines(
     amount = _due(lines, order.amount.currency, order.prices_include_tax)
     after = replace(order, lines_text=line_rows.to_text(lines), amount=amount, version=order.version + 1)
     covered = _covered(after, lines, salt)
-    replaced = _advance(transaction, order, after, OrderEvent.LINES_REPLACED, now_ms, covered=covered)
-    store.insert_version(transaction, replaced, salt)
-    return replaced
+    replaced = _advance(transaction, order, after, OrderEvent.LINES_REPLACED, now_ms, content_hash=covered)
+    return _keep_version(transaction, replaced, salt)
 
 
 def cancel_order(transaction: Transaction, *, order_id: str, version: int, now_ms: int) -> Order:
@@ -108,20 +97,18 @@ def lock_order(
     transaction: Transaction, *, payment_id: str, consent: Consent, lease_ms: int, now_ms: int
 ) -> tuple[OrderPayment, Order | None]:
     """Locks the order for one payment, or remembers why not; the first answer stands (rule 2)."""
-    known = store.find_payment(transaction, payment_id)
+    known = PAYMENTS.find(transaction, payment_id)
     if known is not None:
         _require_same(known, consent)
-        return known, store.find_order(transaction, consent.order_id)
-    order = store.find_order(transaction, consent.order_id)
+        return known, queries.find_order(transaction, consent.order_id)
+    order = queries.find_order(transaction, consent.order_id)
     if order and order.state is OrderState.LOCKED and order.lease_remaining_ms(now_ms) == 0:
         order = _release(transaction, order, OrderEvent.LEASE_EXPIRED, LEASE_EXPIRED, now_ms)  # rule 10
     reason = _why_not_lock(order, consent)
     if order is None or reason:
         store_id = order.store_id if order else ""
-        refused = OrderPayment(
-            payment_id, consent.order_id, PaymentState.REFUSED, reason, epoch=0, consent=consent, store_id=store_id
-        )
-        store.insert_payment(transaction, refused)
+        refused = OrderPayment(payment_id, consent.order_id, store_id, PaymentState.REFUSED, reason, consent=consent)
+        PAYMENTS.insert(transaction, refused)
         return refused, order
     after = replace(
         order,
@@ -132,15 +119,9 @@ def lock_order(
     )
     locked = _advance(transaction, order, after, OrderEvent.LOCKED, now_ms)
     granted = OrderPayment(
-        payment_id,
-        order.order_id,
-        PaymentState.GRANTED,
-        "",
-        epoch=locked.epoch,
-        consent=consent,
-        store_id=order.store_id,
+        payment_id, order.order_id, order.store_id, PaymentState.GRANTED, epoch=locked.epoch, consent=consent
     )
-    store.insert_payment(transaction, granted)
+    PAYMENTS.insert(transaction, granted)
     return granted, locked
 
 
@@ -148,7 +129,7 @@ def complete_order_payment(
     transaction: Transaction, *, payment_id: str, order_id: str, epoch: int, now_ms: int
 ) -> tuple[OrderPayment, Order]:
     """The commit point. Which way it goes never depends on the clock (rule 6)."""
-    payment = store.find_payment(transaction, payment_id)
+    payment = PAYMENTS.find(transaction, payment_id)
     if payment is None:
         raise Reason.PAYMENT_NOT_FOUND(payment_id=payment_id)
     _require_order(payment, order_id)
@@ -161,7 +142,7 @@ def complete_order_payment(
         raise Reason.EPOCH_MISMATCH(payment_id=order.payment_id, epoch=order.epoch, wanted=epoch)
     _require_legal(order, OrderEvent.PAID, now_ms)
     paid = _advance(transaction, order, order, OrderEvent.PAID, now_ms)
-    store.end_payment(transaction, payment_id, PaymentState.PAID, "")
+    queries.end_payment(transaction, payment_id, PaymentState.PAID, "")
     return replace(payment, state=PaymentState.PAID), paid
 
 
@@ -169,15 +150,13 @@ def cancel_order_payment(
     transaction: Transaction, *, payment_id: str, order_id: str, now_ms: int
 ) -> tuple[OrderPayment, Order | None]:
     """Ends an attempt, known or not; a payment that paid stays PAID (rules 3 and 6)."""
-    payment = store.find_payment(transaction, payment_id)
-    order = store.find_order(transaction, order_id)
+    payment = PAYMENTS.find(transaction, payment_id)
+    order = queries.find_order(transaction, order_id)
     require_store(order.store_id if order else None)
     if payment is None:
         store_id = order.store_id if order else ""
-        released = OrderPayment(
-            payment_id, order_id, PaymentState.RELEASED, PAYMENT_CANCELED, epoch=0, consent=None, store_id=store_id
-        )
-        store.insert_payment(transaction, released)
+        released = OrderPayment(payment_id, order_id, store_id, PaymentState.RELEASED, PAYMENT_CANCELED)
+        PAYMENTS.insert(transaction, released)
         return released, order
     _require_order(payment, order_id)
     if payment.state is not PaymentState.GRANTED or order is None:
@@ -188,10 +167,10 @@ def cancel_order_payment(
 
 def release_lapsed(transaction: Transaction, *, now_ms: int, at_most: int) -> list[Order]:
     """The sweeper: unlocks orders whose payment time is over (CN103606078A, first generator)."""
-    store.clamp_leases(transaction, now_ms)
+    queries.clamp_leases(transaction, now_ms)
     return [
         _release(transaction, order, OrderEvent.LEASE_EXPIRED, LEASE_EXPIRED, now_ms)
-        for order in store.lapsed_locks(transaction, now_ms, at_most)
+        for order in queries.lapsed_locks(transaction, now_ms, at_most)
     ]
 
 
@@ -216,6 +195,21 @@ def _covered(order: Order, lines: Sequence[LineItem], salt: bytes) -> str:
     )
 
 
+def _keep_version(transaction: Transaction, order: Order, salt: bytes) -> Order:
+    """Keeps the version that an order is at."""
+    version = OrderVersion(
+        order_id=order.order_id,
+        version=order.version,
+        lines_text=order.lines_text,
+        prices_include_tax=order.prices_include_tax,
+        amount=order.amount,
+        salt=salt,
+        created_at_ms=order.updated_at_ms,
+    )
+    VERSIONS.insert(transaction, version)
+    return order
+
+
 def _to_change(transaction: Transaction, order_id: str, version: int, event: OrderEvent, now_ms: int) -> Order:
     """The order, if it is at the caller's version and the event may happen to it."""
     order = get_order(transaction, order_id)
@@ -231,9 +225,8 @@ def _why_not_lock(order: Order | None, consent: Consent) -> str:
         return STORE_MISMATCH  # first: another store learns nothing else
     if order is None:
         return Reason.ORDER_NOT_FOUND.name
-    row = ORDER[order.state, OrderEvent.LOCKED]
-    if row.target is None:
-        return row.error
+    if not ORDER.is_legal(order.state, OrderEvent.LOCKED):
+        return ORDER.refused[order.state]
     if order.payer != consent.payer:
         return PAYER_MISMATCH
     if order.version != consent.order_version:
@@ -247,77 +240,25 @@ def _release(transaction: Transaction, order: Order, event: OrderEvent, reason: 
     """Ends the lock: payment status back to pending, order unlocked, attempt RELEASED, in one."""
     after = replace(order, payment_id="", lease_ms=0, lease_expires_at_ms=0)
     released = _advance(transaction, order, after, event, now_ms, payment_id=order.payment_id)
-    store.end_payment(transaction, order.payment_id, PaymentState.RELEASED, reason)
+    queries.end_payment(transaction, order.payment_id, PaymentState.RELEASED, reason)
     return released
 
 
 def _advance(
-    transaction: Transaction,
-    before: Order,
-    after: Order,
-    event: OrderEvent,
-    now_ms: int,
-    *,
-    payment_id: str = "",
-    covered: str | None = None,
+    transaction: Transaction, before: Order, after: Order, event: OrderEvent, now_ms: int, **facts: str
 ) -> Order:
     """Moves an order along its transition table and writes its history, in one."""
-    target = ORDER[before.state, event].target
-    if target is None:
-        raise refusal(before, event, now_ms)
-    moved = replace(after, state=target, event_count=before.event_count + 1, updated_at_ms=now_ms)
-    return _record(transaction, before, moved, event, payment_id or moved.payment_id, covered)
-
-
-def _record(
-    transaction: Transaction,
-    before: Order | None,
-    after: Order,
-    event: str,
-    payment_id: str,
-    covered: str | None = None,
-) -> Order:
-    """Writes the order and the history row that says why, chained to the row before.
-
-    `covered` is the content hash of a new version.
-    """
-    entry = HistoryEntry(
-        order_id=after.order_id,
-        number=after.event_count,
-        event=event,
-        from_state=before.state if before else None,
-        to_state=after.state,
-        version=after.version,
-        epoch=after.epoch,
-        amount=after.amount,
-        payment_id=payment_id,
-        actor=actor(),
-        trace_id=trace_id.get(),
-        content_hash=covered,
-        at_ms=after.updated_at_ms,
-    )
-    history_hash, row = store.next_history_row(before or after, entry)
-    recorded = replace(after, history_hash=history_hash)
-    if before:
-        store.change_order(transaction, before, recorded)
-    else:
-        store.insert_order(transaction, recorded)
-    store.insert_history(transaction, row)
-    return recorded
+    _require_legal(before, event, now_ms)
+    moved = replace(after, state=ORDER.target(before.state, event))
+    return HISTORY.advance(transaction, before, moved, event, now_ms, **facts)
 
 
 def _require_legal(order: Order, event: OrderEvent, now_ms: int) -> None:
-    if ORDER[order.state, event].target is None:
-        raise refusal(order, event, now_ms)
-
-
-def refusal(order: Order, event: OrderEvent, now_ms: int) -> Refusal:
-    """The refusal of an event that cannot happen to an order in its state."""
-    reason = Reason[ORDER[order.state, event].error]
-    if reason is not Reason.ORDER_LOCKED:
-        return reason(order_id=order.order_id, payment_id=order.payment_id)
-    seconds_left = -(-order.lease_remaining_ms(now_ms) // 1000)
-    return reason(order_id=order.order_id, payment_id=order.payment_id, seconds_left=seconds_left)
+    if not ORDER.is_legal(order.state, event) and order.state in ORDER.refused:
+        seconds_left = -(-order.lease_remaining_ms(now_ms) // 1000)
+        facts = {"seconds_left": seconds_left} if order.state is OrderState.LOCKED else {}
+        reason = Reason[ORDER.refused[order.state]]
+        raise reason(order_id=order.order_id, payment_id=order.payment_id, **facts)
 
 
 def _require_order(payment: OrderPayment, order_id: str) -> None:

@@ -2,11 +2,13 @@
 
 import random
 from collections.abc import Callable
+from functools import partial
 
-from order_service import operations, store
+from order_service import operations, queries
 from order_service.lifecycle import OrderState
 from order_service.messages import to_event, to_order, to_payment, to_version
-from order_service.model import Consent, HistoryEntry, NewOrder, Order, OrderPayment
+from order_service.model import Consent, NewOrder, Order, OrderChange, OrderPayment
+from order_service.queries import HISTORY
 from order_service.tables import REQUESTS
 from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as api
@@ -23,6 +25,7 @@ from tillmesh.storage.requests import IdempotencyKey
 from tillmesh.storage.statements import Transaction
 
 _Change = api.CreateOrderRequest | api.ReplaceOrderLinesRequest | api.CancelOrderRequest | api.CompleteFreeOrderRequest
+_Effect = Callable[[Transaction], Order]
 
 
 class OrderServicer:
@@ -51,19 +54,17 @@ class OrderServicer:
         new = NewOrder(order_id, request.store_id, payer, request.currency_code, lines, taxed, labels, origin)
         salt, now_ms = self._salt(), self._clock.now_ms()
         return await self._once(
-            request, now_ms, lambda transaction: operations.create_order(transaction, new, salt=salt, now_ms=now_ms)
+            request, order_id, now_ms, partial(operations.create_order, new=new, salt=salt, now_ms=now_ms)
         )
 
     async def GetOrder(self, request: api.GetOrderRequest) -> order_pb2.Order:
         """Reads one order."""
-        order = await self._database.run(lambda transaction: operations.get_order(transaction, request.order_id))
+        order = await self._database.run(operations.get_order, request.order_id)
         return self._order(order)
 
     async def GetOrderVersion(self, request: api.GetOrderVersionRequest) -> order_pb2.OrderVersion:
         """Reads one version of an order."""
-        version = await self._database.run(
-            lambda transaction: operations.get_version(transaction, request.order_id, request.version)
-        )
+        version = await self._database.run(operations.get_version, request.order_id, request.version)
         return to_version(version)
 
     async def ListOrders(self, request: api.ListOrdersRequest) -> api.ListOrdersResponse:
@@ -76,14 +77,12 @@ class OrderServicer:
         filters = ["ListOrders", request.store_id, payer, states]
         page = Page[Order](self._database.seal, request.page_size, request.page_token, filters)
         rows = await self._database.run(
-            lambda transaction: store.list_orders(
-                transaction,
-                store_id=request.store_id,
-                payer=payer,
-                states=states,
-                before=page.after,
-                at_most=page.at_most,
-            )
+            queries.list_orders,
+            store_id=request.store_id,
+            payer=payer,
+            states=states,
+            before=page.after,
+            at_most=page.at_most,
         )
         shown, token = page.cut(rows, lambda order: [order.created_at_ms, order.order_id], self._order)
         return api.ListOrdersResponse(orders=shown, next_page_token=token)
@@ -97,37 +96,31 @@ class OrderServicer:
         lines, _ = order_lines(fields, request.lines, prices_include_tax=True, actor=_price_setter())
         fields.check()
         salt, now_ms = self._salt(), self._clock.now_ms()
-        return await self._once(
-            request,
-            now_ms,
-            lambda transaction: operations.replace_lines(
-                transaction, order_id=request.order_id, version=request.version, lines=lines, salt=salt, now_ms=now_ms
-            ),
+        change = partial(
+            operations.replace_lines,
+            order_id=request.order_id,
+            version=request.version,
+            lines=lines,
+            salt=salt,
+            now_ms=now_ms,
         )
+        return await self._once(request, request.order_id, now_ms, change)
 
     async def CancelOrder(self, request: api.CancelOrderRequest) -> order_pb2.Order:
         """Withdraws the order."""
         _check_change(request)
         now_ms = self._clock.now_ms()
-        return await self._once(
-            request,
-            now_ms,
-            lambda transaction: operations.cancel_order(
-                transaction, order_id=request.order_id, version=request.version, now_ms=now_ms
-            ),
-        )
+        change = partial(operations.cancel_order, order_id=request.order_id, version=request.version, now_ms=now_ms)
+        return await self._once(request, request.order_id, now_ms, change)
 
     async def CompleteFreeOrder(self, request: api.CompleteFreeOrderRequest) -> order_pb2.Order:
         """Completes an order that comes to 0."""
         _check_change(request)
         now_ms = self._clock.now_ms()
-        return await self._once(
-            request,
-            now_ms,
-            lambda transaction: operations.complete_free_order(
-                transaction, order_id=request.order_id, version=request.version, now_ms=now_ms
-            ),
+        change = partial(
+            operations.complete_free_order, order_id=request.order_id, version=request.version, now_ms=now_ms
         )
+        return await self._once(request, request.order_id, now_ms, change)
 
     async def LockOrder(self, request: api.LockOrderRequest) -> order_payment_pb2.OrderPayment:
         """Locks the order for one payment."""
@@ -143,13 +136,11 @@ class OrderServicer:
         consent = Consent(request.order_id, request.store_id, payer, request.order_version, amount)
         now_ms = self._clock.now_ms()
         payment, order = await self._database.run(
-            lambda transaction: operations.lock_order(
-                transaction,
-                payment_id=request.payment_id,
-                consent=consent,
-                lease_ms=min(lease_ms, self._lease_max_ms),
-                now_ms=now_ms,
-            )
+            operations.lock_order,
+            payment_id=request.payment_id,
+            consent=consent,
+            lease_ms=min(lease_ms, self._lease_max_ms),
+            now_ms=now_ms,
         )
         return self._payment(payment, order)
 
@@ -162,13 +153,11 @@ class OrderServicer:
         fields.check()
         now_ms = self._clock.now_ms()
         payment, order = await self._database.run(
-            lambda transaction: operations.complete_order_payment(
-                transaction,
-                payment_id=request.payment_id,
-                order_id=request.order_id,
-                epoch=request.epoch,
-                now_ms=now_ms,
-            )
+            operations.complete_order_payment,
+            payment_id=request.payment_id,
+            order_id=request.order_id,
+            epoch=request.epoch,
+            now_ms=now_ms,
         )
         return self._payment(payment, order)
 
@@ -180,39 +169,26 @@ class OrderServicer:
         fields.check()
         now_ms = self._clock.now_ms()
         payment, order = await self._database.run(
-            lambda transaction: operations.cancel_order_payment(
-                transaction, payment_id=request.payment_id, order_id=request.order_id, now_ms=now_ms
-            )
+            operations.cancel_order_payment, payment_id=request.payment_id, order_id=request.order_id, now_ms=now_ms
         )
         return self._payment(payment, order)
 
     async def ListOrderEvents(self, request: api.ListOrderEventsRequest) -> api.ListOrderEventsResponse:
         """Lists an order's history."""
         filters = ["ListOrderEvents", request.order_id]
-        page = Page[HistoryEntry](self._database.seal, request.page_size, request.page_token, filters)
+        page = Page[OrderChange](self._database.seal, request.page_size, request.page_token, filters)
 
-        def read(transaction: Transaction) -> list[HistoryEntry]:
+        def read(transaction: Transaction) -> list[OrderChange]:
             operations.get_order(transaction, request.order_id)
-            return store.list_history(transaction, request.order_id, page.after[0] if page.after else 0, page.at_most)
+            return HISTORY.list(transaction, request.order_id, page.after[0] if page.after else 0, page.at_most)
 
         shown, token = page.cut(await self._database.run(read), lambda entry: [entry.number], to_event)
         return api.ListOrderEventsResponse(events=shown, next_page_token=token)
 
-    async def _once(self, request: _Change, now_ms: int, operation: Callable[[Transaction], Order]) -> order_pb2.Order:
-        """Runs an operation once for its request id; a repeat gets the order as it is now."""
+    async def _once(self, request: _Change, order_id: str, now_ms: int, change: _Effect) -> order_pb2.Order:
+        """Changes an order once for the request's id; a repeat gets the order as it is now."""
         key = IdempotencyKey.of(request, request.request_id, now_ms)
-        order = await REQUESTS.run(
-            self._database,
-            key,
-            lambda transaction: REQUESTS.once(
-                transaction,
-                key,
-                effect=lambda: operation(transaction),
-                resource=lambda order: order.order_id,
-                read=lambda order_id: operations.get_order(transaction, order_id),
-            ),
-        )
-        return self._order(order)
+        return self._order(await REQUESTS.answer_once(self._database, key, order_id, operations.get_order, change))
 
     def _order(self, order: Order) -> order_pb2.Order:
         return to_order(order, self._clock.now_ms())

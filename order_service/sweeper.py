@@ -39,9 +39,7 @@ class Sweeper:
     async def sweep(self) -> int:
         """Unlocks what has lapsed; returns how many orders that were."""
         now_ms = self._clock.now_ms()
-        orders = await self._database.run(
-            lambda transaction: operations.release_lapsed(transaction, now_ms=now_ms, at_most=ORDERS_A_SWEEP)
-        )
+        orders = await self._database.run(operations.release_lapsed, now_ms=now_ms, at_most=ORDERS_A_SWEEP)
         for order in orders:
             log.info("lease_expired", order_id=order.order_id, epoch=order.epoch)
         return len(orders)

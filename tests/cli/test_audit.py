@@ -12,7 +12,8 @@ import pytest
 
 from tests.cli.command_line import tillmesh
 from tillmesh.cli.mesh import Mesh, Role
-from tillmesh.storage.history import NO_HISTORY, next_hash
+from tillmesh.runtime.lifecycle import NO_HISTORY
+from tillmesh.storage.history import next_hash
 
 CHANGED = "version 1 was changed: the history covers other lines, labels or texts"
 

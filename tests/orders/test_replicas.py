@@ -13,8 +13,8 @@ from tests.postgres import Cluster
 from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.type.v1.payer_pb2 import Payer
 from tillmesh.runtime.errors import CommonReason, Refusal
-from tillmesh.storage.database import open_engine, parse_url
 from tillmesh.storage.chains import HistoryTable, read_chains
+from tillmesh.storage.database import open_engine, parse_url
 
 ROUNDS = 20
 HISTORY = HistoryTable("order_history", "orders", "order_id")

@@ -13,8 +13,8 @@ from tests.clocks import ManualClock
 from tests.orders.shop import COFFEE, LEASE_MS, SERVER, TEA, TEA_MINOR, Shop, acting, event_name, line, state
 from tillmesh.api.type.v1.line_item_pb2 import Adjustment, LineItem, PriceOverride
 from tillmesh.runtime.errors import Refusal
-from tillmesh.storage.database import open_engine, parse_url
 from tillmesh.storage.chains import HistoryTable, read_chains
+from tillmesh.storage.database import open_engine, parse_url
 
 HISTORY = HistoryTable("order_history", "orders", "order_id")
 CHANGED = "version {} was changed: the history covers other lines, labels or texts"

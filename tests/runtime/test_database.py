@@ -244,7 +244,7 @@ async def test_a_refusal_inside_a_transaction_reaches_the_caller_as_it_is(
 
 
 async def test_a_caller_that_went_away_does_not_undo_its_transaction(database: Database, database_url: str) -> None:
-    gone = asyncio.create_task(database.run(note("a")))
+    gone = asyncio.ensure_future(database.run(note("a")))
     await asyncio.sleep(0)  # it waits for its commit now
     gone.cancel()
     await database.run(note("b"))

@@ -13,9 +13,10 @@ from order_service.tables import METADATA, order_history
 from tillmesh.line_rows import SALT_BYTES
 from tillmesh.lines import LineItem
 from tillmesh.payer import identity
+from tillmesh.runtime.lifecycle import NO_HISTORY
 from tillmesh.storage import statements
 from tillmesh.storage.chains import HistoryTable, read_chains
-from tillmesh.storage.history import NO_HISTORY, next_hash
+from tillmesh.storage.history import next_hash
 
 SALT = bytes(SALT_BYTES)
 ORDERS = HistoryTable("order_history", "orders", "order_id")

@@ -46,9 +46,17 @@ class Records:
     def __init__(self) -> None:
         self.by_id: dict[str, Record] = {}
 
+    def next_id(self) -> str:
+        """The id of the next one."""
+        return f"record-{len(self.by_id) + 1}"
+
+    def read(self, _transaction: Transaction, record_id: str) -> Record:
+        """One of them."""
+        return self.by_id[record_id]
+
     def make(self) -> Record:
         """One more."""
-        record = Record(f"record-{len(self.by_id) + 1}")
+        record = Record(self.next_id())
         self.by_id[record.record_id] = record
         return record
 
@@ -77,18 +85,8 @@ async def send(
     database: Database, records: Records, effect: Effect | None = None, message: Message | None = None
 ) -> Record:
     """Sends a request, which makes a record or does what the test says; a refusal is remembered."""
-    key = key_of(message or request())
-
-    def operation(transaction: Transaction) -> Record:
-        return LOG.once(
-            transaction,
-            key,
-            effect=effect or records.make,
-            resource=lambda record: record.record_id,
-            read=records.by_id.__getitem__,
-        )
-
-    return await LOG.run(database, key, operation)
+    key, act = key_of(message or request()), effect or records.make
+    return await LOG.answer_once(database, key, records.next_id(), records.read, lambda _transaction: act())
 
 
 async def refusal(
@@ -196,19 +194,6 @@ async def test_a_request_that_failed_had_no_effect_and_may_be_sent_again(databas
         await send(database, records, fail)
     assert await kept(database) == []
     assert (await send(database, records)).record_id == "record-1"
-
-
-async def test_a_claim_counts_once_and_remembers_what_it_was_about(database: Database) -> None:
-    async def claim(order_id: str) -> bool:
-        key = key_of(request(order_id))
-        return await database.run(lambda transaction: LOG.claim(transaction, key, f"payment-of-{order_id}"))
-
-    key = key_of(request())
-    assert await database.run(lambda transaction: LOG.resource(transaction, key)) is None
-    assert [await claim("o-1") for _ in range(3)] == [True, False, False]
-    assert await database.run(lambda transaction: LOG.resource(transaction, key)) == "payment-of-o-1"
-    with pytest.raises(Refusal, match="REQUEST_ID_REUSED"):
-        await claim("o-2")
 
 
 # What is kept

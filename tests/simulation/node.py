@@ -19,7 +19,6 @@ from tillmesh.rpc.server import Wiring
 from tillmesh.storage.batches import Gathering
 from tillmesh.storage.chains import HistoryTable, read_chains
 from tillmesh.storage.sqlite import SqliteDatabase
-from tillmesh.storage.statements import Transaction
 
 Result = TypeVar("Result")
 EPOCH_MS = 1_700_000_000_000

@@ -53,7 +53,7 @@ class Gathering:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> "asyncio.Future[Any]":
+    def add(self, operation: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "asyncio.Future[Any]":
         """The outcome of an operation, once its transaction is on disk."""
         waiting = Waiting(operation, args, kwargs)
         if not self._waiting:

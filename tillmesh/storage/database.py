@@ -34,6 +34,7 @@ class Database(Protocol):
     def run(
         self,
         operation: Callable[Concatenate[Transaction, Arguments], Outcome],
+        /,
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,
     ) -> Awaitable[Outcome]:

@@ -73,6 +73,7 @@ class PostgresDatabase:
     def run(
         self,
         operation: Callable[Concatenate[Transaction, Arguments], Outcome],
+        /,
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,
     ) -> Awaitable[Outcome]:

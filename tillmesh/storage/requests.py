@@ -110,6 +110,7 @@ class RequestLog:
         resource: str,
         read: Callable[[Transaction, str], Record],
         effect: Callable[Concatenate[Transaction, Arguments], Record],
+        /,
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,
     ) -> Record:

@@ -56,6 +56,7 @@ class SqliteDatabase:
     def run(
         self,
         operation: Callable[Concatenate[Transaction, Arguments], Outcome],
+        /,
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,
     ) -> Awaitable[Outcome]:

@@ -1,0 +1,122 @@
+"""Queries. A change of an order is compare-and-set on what was read."""
+
+from collections.abc import Sequence
+
+import orjson
+from sqlalchemy import bindparam, select, update
+
+from order_service.lifecycle import OrderState, PaymentState
+from order_service.model import Consent, Order, OrderChange, OrderPayment, OrderVersion, labels_text
+from order_service.tables import order_history, order_payments, order_versions, orders
+from tillmesh.payer import Payer
+from tillmesh.storage.columns import ORIGIN, PAYER, has_payer
+from tillmesh.storage.database import require_one_row
+from tillmesh.storage.history import History
+from tillmesh.storage.lists import Before, matching, newest_first
+from tillmesh.storage.records import AMOUNT, Part, Records, as_text
+from tillmesh.storage.statements import Row, Transaction
+
+
+def _consent(row: Row) -> Consent | None:
+    if row["payer_kind"] is None:
+        return None
+    amount, payer = AMOUNT.load(row), PAYER.load(row)
+    return Consent(row["order_id"], row["asking_store_id"], payer, row["order_version"], amount)
+
+
+def _consent_columns(consent: Consent | None) -> dict[str, object]:
+    if consent is None:
+        return {}
+    own = {"asking_store_id": consent.store_id, "order_version": consent.order_version}
+    return {**own, **PAYER.dump(consent.payer), **AMOUNT.dump(consent.amount)}
+
+
+LINES = as_text("lines", str, str)
+ORDERS = Records(
+    Order,
+    orders,
+    parts={
+        "payer": PAYER,
+        "origin": ORIGIN,
+        "amount": AMOUNT,
+        "labels": as_text("labels", orjson.loads, labels_text),
+        "lines_text": LINES,
+    },
+    guard=("state", "version", "epoch", "event_count"),
+    fixed=[
+        *("store_id", "payer_kind", "payer_value", "terminal_id", "lane", "cashier_id"),
+        *("currency", "labels", "created_at_ms"),
+    ],
+)
+VERSIONS = Records(OrderVersion, order_versions, parts={"amount": AMOUNT, "lines_text": LINES})
+PAYMENTS = Records(OrderPayment, order_payments, parts={"consent": Part(_consent, _consent_columns)})
+HISTORY = History(ORDERS, OrderChange, order_history, {"amount": AMOUNT})
+
+_WITH_LINES = select(orders, order_versions.c.lines, order_versions.c.prices_include_tax).where(
+    order_versions.c.order_id == orders.c.order_id, order_versions.c.version == orders.c.version
+)
+_FIND_ORDER = _WITH_LINES.where(orders.c.order_id == bindparam("key"))
+_FIND_VERSION = select(order_versions, orders.c.currency).where(
+    order_versions.c.order_id == bindparam("key"),
+    order_versions.c.version == bindparam("wanted"),
+    orders.c.order_id == order_versions.c.order_id,
+)
+_END_PAYMENT = update(order_payments).where(
+    order_payments.c.payment_id == bindparam("key"), order_payments.c.state == PaymentState.GRANTED
+)
+_LAPSED = (
+    _WITH_LINES.where(orders.c.state == OrderState.LOCKED, orders.c.lease_expires_at_ms <= bindparam("now_ms"))
+    .order_by(orders.c.lease_expires_at_ms)
+    .limit(bindparam("at_most"))
+    .with_for_update(skip_locked=True, of=orders)  # what another replica is at is left to it
+)
+_CLAMP = (
+    update(orders)
+    .where(orders.c.state == OrderState.LOCKED, orders.c.lease_expires_at_ms > bindparam("now_ms") + orders.c.lease_ms)
+    .values(lease_expires_at_ms=bindparam("now_ms") + orders.c.lease_ms)
+)
+
+
+def find_order(transaction: Transaction, order_id: str) -> Order | None:
+    """The order of that number."""
+    row = transaction.execute(_FIND_ORDER, {"key": order_id}).one_or_none()
+    return None if row is None else ORDERS.of(row)
+
+
+def find_version(transaction: Transaction, order_id: str, version: int) -> OrderVersion | None:
+    """A version of an order, also one of the past."""
+    row = transaction.execute(_FIND_VERSION, {"key": order_id, "wanted": version}).one_or_none()
+    return None if row is None else VERSIONS.of(row)
+
+
+def end_payment(transaction: Transaction, payment_id: str, state: PaymentState, reason: str) -> None:
+    """Moves an attempt from GRANTED to its final state; CONCURRENT_CHANGE if it is not GRANTED."""
+    require_one_row(transaction.execute(_END_PAYMENT, {"key": payment_id, "state": state, "reason": reason}))
+
+
+def lapsed_locks(transaction: Transaction, now_ms: int, at_most: int) -> list[Order]:
+    """Locked orders whose lease is over, longest over first."""
+    return [ORDERS.of(row) for row in transaction.execute(_LAPSED, {"now_ms": now_ms, "at_most": at_most})]
+
+
+def clamp_leases(transaction: Transaction, now_ms: int) -> None:
+    """Shortens what remains of any lease to its length, in case the clock stepped back."""
+    transaction.execute(_CLAMP, {"now_ms": now_ms})
+
+
+def list_orders(
+    transaction: Transaction,
+    *,
+    store_id: str,
+    payer: Payer | None,
+    states: Sequence[OrderState],
+    before: Before,
+    at_most: int,
+) -> list[Order]:
+    """Orders newest first, those before the given (created_at_ms, order_id)."""
+    query = matching(newest_first(_WITH_LINES, orders.c.order_id, before, at_most), orders, store_id=store_id)
+    if payer:
+        query = query.where(has_payer(orders, payer))
+    if states:
+        query = query.where(orders.c.state.in_(states))
+    return [ORDERS.of(row) for row in transaction.execute(query)]
