@@ -35,8 +35,8 @@ demo: $(READY) ## Replay a real retailer's invoices through three servers, then 
 up: $(READY) ## Start the three servers and keep them running until Ctrl-C
 	@$(BIN)/tillmesh up
 
-test: $(READY) ## Run all tests
-	$(BIN)/python -m pytest -q -n 2
+test: $(READY) ## Run all tests, or those of T=tests/FILE.py::NAME
+	$(BIN)/python -m pytest -q $(or $(T),-n 2)
 
 examples: $(READY) ## Generate and run clients in other languages, and say what is not installed here
 	$(BIN)/python -m pytest -q -rs tests/contracts/test_languages.py tests/test_examples.py
