@@ -13,7 +13,7 @@ FROZEN := protos/frozen.binpb
 PIN = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) \
 	--no-header --no-emit-index-url --no-emit-find-links pyproject.toml
 
-.PHONY: help demo up test examples simulate mutants chaos bench check proto freeze docs format pins clean
+.PHONY: help demo up test examples simulate mutants chaos bench check proto freeze docs format pins hooks dist clean
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,12 @@ pins: $(READY) ## Pin what runs and what develops within the ranges of pyproject
 	$(PIN) -o requirements.txt
 	$(PIN) --group dev --constraints requirements.txt -o requirements-dev.txt
 
+hooks: $(READY) ## Run make check before each commit of this clone
+	@$(BIN)/pre-commit install
+
+dist: $(READY) ## Build the wheel into dist/, with nothing to download
+	@$(BIN)/hatchling build --target wheel --clean
+
 clean: ## Remove .venv and all caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis examples/node/node_modules
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis examples/node/node_modules
 	find . -name __pycache__ -type d -exec rm -rf {} +
