@@ -9,17 +9,23 @@ SEEDS ?= 1000
 # The contracts as they were promised. Comments are left out, so that only what a client depends on changes it.
 FROZEN := protos/frozen.binpb
 
-.PHONY: help demo up test examples simulate mutants chaos bench check proto freeze docs format pins clean
+# For every platform and Python that pyproject.toml allows; a file says nothing of where it was made.
+PIN = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) \
+	--no-header --no-emit-index-url --no-emit-find-links pyproject.toml
+
+.PHONY: help demo up test examples simulate mutants chaos bench check proto freeze docs format pins hooks dist clean
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(READY): requirements.txt pyproject.toml
+# uv installs the pins, and is one of them: pip takes it from there.
+$(READY): requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "tillmesh needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "Setting up $(VENV) with $$($(PYTHON) --version) ..."
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.txt > $(VENV)/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
@@ -29,8 +35,8 @@ demo: $(READY) ## Replay a real retailer's invoices through three servers, then 
 up: $(READY) ## Start the three servers and keep them running until Ctrl-C
 	@$(BIN)/tillmesh up
 
-test: $(READY) ## Run all tests
-	$(BIN)/python -m pytest -q -n 2
+test: $(READY) ## Run all tests, or those of T=tests/FILE.py::NAME
+	$(BIN)/python -m pytest -q $(or $(T),-n 2)
 
 examples: $(READY) ## Generate and run clients in other languages, and say what is not installed here
 	$(BIN)/python -m pytest -q -rs tests/contracts/test_languages.py tests/test_examples.py
@@ -71,9 +77,16 @@ format: $(READY) ## Format code and contracts
 	$(BIN)/ruff check --fix .
 	$(BIN)/buf format -w
 
-pins: $(READY) ## Resolve requirements.txt from pyproject.toml anew
-	$(BIN)/uv pip compile --quiet --no-header --python-version 3.11 --extra dev pyproject.toml -o requirements.txt
+pins: $(READY) ## Pin what runs and what develops within the ranges of pyproject.toml; UPGRADE=1 takes the newest
+	$(PIN) -o requirements.txt
+	$(PIN) --group dev --constraints requirements.txt -o requirements-dev.txt
+
+hooks: $(READY) ## Run make check before each commit of this clone
+	@$(BIN)/pre-commit install
+
+dist: $(READY) ## Build the wheel into dist/, with nothing to download
+	@$(BIN)/hatchling build --target wheel --clean
 
 clean: ## Remove .venv and all caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis examples/node/node_modules
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis examples/node/node_modules
 	find . -name __pycache__ -type d -exec rm -rf {} +

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.sources import ROOT
+from tillmesh.cli.mesh import Role
 
 SKIPPED = {".venv", "node_modules", ".git"}
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]*)(#[^)\s]*)?\)")
@@ -48,6 +49,16 @@ def generate(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_what_is_generated_is_up_to_date() -> None:
     done = generate("--check")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_names_of_the_servers_are_among_what_is_generated() -> None:
+    (table,) = re.findall(
+        r"^<!-- generated: names of the servers -->\n(.*?)^<!-- end generated -->",
+        (ROOT / "README.md").read_text(),
+        re.MULTILINE | re.DOTALL,
+    )
+    assert re.findall(r"^\| \[`(\w+)`\]", table, re.MULTILINE) == list(Role)
+    assert "| `tillmesh.api.order.v1` | `orders` | `order.tillmesh` | `TILLMESH_ORDER_*` | 7001 |" in table
 
 
 def test_the_generator_says_what_it_can_be_asked_for() -> None:

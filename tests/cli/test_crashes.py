@@ -4,17 +4,17 @@ import asyncio
 from pathlib import Path
 
 from tillmesh.cli.client import Client
-from tillmesh.cli.demo import SAMPLE
 from tillmesh.cli.mesh import Mesh, Role
 from tillmesh.cli.replay.invoices import Invoice, read_invoices
 from tillmesh.cli.replay.reconcile import settled
 from tillmesh.cli.replay.runner import Runner
+from tillmesh.samples import ONLINE_RETAIL
 
 INVOICES = 120
 
 
 async def test_a_replay_reconciles_whatever_crashes(tmp_path: Path) -> None:
-    invoices = read_invoices(SAMPLE, "GBP").invoices[:INVOICES]
+    invoices = read_invoices(ONLINE_RETAIL, "GBP").invoices[:INVOICES]
     crashes = dict(zip((20, 50, 80), Role, strict=True))
     restarts: list[asyncio.Future[None]] = []
     done = 0

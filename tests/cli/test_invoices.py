@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command_line import HEADER, row, write_invoices
-from tillmesh.cli.demo import SAMPLE
 from tillmesh.cli.failures import BadFile
 from tillmesh.cli.replay.invoices import InvoiceFile, read_invoices
 from tillmesh.runtime.money import Money
+from tillmesh.samples import ONLINE_RETAIL
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ class Reader:
 
 
 def test_the_sample_has_exactly_its_published_totals() -> None:
-    file = read_invoices(SAMPLE, "GBP")
+    file = read_invoices(ONLINE_RETAIL, "GBP")
     sales = [invoice.total_minor for invoice in file.invoices if not invoice.is_return]
     returns = [invoice.total_minor for invoice in file.invoices if invoice.is_return]
     assert (len(sales), Money("GBP", sum(sales)).decimal()) == (1150, "616394.56")

@@ -27,9 +27,9 @@ from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.type.v1 import line_item_pb2
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
+from tillmesh.storage.chains import HistoryTable, read_chains
 from tillmesh.storage.claims import CLAIM_MS, FRESH_MS
 from tillmesh.storage.database import open_engine, parse_url
-from tillmesh.storage.chains import HistoryTable, read_chains
 from tillmesh.storage.statements import Statements, Transaction
 
 ROUNDS = 10

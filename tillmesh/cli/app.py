@@ -44,7 +44,7 @@ _COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
         replay,
         _RUN,
         [
-            "tillmesh replay examples/online-retail-sample.csv.gz",
+            "tillmesh replay november.csv.gz",
             "tillmesh replay november.csv --currency EUR --concurrency 16",
             "tillmesh replay november.csv --terminal 127.0.0.1:7003",
         ],

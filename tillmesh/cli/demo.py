@@ -1,9 +1,7 @@
 """`tillmesh demo`: real invoices first, then the story of the lock, every step of it checked."""
 
 import json
-from pathlib import Path
 
-import tillmesh
 from tillmesh.cli.display import out
 from tillmesh.cli.failures import CliError
 from tillmesh.cli.mesh import Mesh, Role, Store
@@ -12,8 +10,8 @@ from tillmesh.cli.replay.command import CONCURRENCY, own_mesh, replay_file
 from tillmesh.cli.replay.invoices import read_invoices
 from tillmesh.cli.story.lock import PAYER_WINDOW_S, play
 from tillmesh.cli.story.stage import scene
+from tillmesh.samples import ONLINE_RETAIL
 
-SAMPLE = Path(tillmesh.__file__).parent.parent / "examples" / "online-retail-sample.csv.gz"
 # The lock outlasts the payer's time to confirm by the margin; short, so that nobody waits long.
 FLAGS = {Role.PAYMENTS: ["--payer-window-s", str(PAYER_WINDOW_S), "--lease-margin-s", "2"]}
 
@@ -32,8 +30,6 @@ def demo() -> None:
 
     It starts its own mesh in a temporary directory, and stops and removes it at the end.
     """
-    if not SAMPLE.exists():
-        raise CliError(f"The sample {SAMPLE} is missing: run the demo from a clone of the project.")
     with own_mesh(None, Store(), FLAGS) as mesh:
         _introduce(mesh)
         _replay(mesh)
@@ -51,8 +47,8 @@ def _introduce(mesh: Mesh) -> None:
 
 def _replay(mesh: Mesh) -> None:
     scene("A real retailer's invoices, ordered, locked, paid and returned")
-    invoices = read_invoices(SAMPLE, mesh.store.currency)
-    report = run_async(replay_file(mesh.addresses, SAMPLE, invoices, mesh.store.currency, CONCURRENCY))
+    invoices = read_invoices(ONLINE_RETAIL, mesh.store.currency)
+    report = run_async(replay_file(mesh.addresses, ONLINE_RETAIL, invoices, mesh.store.currency, CONCURRENCY))
     report.show()
     print(json.dumps(report.as_json()))
     if not report.reconciled:

@@ -12,6 +12,7 @@ from tillmesh.cli.display import err, out, show_table
 from tillmesh.cli.failures import CliError
 from tillmesh.cli.mesh import Mesh, Role, Store
 from tillmesh.cli.options import CurrencyCode, DataDir
+from tillmesh.samples import ONLINE_RETAIL
 
 WATCH_INTERVAL_S = 0.2
 RENEW_AFTER_S = LIFETIME.total_seconds() / 3
@@ -63,7 +64,7 @@ def _introduce(mesh: Mesh) -> None:
     out.print("Try in another terminal:", style="bold")
     if mesh.addresses.tls_dir != tls_dir.get():
         out.print(f"  export TILLMESH_TLS_DIR={mesh.addresses.tls_dir}", soft_wrap=True)
-    replay = f"tillmesh replay examples/online-retail-sample.csv.gz{where or ' --terminal 127.0.0.1:7003'}"
+    replay = f"tillmesh replay {ONLINE_RETAIL}{where or ' --terminal 127.0.0.1:7003'}"
     orders = f"tillmesh orders --store {mesh.store.store_id}{where}"
     suggestions = {
         replay: "a real retailer's invoices",

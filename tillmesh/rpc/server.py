@@ -98,7 +98,8 @@ async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitab
 
 def _build(wiring: Wiring, settings: ServerSettings) -> tuple[aio.Server, health.aio.HealthServicer]:
     _make_room_for(settings.connections_max)
-    server, limits = open_server(MESSAGE_BYTES_MAX, settings.connections_max), settings.limits()
+    server = open_server(MESSAGE_BYTES_MAX, settings.connections_max, settings.unguarded_transport)
+    limits = settings.limits()
     for service, servicer in wiring.servicers.items():
         access = wiring.access[service]
         handlers = method_handlers(service, servicer, wiring.domain, access, wiring.gate, limits, wiring.sign_in)

@@ -1,0 +1,61 @@
+"""What `make dist` builds, where nothing else is: its demo runs to the end, which checks itself, and is read."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command_line import environment
+from tests.sources import ROOT
+
+TOOLS = Path(sys.executable).parent
+INSTALL = (TOOLS / "uv", "pip", "install", "--quiet")
+BUILD_WITHIN_S, DEMO_WITHIN_S = 100, 240
+
+
+def run(*command: str | Path, within_s: float, cwd: Path = ROOT) -> str:
+    """What a command that has to succeed prints."""
+    done = subprocess.run(
+        command, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=within_s, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A virtual environment with the wheel and requirements.txt alone."""
+    run(TOOLS / "hatchling", "build", "--target", "wheel", "--directory", tmp_path, within_s=BUILD_WITHIN_S)
+    (wheel,) = tmp_path.glob("*.whl")
+    run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", within_s=BUILD_WITHIN_S)
+    there = ("--python", tmp_path / "venv/bin/python")
+    run(*INSTALL, *there, "--require-hashes", "-r", "requirements.txt", within_s=BUILD_WITHIN_S)
+    run(*INSTALL, *there, "--no-deps", "--offline", wheel, within_s=BUILD_WITHIN_S)
+    return tmp_path / "venv"
+
+
+def test_the_wheel_alone_plays_the_demo_and_says_whose_its_parts_are(installed: Path, tmp_path: Path) -> None:
+    told = run(installed / "bin/tillmesh", "demo", within_s=DEMO_WITHIN_S, cwd=tmp_path)
+    figures = next(json.loads(line) for line in told.splitlines() if line.startswith("{"))
+    assert (figures["reconciled"], figures["net"]) == (True, "548000.14")
+    for turn in (
+        "2.40 GBP paid at once",
+        "PAY_CODE_USED",
+        "It says CLOSED",
+        "is locked by payment",
+        "the lease ran out",
+        "she cancels on her phone",
+        "now version 2, 24.30 GBP",
+        "The PIN is wrong; tries left: 4",
+        "HAND OVER GOODS",
+        "waits for nobody's confirmation",
+        "Three payments, one charge",
+        "balanced",
+    ):
+        assert turn in told
+    (packages,) = installed.glob("lib/python*/site-packages")
+    assert "CC BY 4.0" in (packages / "tillmesh/samples/README.md").read_text()
+    (licences,) = packages.glob("tillmesh-*.dist-info/licenses")
+    assert {path.name for path in licences.iterdir()} == {"LICENSE", "NOTICE"}
