@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tillmesh.runtime.deadlines import set_deadline
 from tillmesh.runtime.errors import CommonReason
+from tillmesh.runtime.ids import IDENTIFIER
 
 
 class Role(StrEnum):
@@ -30,8 +31,8 @@ MESH = "tillmesh"
 """The name of a mesh that nobody named."""
 
 STORE_ROLES = (Role.TERMINAL, Role.DEVICE)
-_SEGMENT = r"[A-Za-z0-9._-]{1,64}"
-_URI = re.compile(rf"spiffe://({_SEGMENT})/([a-z]+)/({_SEGMENT})(?:/({_SEGMENT}))?")
+_NAME = IDENTIFIER.pattern
+_URI = re.compile(rf"spiffe://({_NAME})/([a-z]+)/({_NAME})(?:/({_NAME}))?")
 
 
 @dataclass(frozen=True, slots=True)

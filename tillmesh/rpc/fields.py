@@ -12,10 +12,9 @@ from tillmesh.api.type.v1 import money_pb2, payer_pb2
 from tillmesh.origin import Origin
 from tillmesh.payer import Payer, identity, is_reference, looks_like_reference, reference
 from tillmesh.runtime.errors import CommonReason, FieldViolation, invalid
+from tillmesh.runtime.ids import IDENTIFIER, IDENTIFIER_RULE
 from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS, MINOR_UNITS_MAX, Money
 
-IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,64}")
-IDENTIFIER_RULE = "must be 1 to 64 characters of A-Z a-z 0-9 . _ and -"
 # What moves a printer's head or a terminal's cursor, ends a line, or cannot be stored everywhere.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 CONTROL_RULE = "must have no control characters"

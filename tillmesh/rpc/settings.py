@@ -11,8 +11,8 @@ from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, Settings
 
 from tillmesh.auth.callers import MESH, DenyList, Gate, Role
 from tillmesh.auth.tls import TlsFiles
-from tillmesh.rpc.fields import IDENTIFIER
 from tillmesh.rpc.limits import CALL_S_MAX, CALLS_MAX, CALLS_PER_S, SHARES, Limits
+from tillmesh.runtime.ids import IDENTIFIER
 
 
 class ServerSettings(BaseSettings):

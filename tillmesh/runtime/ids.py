@@ -1,8 +1,11 @@
 """Identifiers: request ids that machines make, transaction numbers that people read."""
 
 import random
+import re
 import uuid
 
+IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,64}")
+IDENTIFIER_RULE = "must be 1 to 64 characters of A-Z a-z 0-9 . _ and -"
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # no I, L, O, U: safe to read aloud and to key in
 
 

@@ -61,7 +61,7 @@ class History(Generic[Record, Entry]):
     def advance(
         self, transaction: Transaction, before: Record, after: Record, event: str, now_ms: int, **facts: Any
     ) -> Record:
-        """Replaces `before` by `after`, whose state is the one that the event leads to; CONCURRENT_CHANGE if it changed."""
+        """Replaces `before` by `after`, which has the state that the event leads to; raises as `Records.change`."""
         moved = replace(after, event_count=before.event_count + 1, updated_at_ms=now_ms)
         return self._write(transaction, before, moved, event, facts)
 

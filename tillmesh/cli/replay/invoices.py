@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tillmesh.cli.rows import Row, printable, read_rows
-from tillmesh.rpc.fields import IDENTIFIER, IDENTIFIER_RULE
+from tillmesh.runtime.ids import IDENTIFIER, IDENTIFIER_RULE
 from tillmesh.runtime.money import MINOR_UNITS_MAX, Money, minor_units
 
 COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
