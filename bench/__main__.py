@@ -12,7 +12,7 @@ from bench.databases import KINDS
 from bench.profiling import write_profiles
 from bench.run import FULL, QUICK
 from bench.session import BY_DEFAULT, PARTS, measure, started
-from tillmesh.cli.failures import CliError
+from tillmesh.client.failures import Failure
 
 RESULTS = Path(__file__).parent / "results"
 EXAMPLES = (
@@ -119,5 +119,5 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
-    except CliError as error:
+    except Failure as error:
         raise SystemExit(f"bench: {error}") from None

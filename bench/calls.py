@@ -16,7 +16,7 @@ from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as catalogue_api
-from tillmesh.cli.failures import CliError
+from tillmesh.client.failures import Failure
 from tillmesh.runtime.ids import new_request_id
 
 LEASE = Duration(seconds=600)  # no lock ends while it waits for its turn
@@ -148,5 +148,5 @@ async def _answers(
     finally:
         await channel.close()
     if bad := sum(not method.is_good(one) for one in answers):
-        raise CliError(f"{bad} of {len(answers)} calls of {method.path} were not answered as they should be.")
+        raise Failure(f"{bad} of {len(answers)} calls of {method.path} were not answered as they should be.")
     return answers, sample

@@ -14,7 +14,7 @@ from bench.shoppers import CURRENCY, LINES, Phone
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceStub
-from tillmesh.cli.failures import CliError
+from tillmesh.client.failures import Failure
 from tillmesh.runtime.ids import new_request_id
 
 if TYPE_CHECKING:  # the generated module has it in its types alone
@@ -84,7 +84,7 @@ class Till:
         end = time.monotonic() + PAID_WITHIN_S
         while checkout.state != Checkout.STATE_PAID:
             if checkout.verdict != checkout_pb2.VERDICT_WAIT or time.monotonic() > end:
-                raise CliError(f"Checkout {checkout.checkout_id} was not paid: {checkout.verdict_reason}")
+                raise Failure(f"Checkout {checkout.checkout_id} was not paid: {checkout.verdict_reason}")
             await asyncio.sleep(POLL_INTERVAL_S)
             request = api.GetCheckoutRequest(checkout_id=checkout.checkout_id)
             checkout = await self._stub.GetCheckout(request, timeout=TIMEOUT_S)
@@ -101,10 +101,10 @@ async def change_mind(till: Till, phone: Phone) -> None:
     checkout = await till.raise_order(phone.identity_id)
     waiting = await till.pay(checkout)
     if waiting.verdict != checkout_pb2.VERDICT_ASK_PAYER:
-        raise CliError(f"Checkout {checkout.checkout_id} should wait for its payer: {waiting.verdict_reason}")
+        raise Failure(f"Checkout {checkout.checkout_id} should wait for its payer: {waiting.verdict_reason}")
     canceled = await till.cancel_payment(waiting)
     if canceled.verdict != checkout_pb2.VERDICT_SAFE_TO_RETRY:
-        raise CliError(f"Checkout {checkout.checkout_id} cannot be changed: {canceled.verdict_reason}")
+        raise Failure(f"Checkout {checkout.checkout_id} cannot be changed: {canceled.verdict_reason}")
     changed = await till.change_line(canceled)
     await till.wait_until_paid(await till.pay(changed, phone.code()))
 

@@ -21,7 +21,7 @@ from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
 from tillmesh.auth.callers import Role
-from tillmesh.cli.failures import CliError
+from tillmesh.client.failures import Failure
 from tillmesh.runtime.ids import new_request_id
 
 PART = "hot"
@@ -95,7 +95,7 @@ async def pay_orders(tills: Sequence[Till], phones: Sequence[Phone], processes: 
             )
             payment = await payments.CreatePayment(request, timeout=TIMEOUT_S)
             if payment.state != payment_pb2.Payment.STATE_CAPTURED:
-                raise CliError(f"Payment {payment.payment_id} was not captured: {payment.reason}")
+                raise Failure(f"Payment {payment.payment_id} was not captured: {payment.reason}")
             free.append(till)
 
         warm = min(len(tills), len(phones) // 2)

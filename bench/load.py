@@ -19,7 +19,7 @@ from grpc import aio
 
 from bench.machine import Processes, busy_s, cpu_of
 from bench.servers import Target
-from tillmesh.cli.failures import CliError
+from tillmesh.client.failures import Failure
 
 CONNECT_WITHIN_S = 30.0
 OPTIONS = (("grpc.enable_retries", 0),)
@@ -96,7 +96,7 @@ def _portable(error: Exception) -> Exception:
     if isinstance(error, ExceptionGroup):
         return _portable(error.exceptions[0])
     if isinstance(error, aio.AioRpcError):
-        return CliError(f"A call was not answered: {error.code().name}: {error.details()}")
+        return Failure(f"A call was not answered: {error.code().name}: {error.details()}")
     return error
 
 

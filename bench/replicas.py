@@ -13,7 +13,7 @@ from bench.report import Cell, Findings, Section, middle
 from bench.run import Run
 from bench.servers import POSTGRES, Stack
 from bench.summary import cells, columns
-from tillmesh.cli.failures import CliError
+from tillmesh.client.failures import Failure
 
 PART = "postgres"
 AT_A_TIME = 32
@@ -62,13 +62,13 @@ class _Pgbench:
         said = self._call("--client", str(AT_A_TIME), "--time", str(PGBENCH_S))
         tps, average_ms = TPS.search(said), AVERAGE_MS.search(said)
         if not tps or not average_ms:
-            raise CliError(f"pgbench said nothing of its transactions a second: {said}")
+            raise Failure(f"pgbench said nothing of its transactions a second: {said}")
         return float(tps[1]), float(average_ms[1])
 
     def _call(self, *arguments: str) -> str:
         done = subprocess.run([self._binary, *arguments, self._url], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise CliError(f"pgbench ended with exit status {done.returncode}: {done.stderr.strip()}")
+            raise Failure(f"pgbench ended with exit status {done.returncode}: {done.stderr.strip()}")
         return done.stdout
 
 

@@ -13,8 +13,8 @@ from typing import Self
 from bench.machine import Processes
 from tillmesh.auth.callers import Role
 from tillmesh.auth.tls import TlsFiles
-from tillmesh.cli.authority import Authority
-from tillmesh.cli.failures import CliError
+from tillmesh.client.failures import Failure
+from tillmesh.local.authority import Authority
 
 START_WITHIN_S = 120.0  # a database of a million orders is checked at the start
 STOP_WITHIN_S = 20.0
@@ -100,7 +100,7 @@ class Stack:
         failure = next((_last_words(server) for server in self.servers if server.process.poll() is not None), None)
         self._stop()
         if failure:
-            raise CliError(failure) from error
+            raise Failure(failure) from error
 
     @property
     def processes(self) -> Processes:
@@ -165,7 +165,7 @@ class Stack:
         server = Server(name, process, said.split()[-1] if said else "", log)
         self.servers.append(server)
         if " is serving on " not in said:
-            raise CliError(_last_words(server))
+            raise Failure(_last_words(server))
         return server
 
     def _stop(self) -> None:

@@ -15,7 +15,7 @@ from bench.machine import describe
 from bench.plots import save_costs, save_figure
 from bench.report import Findings, print_sections, save, shown
 from bench.run import Run, Scale
-from tillmesh.cli.failures import CliError
+from tillmesh.client.failures import Failure
 
 PARTS: dict[str, Callable[[Run], Findings]] = {
     rpc.PART: rpc.measure,
@@ -53,7 +53,7 @@ def measure(kind: str, scale: Scale, parts: Iterable[str], limits: Mapping[str, 
         try:
             for part in parts:
                 findings.add(PARTS[part](run))
-        except CliError as error:  # what was measured until then still counts
+        except Failure as error:  # what was measured until then still counts
             problems.append(str(error))
         except KeyboardInterrupt:
             problems.append("Interrupted: what is not shown was not measured")

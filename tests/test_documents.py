@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.sources import ROOT
-from tillmesh.cli.mesh import Role
+from tillmesh.local.processes import ServerName
 
 SKIPPED = {".venv", "node_modules", ".git"}
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]*)(#[^)\s]*)?\)")
@@ -57,7 +57,7 @@ def test_the_names_of_the_servers_are_among_what_is_generated() -> None:
         (ROOT / "README.md").read_text(),
         re.MULTILINE | re.DOTALL,
     )
-    assert re.findall(r"^\| \[`(\w+)`\]", table, re.MULTILINE) == list(Role)
+    assert re.findall(r"^\| \[`(\w+)`\]", table, re.MULTILINE) == list(ServerName)
     assert "| `tillmesh.api.order.v1` | `orders` | `order.tillmesh` | `TILLMESH_ORDER_*` | 7001 |" in table
 
 

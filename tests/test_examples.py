@@ -13,7 +13,7 @@ import pytest
 
 from tests.sources import ROOT
 from tillmesh.api.terminal.v1.checkout_pb2 import Verdict
-from tillmesh.cli.mesh import Mesh
+from tillmesh.local.mesh import Mesh
 from tillmesh.paycode import STEP_MS, make
 from tillmesh.runtime.secret import Secret
 

@@ -17,8 +17,7 @@ from itertools import chain
 from pathlib import Path
 
 from tillmesh.auth.callers import Role
-from tillmesh.cli.mesh import CERTIFIED
-from tillmesh.cli.mesh import Role as Server
+from tillmesh.local.processes import CERTIFIED, ServerName
 from tillmesh.rpc.settings import ServerSettings
 from tillmesh.runtime.errors import CommonReason, ErrorReason
 
@@ -105,18 +104,18 @@ NAMES = ("proto package", "role in certificates", "error domain", "environment",
 
 def names() -> str:
     """What each server is called, wherever it has a name."""
-    rows = [f"| [`{server}`]({server}/README.md) | {' | '.join(names_of(server))} |" for server in Server]
+    rows = [f"| [`{server}`]({server}/README.md) | {' | '.join(names_of(server))} |" for server in ServerName]
     return "\n".join([f"| folder | {' | '.join(NAMES)} |", f"| --- |{' --- |' * len(NAMES)}", *rows]) + "\n"
 
 
-def names_of(server: Server) -> list[str]:
+def names_of(server: ServerName) -> list[str]:
     """A server's cells, in the order of NAMES."""
     part = partial(importlib.import_module, package=server)
     services, domain, module = part(".access").ACCESS, part(".errors").DOMAIN, part(".server").__name__
     (settings,) = (kind for kind in ServerSettings.__subclasses__() if kind.__module__ == module)
     (package,) = {service.rpartition(".")[0] for service in services}
     port = settings.model_fields["listen"].default.rpartition(":")[2]
-    calls = [f"`{other}`" for other in Server if CERTIFIED[other] in settings.model_fields]
+    calls = [f"`{other}`" for other in ServerName if CERTIFIED[other] in settings.model_fields]
     prefix = settings.model_config["env_prefix"]
     return [f"`{package}`", f"`{CERTIFIED[server]}`", f"`{domain}`", f"`{prefix}*`", port, " ".join(calls)]
 

@@ -20,7 +20,7 @@ from tests.chaos.load import Storm, storm
 from tests.chaos.outages import SCENARIOS, Outages, break_and_heal
 from tests.chaos.reckoning import Reckoning
 from tests.chaos.wal import Damages, damage_many
-from tillmesh.cli.mesh import Role
+from tillmesh.local.processes import ServerName
 
 REMAINS = 10  # databases of killed servers that are kept of each role
 FINDINGS_SHOWN = 20
@@ -63,11 +63,11 @@ async def _run(
         return partial(progress.advance, progress.add_task(what, total=total))
 
     stormed = await storm(
-        folder / "kills", options.kills, REMAINS, rng, bar("kill -9 under load", options.kills * len(Role))
+        folder / "kills", options.kills, REMAINS, rng, bar("kill -9 under load", options.kills * len(ServerName))
     )
     healed, filled, damaged = await asyncio.gather(
         break_and_heal(folder / "outages", rng, resolved=bar("peers out of reach", len(SCENARIOS))),
-        fill_disks(folder / "disks", options.full_disks, rng, bar("full disks", options.full_disks * len(Role))),
+        fill_disks(folder / "disks", options.full_disks, rng, bar("full disks", options.full_disks * len(ServerName))),
         asyncio.to_thread(
             damage_many, stormed.remains, options.wals, folder / "wals", rng, bar("damaged logs", options.wals)
         ),
@@ -81,7 +81,7 @@ def _table(seed: int, stormed: Storm, healed: Outages, filled: FullDisks, damage
     table.add_column(justify="right")
     reckonings = [part.reckoning for part in (stormed, healed, filled)]
     told = stormed.witness.answers + healed.witness.answers + filled.witness.answers
-    for role in Role:
+    for role in ServerName:
         table.add_row(f"kill -9 of {role}", str(stormed.kills[role]))
     table.add_row("requests under way at a kill", f"{stormed.under_way / max(1, stormed.kills.total()):.1f}")
     table.add_row("links broken", _counted({fault.value: count for fault, count in stormed.faults.items()}.items()))
@@ -96,7 +96,7 @@ def _table(seed: int, stormed: Storm, healed: Outages, filled: FullDisks, damage
     table.add_section()
     slowest_s = max(healed.resolved_s.values(), default=0.0)
     table.add_row("peer back, all resolved", f"{len(healed.resolved_s)} of {len(SCENARIOS)}, at most {slowest_s:.1f} s")
-    for role in Role:
+    for role in ServerName:
         table.add_row(f"full disk of {role}", str(filled.filled[role]))
     table.add_row("refused for want of room", str(filled.refused))
     table.add_row("damaged logs", _counted(damaged.outcomes.items()))

@@ -10,8 +10,8 @@ from grpc import aio
 
 from tests.chaos.witness import Witness
 from tillmesh.api.type.v1.money_pb2 import Money
-from tillmesh.cli.client import Client
-from tillmesh.cli.failures import Unreachable
+from tillmesh.client.connections import Client
+from tillmesh.client.failures import Unreachable
 from tillmesh.runtime.errors import Refusal
 
 Req = TypeVar("Req", bound=Message)

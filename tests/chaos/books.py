@@ -3,7 +3,7 @@
 import sqlite3
 from pathlib import Path
 
-from tillmesh.cli.mesh import Role
+from tillmesh.local.processes import ServerName
 
 # Every record has as many history rows as it says, without a gap, and the last tells its state.
 _HISTORY = """
@@ -49,26 +49,26 @@ _JOURNAL = """
 """
 
 # No row may come out of any of these.
-CHECKS: dict[Role, dict[str, str]] = {
-    Role.ORDERS: {
+CHECKS: dict[ServerName, dict[str, str]] = {
+    ServerName.ORDERS: {
         "history": _HISTORY.format(records="orders", history="order_history", key="order_id"),
         "locks": _LOCKS,
         "versions": _VERSIONS,
     },
-    Role.PAYMENTS: {
+    ServerName.PAYMENTS: {
         "history": _HISTORY.format(records="payments", history="payment_history", key="payment_id"),
         "balances": _POSTED,
         "money of payments": _MONEY_OF_PAYMENTS,
         "refunds": _REFUNDED,
     },
-    Role.TERMINAL: {
+    ServerName.TERMINAL: {
         "history": _HISTORY.format(records="checkouts", history="checkout_history", key="checkout_id"),
         "journal": _JOURNAL,
     },
 }
 
 
-def broken_in(role: Role, database: Path) -> list[str]:
+def broken_in(role: ServerName, database: Path) -> list[str]:
     """What is broken, in words."""
     connection = sqlite3.connect(database)
     try:

@@ -23,9 +23,9 @@ from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as till_api
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
 from tillmesh.api.type.v1.payer_pb2 import Payer
-from tillmesh.cli.client import Client
-from tillmesh.cli.failures import Unreachable
-from tillmesh.cli.mesh import Role
+from tillmesh.client.connections import Client
+from tillmesh.client.failures import Unreachable
+from tillmesh.local.processes import ServerName
 from tillmesh.runtime.ids import new_request_id
 
 SHOPPERS = 3
@@ -37,7 +37,7 @@ READS_MAX = 10
 class FullDisks:
     """What was done, and what came of it."""
 
-    filled: Counter[Role] = field(default_factory=Counter)
+    filled: Counter[ServerName] = field(default_factory=Counter)
     refused: int = 0
     witness: Witness = field(default_factory=Witness)
     reckoning: Reckoning = field(default_factory=Reckoning)
@@ -48,14 +48,14 @@ async def fill_disks(
 ) -> FullDisks:
     """Fills the disk of each role `times` times."""
     result = FullDisks()
-    programs = {role: (small_disk.NAME, role) for role in Role}
+    programs = {role: (small_disk.NAME, role) for role in ServerName}
     async with Fleet(folder, rng, programs) as fleet, fleet.client as client:
         closed = asyncio.Event()
         names = [f"shopper-{number}" for number in range(SHOPPERS)]
         shoppers = [asyncio.create_task(Shopper(name, client, result.witness, rng).shop(closed)) for name in names]
         await _sold_more(result.witness, 1)
         for _ in range(times):
-            for role in Role:
+            for role in ServerName:
                 await _fill(fleet, client, role, result, rng)
                 result.filled[role] += 1
                 filled()
@@ -68,7 +68,7 @@ async def fill_disks(
     return result
 
 
-async def _fill(fleet: Fleet, client: Client, role: Role, result: FullDisks, rng: random.Random) -> None:
+async def _fill(fleet: Fleet, client: Client, role: ServerName, result: FullDisks, rng: random.Random) -> None:
     """From full to room: one request is refused, reads go on, the same request is accepted later."""
     found, process = result.reckoning, fleet.servers[role].process
     process.send_signal(signal.SIGUSR1)
@@ -87,7 +87,7 @@ async def _fill(fleet: Fleet, client: Client, role: Role, result: FullDisks, rng
 
 
 async def _write_until_refused(
-    client: Client, role: Role, result: FullDisks
+    client: Client, role: ServerName, result: FullDisks
 ) -> tuple[aio.UnaryUnaryMultiCallable[Any, Any], Any]:
     for _ in range(WRITES_MAX):
         method, request = _write(client, role)
@@ -102,10 +102,10 @@ async def _write_until_refused(
     raise AssertionError(f"{role} wrote {WRITES_MAX} times to a full disk")
 
 
-def _write(client: Client, role: Role) -> tuple[aio.UnaryUnaryMultiCallable[Any, Any], Any]:
+def _write(client: Client, role: ServerName) -> tuple[aio.UnaryUnaryMultiCallable[Any, Any], Any]:
     """A request that takes room."""
     match role:
-        case Role.ORDERS:
+        case ServerName.ORDERS:
             lines = [LineItem(sku="BULK", title="x" * 200, quantity=1, unit_price_minor=1)] * 20
             return client.orders.CreateOrder, orders_api.CreateOrderRequest(
                 request_id=new_request_id(),
@@ -114,22 +114,25 @@ def _write(client: Client, role: Role) -> tuple[aio.UnaryUnaryMultiCallable[Any,
                 currency_code="GBP",
                 lines=lines,
             )
-        case Role.PAYMENTS:
+        case ServerName.PAYMENTS:
             return client.accounts.CreateDeposit, accounts_api.CreateDepositRequest(
                 deposit_id=new_request_id(), identity_id="shopper-0", amount=gbp(1)
             )
-        case Role.TERMINAL:
+        case ServerName.TERMINAL:
             new = till_api.NewLine(sku="BULK", title="x" * 200, quantity=1, unit_price_minor=1)
             return client.till.CreateCheckout, till_api.CreateCheckoutRequest(
                 request_id=new_request_id(), identity_id="shopper-0", lines=[new] * 20
             )
 
 
-async def _can_read(client: Client, role: Role, witness: Witness) -> bool:
-    reads: dict[Role, tuple[aio.UnaryUnaryMultiCallable[Any, Any], Any]] = {
-        Role.ORDERS: (client.orders.GetOrder, orders_api.GetOrderRequest(order_id=next(iter(witness.versions)))),
-        Role.PAYMENTS: (client.accounts.GetAccount, accounts_api.GetAccountRequest(account_id="wallet/shopper-0/GBP")),
-        Role.TERMINAL: (
+async def _can_read(client: Client, role: ServerName, witness: Witness) -> bool:
+    reads: dict[ServerName, tuple[aio.UnaryUnaryMultiCallable[Any, Any], Any]] = {
+        ServerName.ORDERS: (client.orders.GetOrder, orders_api.GetOrderRequest(order_id=next(iter(witness.versions)))),
+        ServerName.PAYMENTS: (
+            client.accounts.GetAccount,
+            accounts_api.GetAccountRequest(account_id="wallet/shopper-0/GBP"),
+        ),
+        ServerName.TERMINAL: (
             client.till.GetCheckout,
             till_api.GetCheckoutRequest(checkout_id=next(iter(witness.checkouts))),
         ),

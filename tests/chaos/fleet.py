@@ -11,16 +11,16 @@ from typing import Self
 from tests.chaos.books import broken_in
 from tests.chaos.links import Link
 from tests.processes import Server, start_server
-from tillmesh.cli.client import Addresses, Client
-from tillmesh.cli.mesh import Role
+from tillmesh.client.connections import Addresses, Client
+from tillmesh.local.processes import ServerName
 
 STORE = "store-1"
 # Short enough for leases, windows and patience to end under load as well.
-TIMING: Mapping[Role, Sequence[str]] = {
-    Role.PAYMENTS: ["--payer-window-s=3", "--lease-margin-s=1", "--instant-lease-s=4", "--lock-patience-s=6"],
-    Role.TERMINAL: ["--payment-wait-s=8"],
+TIMING: Mapping[ServerName, Sequence[str]] = {
+    ServerName.PAYMENTS: ["--payer-window-s=3", "--lease-margin-s=1", "--instant-lease-s=4", "--lock-patience-s=6"],
+    ServerName.TERMINAL: ["--payment-wait-s=8"],
 }
-SHIPPED: Mapping[Role, Sequence[str]] = {role: (role,) for role in Role}
+SHIPPED: Mapping[ServerName, Sequence[str]] = {role: (role,) for role in ServerName}
 
 
 def with_secret(folder: Path) -> list[str]:
@@ -39,14 +39,14 @@ class Fleet:
         self,
         folder: Path,
         rng: random.Random,
-        programs: Mapping[Role, Sequence[str]] = SHIPPED,
-        timing: Mapping[Role, Sequence[str]] = TIMING,
+        programs: Mapping[ServerName, Sequence[str]] = SHIPPED,
+        timing: Mapping[ServerName, Sequence[str]] = TIMING,
     ) -> None:
         self.folder = folder
         self._rng = rng
         self._programs = programs
         self._timing = timing
-        self.servers: dict[Role, Server] = {}
+        self.servers: dict[ServerName, Server] = {}
         self.links: dict[str, Link] = {}
 
     async def __aenter__(self) -> Self:
@@ -65,22 +65,22 @@ class Fleet:
     @property
     def client(self) -> Client:
         """Somebody outside, who reaches each server without a link between."""
-        orders, payments, terminal = (self.servers[role].address for role in Role)
+        orders, payments, terminal = (self.servers[role].address for role in ServerName)
         return Client(Addresses(orders, payments, terminal, tls_dir=None))
 
-    def database(self, role: Role) -> Path:
+    def database(self, role: ServerName) -> Path:
         """Where a server keeps its database."""
         return self.folder / role / f"{self._programs[role][0]}.db"
 
-    async def kill(self, role: Role) -> None:
+    async def kill(self, role: ServerName) -> None:
         """kill -9."""
         await asyncio.to_thread(self.servers[role].kill)
 
-    async def restart(self, role: Role) -> None:
+    async def restart(self, role: ServerName) -> None:
         """Starts a server on the database and the port that it had."""
         await self._start(role, self.servers[role].address)
 
-    def keep(self, role: Role, folder: Path) -> Path:
+    def keep(self, role: ServerName, folder: Path) -> Path:
         """Copies a killed server's database and its log; returns the copy."""
         folder.mkdir(parents=True)
         database = self.database(role)
@@ -90,7 +90,7 @@ class Fleet:
 
     def broken(self) -> list[str]:
         """What is broken within one database, in words."""
-        return [one for role in Role for one in broken_in(role, self.database(role))]
+        return [one for role in ServerName for one in broken_in(role, self.database(role))]
 
     def heal_links(self) -> None:
         """All links work again."""
@@ -98,14 +98,14 @@ class Fleet:
             link.heal()
 
     async def _start_all(self) -> None:
-        for role in Role:
+        for role in ServerName:
             (self.folder / role).mkdir(parents=True)
-        await self._start(Role.ORDERS)
-        await self._link("P-O", Role.ORDERS)
-        await self._link("T-O", Role.ORDERS)
-        await self._start(Role.PAYMENTS)
-        await self._link("T-P", Role.PAYMENTS)
-        await self._start(Role.TERMINAL)
+        await self._start(ServerName.ORDERS)
+        await self._link("P-O", ServerName.ORDERS)
+        await self._link("T-O", ServerName.ORDERS)
+        await self._start(ServerName.PAYMENTS)
+        await self._link("T-P", ServerName.PAYMENTS)
+        await self._start(ServerName.TERMINAL)
 
     async def _end(self) -> None:
         for server in self.servers.values():
@@ -113,22 +113,22 @@ class Fleet:
         for link in self.links.values():
             await link.close()
 
-    async def _link(self, name: str, to: Role) -> None:
+    async def _link(self, name: str, to: ServerName) -> None:
         self.links[name] = Link(self._rng, self.servers[to].address)
         await self.links[name].open()
 
-    async def _start(self, role: Role, listen: str = "127.0.0.1:0") -> None:
+    async def _start(self, role: ServerName, listen: str = "127.0.0.1:0") -> None:
         module, *extra = self._programs[role]
         flags = [*self._timing.get(role, []), "--log-level=WARNING", *self._peers(role), *extra]
         start = asyncio.to_thread(start_server, module, self.folder / role, *flags, listen=listen)
         self.servers[role] = await start
 
-    def _peers(self, role: Role) -> list[str]:
+    def _peers(self, role: ServerName) -> list[str]:
         match role:
-            case Role.ORDERS:
+            case ServerName.ORDERS:
                 return []
-            case Role.PAYMENTS:
+            case ServerName.PAYMENTS:
                 return ["--orders", self.links["P-O"].address, *with_secret(self.folder)]
-            case Role.TERMINAL:
+            case ServerName.TERMINAL:
                 peers = ["--orders", self.links["T-O"].address, "--payments", self.links["T-P"].address]
                 return [*peers, "--store-id", STORE, "--terminal-id", "till-1"]

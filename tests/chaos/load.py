@@ -15,7 +15,7 @@ from tests.chaos.links import Fault
 from tests.chaos.reckoning import Reckoning, let_finish, reckon, wait_until_final
 from tests.chaos.shopper import Shopper
 from tests.chaos.witness import Witness
-from tillmesh.cli.mesh import Role
+from tillmesh.local.processes import ServerName
 
 SHOPPERS = 16
 ERRORS = ('"rpc_failed"', '"step_failed"', '"resume_failed"', '"unexpected_verdict"', "Traceback")
@@ -25,13 +25,13 @@ ERRORS = ('"rpc_failed"', '"step_failed"', '"resume_failed"', '"unexpected_verdi
 class Storm:
     """What was done, and what came of it."""
 
-    kills: Counter[Role] = field(default_factory=Counter)
+    kills: Counter[ServerName] = field(default_factory=Counter)
     under_way: int = 0
     """Requests that waited for their answer when a server was killed, over all kills."""
     faults: Counter[Fault] = field(default_factory=Counter)
     witness: Witness = field(default_factory=Witness)
     reckoning: Reckoning = field(default_factory=Reckoning)
-    remains: dict[Role, list[Path]] = field(default_factory=lambda: {role: [] for role in Role})
+    remains: dict[ServerName, list[Path]] = field(default_factory=lambda: {role: [] for role in ServerName})
     """Databases as some of the kills left them."""
 
 
@@ -59,7 +59,7 @@ async def storm(
         found.stuck += await wait_until_final(client, healed_s)
         found.final_after_s = time.monotonic() - healed_s
         await reckon(client, result.witness, found)
-        logs = {role: fleet.servers[role].log for role in Role}
+        logs = {role: fleet.servers[role].log for role in ServerName}
         found.broken += [*logged_errors(logs), *fleet.broken()]
     return result
 
@@ -68,7 +68,7 @@ async def _kill_and_restart(
     fleet: Fleet, result: Storm, kills: int, folder: Path, remains: int, rng: random.Random, killed: Callable[[], None]
 ) -> None:
     every = max(1, kills // max(1, remains))
-    while left := [role for role in Role if result.kills[role] < kills]:
+    while left := [role for role in ServerName if result.kills[role] < kills]:
         await asyncio.sleep(rng.uniform(0.2, 1.2))
         victims = rng.sample(left, k=rng.randint(1, len(left)))
         for role in victims:

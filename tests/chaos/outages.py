@@ -24,9 +24,9 @@ from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as till_api
-from tillmesh.cli.client import Client
-from tillmesh.cli.failures import Unreachable
-from tillmesh.cli.mesh import Role
+from tillmesh.client.connections import Client
+from tillmesh.client.failures import Unreachable
+from tillmesh.local.processes import ServerName
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 
@@ -34,8 +34,8 @@ Res = TypeVar("Res", bound=Message)
 
 # A lock must outlast what a scenario does before its link heals.
 TIMING = {
-    Role.PAYMENTS: ["--payer-window-s=9", "--lease-margin-s=1", "--lock-patience-s=6"],
-    Role.TERMINAL: ["--payment-wait-s=8"],
+    ServerName.PAYMENTS: ["--payer-window-s=9", "--lease-margin-s=1", "--lock-patience-s=6"],
+    ServerName.TERMINAL: ["--payment-wait-s=8"],
 }
 PAYER = "ada"
 PRICE = 1_000

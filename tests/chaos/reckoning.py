@@ -15,8 +15,8 @@ from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as till_api
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as till_refunds_api
-from tillmesh.cli.client import Client
-from tillmesh.cli.failures import Unreachable
+from tillmesh.client.connections import Client
+from tillmesh.client.failures import Unreachable
 
 Order = order_pb2.Order
 FINAL_WITHIN_S = 60.0

@@ -17,8 +17,8 @@ from tests.chaos.shopper import Shopper
 from tests.chaos.witness import Witness
 from tests.postgres import Cluster
 from tests.processes import Server, start_server
-from tillmesh.cli.client import Addresses, Client
-from tillmesh.cli.mesh import Role
+from tillmesh.client.connections import Addresses, Client
+from tillmesh.local.processes import ServerName
 
 REPLICAS = 2
 SHOPPERS = 8
@@ -30,16 +30,16 @@ ANSWERED_WITHIN_S = 60.0
 class Replicas:
     """The processes, and before each role a link that takes a connection to one that is up."""
 
-    def __init__(self, folder: Path, databases: dict[Role, str], rng: random.Random) -> None:
+    def __init__(self, folder: Path, databases: dict[ServerName, str], rng: random.Random) -> None:
         self._folder = folder
         self._databases = databases
         self._rng = rng
-        self._links: dict[Role, Link] = {}
-        self.servers: dict[tuple[Role, int], Server] = {}
+        self._links: dict[ServerName, Link] = {}
+        self.servers: dict[tuple[ServerName, int], Server] = {}
 
     async def __aenter__(self) -> Self:
         try:
-            for role in Role:
+            for role in ServerName:
                 await asyncio.gather(*(self._start(role, number) for number in range(REPLICAS)))
                 addresses = [self.servers[role, number].address for number in range(REPLICAS)]
                 self._links[role] = Link(self._rng, *addresses)
@@ -61,18 +61,18 @@ class Replicas:
 
     def client(self) -> Client:
         """Somebody outside, with connections of their own."""
-        orders, payments, terminal = (self._links[role].address for role in Role)
+        orders, payments, terminal = (self._links[role].address for role in ServerName)
         return Client(Addresses(orders, payments, terminal, tls_dir=None))
 
-    async def kill(self, role: Role, number: int) -> None:
+    async def kill(self, role: ServerName, number: int) -> None:
         """kill -9."""
         await asyncio.to_thread(self.servers[role, number].kill)
 
-    async def restart(self, role: Role, number: int) -> None:
+    async def restart(self, role: ServerName, number: int) -> None:
         """Starts a process again at its old address."""
         await self._start(role, number, self.servers[role, number].address)
 
-    async def _start(self, role: Role, number: int, listen: str = "127.0.0.1:0") -> None:
+    async def _start(self, role: ServerName, number: int, listen: str = "127.0.0.1:0") -> None:
         folder = self._folder / f"{role}-{number}"
         folder.mkdir(parents=True, exist_ok=True)
         flags = [
@@ -84,12 +84,19 @@ class Replicas:
         ]
         self.servers[role, number] = await asyncio.to_thread(start_server, role, folder, *flags, listen=listen)
 
-    def _peers(self, role: Role) -> list[str]:
-        peers = ["--orders", self._links[Role.ORDERS].address] if role is not Role.ORDERS else []
-        if role is Role.PAYMENTS:
+    def _peers(self, role: ServerName) -> list[str]:
+        peers = ["--orders", self._links[ServerName.ORDERS].address] if role is not ServerName.ORDERS else []
+        if role is ServerName.PAYMENTS:
             peers += with_secret(self._folder)
-        if role is Role.TERMINAL:
-            peers += ["--payments", self._links[Role.PAYMENTS].address, "--store-id", STORE, "--terminal-id", "till-1"]
+        if role is ServerName.TERMINAL:
+            peers += [
+                "--payments",
+                self._links[ServerName.PAYMENTS].address,
+                "--store-id",
+                STORE,
+                "--terminal-id",
+                "till-1",
+            ]
         return peers
 
     async def _end(self) -> None:
@@ -103,14 +110,14 @@ async def storm_over_replicas(folder: Path, postgres: Cluster, rng: random.Rando
     """Kills one process of each role, and then PostgreSQL, under load; each comes back."""
     found, witness, closed = Reckoning(), Witness(), asyncio.Event()
     async with AsyncExitStack() as stack:
-        databases = {role: stack.enter_context(postgres.database()) for role in Role}
+        databases = {role: stack.enter_context(postgres.database()) for role in ServerName}
         replicas = await stack.enter_async_context(Replicas(folder, databases, rng))
         clients = [await stack.enter_async_context(replicas.client()) for _ in range(SHOPPERS)]
         shoppers = [
             asyncio.create_task(Shopper(f"shopper-{number}", client, witness, rng).shop(closed))
             for number, client in enumerate(clients)
         ]
-        for role in Role:
+        for role in ServerName:
             await _answered(witness)
             await replicas.kill(role, 0)
             await _answered(witness)  # by the other one

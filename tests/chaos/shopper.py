@@ -24,7 +24,7 @@ from tillmesh.api.terminal.v1 import checkout_service_pb2 as till_api
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as till_refunds_api
 from tillmesh.api.type.v1.line_item_pb2 import Adjustment, LineItem
 from tillmesh.api.type.v1.money_pb2 import Money
-from tillmesh.cli.client import Client
+from tillmesh.client.connections import Client
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret

@@ -16,7 +16,7 @@ from tests.chaos.reckoning import Reckoning, reckon, wait_until_final
 from tests.chaos.wal import damage_many
 from tests.chaos.witness import Witness
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
-from tillmesh.cli.mesh import Role
+from tillmesh.local.processes import ServerName
 from tillmesh.runtime.ids import new_request_id
 
 KILLS = 2
@@ -25,7 +25,7 @@ KILLS = 2
 def test_servers_killed_under_load_lose_nothing_and_damaged_logs_open_as_a_prefix(tmp_path: Path) -> None:
     rng = random.Random(1)
     stormed = asyncio.run(storm(tmp_path, KILLS, KILLS, rng))
-    assert stormed.kills == dict.fromkeys(Role, KILLS)
+    assert stormed.kills == dict.fromkeys(ServerName, KILLS)
     assert stormed.reckoning.findings() == []
     assert stormed.reckoning.paid > 0
     damaged = damage_many(stormed.remains, 12, tmp_path / "logs", rng)
@@ -37,8 +37,8 @@ def test_servers_killed_under_load_lose_nothing_and_damaged_logs_open_as_a_prefi
 
 def test_a_full_disk_refuses_and_goes_on_once_there_is_room(tmp_path: Path) -> None:
     filled = asyncio.run(fill_disks(tmp_path, 1, random.Random(2)))
-    assert filled.filled == dict.fromkeys(Role, 1)
-    assert filled.refused == len(Role)
+    assert filled.filled == dict.fromkeys(ServerName, 1)
+    assert filled.refused == len(ServerName)
     assert filled.reckoning.findings() == []
 
 
@@ -59,15 +59,15 @@ async def test_a_lost_deposit_and_a_wrong_verdict_are_found(tmp_path: Path) -> N
         await reckon(client, witness, honest)
         assert honest.findings() == []
 
-        await fleet.kill(Role.PAYMENTS)
-        earlier = fleet.keep(Role.PAYMENTS, tmp_path / "earlier")
-        await fleet.restart(Role.PAYMENTS)
+        await fleet.kill(ServerName.PAYMENTS)
+        earlier = fleet.keep(ServerName.PAYMENTS, tmp_path / "earlier")
+        await fleet.restart(ServerName.PAYMENTS)
         deposit = accounts_api.CreateDepositRequest(deposit_id=new_request_id(), identity_id=PAYER, amount=gbp(7))
         await ask(client, witness, rng, client.accounts.CreateDeposit, deposit)
-        await fleet.kill(Role.PAYMENTS)
+        await fleet.kill(ServerName.PAYMENTS)
         for suffix in ("", "-wal"):
-            shutil.copy(f"{earlier}{suffix}", fleet.database(Role.PAYMENTS).parent)
-        await fleet.restart(Role.PAYMENTS)
+            shutil.copy(f"{earlier}{suffix}", fleet.database(ServerName.PAYMENTS).parent)
+        await fleet.restart(ServerName.PAYMENTS)
         order_id, handed_over_ms = witness.goods_handed_over_ms.popitem()
         witness.goods_handed_over_ms[order_id] = handed_over_ms - 600_000
         witness.dead_payments.add(witness.checkouts[order_id].payment_id)

@@ -10,7 +10,7 @@ import pytest
 
 from order_service.tables import METADATA
 from tests.chaos.books import broken_in
-from tillmesh.cli.mesh import Role
+from tillmesh.local.processes import ServerName
 from tillmesh.storage.database import open_database
 
 
@@ -65,8 +65,8 @@ def test_a_lost_history_row_is_found(database: Path) -> None:
             *(("order_history", row) for row in history),
         ):
             connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
-    assert broken_in(Role.ORDERS, database) == []
+    assert broken_in(ServerName.ORDERS, database) == []
     with sqlite3.connect(database) as connection:
         connection.execute("DROP TRIGGER order_history_no_delete")  # or the database itself would refuse
         connection.execute("DELETE FROM order_history WHERE number = 1")
-    assert [one.split(": ", 1)[1] for one in broken_in(Role.ORDERS, database)] == ["history: ('o-1',)"]
+    assert [one.split(": ", 1)[1] for one in broken_in(ServerName.ORDERS, database)] == ["history: ('o-1',)"]

@@ -18,7 +18,7 @@ from store_terminal.tables import METADATA as TERMINAL
 from tests.chaos.books import broken_in
 from tests.processes import start_server
 from thirdparty_server.tables import METADATA as PAYMENTS
-from tillmesh.cli.mesh import Role
+from tillmesh.local.processes import ServerName
 from tillmesh.storage.database import open_database
 from tillmesh.storage.sqlite import FREE_PRAGMAS
 
@@ -30,17 +30,21 @@ CHECKPOINT_FRAMES = FREE_PRAGMAS["wal_autocheckpoint"]
 ONE_IN = 4  # is opened by a server process, the others by the database class that it uses
 NOBODY = "127.0.0.1:1"
 
-METADATA: dict[Role, MetaData] = {Role.ORDERS: ORDERS, Role.PAYMENTS: PAYMENTS, Role.TERMINAL: TERMINAL}
+METADATA: dict[ServerName, MetaData] = {
+    ServerName.ORDERS: ORDERS,
+    ServerName.PAYMENTS: PAYMENTS,
+    ServerName.TERMINAL: TERMINAL,
+}
 # Rows of these are added and never changed, so a prefix of the commits is a prefix of the rows.
 APPEND_ONLY = {
-    Role.ORDERS: ("requests", "order_history", "order_versions"),
-    Role.PAYMENTS: ("requests", "payment_history", "transfers", "refunds", "refund_lines"),
-    Role.TERMINAL: ("requests", "checkout_history"),
+    ServerName.ORDERS: ("requests", "order_history", "order_versions"),
+    ServerName.PAYMENTS: ("requests", "payment_history", "transfers", "refunds", "refund_lines"),
+    ServerName.TERMINAL: ("requests", "checkout_history"),
 }
 PEERS = {
-    Role.ORDERS: [],
-    Role.PAYMENTS: ["--orders", NOBODY],
-    Role.TERMINAL: ["--orders", NOBODY, "--payments", NOBODY, "--store-id", "store-1"],
+    ServerName.ORDERS: [],
+    ServerName.PAYMENTS: ["--orders", NOBODY],
+    ServerName.TERMINAL: ["--orders", NOBODY, "--payments", NOBODY, "--store-id", "store-1"],
 }
 Rows = dict[str, list[tuple[object, ...]]]
 
@@ -77,7 +81,7 @@ def can_be_torn(database: Path) -> bool:
 
 
 def damage_many(
-    remains: Mapping[Role, Sequence[Path]],
+    remains: Mapping[ServerName, Sequence[Path]],
     count: int,
     folder: Path,
     rng: random.Random,
@@ -95,11 +99,11 @@ def damage_many(
     with ThreadPoolExecutor(2) as pool:
         jobs = []
         for number in range(count):
-            role = list(Role)[number % len(Role)]
+            role = list(ServerName)[number % len(ServerName)]
             path = rng.choice(torn[role])
             copy = _copy(path, folder / str(number))
             _damage(Path(f"{copy}-wal"), rng)
-            by_process = number // len(Role) % ONE_IN == 0
+            by_process = number // len(ServerName) % ONE_IN == 0
             jobs.append(pool.submit(partial(_open, role, copy, whole[path], by_process, result)))
         for job in jobs:
             job.result()
@@ -127,7 +131,7 @@ def _damage(path: Path, rng: random.Random) -> None:
     path.write_bytes(wal)
 
 
-def _open(role: Role, database: Path, whole: Rows, by_process: bool, result: Damages) -> None:
+def _open(role: ServerName, database: Path, whole: Rows, by_process: bool, result: Damages) -> None:
     """Opens it as the server does: a committed prefix, or one clear line."""
     untouched = _copy(database, database.parent / "untouched") if by_process else None
     try:
@@ -149,7 +153,7 @@ def _open(role: Role, database: Path, whole: Rows, by_process: bool, result: Dam
         result.broken += _serve(role, untouched)
 
 
-def _serve(role: Role, database: Path) -> list[str]:
+def _serve(role: ServerName, database: Path) -> list[str]:
     """Starts the server on it: it serves, and what it does keeps the invariants, or it says why not in a line."""
     try:
         start_server(role, database.parent, *PEERS[role], "--log-level=ERROR").kill()
@@ -159,7 +163,7 @@ def _serve(role: Role, database: Path) -> list[str]:
     return broken_in(role, database)
 
 
-def _rows(database: Path, role: Role) -> Rows:
+def _rows(database: Path, role: ServerName) -> Rows:
     """All rows that are never changed, in the order in which they were added."""
     connection = sqlite3.connect(database)
     try:

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tillmesh.cli.client import Addresses
-from tillmesh.cli.mesh import Mesh
+from tillmesh.client.connections import Addresses
+from tillmesh.local.mesh import Mesh
 
 TILLMESH = Path(sys.executable).with_name("tillmesh")
 ENDS_WITHIN_S = 120

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cli.command_line import Person
-from tillmesh.cli.mesh import Mesh
+from tillmesh.local.mesh import Mesh
 
 
 @pytest.fixture(scope="session")

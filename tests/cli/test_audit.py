@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command_line import tillmesh
-from tillmesh.cli.mesh import Mesh, Role
+from tillmesh.local.mesh import Mesh
+from tillmesh.local.processes import ServerName
 from tillmesh.runtime.lifecycle import NO_HISTORY
 from tillmesh.storage.history import next_hash
 
@@ -28,7 +29,7 @@ def order_id(mesh: Mesh) -> str:
 def copies(mesh: Mesh, order_id: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Copies of the three databases after that, which nobody writes to."""
     folder = tmp_path_factory.mktemp("copies")
-    for role in Role:
+    for role in ServerName:
         source, target = (sqlite3.connect(where / f"{role}.db") for where in (mesh.data_dir, folder))
         with closing(source), closing(target):
             source.backup(target)
@@ -63,7 +64,7 @@ def digest(done: subprocess.CompletedProcess[str]) -> str:
     return last
 
 
-def tamper(data_dir: Path, role: Role, *statements: str) -> None:
+def tamper(data_dir: Path, role: ServerName, *statements: str) -> None:
     with closing(sqlite3.connect(data_dir / f"{role}.db")) as connection:
         triggers = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
         for statement in (*(f"DROP TRIGGER {name}" for (name,) in triggers), *statements):
@@ -74,9 +75,9 @@ def tamper(data_dir: Path, role: Role, *statements: str) -> None:
 def test_the_servers_of_a_mesh_are_verified_while_they_run(mesh: Mesh, order_id: str) -> None:
     done = verify(mesh.data_dir)
     digest(done)
-    for role, table in zip(Role, ("order_history", "payment_history", "checkout_history"), strict=True):
+    for role, table in zip(ServerName, ("order_history", "payment_history", "checkout_history"), strict=True):
         assert re.search(rf"{role}\.db +{table} +[1-9]\d* +[1-9]\d* +0 *$", done.stdout, re.MULTILINE)
-    assert re.search(rf"{Role.ORDERS}\.db +order_versions +[1-9]\d* +0 *$", done.stdout, re.MULTILINE)
+    assert re.search(rf"{ServerName.ORDERS}\.db +order_versions +[1-9]\d* +0 *$", done.stdout, re.MULTILINE)
 
 
 def test_the_digest_stays_and_is_that_of_the_saved_heads(data_dir: Path, tmp_path: Path) -> None:
@@ -86,7 +87,7 @@ def test_the_digest_stays_and_is_that_of_the_saved_heads(data_dir: Path, tmp_pat
     assert digest(verify(data_dir)) == one
     assert hashlib.sha256(saved.read_bytes()).hexdigest() == one
     assert {path.name: path.read_bytes() for path in data_dir.glob("*.db")} == before
-    urls = [f"sqlite:///{data_dir / role}.db" for role in reversed(Role)]
+    urls = [f"sqlite:///{data_dir / role}.db" for role in reversed(ServerName)]
     assert digest(tillmesh("audit", "verify", *urls)) == one
 
 
@@ -102,13 +103,13 @@ def test_what_was_saved_is_still_there_after_more_was_sold(mesh: Mesh, data_dir:
 @pytest.mark.parametrize(
     ("role", "table", "key", "statement"),
     [
-        (Role.ORDERS, "order_history", "order_id", "UPDATE order_history SET epoch = 9 WHERE {}"),
-        (Role.PAYMENTS, "payment_history", "payment_id", "UPDATE payment_history SET at_ms = 1 WHERE {}"),
-        (Role.TERMINAL, "checkout_history", "checkout_id", "UPDATE checkout_history SET reason = 'X' WHERE {}"),
+        (ServerName.ORDERS, "order_history", "order_id", "UPDATE order_history SET epoch = 9 WHERE {}"),
+        (ServerName.PAYMENTS, "payment_history", "payment_id", "UPDATE payment_history SET at_ms = 1 WHERE {}"),
+        (ServerName.TERMINAL, "checkout_history", "checkout_id", "UPDATE checkout_history SET reason = 'X' WHERE {}"),
     ],
 )
 def test_a_rewritten_row_is_named_and_nothing_is_saved(
-    data_dir: Path, tmp_path: Path, role: Role, table: str, key: str, statement: str
+    data_dir: Path, tmp_path: Path, role: ServerName, table: str, key: str, statement: str
 ) -> None:
     with closing(sqlite3.connect(data_dir / f"{role}.db")) as connection:
         ((record,),) = connection.execute(f"SELECT max({key}) FROM {table}").fetchall()
@@ -128,7 +129,7 @@ def test_a_history_that_was_rewritten_with_all_its_hashes_shows_against_what_was
 ) -> None:
     saved = tmp_path / "heads.csv"
     then = digest(verify(data_dir, "--save", saved))
-    forge(data_dir / f"{Role.ORDERS}.db", order_id)
+    forge(data_dir / f"{ServerName.ORDERS}.db", order_id)
     assert digest(verify(data_dir)) != then
     done = verify(data_dir, "--since", saved)
     assert done.returncode == 1
@@ -141,7 +142,7 @@ def forge(database: Path, order_id: str) -> None:
         f"UPDATE {table} SET amount_minor = 1 WHERE order_id = '{order_id}'"
         for table in ("order_history", "order_versions")
     ]
-    tamper(database.parent, Role.ORDERS, *cheaper)
+    tamper(database.parent, ServerName.ORDERS, *cheaper)
     with closing(sqlite3.connect(database)) as connection:
         connection.row_factory = sqlite3.Row
         previous = NO_HISTORY
@@ -168,10 +169,12 @@ def forge(database: Path, order_id: str) -> None:
 def test_lines_that_are_not_those_of_the_history_are_named(
     data_dir: Path, order_id: str, tmp_path: Path, statement: str, finding: str
 ) -> None:
-    tamper(data_dir, Role.ORDERS, statement.format(f"order_id = '{order_id}'"))
+    tamper(data_dir, ServerName.ORDERS, statement.format(f"order_id = '{order_id}'"))
     done = verify(data_dir, "--save", tmp_path / "heads.csv")
     assert done.returncode == 1
-    assert done.stderr == f"tillmesh audit: {data_dir / Role.ORDERS}.db: order_versions of {order_id}: {finding}\n"
+    assert (
+        done.stderr == f"tillmesh audit: {data_dir / ServerName.ORDERS}.db: order_versions of {order_id}: {finding}\n"
+    )
     assert re.search(r"order_versions .* 1 *$", done.stdout, re.MULTILINE)
     assert not (tmp_path / "heads.csv").exists()
 
@@ -182,7 +185,7 @@ def test_an_order_that_was_removed_with_its_history_shows_against_what_was_saved
     saved = tmp_path / "heads.csv"
     digest(verify(data_dir, "--save", saved))
     tables = ("orders", "order_versions", "order_history")
-    tamper(data_dir, Role.ORDERS, *(f"DELETE FROM {table} WHERE order_id = '{order_id}'" for table in tables))
+    tamper(data_dir, ServerName.ORDERS, *(f"DELETE FROM {table} WHERE order_id = '{order_id}'" for table in tables))
     digest(verify(data_dir))
     assert f"order_history of {order_id}: row 3 of then" in verify(data_dir, "--since", saved).stderr
 
@@ -194,7 +197,7 @@ def test_many_findings_are_counted_and_only_some_are_told(data_dir: Path, order_
         WHERE order_id = '{order_id}' AND number = 1
     """
     numbers = "WITH RECURSIVE generated(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM generated LIMIT 30)"
-    tamper(data_dir, Role.ORDERS, f"{numbers} {copies}")
+    tamper(data_dir, ServerName.ORDERS, f"{numbers} {copies}")
     done = verify(data_dir)
     assert done.returncode == 1
     *told, last = done.stderr.splitlines()
@@ -205,14 +208,14 @@ def test_many_findings_are_counted_and_only_some_are_told(data_dir: Path, order_
 def test_what_can_not_be_read_is_told_in_a_line(tmp_path: Path, data_dir: Path) -> None:
     missing = verify(tmp_path)
     assert missing.returncode == 1
-    assert missing.stderr.startswith(f"tillmesh audit: There is no database {tmp_path / Role.ORDERS}.db; name")
+    assert missing.stderr.startswith(f"tillmesh audit: There is no database {tmp_path / ServerName.ORDERS}.db; name")
 
     other = tmp_path / "other.db"
     other.write_text("this is no database")
     done = tillmesh("audit", "verify", f"sqlite:///{other}")
     assert (done.returncode, done.stderr) == (1, f"tillmesh audit: {other} cannot be read: file is not a database\n")
 
-    tamper(data_dir, Role.ORDERS, "DROP TABLE order_history")
+    tamper(data_dir, ServerName.ORDERS, "DROP TABLE order_history")
     assert verify(data_dir).stderr.endswith("cannot be read: no such table: order_history\n")
     assert tillmesh("audit", "verify", "order_service.db").returncode == 2
 

@@ -4,12 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tillmesh.cli.replay.baskets import basket
-from tillmesh.cli.replay.invoices import Line
+from tillmesh.cli.replay.invoices import InvoiceLine
 from tillmesh.lines import Adjustment, totals
 
 ROWS = st.lists(
     st.builds(
-        Line,
+        InvoiceLine,
         sku=st.sampled_from(["A", "B", "D"]),
         title=st.text(max_size=4),
         quantity=st.integers(-50, 50).filter(bool),
@@ -21,7 +21,7 @@ ROWS = st.lists(
 
 
 @given(ROWS)
-def test_a_basket_comes_to_exactly_what_the_rows_do_and_no_line_is_negative(rows: list[Line]) -> None:
+def test_a_basket_comes_to_exactly_what_the_rows_do_and_no_line_is_negative(rows: list[InvoiceLine]) -> None:
     lines = basket(rows)
     amount_minor = sum(row.amount_minor for row in rows)
     assert totals(lines, prices_include_tax=True).amount_minor == amount_minor
@@ -35,11 +35,11 @@ def test_a_basket_comes_to_exactly_what_the_rows_do_and_no_line_is_negative(rows
 
 def test_rows_below_zero_are_one_discount_spread_over_the_others_by_amount() -> None:
     rows = [
-        Line("MUG", "Mug", 2, 450),
-        Line("D", "Discount", -1, 500),
-        Line("TEA", "Tea", 1, 300),
-        Line("FREE", "Gift", 1, 0),
-        Line("D", "Staff", 1, -100),
+        InvoiceLine("MUG", "Mug", 2, 450),
+        InvoiceLine("D", "Discount", -1, 500),
+        InvoiceLine("TEA", "Tea", 1, 300),
+        InvoiceLine("FREE", "Gift", 1, 0),
+        InvoiceLine("D", "Staff", 1, -100),
     ]
     mug, tea, gift = basket(rows)
     assert (mug.sku, mug.quantity, mug.unit_price_minor, mug.amount_minor) == ("MUG", 2, 450, 450)
@@ -49,5 +49,5 @@ def test_rows_below_zero_are_one_discount_spread_over_the_others_by_amount() -> 
 
 
 def test_a_row_that_is_negative_twice_is_sold_and_one_that_is_worth_nothing_is_left_out() -> None:
-    lines = basket([Line("A", "", -2, -30), Line("GONE", "", -5, 0)])
+    lines = basket([InvoiceLine("A", "", -2, -30), InvoiceLine("GONE", "", -5, 0)])
     assert [(line.sku, line.quantity, line.unit_price_minor) for line in lines] == [("A", 2, 30)]

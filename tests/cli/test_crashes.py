@@ -3,11 +3,12 @@
 import asyncio
 from pathlib import Path
 
-from tillmesh.cli.client import Client
-from tillmesh.cli.mesh import Mesh, Role
 from tillmesh.cli.replay.invoices import Invoice, read_invoices
 from tillmesh.cli.replay.reconcile import settled
 from tillmesh.cli.replay.runner import Runner
+from tillmesh.client.connections import Client
+from tillmesh.local.mesh import Mesh
+from tillmesh.local.processes import ServerName
 from tillmesh.samples import ONLINE_RETAIL
 
 INVOICES = 120
@@ -15,7 +16,7 @@ INVOICES = 120
 
 async def test_a_replay_reconciles_whatever_crashes(tmp_path: Path) -> None:
     invoices = read_invoices(ONLINE_RETAIL, "GBP").invoices[:INVOICES]
-    crashes = dict(zip((20, 50, 80), Role, strict=True))
+    crashes = dict(zip((20, 50, 80), ServerName, strict=True))
     restarts: list[asyncio.Future[None]] = []
     done = 0
 
@@ -32,7 +33,7 @@ async def test_a_replay_reconciles_whatever_crashes(tmp_path: Path) -> None:
             outcome = await Runner(client, "GBP", on_done=crash).run(invoices, 8)
             await asyncio.gather(*restarts)
             _, checks = await settled(client, outcome)
-    assert len(restarts) == len(Role)
+    assert len(restarts) == len(ServerName)
     assert [check.problems for check in checks] == [[]] * len(checks)
     assert outcome.rejected == []
     assert len(outcome.sales) + len(outcome.returns) == INVOICES

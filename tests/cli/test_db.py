@@ -14,9 +14,10 @@ from tests.postgres import Cluster
 from tests.processes import running, start_server
 from tillmesh.api.order.v1.order_service_pb2 import ListOrdersRequest
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
-from tillmesh.cli import db
 from tillmesh.cli.app import app
-from tillmesh.cli.mesh import Role, take_data_dir
+from tillmesh.cli.commands import db
+from tillmesh.local.mesh import take_data_dir
+from tillmesh.local.processes import ServerName
 
 SECOND = '''"""A column for a note."""
 
@@ -34,11 +35,11 @@ def upgrade():
 @pytest.fixture
 def old_mesh(tmp_path: Path) -> Path:
     """The data directory of a mesh whose servers made their databases and stopped."""
-    for role in Role:
+    for role in ServerName:
         (tmp_path / f"{role}.db").touch()
     made = tillmesh("db", "upgrade", "--data-dir", tmp_path)
     assert (made.returncode, made.stderr) == (0, "")
-    for role in Role:
+    for role in ServerName:
         assert f"{role}: 0001: " in made.stdout
     return tmp_path
 
@@ -47,14 +48,14 @@ def old_mesh(tmp_path: Path) -> Path:
 def next_release(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
     """The command line of a release that has a second version of each schema."""
     folder, now = tmp_path_factory.mktemp("next"), db.migrations_of
-    for role in Role:
+    for role in ServerName:
         shutil.copytree(now(role), folder / role, ignore=shutil.ignore_patterns("__pycache__"))
         (folder / role / "0002_second.py").write_text(SECOND)
     monkeypatch.setattr(db, "migrations_of", lambda role: folder / role)
     return CliRunner()
 
 
-def columns(data_dir: Path, role: Role) -> list[str]:
+def columns(data_dir: Path, role: ServerName) -> list[str]:
     """Those of the table of requests."""
     with closing(sqlite3.connect(data_dir / f"{role}.db")) as connection:
         return [row[1] for row in connection.execute("PRAGMA table_info(requests)")]
@@ -62,21 +63,21 @@ def columns(data_dir: Path, role: Role) -> list[str]:
 
 def test_what_is_at_the_needed_version_stays_as_it_is_and_is_served(old_mesh: Path) -> None:
     status = tillmesh("db", "status", "--data-dir", old_mesh).stdout
-    for role in Role:
+    for role in ServerName:
         assert re.search(rf"{role} .*{role}\.db +0001 +0001 ", status)
     again = tillmesh("db", "upgrade", "--data-dir", old_mesh).stdout
-    assert [line.endswith("is at version 0001.") for line in again.splitlines()] == [True] * len(Role)
-    with running(Role.ORDERS, old_mesh) as server, server.channel() as channel:
+    assert [line.endswith("is at version 0001.") for line in again.splitlines()] == [True] * len(ServerName)
+    with running(ServerName.ORDERS, old_mesh) as server, server.channel() as channel:
         assert not OrderServiceStub(channel).ListOrders(ListOrdersRequest()).orders
 
 
 def test_the_next_release_brings_databases_on(old_mesh: Path, next_release: CliRunner) -> None:
     where = ["--data-dir", str(old_mesh)]
     status = next_release.invoke(app, ["db", "status", *where]).stdout
-    assert re.search(rf"{Role.ORDERS} .* 0001 +0002 ", status)
+    assert re.search(rf"{ServerName.ORDERS} .* 0001 +0002 ", status)
     upgraded = next_release.invoke(app, ["db", "upgrade", *where])
     assert upgraded.exit_code == 0
-    for role in Role:
+    for role in ServerName:
         assert f"{role}: 0002: A column for a note.\n" in upgraded.stdout
         assert "note" in columns(old_mesh, role)
 
@@ -104,10 +105,10 @@ def test_a_postgresql_database_is_upgraded_and_then_served(
     with postgres.database() as url:
         assert re.search(r"order_service .* none +0001 ", tillmesh("db", "status", "--orders", url).stdout)
         assert "order_service: 0001: " in tillmesh("db", "upgrade", "--orders", url).stdout
-        start_server(Role.ORDERS, tmp_path, "--database-url", url).kill()
+        start_server(ServerName.ORDERS, tmp_path, "--database-url", url).kill()
         assert "order_service: 0002: " in next_release.invoke(app, ["db", "upgrade", "--orders", url]).stdout
         with pytest.raises(AssertionError, match="is at version 0002 of its schema, this server needs version 0001"):
-            start_server(Role.ORDERS, tmp_path, "--database-url", url)
+            start_server(ServerName.ORDERS, tmp_path, "--database-url", url)
 
 
 @pytest.mark.parametrize(

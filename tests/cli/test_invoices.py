@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command_line import HEADER, row, write_invoices
-from tillmesh.cli.failures import BadFile
+from tillmesh.cli.csv_rows import BadFile
 from tillmesh.cli.replay.invoices import InvoiceFile, read_invoices
 from tillmesh.runtime.money import Money
 from tillmesh.samples import ONLINE_RETAIL

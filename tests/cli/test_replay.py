@@ -10,11 +10,11 @@ import pytest
 
 from tests.cli.command_line import row, tillmesh, write_invoices
 from tillmesh.api.order.v1 import order_pb2
-from tillmesh.cli.client import Client
-from tillmesh.cli.mesh import Mesh
 from tillmesh.cli.replay.invoices import read_invoices
 from tillmesh.cli.replay.reconcile import Books, reconcile, settled
 from tillmesh.cli.replay.runner import Outcome, Runner
+from tillmesh.client.connections import Client
+from tillmesh.local.mesh import Mesh
 
 
 def some_invoices(prefix: str) -> list[str]:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cli.command_line import ENDS_WITHIN_S, TILLMESH, environment, tillmesh
-from tillmesh.cli.client import Addresses
-from tillmesh.cli.mesh import Role
+from tillmesh.client.connections import Addresses
+from tillmesh.local.processes import ServerName
 
 ANY_PORTS = ("--orders-port", "0", "--payments-port", "0", "--terminal-port", "0")
 
@@ -22,11 +22,11 @@ class Up:
     def __init__(self, process: subprocess.Popen[str], data_dir: Path) -> None:
         self.process = process
         self.said = self._read_until("Ctrl-C stops")
-        shown = {role: re.search(rf"{role.value} +(\S+) +(\d+)", self.said) for role in Role}
+        shown = {role: re.search(rf"{role.value} +(\S+) +(\d+)", self.said) for role in ServerName}
         found = {role: match for role, match in shown.items() if match}
-        orders, payments, terminal = (found[role][1] for role in Role)
+        orders, payments, terminal = (found[role][1] for role in ServerName)
         self.addresses = Addresses(orders, payments, terminal, data_dir / "tls")
-        self.pids = {role: int(found[role][2]) for role in Role}
+        self.pids = {role: int(found[role][2]) for role in ServerName}
 
     def ended(self) -> tuple[int, str]:
         """Its exit status and what it said on standard error, once it has ended."""
@@ -85,7 +85,7 @@ def test_ctrl_c_stops_all_three_and_the_data_stays(tmp_path: Path) -> None:
         running.process.send_signal(signal.SIGINT)
         assert running.ended() == (0, "")
         assert all(is_gone(pid) for pid in running.pids.values())
-    assert {path.name for path in tmp_path.glob("*.db")} == {f"{role}.db" for role in Role}
+    assert {path.name for path in tmp_path.glob("*.db")} == {f"{role}.db" for role in ServerName}
     with up(tmp_path) as running:
         assert "wallet/ada" in tillmesh("statement", "ada", mesh=running.addresses).stdout
 
@@ -99,10 +99,10 @@ def test_being_told_to_end_stops_all_three_also_in_a_shells_background(tmp_path:
 
 def test_when_one_dies_it_says_which_and_stops_the_others(tmp_path: Path) -> None:
     with up(tmp_path) as running:
-        os.kill(running.pids[Role.PAYMENTS], signal.SIGKILL)
+        os.kill(running.pids[ServerName.PAYMENTS], signal.SIGKILL)
         status, errors = running.ended()
         assert status == 1
-        assert f"tillmesh up: {Role.PAYMENTS.value} was ended by SIGKILL" in errors
+        assert f"tillmesh up: {ServerName.PAYMENTS.value} was ended by SIGKILL" in errors
         assert all(is_gone(pid) for pid in running.pids.values())
 
 
@@ -111,5 +111,5 @@ def test_a_taken_port_is_told_with_the_servers_own_words(tmp_path: Path) -> None
         port = taken.getsockname()[1]
         done = tillmesh("up", "--data-dir", tmp_path, *ANY_PORTS[:2], "--payments-port", str(port), *ANY_PORTS[4:])
     assert done.returncode == 1
-    assert done.stderr.startswith(f"tillmesh up: {Role.PAYMENTS.value} ended with exit status 1; the end of")
+    assert done.stderr.startswith(f"tillmesh up: {ServerName.PAYMENTS.value} ended with exit status 1; the end of")
     assert f"127.0.0.1:{port}" in done.stderr

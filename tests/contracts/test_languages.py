@@ -19,7 +19,7 @@ from tillmesh.api.terminal.v1 import checkout_pb2, checkout_service_pb2, checkou
 from tillmesh.api.type.v1 import money_pb2
 from tillmesh.auth.callers import MESH, Role
 from tillmesh.auth.tls import TlsFiles
-from tillmesh.cli.authority import Authority
+from tillmesh.local.authority import Authority
 from tillmesh.runtime.errors import CommonReason, FieldViolation, Refusal, invalid
 
 EXAMPLE = ROOT / "examples/protoc"

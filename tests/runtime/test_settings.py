@@ -4,7 +4,7 @@ import pytest
 from pydantic import Field
 
 from tillmesh.auth.callers import Role
-from tillmesh.cli.authority import Authority
+from tillmesh.local.authority import Authority
 from tillmesh.rpc.settings import ServerSettings, load_settings
 
 

@@ -27,7 +27,7 @@ from tillmesh.api.payment.v1.store_service_pb2 import CreateStoreRequest
 from tillmesh.api.payment.v1.store_service_pb2_grpc import StoreServiceStub
 from tillmesh.auth.callers import Role
 from tillmesh.auth.tls import TlsFiles
-from tillmesh.cli.authority import Authority
+from tillmesh.local.authority import Authority
 from tillmesh.rpc.handlers import Access
 from tillmesh.runtime.errors import Refusal
 

@@ -13,7 +13,7 @@ from tests.trust.frames import Wire, connected
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.auth.callers import Role
 from tillmesh.auth.tls import TlsFiles
-from tillmesh.cli.authority import Authority
+from tillmesh.local.authority import Authority
 
 OTHER_TILL = "till-2"
 PLATFORM = (Role.PLATFORM, ALL)

@@ -11,7 +11,7 @@ from tests.processes import refusal_of
 from tests.test_layout import proto_services
 from tests.trust.certified import ACCESS, HERE, Shops, call, forge, methods_of, names_of
 from tillmesh.auth.callers import Role
-from tillmesh.cli.authority import Authority
+from tillmesh.local.authority import Authority
 
 FAILURES = {
     grpc.StatusCode.UNAUTHENTICATED,

@@ -23,7 +23,7 @@ from tillmesh.api.terminal.v1 import checkout_service_pb2 as terminal_api
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as till_refunds_api
 from tillmesh.auth.callers import Role
 from tillmesh.auth.tls import TlsFiles
-from tillmesh.cli.authority import Authority
+from tillmesh.local.authority import Authority
 from tillmesh.runtime.ids import new_request_id
 
 NAMES = ("ca.pem", "cert.pem", "key.pem")

@@ -16,7 +16,7 @@ from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.auth.callers import Role
 from tillmesh.auth.tls import TlsFiles
-from tillmesh.cli.authority import Authority
+from tillmesh.local.authority import Authority
 
 
 def complaint(status: int, module: str, *arguments: object) -> str:

@@ -9,22 +9,31 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from tillmesh.cli import acting, looking
-from tillmesh.cli.at_till import enter_pin
-from tillmesh.cli.audit.command import audit
-from tillmesh.cli.catalogue import catalogue
-from tillmesh.cli.certificates import cert
-from tillmesh.cli.client import tls_dir
-from tillmesh.cli.db import db
-from tillmesh.cli.demo import demo
+from tillmesh.cli.commands.audit import audit
+from tillmesh.cli.commands.balances import balances
+from tillmesh.cli.commands.cancel import cancel
+from tillmesh.cli.commands.catalogue import catalogue
+from tillmesh.cli.commands.cert import cert
+from tillmesh.cli.commands.confirm import confirm
+from tillmesh.cli.commands.db import db
+from tillmesh.cli.commands.demo import demo
+from tillmesh.cli.commands.deposit import deposit
+from tillmesh.cli.commands.enter_pin import enter_pin
+from tillmesh.cli.commands.explain import explain
+from tillmesh.cli.commands.identity import identity
+from tillmesh.cli.commands.orders import orders
+from tillmesh.cli.commands.pay import pay
+from tillmesh.cli.commands.payments import payments
+from tillmesh.cli.commands.phone import phone
+from tillmesh.cli.commands.replay import replay
+from tillmesh.cli.commands.sell import sell
+from tillmesh.cli.commands.statement import statement
+from tillmesh.cli.commands.store import store
+from tillmesh.cli.commands.up import up
+from tillmesh.cli.commands.wallet import wallet
 from tillmesh.cli.display import err
-from tillmesh.cli.explain import explain
-from tillmesh.cli.failures import CliError
-from tillmesh.cli.phone.commands import phone
-from tillmesh.cli.replay.command import replay
-from tillmesh.cli.running import up
-from tillmesh.cli.stores import store
-from tillmesh.cli.wallets import wallet
+from tillmesh.client.connections import tls_dir
+from tillmesh.client.failures import Failure
 from tillmesh.runtime.errors import Refusal
 
 app = typer.Typer(
@@ -49,33 +58,33 @@ _COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
             "tillmesh replay november.csv --terminal 127.0.0.1:7003",
         ],
     ),
-    (looking.orders, _LOOK, ["tillmesh orders --payer ada --state open --state locked"]),
-    (looking.payments, _LOOK, ["tillmesh payments --payer ada", "tillmesh payments --state awaiting_payer"]),
-    (looking.statement, _LOOK, ["tillmesh statement ada", "tillmesh statement sales/store-1/GBP"]),
-    (looking.balances, _LOOK, ["tillmesh balances"]),
+    (orders, _LOOK, ["tillmesh orders --payer ada --state open --state locked"]),
+    (payments, _LOOK, ["tillmesh payments --payer ada", "tillmesh payments --state awaiting_payer"]),
+    (statement, _LOOK, ["tillmesh statement ada", "tillmesh statement sales/store-1/GBP"]),
+    (balances, _LOOK, ["tillmesh balances"]),
     (explain, _LOOK, ["tillmesh explain 7K3M-9Q2X-VB4T"]),
     (
-        acting.identity,
+        identity,
         _ACT,
         [
             "tillmesh identity ada --name 'Ada L.' --confirm-above 10.00",
             "tillmesh identity bob --confirm-above 10.00 --per-day-max 5",
         ],
     ),
-    (acting.deposit, _ACT, ["tillmesh deposit ada 50.00"]),
+    (deposit, _ACT, ["tillmesh deposit ada 50.00"]),
     (
-        acting.sell,
+        sell,
         _ACT,
         ["tillmesh sell ada MUG=2@4.50 CARD@1.20", "tillmesh sell - MUG", "tillmesh sell - CHEESE=432g@12.90"],
     ),
     (
-        acting.pay,
+        pay,
         _ACT,
         ["tillmesh pay 7K3M-9Q2X-VB4T", "tillmesh phone code | tillmesh pay 7K3M-9Q2X-VB4T --pay-code"],
     ),
     (enter_pin, _ACT, ["tillmesh enter-pin 7K3M-9Q2X-VB4T"]),
-    (acting.confirm, _ACT, ["tillmesh confirm 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11"]),
-    (acting.cancel, _ACT, ["tillmesh cancel 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11"]),
+    (confirm, _ACT, ["tillmesh confirm 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11"]),
+    (cancel, _ACT, ["tillmesh cancel 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11"]),
 ]
 
 for command, panel, examples in _COMMANDS:
@@ -110,7 +119,7 @@ def main() -> None:
         signal.signal(number, _interrupt)
     try:
         app()
-    except CliError as error:
+    except Failure as error:
         _fail(str(error), error.exit_status)
     except Refusal as refusal:
         _fail(refusal.text, 1)

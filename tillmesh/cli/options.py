@@ -9,13 +9,12 @@ import uvloop
 
 from tillmesh import payer
 from tillmesh.api.type.v1 import money_pb2, payer_pb2
-from tillmesh.cli.client import Addresses
+from tillmesh.client.connections import Addresses
 from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS, minor_units
 
+PaymentId = Annotated[str, typer.Argument(help="The payment, in full: `tillmesh payments` lists them.")]
 Result = TypeVar("Result")
-
 _WHERE = "Where a running mesh listens"
-
 Orders = Annotated[
     str, typer.Option("--orders", envvar="TILLMESH_ORDERS", help="Order service, as HOST:PORT.", rich_help_panel=_WHERE)
 ]
@@ -44,11 +43,9 @@ def _known_currency(code: str) -> str:
 CurrencyCode = Annotated[
     str, typer.Option("--currency", help="ISO 4217 code of all amounts.", callback=_known_currency)
 ]
-
 OwnCurrency = Annotated[
     str, typer.Option("--currency", help="ISO 4217 code of the wallet. [default: the only one there is]")
 ]
-
 DEFAULT = Addresses()
 
 

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from tillmesh.cli.failures import CliError
+from tillmesh.client.failures import Failure
 from tillmesh.runtime.secret import Secret
 
 
@@ -26,5 +26,5 @@ def _asked(what: str, *, hidden: bool, twice: bool) -> Secret:
     else:
         text = sys.stdin.readline().strip()
     if not text:
-        raise CliError(f"No {what} was given: type it in, or pass it on standard input.")
+        raise Failure(f"No {what} was given: type it in, or pass it on standard input.")
     return Secret(text.encode())

@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from order_service.audit import version_findings
 from tillmesh.cli.audit.heads import Head
-from tillmesh.cli.failures import CliError
+from tillmesh.client.failures import Failure
 from tillmesh.storage.chains import Chain, HistoryTable, read_chains
 
 ORDERS, VERSIONS = "orders", "order_versions"
@@ -42,12 +42,12 @@ class Audit:
                 self._read_tables(connection, name, progress)
         except (SQLAlchemyError, ImportError) as error:
             why = " ".join(str(getattr(error, "orig", error)).split())
-            raise CliError(f"{name} cannot be read: {why}") from None
+            raise Failure(f"{name} cannot be read: {why}") from None
 
     def _read_tables(self, connection: Connection, database: str, progress: Progress) -> None:
         found = [history for history in HISTORY_TABLES if inspect(connection).has_table(history.records)]
         if not found:
-            raise CliError(f"{database} has no orders, payments or checkouts: it is no database of a tillmesh server.")
+            raise Failure(f"{database} has no orders, payments or checkouts: it is no database of a tillmesh server.")
         for history in found:
             total = connection.execute(select(func.count()).select_from(table(history.name))).scalar_one()
             task = progress.add_task(f"{database}: {history.name}", total=total)
@@ -95,5 +95,5 @@ def _read_only(url: URL) -> URL:
         return url
     path = Path(url.database)
     if not path.is_file():
-        raise CliError(f"There is no database {path}; name a server's --database-url, or a mesh's --data-dir.")
+        raise Failure(f"There is no database {path}; name a server's --database-url, or a mesh's --data-dir.")
     return url.set(database=path.resolve().as_uri()).update_query_dict({"mode": "ro", "uri": "true"})

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from tillmesh.cli.failures import BadFile
-from tillmesh.cli.rows import Row, printable, read_rows
+from tillmesh.cli.csv_rows import BadFile, Row, printable, read_rows
 
 COLUMNS = ("table", "key", "rows", "hash")
 

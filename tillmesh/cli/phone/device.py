@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tillmesh import paycode
-from tillmesh.cli.failures import CliError
+from tillmesh.client.failures import Failure
 from tillmesh.runtime.secret import Secret
 
 
@@ -31,7 +31,7 @@ def seconds_left(now_ms: int) -> int:
     return ((paycode.step_at(now_ms) + 2) * paycode.STEP_MS - now_ms) // 1000
 
 
-class Drawer:
+class SavedPhones:
     """A folder of phones, a file for each that only its owner can read."""
 
     def __init__(self, folder: Path) -> None:
@@ -68,16 +68,16 @@ class Drawer:
                 Secret(token.encode()) if token else None,
             )
         except FileNotFoundError:
-            raise CliError(f"There is no phone {phone_id}; make one: tillmesh phone enroll IDENTITY") from None
+            raise Failure(f"There is no phone {phone_id}; make one: tillmesh phone enroll IDENTITY") from None
         except (OSError, ValueError, KeyError) as error:
-            raise CliError(f"The phone in {path} cannot be used ({error!r}); enroll it again.") from None
+            raise Failure(f"The phone in {path} cannot be used ({error!r}); enroll it again.") from None
 
     def _only_one(self) -> Path:
         found = sorted(self._folder.glob("*.json"))
         if not found:
-            raise CliError("There is no phone yet; make one: tillmesh phone enroll IDENTITY")
+            raise Failure("There is no phone yet; make one: tillmesh phone enroll IDENTITY")
         if len(found) > 1:
-            raise CliError(f"Which phone? Say --phone with one of: {', '.join(path.stem for path in found)}")
+            raise Failure(f"Which phone? Say --phone with one of: {', '.join(path.stem for path in found)}")
         return found[0]
 
     def _path(self, phone_id: str) -> Path:

@@ -2,21 +2,21 @@
 
 from collections.abc import Iterable
 
-from tillmesh.cli.replay.invoices import Line
+from tillmesh.cli.replay.invoices import InvoiceLine
 from tillmesh.lines import Adjustment, LineItem, spread
 
 DISCOUNT = "DISCOUNT"
 TEXT_LENGTH_MAX = 128
 
 
-def basket(rows: Iterable[Line]) -> tuple[LineItem, ...]:
+def basket(rows: Iterable[InvoiceLine]) -> tuple[LineItem, ...]:
     """Lines that come to exactly what the rows come to, which is above zero.
 
     The rows below zero together are a discount of the whole basket, spread over the other lines. A row with a
     negative quantity and a price of 0 comes to nothing, so it is left out.
     """
     lines: list[LineItem] = []
-    discounts: list[Line] = []
+    discounts: list[InvoiceLine] = []
     for row in rows:
         if row.amount_minor < 0 or (row.quantity < 0 and row.amount_minor == 0):
             discounts.append(row)

@@ -7,8 +7,8 @@ from typing import TypeVar
 from google.protobuf.message import Message
 from grpc import aio
 
-from tillmesh.cli.client import Client
-from tillmesh.cli.failures import Unreachable
+from tillmesh.client.connections import Client
+from tillmesh.client.failures import Unreachable
 
 ANSWER_WITHIN_S = 60.0
 BACK_WITHIN_S = 15.0

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tillmesh.cli.rows import Row, printable, read_rows
+from tillmesh.cli.csv_rows import Row, printable, read_rows
 from tillmesh.runtime.ids import IDENTIFIER, IDENTIFIER_RULE
 from tillmesh.runtime.money import MINOR_UNITS_MAX, Money, minor_units
 
@@ -30,7 +30,7 @@ _FLOAT_ID = re.compile(r"([0-9]+)\.0")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class InvoiceLine:
     """One row of an invoice, exactly as it is in the file: quantity and price may be negative."""
 
     sku: str
@@ -51,7 +51,7 @@ class Invoice:
     number: str
     line_number: int
     customer_id: str
-    lines: tuple[Line, ...]
+    lines: tuple[InvoiceLine, ...]
 
     @property
     def total_minor(self) -> int:
@@ -112,7 +112,7 @@ class _Draft:
         self._number = number
         self._line_number = line_number
         self._customer_id: str | None = None
-        self._lines: list[Line] = []
+        self._lines: list[InvoiceLine] = []
         self._rejection: Rejection | None = None
 
     @property
@@ -162,9 +162,9 @@ class _Draft:
         self._customer_id = customer_id
 
 
-def _line(row: Row, currency: str) -> Line:
+def _line(row: Row, currency: str) -> InvoiceLine:
     _check_row(row)
-    return Line(
+    return InvoiceLine(
         sku=_text(row, "StockCode", 1, SKU_LENGTH_MAX),
         title=_text(row, "Description", 0, TITLE_LENGTH_MAX),
         quantity=_quantity(row.cell("Quantity").strip()),

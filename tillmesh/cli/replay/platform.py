@@ -11,11 +11,11 @@ from tillmesh.api.payment.v1 import store_pb2
 from tillmesh.api.payment.v1 import store_service_pb2 as stores
 from tillmesh.api.payment.v1 import wallet_service_pb2 as wallets
 from tillmesh.api.type.v1 import money_pb2
-from tillmesh.cli.client import Client
 from tillmesh.cli.phone.device import Phone
 from tillmesh.cli.replay.calls import call
 from tillmesh.cli.replay.invoices import WALK_IN
-from tillmesh.cli.wallets import wallet_account_id
+from tillmesh.client.connections import Client
+from tillmesh.client.wallets import wallet_account_id
 from tillmesh.runtime.clock import SystemClock
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id

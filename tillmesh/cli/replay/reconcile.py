@@ -12,9 +12,9 @@ from tillmesh.api.payment.v1 import account_pb2, payment_pb2, refund_pb2
 from tillmesh.api.payment.v1 import account_service_pb2 as account_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.api.payment.v1 import refund_service_pb2 as refund_api
-from tillmesh.cli.client import Client
-from tillmesh.cli.looking import read_balances
 from tillmesh.cli.replay.runner import Outcome
+from tillmesh.client.books import read_balances
+from tillmesh.client.connections import Client
 
 PAID = order_pb2.Order.STATE_PAID
 SETTLE_WITHIN_S = 15.0

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tillmesh.cli.replay.invoices import Invoice, Line
+from tillmesh.cli.replay.invoices import Invoice, InvoiceLine
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Purchase:
     units: list[_Units]
 
     @staticmethod
-    def of(checkout_id: str, amount_minor: int, lines: Iterable[Line]) -> "Purchase":
+    def of(checkout_id: str, amount_minor: int, lines: Iterable[InvoiceLine]) -> "Purchase":
         """Remembers a sale that was paid. A row with a negative quantity is a discount and cannot come back."""
         units = [_Units(line.sku, line.unit_price_minor, line.quantity) for line in lines if line.quantity > 0]
         return Purchase(checkout_id, amount_minor, units)
@@ -35,7 +35,7 @@ class RefundPart:
     """The goods given back from one purchase, with positive quantities."""
 
     purchase: Purchase
-    lines: list[Line] = field(default_factory=list)
+    lines: list[InvoiceLine] = field(default_factory=list)
 
     @property
     def amount_minor(self) -> int:
@@ -48,7 +48,7 @@ class ReturnPlan:
     """The refunds of a return: from purchases, and the rest without a sale."""
 
     parts: list[RefundPart]
-    rest: list[Line]
+    rest: list[InvoiceLine]
     """With positive quantities; prices may be negative, but the sum is above zero, or there are none."""
 
 
@@ -71,14 +71,14 @@ def plan_return(invoice: Invoice, purchases: Iterable[Purchase]) -> ReturnPlan:
     """
     purchases = list(purchases)
     parts: dict[str, RefundPart] = {}
-    rest: list[Line] = []
+    rest: list[InvoiceLine] = []
     taken: list[_Taken] = []
     for line in invoice.lines:
         cover = _cover(line, purchases)
         taken += cover
         for take in cover:
             part = parts.setdefault(take.purchase.checkout_id, RefundPart(take.purchase))
-            part.lines.append(Line(line.sku, line.title, take.quantity, take.price_minor))
+            part.lines.append(InvoiceLine(line.sku, line.title, take.quantity, take.price_minor))
         if not cover:
             rest.append(_given_back(line))
     rest_minor = sum(line.amount_minor for line in rest)
@@ -92,7 +92,7 @@ def plan_return(invoice: Invoice, purchases: Iterable[Purchase]) -> ReturnPlan:
     return ReturnPlan([], [_given_back(line) for line in invoice.lines])
 
 
-def _cover(line: Line, purchases: Iterable[Purchase]) -> list[_Taken]:
+def _cover(line: InvoiceLine, purchases: Iterable[Purchase]) -> list[_Taken]:
     """Takes the row's pieces out of purchases at no more than they were sold for; all of them or none."""
     missing = -line.quantity
     price_minor = line.unit_price_minor
@@ -116,7 +116,7 @@ def _cover(line: Line, purchases: Iterable[Purchase]) -> list[_Taken]:
     return taken
 
 
-def _given_back(line: Line) -> Line:
+def _given_back(line: InvoiceLine) -> InvoiceLine:
     """The row from the shopper's side: a positive quantity, and the same amount with its sign turned."""
     price_minor = line.unit_price_minor if line.quantity < 0 else -line.unit_price_minor
-    return Line(line.sku, line.title, abs(line.quantity), price_minor)
+    return InvoiceLine(line.sku, line.title, abs(line.quantity), price_minor)

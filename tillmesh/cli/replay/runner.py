@@ -11,14 +11,14 @@ from tillmesh.api.terminal.v1 import checkout_pb2 as checkout_types
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as terminal
 from tillmesh.api.terminal.v1 import till_refund_pb2
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as refunds
-from tillmesh.cli.at_till import payment_by_code, submit
-from tillmesh.cli.client import Client
 from tillmesh.cli.display import verdict_name
 from tillmesh.cli.replay.baskets import basket
 from tillmesh.cli.replay.calls import ANSWER_WITHIN_S, POLL_INTERVAL_S, call
 from tillmesh.cli.replay.invoices import WALK_IN, Invoice, Rejection
 from tillmesh.cli.replay.platform import Platform, Wallet
 from tillmesh.cli.replay.returns import Purchase, plan_return
+from tillmesh.client.connections import Client
+from tillmesh.client.requests import payment_by_code, submit
 from tillmesh.lines import LineItem
 from tillmesh.rpc.line_messages import to_line_item
 from tillmesh.rpc.messages import to_money

@@ -11,15 +11,17 @@ from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
 from tillmesh.api.type.v1 import payer_pb2
-from tillmesh.cli.acting import consent_to
-from tillmesh.cli.client import Client
 from tillmesh.cli.display import amount, seconds
-from tillmesh.cli.explain import read_story, short, tell
-from tillmesh.cli.looking import is_balanced, read_balances, show_balances
-from tillmesh.cli.mesh import Mesh, Role
-from tillmesh.cli.phone.line import Line
-from tillmesh.cli.story.purse import CARD, DEPOSIT, her_phone, pays_by_code, shopper, wrong_pin
-from tillmesh.cli.story.stage import CALL_S, NAME, PAYER, Stage, check, quote, refused, say, scene
+from tillmesh.cli.order_records import read_order_records, short, tell
+from tillmesh.cli.phone.client import PhoneClient
+from tillmesh.cli.records import show_balances
+from tillmesh.cli.story.payer import CARD, DEPOSIT, her_phone, pays_by_code, shopper, wrong_pin
+from tillmesh.cli.story.scene import CALL_S, NAME, PAYER, Stage, check, quote, refused, say, scene
+from tillmesh.client.books import is_balanced, read_balances
+from tillmesh.client.connections import Client
+from tillmesh.client.requests import consent_to
+from tillmesh.local.mesh import Mesh
+from tillmesh.local.processes import ServerName
 from tillmesh.runtime.clock import SystemClock
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret
@@ -39,14 +41,14 @@ async def play(mesh: Mesh) -> None:
         await shopper(stage)
         phone = await her_phone(stage)
         await pays_by_code(stage, phone)
-        async with Line(mesh.addresses, phone) as line:
-            await Story(stage, line).play()
+        async with PhoneClient(mesh.addresses, phone) as line:
+            await LockStory(stage, line).play()
 
 
-class Story:
+class LockStory:
     """The scenes in which her order is locked, unlocked, changed and paid."""
 
-    def __init__(self, stage: Stage, line: Line) -> None:
+    def __init__(self, stage: Stage, line: PhoneClient) -> None:
         self._stage = stage
         self._client = stage.client
         self._line = line
@@ -106,14 +108,14 @@ class Story:
 
     async def _lease_runs_out(self, payment: payment_pb2.Payment) -> None:
         scene("The payment server dies: kill -9")
-        self._stage.mesh.kill(Role.PAYMENTS)
+        self._stage.mesh.kill(ServerName.PAYMENTS)
         started = time.monotonic()
         say("It dies in the middle of the payment. Now only the order service can unlock the order.")
         await self._stage.until(
             "the lease runs out and the order is OPEN", self._order, lambda order: order.state == OPEN
         )
         say(f"After {time.monotonic() - started:.1f} s the lease ran out: payment is pending again, the order is OPEN.")
-        await asyncio.to_thread(self._stage.mesh.restart, Role.PAYMENTS)
+        await asyncio.to_thread(self._stage.mesh.restart, ServerName.PAYMENTS)
         ended = await self._ended(payment)
         say(f"The payment server starts again, finds the unfinished payment and ends it: VOIDED ({ended.reason}).")
         checkout = await self._stage.until(
@@ -184,7 +186,7 @@ class Story:
 
     async def _told_by_the_servers(self) -> None:
         scene(f"The same, told by the servers: tillmesh explain {self._order_id}")
-        tell(await read_story(self._client, self._order_id))
+        tell(await read_order_records(self._client, self._order_id))
         scene("And the books: tillmesh balances")
         balances = await read_balances(self._client)
         show_balances(balances)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tillmesh.cli.failures import BadFile
+from tillmesh.client.failures import Failure
 
 GZIP_MAGIC = b"\x1f\x8b"
 CHUNK_BYTES = 1 << 20
@@ -103,3 +103,9 @@ def _unpacked(path: Path, file: gzip.GzipFile) -> bytes:
         line_number = data.count(b"\n") + 1
         raise BadFile(f"{path}: line {line_number}: {problem}") from None
     return bytes(data)
+
+
+class BadFile(Failure):
+    """A file as a whole cannot be used; nothing was started."""
+
+    exit_status = 2

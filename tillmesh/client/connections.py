@@ -24,7 +24,7 @@ from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceSt
 from tillmesh.api.terminal.v1.till_refund_service_pb2_grpc import TillRefundServiceStub
 from tillmesh.auth.callers import MESH, Role
 from tillmesh.auth.tls import TlsFiles
-from tillmesh.cli.failures import CliError, NotLetIn, Unreachable
+from tillmesh.client.failures import Failure, NotLetIn, Unreachable
 from tillmesh.rpc.peers import CALL_TIMEOUT_S, Peer, open_channel
 from tillmesh.runtime.errors import Unanswered
 
@@ -54,7 +54,7 @@ class Addresses:
             return None
         found = next(iter(sorted(self.tls_dir.glob(f"{role}-*/cert.pem"))), None)
         if found is None:
-            raise CliError(
+            raise Failure(
                 f"There is no {role} certificate in {self.tls_dir}. Start the mesh with: tillmesh up, "
                 "or name the folder: tillmesh --tls-dir FOLDER, or go without TLS: tillmesh --insecure"
             )
@@ -91,7 +91,7 @@ class Server:
         self.channel = open_channel(address, role, tls)
         self.peer = Peer(metadata)
 
-    def failure(self, error: Unanswered) -> CliError:
+    def failure(self, error: Unanswered) -> Failure:
         """The one sentence for a call that was not answered."""
         cause = error.__cause__
         if not isinstance(cause, aio.AioRpcError) or cause.code() is StatusCode.DEADLINE_EXCEEDED:

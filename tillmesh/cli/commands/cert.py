@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from tillmesh.auth.callers import MESH, Role
-from tillmesh.cli.authority import Authority
 from tillmesh.cli.display import out
-from tillmesh.cli.failures import CliError
+from tillmesh.client.failures import Failure
+from tillmesh.local.authority import Authority
 
 cert = typer.Typer(
     help="Certificates of a private CA. In production any CA that writes URI names does: see docs/security.md.",
@@ -52,7 +52,7 @@ def deny(
 ) -> None:
     """Revoke whoever has that URI: servers with --denied FOLDER/denied refuse its next call."""
     if not folder.is_dir():
-        raise CliError(f"There is no folder {folder}; name that of the CA with --dir.")
+        raise Failure(f"There is no folder {folder}; name that of the CA with --dir.")
     authority = Authority(folder, mesh)
     authority.deny(uri)
     out.print(f"{uri} is in {authority.denied}.", soft_wrap=True)

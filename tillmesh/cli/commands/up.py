@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from tillmesh.cli.authority import LIFETIME
-from tillmesh.cli.client import tls_dir
 from tillmesh.cli.display import err, out, show_table
-from tillmesh.cli.failures import CliError
-from tillmesh.cli.mesh import Mesh, Role, Store
 from tillmesh.cli.options import CurrencyCode, DataDir
+from tillmesh.client.connections import tls_dir
+from tillmesh.client.failures import Failure
+from tillmesh.local.authority import LIFETIME
+from tillmesh.local.mesh import Mesh, StoreOptions
+from tillmesh.local.processes import ServerName
 from tillmesh.samples import ONLINE_RETAIL
 
 WATCH_INTERVAL_S = 0.2
@@ -36,7 +37,7 @@ def up(
 
     Everything is kept in the data directory and is there again at the next start.
     """
-    store = Store(store_id, terminal_id, currency, prices_include_tax)
+    store = StoreOptions(store_id, terminal_id, currency, prices_include_tax)
     ports = (orders_port, payments_port, terminal_port)
     try:
         with Mesh(data_dir, store=store, ports=ports) as mesh:
@@ -51,7 +52,7 @@ def up(
     except KeyboardInterrupt:
         out.print("\nStopped; the data stays.")
         return
-    raise CliError(failure)
+    raise Failure(failure)
 
 
 def _introduce(mesh: Mesh) -> None:
@@ -80,8 +81,8 @@ def _introduce(mesh: Mesh) -> None:
 
 def _options(mesh: Mesh) -> str:
     """The flags that another command needs to find the mesh. None on the default ports."""
-    flags = {Role.ORDERS: "--orders", Role.PAYMENTS: "--payments", Role.TERMINAL: "--terminal"}
-    defaults = {Role.ORDERS: 7001, Role.PAYMENTS: 7002, Role.TERMINAL: 7003}
+    flags = {ServerName.ORDERS: "--orders", ServerName.PAYMENTS: "--payments", ServerName.TERMINAL: "--terminal"}
+    defaults = {ServerName.ORDERS: 7001, ServerName.PAYMENTS: 7002, ServerName.TERMINAL: 7003}
     return "".join(
         f" {flags[role]} {process.address}"
         for role, process in mesh.processes.items()

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tillmesh.cli.display import out, show_table
-from tillmesh.cli.failures import CliError
-from tillmesh.cli.mesh import Role, take_data_dir
 from tillmesh.cli.options import DataDir
+from tillmesh.client.failures import Failure
+from tillmesh.local.mesh import take_data_dir
+from tillmesh.local.processes import ServerName
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 db = typer.Typer(help="The schemas of the servers' databases.", no_args_is_help=True)
 
-Urls = dict[Role, str]
+Urls = dict[ServerName, str]
 _URL = "sqlite:///FILE or postgresql://USER@HOST/NAME"
 OrdersUrl = Annotated[str, typer.Option("--orders", help=f"Database of an order service: {_URL}.")]
 PaymentsUrl = Annotated[str, typer.Option("--payments", help=f"Database of a payment server: {_URL}.")]
@@ -61,19 +62,19 @@ def status(
 
 
 def _named(orders: str, payments: str, terminal: str) -> Urls:
-    urls = {Role.ORDERS: orders, Role.PAYMENTS: payments, Role.TERMINAL: terminal}
+    urls = {ServerName.ORDERS: orders, ServerName.PAYMENTS: payments, ServerName.TERMINAL: terminal}
     return {role: url for role, url in urls.items() if url}
 
 
 def _local(data_dir: Path) -> Urls:
-    files = {role: data_dir / f"{role}.db" for role in Role}
+    files = {role: data_dir / f"{role}.db" for role in ServerName}
     urls = {role: f"sqlite:///{file.resolve()}" for role, file in files.items() if file.exists()}
     if not urls:
-        raise CliError(f"There is no database in {data_dir}; name --data-dir, or the databases themselves.")
+        raise Failure(f"There is no database in {data_dir}; name --data-dir, or the databases themselves.")
     return urls
 
 
-def migrations_of(role: Role) -> Path:
+def migrations_of(role: ServerName) -> Path:
     """Folder of a server's migrations."""
     service = find_spec(role.value)
     assert service is not None
@@ -82,7 +83,7 @@ def migrations_of(role: Role) -> Path:
 
 
 @contextmanager
-def _opened(role: Role, url: str) -> "Iterator[tuple[Engine, Migrations]]":
+def _opened(role: ServerName, url: str) -> "Iterator[tuple[Engine, Migrations]]":
     """A database and the migrations of its server; failures are one plain line."""
     # Here, as every other command would wait half a second for them.
     from sqlalchemy.exc import DBAPIError
@@ -93,10 +94,10 @@ def _opened(role: Role, url: str) -> "Iterator[tuple[Engine, Migrations]]":
     try:
         parsed = parse_url(url)
         if is_sqlite(parsed) and not Path(parsed.database or "").is_file():
-            raise CliError(f"There is no database {parsed}.")
+            raise Failure(f"There is no database {parsed}.")
         engine = open_engine(parsed)
         yield engine, Migrations(migrations_of(role))
         engine.dispose()
     except (ValueError, DBAPIError) as error:
         said = error.orig if isinstance(error, DBAPIError) else error
-        raise CliError(f"{role}: {' '.join(str(said).split())}") from None
+        raise Failure(f"{role}: {' '.join(str(said).split())}") from None

@@ -9,9 +9,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tillmesh.cli.audit.heads import as_csv, digest, read_heads
 from tillmesh.cli.display import err, out, show_table
-from tillmesh.cli.failures import CliError
-from tillmesh.cli.mesh import Role
 from tillmesh.cli.options import DataDir
+from tillmesh.client.failures import Failure
+from tillmesh.local.processes import ServerName
 
 FINDINGS_SHOWN = 20
 
@@ -48,7 +48,7 @@ def verify(
     """
     from tillmesh.cli.audit.databases import Audit, sqlite_url  # here, as no other command should wait for SQLAlchemy
 
-    local = [sqlite_url(data_dir / f"{role}.db") for role in Role]
+    local = [sqlite_url(data_dir / f"{role}.db") for role in ServerName]
     earlier = read_heads(since) if since else []
     seen = Audit(set(earlier))
     with _progress() as progress:
@@ -73,7 +73,7 @@ def _write(file: Path, content: bytes) -> None:
     try:
         file.write_bytes(content)
     except OSError as error:
-        raise CliError(f"{file} cannot be written: {error.strerror}") from None
+        raise Failure(f"{file} cannot be written: {error.strerror}") from None
 
 
 def _complain(findings: Sequence[str]) -> None:

@@ -3,17 +3,18 @@
 import json
 
 from tillmesh.cli.display import out
-from tillmesh.cli.failures import CliError
-from tillmesh.cli.mesh import Mesh, Role, Store
 from tillmesh.cli.options import run_async
-from tillmesh.cli.replay.command import CONCURRENCY, own_mesh, replay_file
 from tillmesh.cli.replay.invoices import read_invoices
+from tillmesh.cli.replay.play import CONCURRENCY, own_mesh, replay_file
 from tillmesh.cli.story.lock import PAYER_WINDOW_S, play
-from tillmesh.cli.story.stage import scene
+from tillmesh.cli.story.scene import scene
+from tillmesh.client.failures import Failure
+from tillmesh.local.mesh import Mesh, StoreOptions
+from tillmesh.local.processes import ServerName
 from tillmesh.samples import ONLINE_RETAIL
 
 # The lock outlasts the payer's time to confirm by the margin; short, so that nobody waits long.
-FLAGS = {Role.PAYMENTS: ["--payer-window-s", str(PAYER_WINDOW_S), "--lease-margin-s", "2"]}
+FLAGS = {ServerName.PAYMENTS: ["--payer-window-s", str(PAYER_WINDOW_S), "--lease-margin-s", "2"]}
 
 NEXT = (
     ("tillmesh up", "the three servers, to try things by hand: tillmesh --help"),
@@ -30,7 +31,7 @@ def demo() -> None:
 
     It starts its own mesh in a temporary directory, and stops and removes it at the end.
     """
-    with own_mesh(None, Store(), FLAGS) as mesh:
+    with own_mesh(None, StoreOptions(), FLAGS) as mesh:
         _introduce(mesh)
         _replay(mesh)
         run_async(play(mesh))
@@ -52,4 +53,4 @@ def _replay(mesh: Mesh) -> None:
     report.show()
     print(json.dumps(report.as_json()))
     if not report.reconciled:
-        raise CliError("The replay does not reconcile.")
+        raise Failure("The replay does not reconcile.")

@@ -9,11 +9,10 @@ import typer
 from tillmesh.api.terminal.v1 import catalogue_item_pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as api
 from tillmesh.api.type.v1 import money_pb2
-from tillmesh.cli.client import Addresses, Client
+from tillmesh.cli.csv_rows import BadFile, Row, printable, read_rows
 from tillmesh.cli.display import out
-from tillmesh.cli.failures import BadFile
 from tillmesh.cli.options import DEFAULT, CurrencyCode, Terminal, run_async
-from tillmesh.cli.rows import Row, printable, read_rows
+from tillmesh.client.connections import Addresses, Client
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.money import minor_units
 

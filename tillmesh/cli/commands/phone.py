@@ -13,16 +13,18 @@ from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import payer_service_pb2 as payer_api
 from tillmesh.api.payment.v1 import payment_pb2, phone_pb2, wallet_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
-from tillmesh.cli.acting import PaymentId, consent_to, payment_for, show_payment
-from tillmesh.cli.client import Addresses, Client, tls_dir
 from tillmesh.cli.display import amount, date_time, out, show_table
-from tillmesh.cli.failures import CliError
-from tillmesh.cli.looking import Statement, order_state, read_statement, show_payments, show_statement
-from tillmesh.cli.options import DEFAULT, OwnCurrency, Payments, run_async
-from tillmesh.cli.phone.device import Drawer, Phone, seconds_left
-from tillmesh.cli.phone.line import Line, enroll, list_phones, set_pin
+from tillmesh.cli.limits import NewConfirmAbove, NewPerDayMax, limits_sentence, set_limits
+from tillmesh.cli.options import DEFAULT, OwnCurrency, PaymentId, Payments, run_async
+from tillmesh.cli.phone.client import PhoneClient, enroll, list_phones, set_pin
+from tillmesh.cli.phone.device import Phone, SavedPhones, seconds_left
 from tillmesh.cli.prompts import ask_pin
-from tillmesh.cli.wallets import NewConfirmAbove, NewPerDayMax, find_wallet, limits_sentence, set_limits
+from tillmesh.cli.records import order_state, show_payment, show_payments, show_statement
+from tillmesh.client.books import Statement, read_statement
+from tillmesh.client.connections import Addresses, Client, tls_dir
+from tillmesh.client.failures import Failure
+from tillmesh.client.requests import consent_to, payment_for
+from tillmesh.client.wallets import find_wallet
 from tillmesh.runtime.clock import SystemClock
 from tillmesh.runtime.ids import new_request_id
 
@@ -58,7 +60,7 @@ def enroll_(
                 await set_pin(client, identity, new_pin)
             return made
 
-    kept = _drawer().keep(run_async(act()))
+    kept = _saved_phones().keep(run_async(act()))
     out.print(f"The phone of {identity} is {kept}: whoever has that file can pay by code.", soft_wrap=True)
     out.print("It shows pay codes at once: tillmesh phone code. For all else: tillmesh phone sign-in")
 
@@ -82,7 +84,7 @@ def sign_in(phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> No
     """Sign the owner in, by PIN; ends the session that the phone has."""
     pin = ask_pin()
     signed_in = _on_line(phone_id, payments, lambda line: line.sign_in(pin))
-    _drawer().keep(signed_in)
+    _saved_phones().keep(signed_in)
     out.print(f"{signed_in.identity_id} is signed in on {signed_in.phone_id}.")
 
 
@@ -90,12 +92,12 @@ def sign_in(phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> No
 def sign_out(phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> None:
     """End the session; pay codes go on."""
 
-    async def act(line: Line) -> Phone:
+    async def act(line: PhoneClient) -> Phone:
         await line.call(line.payers.SignOut, payer_api.SignOutRequest())
         return replace(line.phone, token=None)
 
     signed_out = _on_line(phone_id, payments, act)
-    _drawer().keep(signed_out)
+    _saved_phones().keep(signed_out)
     out.print(f"Nobody is signed in on {signed_out.phone_id} now.")
 
 
@@ -106,7 +108,7 @@ def code(
 ) -> None:
     """Show a pay code to a till; needs no connection. Each is good for one payment."""
     now_ms = SystemClock().now_ms()
-    digits = _drawer().take(phone_id).code(now_ms).value.decode()
+    digits = _saved_phones().take(phone_id).code(now_ms).value.decode()
     typer.echo(" ".join(digits[start : start + 4] for start in range(0, len(digits), 4)))
     if qr:
         segno.make_qr(digits).terminal(sys.stdout, compact=True)
@@ -116,8 +118,8 @@ def code(
 @phone.command(epilog="**Example**\n\ntillmesh phone new-key")
 def new_key(phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> None:
     """Make another key for pay codes: what somebody may have copied no longer counts."""
-    renewed = _on_line(phone_id, payments, Line.new_key)
-    _drawer().keep(renewed)
+    renewed = _on_line(phone_id, payments, PhoneClient.new_key)
+    _saved_phones().keep(renewed)
     out.print(f"{renewed.phone_id} has a new key; its old codes no longer count.")
 
 
@@ -139,10 +141,10 @@ def pay(
 ) -> None:
     """Pay a pending order; that is the owner's yes as well."""
 
-    async def act(line: Line) -> payment_pb2.Payment:
+    async def act(line: PhoneClient) -> payment_pb2.Payment:
         found = [each for each in await _pending(line) if each.order_id == order]
         if not found:
-            raise CliError(f"{line.phone.identity_id} has no order {order} to pay.")
+            raise Failure(f"{line.phone.identity_id} has no order {order} to pay.")
         return await line.call(line.payments.CreatePayment, payment_for(found[0]), timeout_s=30)
 
     show_payment(_on_line(phone_id, payments, act))
@@ -152,7 +154,7 @@ def pay(
 def confirm(payment: PaymentId, phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> None:
     """Say yes to a payment that a till asked for."""
 
-    async def act(line: Line) -> payment_pb2.Payment:
+    async def act(line: PhoneClient) -> payment_pb2.Payment:
         asked = await line.call(line.payments.GetPayment, payment_api.GetPaymentRequest(payment_id=payment))
         return await line.call(line.payments.ConfirmPayment, consent_to(asked), timeout_s=30)
 
@@ -170,7 +172,7 @@ def cancel(payment: PaymentId, phone_id: PhoneId = "", payments: Payments = DEFA
 def payments_(phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> None:
     """List the owner's payments, newest first; those that wait for a yes are AWAITING_PAYER."""
 
-    async def look(line: Line) -> list[payment_pb2.Payment]:
+    async def look(line: PhoneClient) -> list[payment_pb2.Payment]:
         request = payment_api.ListPaymentsRequest(identity_id=line.phone.identity_id)
         listed = line.listed(line.payments.ListPayments, request, lambda page: page.payments)
         return [payment async for payment in listed]
@@ -182,7 +184,7 @@ def payments_(phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> 
 def statement(currency: OwnCurrency = "", phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> None:
     """Show everything that moved on the owner's account, oldest first."""
 
-    async def look(line: Line) -> Statement:
+    async def look(line: PhoneClient) -> Statement:
         wallet = await find_wallet(line, line.wallets, line.phone.identity_id, currency)
         return await read_statement(line, line.accounts, wallet.account_id)
 
@@ -201,30 +203,30 @@ def limits(
 ) -> None:
     """Show or set what a pay code alone may pay. All else waits for the owner's confirmation."""
 
-    async def act(line: Line) -> wallet_pb2.Wallet:
+    async def act(line: PhoneClient) -> wallet_pb2.Wallet:
         found = await find_wallet(line, line.wallets, line.phone.identity_id, currency)
         return await set_limits(line, line.wallets, found, confirm_above, per_day_max)
 
     out.print(limits_sentence(_on_line(phone_id, payments, act)))
 
 
-async def _pending(line: Line) -> list[order_pb2.Order]:
+async def _pending(line: PhoneClient) -> list[order_pb2.Order]:
     request = payer_api.ListPendingOrdersRequest()
     listed = line.listed(line.payers.ListPendingOrders, request, lambda page: page.orders)
     return [order async for order in listed]
 
 
-def _drawer() -> Drawer:
+def _saved_phones() -> SavedPhones:
     """Beside the certificates."""
-    return Drawer((tls_dir.get() or Path(".tillmesh/tls")).parent / "phones")
+    return SavedPhones((tls_dir.get() or Path(".tillmesh/tls")).parent / "phones")
 
 
-def _on_line(phone_id: str, payments: str, act: Callable[[Line], Coroutine[Any, Any, Result]]) -> Result:
+def _on_line(phone_id: str, payments: str, act: Callable[[PhoneClient], Coroutine[Any, Any, Result]]) -> Result:
     """Does something with a phone and its connection."""
-    phone = _drawer().take(phone_id)
+    phone = _saved_phones().take(phone_id)
 
     async def connected() -> Result:
-        async with Line(Addresses(payments=payments), phone) as line:
+        async with PhoneClient(Addresses(payments=payments), phone) as line:
             return await act(line)
 
     return run_async(connected())

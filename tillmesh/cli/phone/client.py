@@ -19,10 +19,10 @@ from tillmesh.api.payment.v1.phone_service_pb2_grpc import PhoneServiceStub
 from tillmesh.api.payment.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tillmesh.auth.callers import MESH, Role
 from tillmesh.auth.tls import TlsFiles
-from tillmesh.cli.authority import Authority
-from tillmesh.cli.client import Addresses, Client, Connections, Server
-from tillmesh.cli.failures import CliError, NotLetIn
 from tillmesh.cli.phone.device import Phone
+from tillmesh.client.connections import Addresses, Client, Connections, Server
+from tillmesh.client.failures import Failure, NotLetIn
+from tillmesh.local.authority import Authority
 from tillmesh.rpc.peers import CALL_TIMEOUT_S
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret
@@ -36,11 +36,11 @@ Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
 
 
-class SignedOut(CliError):
+class SignedOut(Failure):
     """Nobody is signed in on the phone, or the session is over."""
 
 
-class Line(Connections):
+class PhoneClient(Connections):
     """A phone's connection to the payment server, the only one it has."""
 
     def __init__(self, addresses: Addresses, phone: Phone) -> None:
@@ -104,11 +104,11 @@ def _certificate(addresses: Addresses, phone_id: str) -> TlsFiles:
     authority = Authority(_ca_folder(addresses))
     folder = authority.folder_of(Role.PHONE, phone_id)
     if not folder.is_dir():
-        raise CliError(f"Phone {phone_id} has no certificate in {authority.folder}; enroll it again.")
+        raise Failure(f"Phone {phone_id} has no certificate in {authority.folder}; enroll it again.")
     return TlsFiles(folder, MESH)
 
 
 def _ca_folder(addresses: Addresses) -> Path:
     if addresses.tls_dir is None:
-        raise CliError("A phone is known by its certificate, so it needs TLS.")
+        raise Failure("A phone is known by its certificate, so it needs TLS.")
     return addresses.tls_dir

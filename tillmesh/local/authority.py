@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tillmesh.auth.callers import MESH, Role, parse_uri
-from tillmesh.cli.failures import CliError
+from tillmesh.client.failures import Failure
 
 CA_LIFETIME = timedelta(days=3650)
 LIFETIME = timedelta(days=1)
@@ -72,7 +72,7 @@ class Authority:
         try:
             parse_uri(uri, self.mesh)
         except ValueError as error:
-            raise CliError(str(error)) from None
+            raise Failure(str(error)) from None
         issuer_key, issuer = self._load()
         key = ec.generate_private_key(ec.SECP256R1())
         others: list[x509.GeneralName] = [x509.DNSName(f"{role}.{self.mesh}")] if role in SERVING else []
@@ -101,7 +101,7 @@ class Authority:
         try:
             parse_uri(uri, self.mesh)
         except ValueError as error:
-            raise CliError(str(error)) from None
+            raise Failure(str(error)) from None
         known = self.denied.read_text().splitlines() if self.denied.exists() else []
         _write(self.denied, "".join(f"{line}\n" for line in (*known, uri)).encode())
 
@@ -110,7 +110,7 @@ class Authority:
             key = serialization.load_pem_private_key((self.folder / "ca.key").read_bytes(), password=None)
             certificate = x509.load_pem_x509_certificate((self.folder / "ca.pem").read_bytes())
         except (OSError, ValueError) as error:
-            raise CliError(f"There is no usable CA in {self.folder}: {error}. Make one: tillmesh cert init") from None
+            raise Failure(f"There is no usable CA in {self.folder}: {error}. Make one: tillmesh cert init") from None
         assert isinstance(key, ec.EllipticCurvePrivateKey)
         return key, certificate
 

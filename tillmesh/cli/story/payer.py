@@ -7,9 +7,9 @@ from tillmesh.api.terminal.v1 import catalogue_item_pb2, checkout_pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as catalogue_api
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
 from tillmesh.cli.display import amount
+from tillmesh.cli.phone.client import PhoneClient, SignedOut, enroll, set_pin
 from tillmesh.cli.phone.device import Phone
-from tillmesh.cli.phone.line import Line, SignedOut, enroll, set_pin
-from tillmesh.cli.story.stage import NAME, PAYER, Stage, check, quote, refused, say, scene
+from tillmesh.cli.story.scene import NAME, PAYER, Stage, check, quote, refused, say, scene
 from tillmesh.runtime.clock import SystemClock
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret
@@ -53,7 +53,7 @@ async def her_phone(stage: Stage) -> Phone:
     phone = await enroll(stage.client, addresses, PAYER, PHONE)
     await set_pin(stage.client, PAYER, PIN)
     say("The platform binds the phone to her: it has a certificate and a key for pay codes. She chooses a PIN.")
-    async with Line(addresses, phone) as line:
+    async with PhoneClient(addresses, phone) as line:
         try:
             await line.call(line.payers.ListPendingOrders, payer_api.ListPendingOrdersRequest())
         except SignedOut as error:

@@ -7,9 +7,9 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from tillmesh.api.payment.v1 import store_pb2
 from tillmesh.api.payment.v1 import store_service_pb2 as store_api
-from tillmesh.cli.client import Addresses, Client
 from tillmesh.cli.display import amount, date_time, show_table
 from tillmesh.cli.options import DEFAULT, CurrencyCode, Payments, money, run_async
+from tillmesh.client.connections import Addresses, Client
 from tillmesh.runtime.ids import new_request_id
 
 NONE = "none"

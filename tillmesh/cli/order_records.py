@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
 
-import typer
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich.markup import escape
 
@@ -16,10 +14,9 @@ from tillmesh.api.payment.v1 import refund_service_pb2 as refund_api
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
 from tillmesh.api.type.v1 import money_pb2
-from tillmesh.cli.client import Addresses, Client
 from tillmesh.cli.display import amount, clock_time, date_time, out, payer_name, seconds, short_actor, show_table
-from tillmesh.cli.failures import CliError, Unreachable
-from tillmesh.cli.options import DEFAULT, Orders, Payments, Terminal, run_async
+from tillmesh.client.connections import Client
+from tillmesh.client.failures import Failure, Unreachable
 from tillmesh.runtime.errors import Refusal
 
 P = payment_pb2.Payment
@@ -40,7 +37,7 @@ class Moment:
 
 
 @dataclass
-class Story:
+class OrderRecords:
     """The records of an order, from the servers that answered."""
 
     order_id: str
@@ -54,25 +51,9 @@ class Story:
     """Why a server is missing from the story, by server."""
 
 
-def explain(
-    order: Annotated[str, typer.Argument(help="The transaction number.")],
-    orders: Orders = DEFAULT.orders,
-    payments: Payments = DEFAULT.payments,
-    terminal: Terminal = DEFAULT.terminal,
-) -> None:
-    """Tell the story of an order: who locked it, why it was unlocked, where the money is."""
-    addresses = Addresses(orders, payments, terminal)
-
-    async def look() -> Story:
-        async with Client(addresses) as client:
-            return await read_story(client, order)
-
-    tell(run_async(look()))
-
-
-async def read_story(client: Client, order_id: str) -> Story:
+async def read_order_records(client: Client, order_id: str) -> OrderRecords:
     """Asks all three servers; one that cannot be reached is left out and named."""
-    story = Story(order_id)
+    story = OrderRecords(order_id)
     for server, read in (
         ("order service", _read_orders),
         ("payment server", _read_payments),
@@ -84,11 +65,11 @@ async def read_story(client: Client, order_id: str) -> Story:
             story.silent[server] = str(error)
     if not (story.order or story.payments or story.checkout_events):
         unknown = f"No server that could be asked knows an order {order_id}."
-        raise CliError(next(iter(story.silent.values()), unknown))
+        raise Failure(next(iter(story.silent.values()), unknown))
     return story
 
 
-def tell(story: Story) -> None:
+def tell(story: OrderRecords) -> None:
     """Prints the timeline and where it stands."""
     moments = timeline(story)
     rows = [(clock_time(each.at), each.server, each.sentence, short_actor(each.actor)) for each in moments]
@@ -99,7 +80,7 @@ def tell(story: Story) -> None:
     out.print(escape(conclusion(story)), style="bold")
 
 
-def timeline(story: Story) -> list[Moment]:
+def timeline(story: OrderRecords) -> list[Moment]:
     """All that happened, by time."""
     moments = [Moment(event.event_time, "order service", event.actor, _of_order(event)) for event in story.order_events]
     payers = {payment.payment_id: _payer(payment) for payment in story.payments}
@@ -118,12 +99,12 @@ def timeline(story: Story) -> list[Moment]:
     return sorted(moments, key=lambda moment: moment.at.ToNanoseconds())
 
 
-def conclusion(story: Story) -> str:
+def conclusion(story: OrderRecords) -> str:
     """The state of the order, and where the money is."""
     return f"{_state_of_order(story)} {_where_the_money_is(story)}"
 
 
-async def _read_orders(client: Client, story: Story) -> None:
+async def _read_orders(client: Client, story: OrderRecords) -> None:
     try:
         story.order = await client.call(client.orders.GetOrder, order_api.GetOrderRequest(order_id=story.order_id))
     except Refusal as refusal:
@@ -134,7 +115,7 @@ async def _read_orders(client: Client, story: Story) -> None:
     story.order_events = [event async for event in events]
 
 
-async def _read_payments(client: Client, story: Story) -> None:
+async def _read_payments(client: Client, story: OrderRecords) -> None:
     request = payment_api.ListPaymentsRequest(order_id=story.order_id)
     payments = client.listed(client.payments.ListPayments, request, lambda page: page.payments)
     story.payments = [payment async for payment in payments]
@@ -147,7 +128,7 @@ async def _read_payments(client: Client, story: Story) -> None:
             story.refunds[refund.refund_id] = refund
 
 
-async def _read_checkout(client: Client, story: Story) -> None:
+async def _read_checkout(client: Client, story: OrderRecords) -> None:
     request = checkout_api.ListCheckoutEventsRequest(checkout_id=story.order_id)
     events = client.listed(client.till.ListCheckoutEvents, request, lambda page: page.events)
     try:
@@ -256,7 +237,7 @@ def _of_checkout(event: CheckoutEvent) -> str:
     )
 
 
-def _state_of_order(story: Story) -> str:
+def _state_of_order(story: OrderRecords) -> str:
     order = story.order
     if order is None:
         unknown = "order service" in story.silent
@@ -269,7 +250,7 @@ def _state_of_order(story: Story) -> str:
     return f"{what} {size}."
 
 
-def _where_the_money_is(story: Story) -> str:
+def _where_the_money_is(story: OrderRecords) -> str:
     if "payment server" in story.silent:
         return "Where the money is, only the payment server can say."
     captured = next((payment for payment in story.payments if payment.state == P.STATE_CAPTURED), None)

@@ -15,12 +15,12 @@ from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
 from tillmesh.api.type.v1 import money_pb2
-from tillmesh.cli.at_till import payment_by_code, read_checkout, submit
-from tillmesh.cli.client import Client
 from tillmesh.cli.display import out
-from tillmesh.cli.failures import CliError
-from tillmesh.cli.mesh import Mesh
-from tillmesh.cli.wallets import read_account, wallet_account_id
+from tillmesh.client.connections import Client
+from tillmesh.client.failures import Failure
+from tillmesh.client.requests import payment_by_code, read_checkout, submit
+from tillmesh.client.wallets import read_account, wallet_account_id
+from tillmesh.local.mesh import Mesh
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret
@@ -52,7 +52,7 @@ def quote(server: str, words: str) -> None:
 def check(ok: bool, claim: str) -> None:
     """Ends the demo unless what is told is so."""
     if not ok:
-        raise CliError(f"This should be so, but is not: {claim}")
+        raise Failure(f"This should be so, but is not: {claim}")
 
 
 @contextmanager

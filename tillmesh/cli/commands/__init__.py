@@ -1,0 +1,1 @@
+"""The commands of `tillmesh`: one file each, named after it."""

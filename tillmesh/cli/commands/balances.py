@@ -1,0 +1,22 @@
+"""`tillmesh balances`."""
+
+import typer
+
+from tillmesh.api.payment.v1 import account_pb2
+from tillmesh.cli.options import DEFAULT, Payments, run_async
+from tillmesh.cli.records import show_balances
+from tillmesh.client.books import is_balanced, read_balances
+from tillmesh.client.connections import Addresses, Client
+
+
+def balances(payments: Payments = DEFAULT.payments) -> None:
+    """Add up the whole ledger, per currency: the books balance, or it shows where they do not."""
+
+    async def look() -> list[account_pb2.TrialBalance]:
+        async with Client(Addresses(payments=payments)) as client:
+            return await read_balances(client)
+
+    found = run_async(look())
+    show_balances(found)
+    if not all(is_balanced(balance) for balance in found):
+        raise typer.Exit(1)
