@@ -2,9 +2,12 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from datetime import datetime
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from rich import box
 from rich.console import Console
@@ -16,6 +19,8 @@ from tillmesh.api.type.v1 import money_pb2, payer_pb2
 from tillmesh.runtime.money import MINOR_DIGITS, Money
 
 PIPE_WIDTH = 160
+as_json: ContextVar[bool] = ContextVar("as_json", default=False)
+"""True if the command prints its records as JSON."""
 
 VERDICT_WORDS = {
     checkout_pb2.VERDICT_NOT_TRIED: "No payment was tried.",
@@ -72,6 +77,18 @@ def seconds(span: Duration) -> int:
 
 def _local(at: Timestamp) -> datetime:
     return datetime.fromtimestamp(at.ToMilliseconds() / 1000).astimezone()
+
+
+def show_json(records: Iterable[Message]) -> bool:
+    """Prints records as JSON, one object a line, if --json was given; True if it was.
+
+    The names are the contract's, the rest is protobuf's JSON mapping: 64-bit integers are strings.
+    """
+    if as_json.get():
+        for record in records:
+            line = MessageToJson(record, preserving_proto_field_name=True, indent=None)
+            out.print(line, markup=False, soft_wrap=True)
+    return as_json.get()
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:

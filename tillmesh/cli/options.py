@@ -9,6 +9,7 @@ import uvloop
 
 from tillmesh import payer
 from tillmesh.api.type.v1 import money_pb2, payer_pb2
+from tillmesh.cli.display import as_json
 from tillmesh.client.connections import Addresses
 from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS, minor_units
 
@@ -32,6 +33,16 @@ Terminal = Annotated[
 ]
 DataDir = Annotated[Path, typer.Option("--data-dir", help="Directory of the three databases and logs.")]
 OrderId = Annotated[str, typer.Argument(help="The transaction number.")]
+
+
+def _print_json(wanted: bool) -> bool:
+    as_json.set(wanted)
+    return wanted
+
+
+Json = Annotated[
+    bool, typer.Option("--json", callback=_print_json, help="Print each record as one JSON object a line.")
+]
 
 
 def _known_currency(code: str) -> str:

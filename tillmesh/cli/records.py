@@ -14,6 +14,7 @@ from tillmesh.cli.display import (
     out,
     payer_name,
     seconds,
+    show_json,
     show_table,
     verdict_name,
 )
@@ -22,6 +23,8 @@ from tillmesh.client.books import Statement, is_balanced
 
 def show_payments(payments: Sequence[payment_pb2.Payment]) -> None:
     """Prints payment attempts."""
+    if show_json(payments):
+        return
     rows = [
         (
             payment.payment_id,
@@ -41,6 +44,8 @@ def show_payments(payments: Sequence[payment_pb2.Payment]) -> None:
 def show_statement(statement: Statement) -> None:
     """Prints the entries with the balance after each, and the account's own."""
     found, entries = statement
+    if show_json(entries):
+        return
     rows = []
     balance_minor = 0
     for entry in entries:
@@ -65,6 +70,8 @@ def show_statement(statement: Statement) -> None:
 
 def show_balances(balances: list[account_pb2.TrialBalance]) -> None:
     """Prints trial balances."""
+    if show_json(balances):
+        return
     rows = []
     for balance in balances:
         parts = (balance.wallets, balance.stores, balance.external, balance.sum, balance.held)
@@ -89,6 +96,8 @@ def order_state(order: order_pb2.Order) -> str:
 
 def show_checkout(checkout: checkout_pb2.Checkout) -> None:
     """Prints how a checkout stands, and what the till says."""
+    if show_json([checkout]):
+        return
     because = f" ({checkout.verdict_reason})" if checkout.verdict_reason else ""
     name = f", {checkout.payer_display_name}" if checkout.payer_display_name else ""
     out.print(
@@ -102,6 +111,8 @@ def show_checkout(checkout: checkout_pb2.Checkout) -> None:
 
 def show_payment(payment: payment_pb2.Payment) -> None:
     """Prints what became of a payment."""
+    if show_json([payment]):
+        return
     state = payment_pb2.Payment.State.Name(payment.state).removeprefix("STATE_")
     because = f" ({payment.reason})" if payment.reason else ""
     out.print(f"Payment {payment.payment_id} of {amount(payment.amount)} for {payment.order_id}: {state}{because}.")

@@ -3,13 +3,16 @@
 import typer
 
 from tillmesh.api.payment.v1 import account_pb2
-from tillmesh.cli.options import DEFAULT, Payments, run_async
+from tillmesh.cli.options import DEFAULT, Json, Payments, run_async
 from tillmesh.cli.records import show_balances
 from tillmesh.client.books import is_balanced, read_balances
 from tillmesh.client.connections import Addresses, Client
 
 
-def balances(payments: Payments = DEFAULT.payments) -> None:
+def balances(
+    payments: Payments = DEFAULT.payments,
+    json: Json = False,
+) -> None:
     """Add up the whole ledger, per currency: the books balance, or it shows where they do not."""
 
     async def look() -> list[account_pb2.TrialBalance]:

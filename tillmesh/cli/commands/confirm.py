@@ -2,13 +2,17 @@
 
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
-from tillmesh.cli.options import DEFAULT, PaymentId, Payments, run_async
+from tillmesh.cli.options import DEFAULT, Json, PaymentId, Payments, run_async
 from tillmesh.cli.records import show_payment
 from tillmesh.client.connections import Addresses, Client
 from tillmesh.client.requests import consent_to
 
 
-def confirm(payment: PaymentId, payments: Payments = DEFAULT.payments) -> None:
+def confirm(
+    payment: PaymentId,
+    payments: Payments = DEFAULT.payments,
+    json: Json = False,
+) -> None:
     """Say the payer's yes to a payment that waits for it."""
 
     async def act() -> payment_pb2.Payment:

@@ -6,8 +6,8 @@ import typer
 
 from tillmesh.api.payment.v1 import account_pb2, deposit_pb2
 from tillmesh.api.payment.v1 import account_service_pb2 as account_api
-from tillmesh.cli.display import amount, out
-from tillmesh.cli.options import DEFAULT, CurrencyCode, Payments, money, run_async
+from tillmesh.cli.display import amount, out, show_json
+from tillmesh.cli.options import DEFAULT, CurrencyCode, Json, Payments, money, run_async
 from tillmesh.client.connections import Addresses, Client
 from tillmesh.client.wallets import read_account, wallet_account_id
 from tillmesh.runtime.ids import new_request_id
@@ -18,6 +18,7 @@ def deposit(
     how_much: Annotated[str, typer.Argument(metavar="AMOUNT", help="A decimal such as 25.00.")],
     currency: CurrencyCode = "GBP",
     payments: Payments = DEFAULT.payments,
+    json: Json = False,
 ) -> None:
     """Put money into a wallet."""
     request = account_api.CreateDepositRequest(
@@ -30,5 +31,7 @@ def deposit(
             return made, await read_account(client, wallet_account_id(identity_id, currency))
 
     made, account = run_async(act())
+    if show_json([made]):
+        return
     out.print(f"Deposit {made.deposit_id} of {amount(made.amount)} for {made.identity_id}.")
     out.print(f"{account.account_id} has {amount(account.posted)}.")

@@ -1,14 +1,18 @@
 """`tillmesh enter-pin`."""
 
 from tillmesh.api.terminal.v1 import checkout_pb2
-from tillmesh.cli.options import DEFAULT, OrderId, Terminal, run_async
+from tillmesh.cli.options import DEFAULT, Json, OrderId, Terminal, run_async
 from tillmesh.cli.prompts import ask_pin
 from tillmesh.cli.records import show_checkout
 from tillmesh.client.connections import Addresses, Client
 from tillmesh.client.requests import consent_by_pin, read_checkout
 
 
-def enter_pin(order: OrderId, terminal: Terminal = DEFAULT.terminal) -> None:
+def enter_pin(
+    order: OrderId,
+    terminal: Terminal = DEFAULT.terminal,
+    json: Json = False,
+) -> None:
     """Key in the payer's PIN at the till, for a payment that waits for it; asks for it, or reads it from stdin."""
     pin = ask_pin()
 

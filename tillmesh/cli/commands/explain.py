@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from tillmesh.cli.options import DEFAULT, Orders, Payments, Terminal, run_async
+from tillmesh.cli.display import show_json
+from tillmesh.cli.options import DEFAULT, Json, Orders, Payments, Terminal, run_async
 from tillmesh.cli.order_records import OrderRecords, read_order_records, tell
 from tillmesh.client.connections import Addresses, Client
 
@@ -14,6 +15,7 @@ def explain(
     orders: Orders = DEFAULT.orders,
     payments: Payments = DEFAULT.payments,
     terminal: Terminal = DEFAULT.terminal,
+    json: Json = False,
 ) -> None:
     """Tell the story of an order: who locked it, why it was unlocked, where the money is."""
     addresses = Addresses(orders, payments, terminal)
@@ -22,4 +24,6 @@ def explain(
         async with Client(addresses) as client:
             return await read_order_records(client, order)
 
-    tell(run_async(look()))
+    found = run_async(look())
+    if not show_json([*found.order_events, *found.payment_events, *found.checkout_events]):
+        tell(found)

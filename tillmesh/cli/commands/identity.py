@@ -7,9 +7,9 @@ import typer
 from tillmesh.api.payment.v1 import identity_service_pb2 as identity_api
 from tillmesh.api.payment.v1 import wallet_pb2
 from tillmesh.api.payment.v1 import wallet_service_pb2 as wallet_api
-from tillmesh.cli.display import out
+from tillmesh.cli.display import out, show_json
 from tillmesh.cli.limits import ConfirmAbove, PerDayMax, limits_sentence
-from tillmesh.cli.options import DEFAULT, CurrencyCode, Payments, money, run_async
+from tillmesh.cli.options import DEFAULT, CurrencyCode, Json, Payments, money, run_async
 from tillmesh.client.connections import Addresses, Client
 
 
@@ -20,6 +20,7 @@ def identity(
     per_day_max: PerDayMax = None,
     currency: CurrencyCode = "GBP",
     payments: Payments = DEFAULT.payments,
+    json: Json = False,
 ) -> None:
     """Register an identity, with an empty wallet.
 
@@ -40,4 +41,5 @@ def identity(
             return await client.call(client.wallets.GetWallet, get)
 
     wallet = run_async(act())
-    out.print(f"{wallet.identity_id} pays from {wallet.account_id}. {limits_sentence(wallet)}")
+    if not show_json([wallet]):
+        out.print(f"{wallet.identity_id} pays from {wallet.account_id}. {limits_sentence(wallet)}")

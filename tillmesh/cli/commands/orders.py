@@ -2,9 +2,9 @@
 
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
-from tillmesh.cli.display import amount, date_time, payer_name, show_table
+from tillmesh.cli.display import amount, date_time, payer_name, show_json, show_table
 from tillmesh.cli.filters import SHOWN, Limit, Payer, State, StoreId, first, state_name
-from tillmesh.cli.options import DEFAULT, Orders, payer_of, run_async
+from tillmesh.cli.options import DEFAULT, Json, Orders, payer_of, run_async
 from tillmesh.cli.records import order_state
 from tillmesh.client.connections import Addresses, Client
 
@@ -15,6 +15,7 @@ def orders(
     state: State = None,
     limit: Limit = SHOWN,
     orders: Orders = DEFAULT.orders,
+    json: Json = False,
 ) -> None:
     """List orders, newest first: with --payer, the pending and past transactions of an identity."""
     known = order_pb2.Order.State
@@ -26,6 +27,9 @@ def orders(
             listed = client.listed(client.orders.ListOrders, request, lambda page: page.orders)
             return await first(listed, limit)
 
+    found = run_async(look())
+    if show_json(found):
+        return
     rows = [
         (
             order.order_id,
@@ -37,7 +41,7 @@ def orders(
             str(order.version),
             order_state(order),
         )
-        for order in run_async(look())
+        for order in found
     ]
     columns = ["order", "raised", "store", "payer", "lines", "amount", "version", "state"]
     show_table("Orders", columns, rows, right=["lines", "amount", "version"])

@@ -8,7 +8,7 @@ from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.cli.display import out
-from tillmesh.cli.options import DEFAULT, OrderId, Orders, Payments, Terminal, run_async
+from tillmesh.cli.options import DEFAULT, Json, OrderId, Orders, Payments, Terminal, run_async
 from tillmesh.cli.prompts import ask_pay_code
 from tillmesh.cli.records import show_checkout, show_payment
 from tillmesh.client.connections import Addresses, Client
@@ -36,6 +36,7 @@ def pay(
     orders: Orders = DEFAULT.orders,
     payments: Payments = DEFAULT.payments,
     terminal: Terminal = DEFAULT.terminal,
+    json: Json = False,
 ) -> None:
     """Pay a pending order straight at the payment server, or at the till by pay code."""
     if pay_code:

@@ -7,7 +7,7 @@ import typer
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.cli.filters import SHOWN, Limit, Payer, State, StoreId, first, state_name
-from tillmesh.cli.options import DEFAULT, Payments, payer_of, run_async
+from tillmesh.cli.options import DEFAULT, Json, Payments, payer_of, run_async
 from tillmesh.cli.records import show_payments
 from tillmesh.client.connections import Addresses, Client
 
@@ -19,6 +19,7 @@ def payments(
     state: State = None,
     limit: Limit = SHOWN,
     payments: Payments = DEFAULT.payments,
+    json: Json = False,
 ) -> None:
     """List payment attempts, newest first, with what became of each."""
     known = payment_pb2.Payment.State

@@ -13,9 +13,9 @@ from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import payer_service_pb2 as payer_api
 from tillmesh.api.payment.v1 import payment_pb2, phone_pb2, wallet_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
-from tillmesh.cli.display import amount, date_time, out, show_table
+from tillmesh.cli.display import amount, date_time, out, show_json, show_table
 from tillmesh.cli.limits import NewConfirmAbove, NewPerDayMax, limits_sentence, set_limits
-from tillmesh.cli.options import DEFAULT, OwnCurrency, PaymentId, Payments, run_async
+from tillmesh.cli.options import DEFAULT, Json, OwnCurrency, PaymentId, Payments, run_async
 from tillmesh.cli.phone.client import PhoneClient, enroll, list_phones, set_pin
 from tillmesh.cli.phone.device import Phone, SavedPhones, seconds_left
 from tillmesh.cli.prompts import ask_pin
@@ -67,7 +67,9 @@ def enroll_(
 
 @phone.command("list", epilog="**Example**\n\ntillmesh phone list ada")
 def list_(
-    identity: Annotated[str, typer.Argument(help="Whose phones.")], payments: Payments = DEFAULT.payments
+    identity: Annotated[str, typer.Argument(help="Whose phones.")],
+    payments: Payments = DEFAULT.payments,
+    json: Json = False,
 ) -> None:
     """List the phones that the platform has bound to an identity."""
 
@@ -75,7 +77,10 @@ def list_(
         async with Client(Addresses(payments=payments)) as client:
             return await list_phones(client, client.phones, identity)
 
-    rows = [(each.phone_id, each.phone_uri, date_time(each.create_time)) for each in run_async(look())]
+    found = run_async(look())
+    if show_json(found):
+        return
+    rows = [(each.phone_id, each.phone_uri, date_time(each.create_time)) for each in found]
     show_table(f"Phones of {identity}", ["phone", "certificate", "bound"], rows)
 
 
@@ -124,11 +129,18 @@ def new_key(phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> No
 
 
 @phone.command(epilog="**Example**\n\ntillmesh phone pending")
-def pending(phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> None:
+def pending(
+    phone_id: PhoneId = "",
+    payments: Payments = DEFAULT.payments,
+    json: Json = False,
+) -> None:
     """List what the owner still has to pay, at all shops."""
+    found = _on_line(phone_id, payments, _pending)
+    if show_json(found):
+        return
     rows = [
         (order.order_id, date_time(order.create_time), order.store_id, amount(order.amount), order_state(order))
-        for order in _on_line(phone_id, payments, _pending)
+        for order in found
     ]
     show_table("To be paid", ["order", "raised", "store", "amount", "state"], rows, right=["amount"])
 
@@ -138,6 +150,7 @@ def pay(
     order: Annotated[str, typer.Argument(help="The transaction number: `tillmesh phone pending` lists them.")],
     phone_id: PhoneId = "",
     payments: Payments = DEFAULT.payments,
+    json: Json = False,
 ) -> None:
     """Pay a pending order; that is the owner's yes as well."""
 
@@ -151,7 +164,12 @@ def pay(
 
 
 @phone.command(epilog="**Example**\n\ntillmesh phone confirm 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11")
-def confirm(payment: PaymentId, phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> None:
+def confirm(
+    payment: PaymentId,
+    phone_id: PhoneId = "",
+    payments: Payments = DEFAULT.payments,
+    json: Json = False,
+) -> None:
     """Say yes to a payment that a till asked for."""
 
     async def act(line: PhoneClient) -> payment_pb2.Payment:
@@ -162,14 +180,23 @@ def confirm(payment: PaymentId, phone_id: PhoneId = "", payments: Payments = DEF
 
 
 @phone.command(epilog="**Example**\n\ntillmesh phone cancel 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11")
-def cancel(payment: PaymentId, phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> None:
+def cancel(
+    payment: PaymentId,
+    phone_id: PhoneId = "",
+    payments: Payments = DEFAULT.payments,
+    json: Json = False,
+) -> None:
     """Say no: the order is unlocked at once."""
     request = payment_api.CancelPaymentRequest(request_id=new_request_id(), payment_id=payment)
     show_payment(_on_line(phone_id, payments, lambda line: line.call(line.payments.CancelPayment, request)))
 
 
 @phone.command(name="payments", epilog="**Example**\n\ntillmesh phone payments")
-def payments_(phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> None:
+def payments_(
+    phone_id: PhoneId = "",
+    payments: Payments = DEFAULT.payments,
+    json: Json = False,
+) -> None:
     """List the owner's payments, newest first; those that wait for a yes are AWAITING_PAYER."""
 
     async def look(line: PhoneClient) -> list[payment_pb2.Payment]:
@@ -181,7 +208,12 @@ def payments_(phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> 
 
 
 @phone.command(epilog="**Examples**\n\ntillmesh phone statement\n\ntillmesh phone statement --currency EUR")
-def statement(currency: OwnCurrency = "", phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> None:
+def statement(
+    currency: OwnCurrency = "",
+    phone_id: PhoneId = "",
+    payments: Payments = DEFAULT.payments,
+    json: Json = False,
+) -> None:
     """Show everything that moved on the owner's account, oldest first."""
 
     async def look(line: PhoneClient) -> Statement:
@@ -200,6 +232,7 @@ def limits(
     currency: OwnCurrency = "",
     phone_id: PhoneId = "",
     payments: Payments = DEFAULT.payments,
+    json: Json = False,
 ) -> None:
     """Show or set what a pay code alone may pay. All else waits for the owner's confirmation."""
 
@@ -207,7 +240,9 @@ def limits(
         found = await find_wallet(line, line.wallets, line.phone.identity_id, currency)
         return await set_limits(line, line.wallets, found, confirm_above, per_day_max)
 
-    out.print(limits_sentence(_on_line(phone_id, payments, act)))
+    found = _on_line(phone_id, payments, act)
+    if not show_json([found]):
+        out.print(limits_sentence(found))
 
 
 async def _pending(line: PhoneClient) -> list[order_pb2.Order]:

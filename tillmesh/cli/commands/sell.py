@@ -8,8 +8,8 @@ import typer
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
 from tillmesh.api.type.v1 import line_item_pb2
-from tillmesh.cli.display import amount, out
-from tillmesh.cli.options import DEFAULT, CurrencyCode, Terminal, money, run_async
+from tillmesh.cli.display import amount, out, show_json
+from tillmesh.cli.options import DEFAULT, CurrencyCode, Json, Terminal, money, run_async
 from tillmesh.client.connections import Addresses, Client
 from tillmesh.client.requests import submit
 from tillmesh.runtime.ids import new_request_id
@@ -33,6 +33,7 @@ def sell(
     ],
     currency: CurrencyCode = "GBP",
     terminal: Terminal = DEFAULT.terminal,
+    json: Json = False,
 ) -> None:
     """Raise a pending transaction at the till; without a price an item needs the catalogue."""
     create = checkout_api.CreateCheckoutRequest(
@@ -48,6 +49,8 @@ def sell(
             return await client.call(client.till.SubmitCheckout, submit(basket))
 
     checkout = run_async(act())
+    if show_json([checkout]):
+        return
     who = "whoever shows a pay code" if payer == ANYBODY else payer
     out.print(f"Order {checkout.checkout_id}: {who} owes {amount(checkout.amount)}.")
 

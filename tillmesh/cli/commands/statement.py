@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from tillmesh.cli.options import DEFAULT, OwnCurrency, Payments, run_async
+from tillmesh.cli.options import DEFAULT, Json, OwnCurrency, Payments, run_async
 from tillmesh.cli.records import show_statement
 from tillmesh.client.books import Statement, read_statement
 from tillmesh.client.connections import Addresses, Client
@@ -15,6 +15,7 @@ def statement(
     account: Annotated[str, typer.Argument(help="An identity such as ada, or an account such as sales/store-1/GBP.")],
     currency: OwnCurrency = "",
     payments: Payments = DEFAULT.payments,
+    json: Json = False,
 ) -> None:
     """Show everything that moved on an account, oldest first, with the balance after each entry."""
 

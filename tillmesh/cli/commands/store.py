@@ -7,8 +7,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from tillmesh.api.payment.v1 import store_pb2
 from tillmesh.api.payment.v1 import store_service_pb2 as store_api
-from tillmesh.cli.display import amount, date_time, show_table
-from tillmesh.cli.options import DEFAULT, CurrencyCode, Payments, money, run_async
+from tillmesh.cli.display import amount, date_time, show_json, show_table
+from tillmesh.cli.options import DEFAULT, CurrencyCode, Json, Payments, money, run_async
 from tillmesh.client.connections import Addresses, Client
 from tillmesh.runtime.ids import new_request_id
 
@@ -49,6 +49,7 @@ def create(
         ),
     ] = None,
     payments: Payments = DEFAULT.payments,
+    json: Json = False,
 ) -> None:
     """Register a store."""
     new = store_pb2.Store(
@@ -69,7 +70,11 @@ def create(
 
 
 @store.command(epilog="**Example**\n\ntillmesh store show store-7")
-def show(store_id: StoreId, payments: Payments = DEFAULT.payments) -> None:
+def show(
+    store_id: StoreId,
+    payments: Payments = DEFAULT.payments,
+    json: Json = False,
+) -> None:
     """Show a store."""
 
     async def look() -> store_pb2.Store:
@@ -80,7 +85,10 @@ def show(store_id: StoreId, payments: Payments = DEFAULT.payments) -> None:
 
 
 @store.command("list", epilog="**Example**\n\ntillmesh store list")
-def list_(payments: Payments = DEFAULT.payments) -> None:
+def list_(
+    payments: Payments = DEFAULT.payments,
+    json: Json = False,
+) -> None:
     """List all stores."""
 
     async def look() -> list[store_pb2.Store]:
@@ -88,9 +96,10 @@ def list_(payments: Payments = DEFAULT.payments) -> None:
             request = store_api.ListStoresRequest()
             return [each async for each in client.listed(client.stores.ListStores, request, lambda page: page.stores)]
 
-    rows = [
-        (each.store_id, each.name, each.currency_code, _refund_limit(each), _state(each)) for each in run_async(look())
-    ]
+    found = run_async(look())
+    if show_json(found):
+        return
+    rows = [(each.store_id, each.name, each.currency_code, _refund_limit(each), _state(each)) for each in found]
     columns = ["store", "name", "currency", "refund limit", "state"]
     show_table("Stores", columns, rows, right=["refund limit"])
 
@@ -115,6 +124,7 @@ def update(
         typer.Option("--suspend/--activate", help="A suspended store starts no payment and no refund without a sale."),
     ] = None,
     payments: Payments = DEFAULT.payments,
+    json: Json = False,
 ) -> None:
     """Change a store. What is not named stays as it is; --address replaces all lines of the address."""
     given = {
@@ -158,6 +168,8 @@ async def read_store(client: Client, store_id: str) -> store_pb2.Store:
 
 def show_store(found: store_pb2.Store) -> None:
     """Prints a store."""
+    if show_json([found]):
+        return
     rows = [
         ("name", found.name),
         *(("address", line) for line in found.address_lines),

@@ -6,7 +6,7 @@ import typer
 
 from tillmesh.api.payment.v1 import account_pb2, wallet_pb2
 from tillmesh.api.payment.v1 import wallet_service_pb2 as wallet_api
-from tillmesh.cli.display import amount, out, show_table
+from tillmesh.cli.display import amount, out, show_json, show_table
 from tillmesh.cli.limits import (
     PER_DAY_MAX,
     THRESHOLD,
@@ -17,7 +17,7 @@ from tillmesh.cli.limits import (
     limits_sentence,
     set_limits,
 )
-from tillmesh.cli.options import DEFAULT, CurrencyCode, OwnCurrency, Payments, money, run_async
+from tillmesh.cli.options import DEFAULT, CurrencyCode, Json, OwnCurrency, Payments, money, run_async
 from tillmesh.client.connections import Addresses, Client
 from tillmesh.client.wallets import find_wallet, list_wallets, read_account
 from tillmesh.runtime.ids import new_request_id
@@ -39,6 +39,7 @@ def open_(
     confirm_above: ConfirmAbove = None,
     per_day_max: PerDayMax = None,
     payments: Payments = DEFAULT.payments,
+    json: Json = False,
 ) -> None:
     """Open a wallet in another currency.
 
@@ -57,11 +58,16 @@ def open_(
             return await client.call(client.wallets.OpenWallet, request)
 
     opened = run_async(act())
-    out.print(f"Opened {opened.account_id}. {limits_sentence(opened)}")
+    if not show_json([opened]):
+        out.print(f"Opened {opened.account_id}. {limits_sentence(opened)}")
 
 
 @wallet.command(epilog="**Example**\n\ntillmesh wallet show ada")
-def show(identity_id: IdentityId, payments: Payments = DEFAULT.payments) -> None:
+def show(
+    identity_id: IdentityId,
+    payments: Payments = DEFAULT.payments,
+    json: Json = False,
+) -> None:
     """Show an identity's wallets: what is in them, and what is paid without a confirmation."""
 
     async def look() -> list[tuple[wallet_pb2.Wallet, account_pb2.Account]]:
@@ -71,6 +77,9 @@ def show(identity_id: IdentityId, payments: Payments = DEFAULT.payments) -> None
                 for each in await list_wallets(client, client.wallets, identity_id)
             ]
 
+    found = run_async(look())
+    if show_json(each for each, _ in found):
+        return
     rows = [
         (
             each.account_id,
@@ -79,7 +88,7 @@ def show(identity_id: IdentityId, payments: Payments = DEFAULT.payments) -> None
             amount(each.confirmation_threshold) if each.HasField(THRESHOLD) else "nothing",
             str(each.unconfirmed_payments_per_day_max) if each.HasField(PER_DAY_MAX) else "any number",
         )
-        for each, account in run_async(look())
+        for each, account in found
     ]
     columns = ["wallet", "has", "on hold", "unconfirmed up to", "of them a day"]
     show_table(f"Wallets of {identity_id}", columns, rows, right=columns[1:])
@@ -95,6 +104,7 @@ def limits(
     confirm_above: NewConfirmAbove = None,
     per_day_max: NewPerDayMax = None,
     payments: Payments = DEFAULT.payments,
+    json: Json = False,
 ) -> None:
     """Show or set up to which limits a wallet pays without a confirmation. What is not named stays as it is."""
 
@@ -103,4 +113,6 @@ def limits(
             found = await find_wallet(client, client.wallets, identity_id, currency)
             return await set_limits(client, client.wallets, found, confirm_above, per_day_max)
 
-    out.print(limits_sentence(run_async(act())))
+    found = run_async(act())
+    if not show_json([found]):
+        out.print(limits_sentence(found))
