@@ -8,24 +8,22 @@ from grpc import aio
 from pydantic import Field, field_validator
 
 from store_terminal.access import ACCESS
-from store_terminal.catalogue_servicer import CatalogueServicer
+from store_terminal.catalogue.servicer import CatalogueServicer
+from store_terminal.checkouts.model import Till
+from store_terminal.checkouts.servicer import CheckoutServicer
 from store_terminal.errors import DOMAIN
-from store_terminal.journal import Journal
-from store_terminal.model import Till
-from store_terminal.peers import Peers
-from store_terminal.refund_servicer import TillRefundServicer
-from store_terminal.servicer import CheckoutServicer
+from store_terminal.outbox.peers import Peers
+from store_terminal.outbox.worker import Outbox
+from store_terminal.refunds.servicer import TillRefundServicer
 from store_terminal.tables import METADATA
 from tillmesh.auth.callers import Role
 from tillmesh.rpc.peers import open_channel
 from tillmesh.rpc.server import Wiring, run
 from tillmesh.rpc.settings import ServerSettings, load_settings
 from tillmesh.runtime.clock import Clock, SystemClock
-from tillmesh.runtime.ids import SYSTEM_RNG
+from tillmesh.runtime.ids import IDENTIFIER, SYSTEM_RNG
 from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS
 from tillmesh.storage.database import Database, open_database
-
-IDENTIFIER = r"^[A-Za-z0-9._-]{1,64}$"
 
 
 class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefix="TILLMESH_TERMINAL_"):
@@ -36,8 +34,8 @@ class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefi
         "sqlite:///store_terminal.db",
         description="this server's own database: sqlite:///FILE or postgresql://USER@HOST/NAME",
     )
-    store_id: str = Field(pattern=IDENTIFIER, description="the store that it stands in")
-    terminal_id: str = Field("till-1", pattern=IDENTIFIER, description="what its receipts call it")
+    store_id: str = Field(pattern=IDENTIFIER.pattern, description="the store that it stands in")
+    terminal_id: str = Field("till-1", pattern=IDENTIFIER.pattern, description="what its receipts call it")
     currency: str = Field("GBP", description="ISO 4217 code of checkouts that do not name another")
     prices_include_tax: bool = Field(
         True, description="whether prices include their taxes, in checkouts that do not say it"
@@ -75,19 +73,19 @@ def assemble(
 ) -> Wiring:
     """Puts the service together."""
     till, own_uri = settings.till(), settings.own_uri(Role.TERMINAL)
-    journal = Journal(database, Peers.over(orders_channel, payments_channel), clock, rng, till, own_uri)
+    outbox = Outbox(database, Peers.over(orders_channel, payments_channel), clock, rng, till, own_uri)
     api = "tillmesh.api.terminal.v1"
     return Wiring(
         domain=DOMAIN,
         servicers={
-            f"{api}.CheckoutService": CheckoutServicer(database, journal, clock, rng, till),
-            f"{api}.TillRefundService": TillRefundServicer(database, journal, clock, till),
+            f"{api}.CheckoutService": CheckoutServicer(database, outbox, clock, rng, till),
+            f"{api}.TillRefundService": TillRefundServicer(database, outbox, clock, till),
             f"{api}.CatalogueService": CatalogueServicer(database, clock),
         },
         access=ACCESS,
         gate=replace(gate, store_id=settings.store_id) if (gate := settings.gate()) else None,
-        loops=[journal.run],
-        on_stop=[journal.stop, orders_channel.close, payments_channel.close, database.close],
+        loops=[outbox.run],
+        on_stop=[outbox.stop, orders_channel.close, payments_channel.close, database.close],
     )
 
 

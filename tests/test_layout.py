@@ -101,7 +101,7 @@ def test_every_module_stands_on_a_floor() -> None:
     assert [module for module in imported_modules() if floor_of(module) is None] == []
 
 
-@pytest.mark.xfail(reason="the terminal's journal and its payments need each other", strict=True)
+@pytest.mark.xfail(reason="the terminal's outbox and its payments need each other", strict=True)
 def test_no_module_needs_itself() -> None:
     graph = TopologicalSorter(imported_modules())
     graph.prepare()  # raises CycleError, which names the modules

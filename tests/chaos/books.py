@@ -43,9 +43,9 @@ _VERSIONS = """
     HAVING count(v.version) <> o.version OR max(v.version) <> o.version
         OR max(CASE WHEN v.version = o.version THEN v.amount_minor END) <> o.amount_minor
 """
-_JOURNAL = """
+_OUTBOX = """
     SELECT c.checkout_id FROM checkouts c WHERE c.unanswered <> '' AND NOT EXISTS (
-        SELECT 1 FROM journal j WHERE j.request_id = c.unanswered AND j.state = 'PENDING')
+        SELECT 1 FROM outbox j WHERE j.request_id = c.unanswered AND j.state = 'PENDING')
 """
 
 # No row may come out of any of these.
@@ -63,7 +63,7 @@ CHECKS: dict[ServerName, dict[str, str]] = {
     },
     ServerName.TERMINAL: {
         "history": _HISTORY.format(records="checkouts", history="checkout_history", key="checkout_id"),
-        "journal": _JOURNAL,
+        "outbox": _OUTBOX,
     },
 }
 

@@ -67,7 +67,7 @@ class Answers:
         """Takes down a no, which is one for ever: no copy that comes late may be done after all."""
         if key := self._outcome(request, refusal.reason):
             package = request.DESCRIPTOR.file.package.split(".")[2]
-            query = "SELECT 'done' FROM journal WHERE request_id = ? AND state = 'DONE'"
+            query = "SELECT 'done' FROM outbox WHERE request_id = ? AND state = 'DONE'"
             if package in DECIDED_BY:
                 query = "SELECT 'done' FROM requests WHERE request_id = ? AND refusal IS NULL"
             self._expect("refusal of request", [], DECIDED_BY.get(package, TERMINAL), query, key[1])

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from store_terminal import verdicts
+from store_terminal.checkouts import verdicts
 from tests.simulation.process import is_dead
 from tillmesh.storage.requests import IdempotencyKey, RequestLog
 

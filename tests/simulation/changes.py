@@ -34,7 +34,7 @@ WATCHED = {
     PAYMENTS: (Watched("payment", "SELECT payment_id, state FROM payments", frozenset({"CAPTURED", "VOIDED"})),),
     TERMINAL: (
         Watched("checkout", "SELECT checkout_id, state FROM checkouts", frozenset({"PAID", "CANCELED"})),
-        Watched("request", "SELECT request_id, state FROM journal", frozenset({"DONE", "REFUSED"})),
+        Watched("request", "SELECT request_id, state FROM outbox", frozenset({"DONE", "REFUSED"})),
     ),
 }
 

@@ -71,7 +71,7 @@ def unfinished(databases: Databases) -> list[str]:
     found = [f"order {row[0]} is LOCKED by epoch {row[1]}" for row in rows(orders, query)]
     query = "SELECT payment_id, state FROM payments WHERE state NOT IN ('CAPTURED', 'VOIDED')"
     found += [f"payment {row[0]} is {row[1]}" for row in rows(payments, query)]
-    query = "SELECT request_id, kind FROM journal WHERE state = 'PENDING'"
+    query = "SELECT request_id, kind FROM outbox WHERE state = 'PENDING'"
     found += [f"the till's {row[1]} {row[0]} is PENDING" for row in rows(terminal, query)]
     return found
 
@@ -139,14 +139,14 @@ def shown_at_rest(databases: Databases, checkout: checkout_pb2.Checkout) -> None
 
 def _requests(databases: Databases) -> None:
     """What the till has as DONE was done; what it has as REFUSED was not; each request once (invariant 6)."""
-    journal = rows(databases[TERMINAL], "SELECT request_id, kind, state, checkout_id FROM journal WHERE kind <> 'PAY'")
+    outbox = rows(databases[TERMINAL], "SELECT request_id, kind, state, checkout_id FROM outbox WHERE kind <> 'PAY'")
     done = {
         row[0]
         for server in (ORDERS, PAYMENTS)
         for row in rows(databases[server], "SELECT request_id FROM requests WHERE refusal IS NULL")
     }
     orders = {row[0]: row[1] for row in rows(databases[ORDERS], "SELECT order_id, state FROM orders")}
-    for request_id, kind, state, checkout_id in journal:
+    for request_id, kind, state, checkout_id in outbox:
         by_another = state == "DONE" and orders.get(checkout_id) == SAME_END.get(kind, "none")
         if (state == "DONE") != (request_id in done) and not by_another:
             raise Violation(f"invariant 6: the till's {kind} {request_id} is {state}, the server differs")
@@ -160,7 +160,7 @@ def _requests(databases: Databases) -> None:
     refunds = rows(databases[PAYMENTS], "SELECT refund_id, amount_minor FROM refunds")
     at_till = rows(
         databases[TERMINAL],
-        "SELECT refund_id, amount_minor FROM till_refunds JOIN journal ON request_id = refund_id WHERE state = 'DONE'",
+        "SELECT refund_id, amount_minor FROM till_refunds JOIN outbox ON request_id = refund_id WHERE state = 'DONE'",
     )
     if not set(at_till) <= set(refunds):
         raise Violation(f"a refund that the till shows as DONE was not made so: {set(at_till) - set(refunds)}")

@@ -56,7 +56,7 @@ class Script:
 
 
 PAID_AT_TILL = Step("the till learns that it is paid", TERMINAL, "SELECT 1 FROM checkouts WHERE state = 'PAID'")
-WRITTEN_DOWN = Step("the till writes the payment down", TERMINAL, "SELECT 1 FROM journal WHERE kind = 'PAY'")
+WRITTEN_DOWN = Step("the till writes the payment down", TERMINAL, "SELECT 1 FROM outbox WHERE kind = 'PAY'")
 PAYMENT_RECORDED = Step("A: payment recorded", PAYMENTS, "SELECT 1 FROM payments")
 ORDER_LOCKED = Step("B: order locked", ORDERS, "SELECT 1 FROM order_payments")
 PAYER_ASKED = Step("C: payer asked", PAYMENTS, "SELECT 1 FROM payments WHERE state = 'AWAITING_PAYER'")
@@ -90,7 +90,7 @@ SCRIPTS = (
             Step(
                 "the till learns that it is not paid",
                 TERMINAL,
-                "SELECT 1 FROM journal WHERE kind = 'PAY' AND state = 'DONE'",
+                "SELECT 1 FROM outbox WHERE kind = 'PAY' AND state = 'DONE'",
             ),
             Step("payment voided", PAYMENTS, "SELECT 1 FROM payments WHERE state = 'VOIDED'"),
         ),
@@ -100,7 +100,7 @@ SCRIPTS = (
         "order that comes to 0",
         ("PayCheckout", "CompleteFreeOrder"),
         (
-            Step("the till writes it down", TERMINAL, "SELECT 1 FROM journal WHERE kind = 'COMPLETE_FREE_ORDER'"),
+            Step("the till writes it down", TERMINAL, "SELECT 1 FROM outbox WHERE kind = 'COMPLETE_FREE_ORDER'"),
             Step("order completed", ORDERS, "SELECT 1 FROM orders WHERE state = 'PAID'"),
             PAID_AT_TILL,
         ),

@@ -15,8 +15,8 @@ import structlog
 from order_service import server as order_server
 from order_service import sweeper
 from order_service import tables as order_tables
+from store_terminal import schema
 from store_terminal import server as terminal_server
-from store_terminal import tables as terminal_tables
 from tests.simulation import invariants
 from tests.simulation.answers import Answers
 from tests.simulation.changes import Change, Changes
@@ -65,7 +65,7 @@ class Parts:
         self.databases = {
             ORDERS: SimulatedDatabase(order_tables.METADATA),
             PAYMENTS: SimulatedDatabase(schema.METADATA),
-            TERMINAL: SimulatedDatabase(terminal_tables.METADATA),
+            TERMINAL: SimulatedDatabase(schema.METADATA),
         }
         self.order_settings = order_server.OrderSettings.model_validate({"insecure": True, "lease_max_s": LEASE_MAX_S})
         self.payment_settings = _PaymentSettings.model_validate(

@@ -10,11 +10,11 @@ from typing import Any, cast
 
 from grpc import aio
 
-from store_terminal.journal import Journal
-from store_terminal.refund_servicer import TillRefundServicer
-from store_terminal.server import TerminalSettings, assemble
-from store_terminal.servicer import CheckoutServicer
+from store_terminal.checkouts.servicer import CheckoutServicer
+from store_terminal.outbox.worker import Outbox
+from store_terminal.refunds.servicer import TillRefundServicer
 from store_terminal.tables import METADATA
+from store_terminal.server import TerminalSettings, assemble
 from tests.clocks import ManualClock
 from tests.terminal.till import TEA, terminal_flags
 from tillmesh.api.terminal.v1 import checkout_pb2, till_refund_pb2
@@ -61,7 +61,7 @@ class Inside:
 
     service: CheckoutServicer
     refunds: TillRefundServicer
-    journal: Journal
+    outbox: Outbox
     database: Database
     clock: ManualClock
     calls: Counter[str]
@@ -162,7 +162,7 @@ async def terminal(
     service = servicers["tillmesh.api.terminal.v1.CheckoutService"]
     refunds = servicers["tillmesh.api.terminal.v1.TillRefundService"]
     loops = [asyncio.create_task(loop()) for loop in wiring.loops] if resumes else []
-    yield Inside(service, refunds, service._journal, database, clock, calls)
+    yield Inside(service, refunds, service._outbox, database, clock, calls)
     for loop in loops:
         loop.cancel()
     await asyncio.gather(*loops, return_exceptions=True)

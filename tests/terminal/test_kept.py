@@ -8,8 +8,9 @@ import pytest
 from google.rpc import status_pb2
 from sqlalchemy import select
 
-from store_terminal.pay_codes import PayCodes
-from store_terminal.tables import METADATA, checkout_history
+from store_terminal.checkouts.tables import checkout_history
+from store_terminal.outbox.pay_codes import PayCodes
+from store_terminal.tables import METADATA
 from tests.clocks import ManualClock
 from tests.postgres import Cluster
 from tests.processes import Server, wait_until
@@ -110,7 +111,7 @@ async def test_a_pay_code_is_forgotten_when_its_payment_or_refund_ends(
 ) -> None:
     phone = shopper_with_phone(behind)
     async with terminal(database_url, order_service.address, payments.address, today) as inside:
-        codes = inside.journal.pay_codes
+        codes = inside.outbox.pay_codes
         await inside.pay(await inside.submitted(""), code=phone.code())
         assert len(codes) == 0
         payments.lose_requests()
@@ -157,12 +158,12 @@ async def test_a_pay_code_of_what_was_not_written_down_is_forgotten(
     database_url: str, order_service: Server, closed_port: str, behind: Behind, today: ManualClock, times: int
 ) -> None:
     async with terminal(database_url, order_service.address, closed_port, today) as inside:
-        pending, code, journal = await inside.submitted(""), fresh_code(behind), inside.journal
+        pending, code, outbox = await inside.submitted(""), fresh_code(behind), inside.outbox
         for ask in (lambda: inside.pay(pending, code=code), lambda: inside.give_back(goods(5), code=code)):
-            journal._database = Failing(inside.database, times)
+            outbox._database = Failing(inside.database, times)
             with pytest.raises(Refusal, match="STORAGE_UNAVAILABLE"):
                 await ask()
-            assert len(journal.pay_codes) == 0
+            assert len(outbox.pay_codes) == 0
 
 
 async def test_a_pay_code_of_what_was_written_down_is_kept_whatever_fails(
@@ -170,12 +171,12 @@ async def test_a_pay_code_of_what_was_written_down_is_kept_whatever_fails(
 ) -> None:
     async with terminal(database_url, order_service.address, closed_port, today) as inside:
         pending, other, payment_id = await inside.submitted(""), await inside.submitted(""), new_request_id()
-        inside.journal._database = Failing(inside.database, 1, rolls_back=False)
+        inside.outbox._database = Failing(inside.database, 1, rolls_back=False)
         with pytest.raises(Refusal, match="STORAGE_UNAVAILABLE"):
             await inside.pay(pending, payment_id, code=fresh_code(behind))
         with pytest.raises(Refusal, match="REQUEST_ID_REUSED"):
             await inside.pay(other, payment_id, code=fresh_code(behind))
-        assert len(inside.journal.pay_codes) == 1
+        assert len(inside.outbox.pay_codes) == 1
 
 
 def test_only_so_many_pay_codes_are_kept() -> None:
@@ -232,7 +233,7 @@ async def test_a_replica_leaves_a_payment_by_pay_code_to_the_one_that_was_shown_
                 assert (said(ended), ended.verdict_reason) == ("PAID HAND_OVER_GOODS", "")
             assert refund_state(await second.ended_refund(refund.refund_id)) == "DONE"
             assert second.calls["CreatePayment"] == 0
-            assert len(first.journal.pay_codes) == 0
+            assert len(first.outbox.pay_codes) == 0
 
 
 async def test_a_replica_ends_a_payment_whose_code_died_with_the_one_that_was_shown_it(

@@ -8,13 +8,20 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
-from store_terminal import operations, outcomes, refunds, store
+from store_terminal.checkouts import moves
+from store_terminal.checkouts import operations as checkout_operations
+from store_terminal.checkouts import queries as checkout_queries
+from store_terminal.checkouts.lifecycle import CHECKOUT, CheckoutEvent, CheckoutState
+from store_terminal.checkouts.model import Attempt, Call, Checkout, Line, NewLine
+from store_terminal.checkouts.moves import advance, begin
+from store_terminal.checkouts.tables import checkouts
+from store_terminal.checkouts.verdicts import Verdict
 from store_terminal.errors import Reason
-from store_terminal.lifecycle import CHECKOUT, CheckoutEvent, CheckoutState
-from store_terminal.model import Attempt, Call, Checkout, Line, NewLine, OrderCopy, Refunded
-from store_terminal.tables import METADATA, checkouts
-from store_terminal.transitions import advance, begin
-from store_terminal.verdicts import Verdict
+from store_terminal.outbox import entries, replies
+from store_terminal.outbox.model import OrderCopy, Refunded
+from store_terminal.refunds import operations as refund_operations
+from store_terminal.refunds import queries as refund_queries
+from store_terminal.tables import METADATA
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.lines import LineItem
 from tillmesh.origin import Origin
@@ -41,7 +48,7 @@ def attempt(payment_id: str = "pay-1") -> Attempt:
 
 
 def pay(transaction: Transaction, payment_id: str) -> None:
-    operations.pay_checkout(
+    checkout_operations.pay_checkout(
         transaction,
         call(payment_id),
         checkout_id="c-1",
@@ -114,9 +121,9 @@ def test_a_checkout_goes_where_the_table_says_or_nowhere(
         assert raised.value.code == Reason[row.error].code
     else:
         advance(transaction, before, in_state(row.target), event, NOW_MS, reason="WHY")
-    after = operations.get_checkout(transaction, "c-1")
+    after = moves.get_checkout(transaction, "c-1")
     assert after.state == (row.target or state)
-    history = store.list_history(transaction, "c-1", 0, 10)
+    history = checkout_queries.list_history(transaction, "c-1", 0, 10)
     assert [(entry.number, entry.event) for entry in history] == [(1, "OPENED"), (2, event)][: after.event_count]
     assert len(history) == (2 if row.target else 1)
     assert (history[-1].to_state, history[-1].reason) == (after.state, "WHY" if row.target else "")
@@ -127,11 +134,13 @@ def test_what_waits_for_an_answer_is_not_changed(transaction: Transaction, state
     before = begin(transaction, in_state(state, busy=True), "OPENED")
     line = NewLine("TEA", 1, 1, "")
     changes: dict[CheckoutEvent, Callable[[], object]] = {
-        E.CHANGED: lambda: operations.add_lines(
+        E.CHANGED: lambda: checkout_operations.add_lines(
             transaction, call("r"), checkout_id="c-1", basket_version=1, lines=[line]
         ),
-        E.SUBMITTED: lambda: operations.submit_checkout(transaction, call("r"), checkout_id="c-1", basket_version=1),
-        E.CANCELED: lambda: operations.cancel_checkout(transaction, call("r"), checkout_id="c-1"),
+        E.SUBMITTED: lambda: checkout_operations.submit_checkout(
+            transaction, call("r"), checkout_id="c-1", basket_version=1
+        ),
+        E.CANCELED: lambda: checkout_operations.cancel_checkout(transaction, call("r"), checkout_id="c-1"),
         E.PAYMENT_STARTED: lambda: pay(transaction, "r"),
     }
     for event, change in changes.items():
@@ -139,16 +148,16 @@ def test_what_waits_for_an_answer_is_not_changed(transaction: Transaction, state
             change()
         assert raised.value.reason == CHECKOUT[state, event].error
         assert raised.value.retry_after_ms is None  # what is refused under an id is refused for ever
-    assert operations.get_checkout(transaction, "c-1") == before
+    assert moves.get_checkout(transaction, "c-1") == before
 
 
 def test_a_checkout_waits_for_one_answer_at_a_time(transaction: Transaction) -> None:
     """What the code forbids already, the database forbids as well."""
     begin(transaction, in_state(S.SUBMITTED), "OPENED")
-    operations.cancel_checkout(transaction, call("r-1"), checkout_id="c-1")
+    checkout_operations.cancel_checkout(transaction, call("r-1"), checkout_id="c-1")
     transaction.execute(update(checkouts).values(unanswered=""))
     with pytest.raises(IntegrityError):
-        operations.cancel_checkout(transaction, call("r-2"), checkout_id="c-1")
+        checkout_operations.cancel_checkout(transaction, call("r-2"), checkout_id="c-1")
 
 
 @pytest.mark.parametrize(
@@ -183,7 +192,7 @@ def test_only_what_came_to_nothing_is_paid_without_a_payment(transaction: Transa
 def test_a_checkout_is_read_as_it_was_written(transaction: Transaction) -> None:
     waiting = Attempt("pay-1", "", NOW_MS + 9, NOW_MS + 5, canceling=True, cancel_unanswered=True)
     written = begin(transaction, replace(in_state(S.PAYING), attempt=waiting, confirmed_at_ms=NOW_MS - 1), "OPENED")
-    assert operations.get_checkout(transaction, "c-1") == written
+    assert moves.get_checkout(transaction, "c-1") == written
 
 
 def order(**changes: object) -> OrderCopy:
@@ -209,13 +218,13 @@ def order(**changes: object) -> OrderCopy:
 
 def test_news_of_an_order_never_turn_a_checkout_back(transaction: Transaction) -> None:
     known = begin(transaction, replace(in_state(S.SUBMITTED), order_version=3), "OPENED")
-    assert outcomes.refresh(transaction, known, order(version=2, canceled=True), NOW_MS) == known
-    assert outcomes.refresh(transaction, known, order(version=3), NOW_MS) == known
-    newer = outcomes.refresh(transaction, known, order(version=4, items=(TEA, TEA)), NOW_MS)
+    assert replies.refresh(transaction, known, order(version=2, canceled=True), NOW_MS) == known
+    assert replies.refresh(transaction, known, order(version=3), NOW_MS) == known
+    newer = replies.refresh(transaction, known, order(version=4, items=(TEA, TEA)), NOW_MS)
     assert ([line.number for line in newer.lines], newer.basket_version) == ([1, 2], 2)
-    paid = outcomes.refresh(transaction, newer, order(version=4, paid=True, paid_by="phone-1"), NOW_MS)
+    paid = replies.refresh(transaction, newer, order(version=4, paid=True, paid_by="phone-1"), NOW_MS)
     assert (paid.state, paid.paid_by) == (S.PAID, "phone-1")
-    assert outcomes.refresh(transaction, paid, order(version=5, canceled=True), NOW_MS) == paid
+    assert replies.refresh(transaction, paid, order(version=5, canceled=True), NOW_MS) == paid
 
 
 @pytest.mark.parametrize(("state", "busy"), [(S.BASKET, False), (S.SUBMITTED, True)])
@@ -224,7 +233,7 @@ def test_news_of_an_order_wait_while_the_till_asks_for_something(
 ) -> None:
     known = begin(transaction, in_state(state, busy), "OPENED")
     news = order(version=9, paid=True, paid_by="phone-1")
-    assert outcomes.order_read(transaction, checkout_id="c-1", order=news, now_ms=NOW_MS) == known
+    assert replies.order_read(transaction, checkout_id="c-1", order=news, now_ms=NOW_MS) == known
 
 
 @pytest.mark.parametrize(
@@ -242,9 +251,9 @@ def test_an_order_that_is_final_decides_the_payment_under_way(
 ) -> None:
     begin(transaction, in_state(S.SUBMITTED), "OPENED")
     pay(transaction, "pay-2")
-    read = outcomes.order_read(transaction, checkout_id="c-1", order=news, now_ms=NOW_MS)
+    read = replies.order_read(transaction, checkout_id="c-1", order=news, now_ms=NOW_MS)
     assert (read.state, read.paid_by, read.attempt and read.attempt.reason) == (state, paid_by, reason)
-    assert operations.get_asked(transaction, "pay-2").pending == (state is S.PAYING)
+    assert entries.get_exchange(transaction, "pay-2").pending == (state is S.PAYING)
 
 
 def test_a_late_refusal_of_one_payment_does_not_give_up_the_next(transaction: Transaction) -> None:
@@ -252,11 +261,11 @@ def test_a_late_refusal_of_one_payment_does_not_give_up_the_next(transaction: Tr
     for payment_id in ("pay-2", "pay-3"):
         pay(transaction, payment_id)
         if payment_id == "pay-2":
-            outcomes.payment_ended(transaction, payment_id="pay-2", reason="CANCELED", order=order(), now_ms=NOW_MS)
-    under_way = operations.get_checkout(transaction, "c-1")
-    outcomes.payment_given_up(transaction, payment_id="pay-2", reason="REFUSED", now_ms=NOW_MS)
-    assert operations.get_checkout(transaction, "c-1") == under_way
-    given_up = outcomes.payment_given_up(transaction, payment_id="pay-3", reason="REFUSED", now_ms=NOW_MS)
+            replies.payment_ended(transaction, payment_id="pay-2", reason="CANCELED", order=order(), now_ms=NOW_MS)
+    under_way = moves.get_checkout(transaction, "c-1")
+    replies.payment_given_up(transaction, payment_id="pay-2", reason="REFUSED", now_ms=NOW_MS)
+    assert moves.get_checkout(transaction, "c-1") == under_way
+    given_up = replies.payment_given_up(transaction, payment_id="pay-3", reason="REFUSED", now_ms=NOW_MS)
     last = given_up.of_checkout().attempt
     assert last is not None
     assert (last.payment_id, last.canceling) == ("pay-3", True)
@@ -265,38 +274,40 @@ def test_a_late_refusal_of_one_payment_does_not_give_up_the_next(transaction: Tr
 def test_an_answer_that_comes_twice_or_too_late_changes_nothing(transaction: Transaction) -> None:
     begin(transaction, in_state(S.SUBMITTED), "OPENED")
     pay(transaction, "pay-2")
-    outcomes.payment_paid(transaction, payment_id="pay-2", payer_display_name="", now_ms=NOW_MS)
-    paid = operations.get_checkout(transaction, "c-1")
-    outcomes.payment_paid(transaction, payment_id="pay-2", payer_display_name="", now_ms=NOW_MS + 1)
-    outcomes.payment_ended(transaction, payment_id="pay-2", reason="LATE", order=order(), now_ms=NOW_MS + 1)
-    outcomes.awaiting_payer(
+    replies.payment_paid(transaction, payment_id="pay-2", payer_display_name="", now_ms=NOW_MS)
+    paid = moves.get_checkout(transaction, "c-1")
+    replies.payment_paid(transaction, payment_id="pay-2", payer_display_name="", now_ms=NOW_MS + 1)
+    replies.payment_ended(transaction, payment_id="pay-2", reason="LATE", order=order(), now_ms=NOW_MS + 1)
+    replies.awaiting_payer(
         transaction, payment_id="pay-2", payer_display_name="", remaining_ms=9, patience_ms=9, now_ms=NOW_MS + 1
     )
-    outcomes.payer_acted(transaction, payment_id="pay-2", wait_ms=9, now_ms=NOW_MS + 1)
-    outcomes.cancellation_unanswered(transaction, payment_id="pay-2", now_ms=NOW_MS + 1)
-    assert operations.get_checkout(transaction, "c-1") == paid
+    replies.payer_acted(transaction, payment_id="pay-2", wait_ms=9, now_ms=NOW_MS + 1)
+    replies.cancellation_unanswered(transaction, payment_id="pay-2", now_ms=NOW_MS + 1)
+    assert moves.get_checkout(transaction, "c-1") == paid
 
-    refunds.refund_checkout(transaction, call("ref-1"), checkout_id="c-1", amount=None, lines=(), note="", origin=TILL)
+    refund_operations.refund_checkout(
+        transaction, call("ref-1"), checkout_id="c-1", amount=None, lines=(), note="", origin=TILL
+    )
     all_of_it = Refunded(Money("GBP", 250), [(1, 2, 250)], ())
     for _ in range(2):
-        refunds.refund_done(transaction, refund_id="ref-1", refunded=all_of_it, now_ms=NOW_MS)
+        replies.refund_done(transaction, refund_id="ref-1", refunded=all_of_it, now_ms=NOW_MS)
     no = Reason.CHECKOUT_NOT_PAID(checkout_id="c-1")
-    refunds.refund_refused(transaction, refund_id="ref-1", refusal=no, now_ms=NOW_MS)
-    assert operations.get_checkout(transaction, "c-1").refunded_minor == 250
-    assert refunds.get_refund(transaction, "ref-1").reason == ""
+    replies.refund_refused(transaction, refund_id="ref-1", refusal=no, now_ms=NOW_MS)
+    assert moves.get_checkout(transaction, "c-1").refunded_minor == 250
+    assert refund_queries.get_refund(transaction, "ref-1").reason == ""
 
 
 def test_an_order_that_was_answered_is_not_answered_again(transaction: Transaction) -> None:
     begin(transaction, in_state(S.BASKET), "OPENED")
-    operations.submit_checkout(transaction, call("r-1"), checkout_id="c-1", basket_version=1)
-    outcomes.order_done(transaction, request_id="r-1", order=order(), now_ms=NOW_MS)
-    submitted = operations.get_checkout(transaction, "c-1")
-    outcomes.order_done(transaction, request_id="r-1", order=order(version=2), now_ms=NOW_MS + 1)
+    checkout_operations.submit_checkout(transaction, call("r-1"), checkout_id="c-1", basket_version=1)
+    replies.order_done(transaction, request_id="r-1", order=order(), now_ms=NOW_MS)
+    submitted = moves.get_checkout(transaction, "c-1")
+    replies.order_done(transaction, request_id="r-1", order=order(version=2), now_ms=NOW_MS + 1)
     no = Reason.CHECKOUT_EMPTY(checkout_id="c-1")
-    outcomes.order_refused(
+    replies.order_refused(
         transaction, request_id="r-1", refusal=no, order=order(version=2, canceled=True), now_ms=NOW_MS + 1
     )
-    assert operations.get_checkout(transaction, "c-1") == submitted
+    assert moves.get_checkout(transaction, "c-1") == submitted
     assert submitted.state is S.SUBMITTED
 
 
@@ -313,17 +324,17 @@ def test_an_order_whose_creation_is_answered_late_is_taken_over_as_it_is_by_then
 ) -> None:
     """A repeated request gets the order as it is now, and others may have been there."""
     begin(transaction, in_state(S.BASKET), "OPENED")
-    operations.submit_checkout(transaction, call("r-1"), checkout_id="c-1", basket_version=1)
-    taken = outcomes.order_done(transaction, request_id="r-1", order=answer, now_ms=NOW_MS).of_checkout()
+    checkout_operations.submit_checkout(transaction, call("r-1"), checkout_id="c-1", basket_version=1)
+    taken = replies.order_done(transaction, request_id="r-1", order=answer, now_ms=NOW_MS).of_checkout()
     assert (taken.state, taken.amount.minor, taken.order_version) == (state, amount, answer.version)
-    assert operations.get_checkout(transaction, "c-1") == taken
+    assert moves.get_checkout(transaction, "c-1") == taken
 
 
 def test_a_change_that_is_answered_late_does_not_mix_up_the_lines(transaction: Transaction) -> None:
     begin(transaction, in_state(S.SUBMITTED), "OPENED")
     cake, mug = NewLine("CAKE", 1, 75, "Cake"), LineItem("MUG", "Mug", 1, 900)
-    operations.add_lines(transaction, call("r-1"), checkout_id="c-1", basket_version=1, lines=[cake])
+    checkout_operations.add_lines(transaction, call("r-1"), checkout_id="c-1", basket_version=1, lines=[cake])
     changed_since = order(version=3, items=(mug, TEA), amount=Money("GBP", 1150))
-    taken = outcomes.order_done(transaction, request_id="r-1", order=changed_since, now_ms=NOW_MS).of_checkout()
+    taken = replies.order_done(transaction, request_id="r-1", order=changed_since, now_ms=NOW_MS).of_checkout()
     assert [(line.number, line.item.sku) for line in taken.lines] == [(2, "MUG"), (1, "TEA")]
     assert (taken.order_version, taken.basket_version, taken.amount.minor) == (3, 2, 1150)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from grpc import StatusCode
 
-from store_terminal.lifecycle import CheckoutState
-from store_terminal.model import Checkout, OrderCopy
-from store_terminal.order_reader import READ_EVERY_MS, OrderReader
+from store_terminal.checkouts.lifecycle import CheckoutState
+from store_terminal.checkouts.model import Checkout
+from store_terminal.outbox.model import OrderCopy
+from store_terminal.outbox.order_reader import READ_EVERY_MS, OrderReader
 from tests.clocks import ManualClock
 from tests.postgres import Cluster
 from tests.processes import Server, running, wait_until

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from store_terminal.order_reader import READ_EVERY_MS
-from store_terminal.payments import PAYER_GRACE_MS
+from store_terminal.outbox.order_reader import READ_EVERY_MS
+from store_terminal.outbox.payments import PAYER_GRACE_MS
 from tests.clocks import ManualClock
 from tests.processes import Server, wait_until
 from tests.terminal.inside import MARGIN_MS, WAIT_MS, now_ms, terminal

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from grpc import StatusCode
 
-from store_terminal.messages import origin
-from store_terminal.pricing import came_back
+from store_terminal.checkouts.messages import origin
+from store_terminal.checkouts.pricing import came_back
 from tests.terminal.test_baskets import article, import_items
 from tests.terminal.till import COFFEE, DEADLINE_S, TEA, TEA_MINOR, Behind, Till, gbp, payer, refused, said
 from tillmesh.api.terminal.v1 import catalogue_item_pb2, checkout_pb2

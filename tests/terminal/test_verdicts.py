@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from store_terminal.lifecycle import CheckoutState
-from store_terminal.model import Attempt
-from store_terminal.verdicts import Reading, Told, Verdict, verdict
+from store_terminal.checkouts.lifecycle import CheckoutState
+from store_terminal.checkouts.model import Attempt
+from store_terminal.checkouts.verdicts import Reading, Told, Verdict, verdict
 from tests.terminal.test_lifecycle import NOW_MS, in_state
 
 S, V = CheckoutState, Verdict

@@ -53,8 +53,8 @@ class Transition(Generic[State, Event]):
 class Lifecycle(Generic[State, Event]):
     """The transition table of one record. What it does not list is not legal.
 
-    `refused` has the reason that an event gets in a state where it is not legal, by state; a state without one
-    meets no such event.
+    Where it is not legal, an event is refused with its own reason in `never`, or with that of the state in `refused`;
+    a state without one meets no such event.
     """
 
     def __init__(
@@ -63,12 +63,14 @@ class Lifecycle(Generic[State, Event]):
         events: type[Event],
         rows: Iterable[Transition[State, Event]],
         refused: Mapping[State, str],
+        never: Mapping[Event, str] | None = None,
     ) -> None:
         self.initial = initial
         self.states = list(type(initial))
         self.events = list(events)
         self.rows = {(row.state, row.event): row for row in rows}
         self.refused = refused
+        self.never = never or {}
 
     def is_legal(self, state: State, event: Event) -> bool:
         """True if the event may happen in that state."""
@@ -79,6 +81,10 @@ class Lifecycle(Generic[State, Event]):
         if (state, event) not in self.rows:
             raise ValueError(f"{event} is not legal in {state}")
         return self.rows[state, event].target
+
+    def reason(self, state: State, event: Event) -> str:
+        """The reason with which an event is refused in a state where it is not legal; empty where it never comes."""
+        return self.never.get(event) or self.refused.get(state, "")
 
     def is_final(self, state: State) -> bool:
         """True for a state that nothing leaves."""
@@ -96,5 +102,6 @@ class Lifecycle(Generic[State, Event]):
         for row in self.rows.values():
             guard = f"{row.guard}, else `{row.error}`" if row.guard and row.error else row.guard
             lines.append(f"| {row.state} | {row.event} | {row.target} | {guard} | {row.why} |")
+        lines += [f"| anything else | {event} | refused: `{reason}` | | |" for event, reason in self.never.items()]
         lines += [f"| {state} | anything else | refused: `{reason}` | | |" for state, reason in self.refused.items()]
         return "\n".join(lines)

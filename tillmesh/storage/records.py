@@ -40,8 +40,7 @@ class Records(Generic[Record]):
     """The records of one table.
 
     `parts` are the fields that are not the column of their name. A column that the table lacks is only read, from a
-    query that has it. A change is compare-and-set on the columns of `guard`; it writes all but the primary key and
-    the columns that are `fixed`: those that never change are not written again, because indexes have them.
+    query that has it. A change is compare-and-set on the columns of `guard`.
     """
 
     def __init__(
@@ -59,7 +58,6 @@ class Records(Generic[Record]):
         self._enums = {name: enum for name in self._plain if (enum := _enum_in(hints[name]))}
         self._columns = frozenset(table.c.keys())
         self._key = [column.name for column in table.primary_key]
-        self._unchanged = frozenset([*self._key, *fixed])
         at_key = [table.c[name] == bindparam(f"key_{name}") for name in self._key]
         as_read = [table.c[name] == bindparam(f"read_{name}") for name in guard]
         self._find, self._insert = select(table).where(*at_key), insert(table)
@@ -93,11 +91,17 @@ class Records(Generic[Record]):
         transaction.execute(self._insert, self.values(record))
 
     def change(self, transaction: Transaction, before: Record, after: Record) -> None:
-        """Replaces `before` by `after` if nobody changed it since it was read; else CONCURRENT_CHANGE."""
-        old = self.values(before)
-        values = {name: value for name, value in self.values(after).items() if name not in self._unchanged}
-        values |= {f"key_{name}": old[name] for name in self._key}
-        values |= {f"read_{name}": old[name] for name in self._guard}
+        """Replaces `before` by `after` if nobody changed it since it was read; else CONCURRENT_CHANGE.
+
+        Writes the columns that differ: the others are in indexes, or are long texts.
+        """
+        changed = {name: new for name in self._plain if (new := getattr(after, name)) != getattr(before, name)}
+        for name, part in self._parts.items():
+            if (new := getattr(after, name)) is not getattr(before, name):
+                changed.update(part.dump(new))
+        values = {name: value for name, value in changed.items() if name in self._columns}
+        values |= {f"key_{name}": getattr(before, name) for name in self._key}
+        values |= {f"read_{name}": getattr(before, name) for name in self._guard}
         require_one_row(transaction.execute(self._change, values))
 
 

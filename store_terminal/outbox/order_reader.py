@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from store_terminal.lifecycle import CheckoutState
-from store_terminal.model import Checkout, OrderCopy
-from store_terminal.verdicts import Reading
+from store_terminal.checkouts.lifecycle import CheckoutState
+from store_terminal.checkouts.model import Checkout
+from store_terminal.checkouts.verdicts import Reading
+from store_terminal.outbox.model import OrderCopy
 from tillmesh.auth.callers import act_as
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.deadlines import time_to_answer_s

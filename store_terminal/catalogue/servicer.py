@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from store_terminal import store
+from store_terminal.catalogue.messages import catalogue_item, to_item
+from store_terminal.catalogue.model import CatalogueItem
+from store_terminal.catalogue.queries import ITEMS, count_items, list_items, put_items
 from store_terminal.errors import Reason
-from store_terminal.messages import catalogue_item, item_message
-from store_terminal.model import CatalogueItem
-from store_terminal.tables import REQUESTS
+from store_terminal.schema import REQUESTS
 from tillmesh.api.terminal.v1 import catalogue_item_pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as api
 from tillmesh.rpc.fields import Fields, shown
@@ -14,7 +14,6 @@ from tillmesh.rpc.paging import Page
 from tillmesh.runtime.clock import Clock
 from tillmesh.storage.database import Database
 from tillmesh.storage.requests import IdempotencyKey
-from tillmesh.storage.statements import Transaction
 
 ITEMS_MAX = 1000
 
@@ -35,27 +34,24 @@ class CatalogueServicer:
 
         key = IdempotencyKey.of(request, request.request_id, self._clock.now_ms())
 
-        def run(transaction: Transaction) -> int:
-            if REQUESTS.claim(transaction, key, "catalogue"):
-                store.put_items(transaction, items)
-            return store.count_items(transaction)
-
-        count = await REQUESTS.run(self._database, key, run)
+        count = await REQUESTS.answer_once(
+            self._database, key, "catalogue", lambda transaction, _id: count_items(transaction), put_items, items
+        )
         return api.ImportCatalogueItemsResponse(item_count=count)
 
     async def GetCatalogueItem(self, request: api.GetCatalogueItemRequest) -> catalogue_item_pb2.CatalogueItem:
         """Reads one article."""
-        item = await self._database.run(lambda transaction: store.find_item(transaction, request.sku))
+        item = await self._database.run(ITEMS.find, request.sku)
         if item is None:
             raise Reason.ITEM_NOT_FOUND(sku=request.sku)
-        return item_message(item)
+        return to_item(item)
 
     async def ListCatalogueItems(self, request: api.ListCatalogueItemsRequest) -> api.ListCatalogueItemsResponse:
         """Lists articles by code."""
         page = Page[CatalogueItem](self._database.seal, request.page_size, request.page_token, ["ListCatalogueItems"])
         after = page.after[0] if page.after else ""
-        rows = await self._database.run(lambda transaction: store.list_items(transaction, after, page.at_most))
-        shown, token = page.cut(rows, lambda item: [item.sku], item_message)
+        rows = await self._database.run(list_items, after, page.at_most)
+        shown, token = page.cut(rows, lambda item: [item.sku], to_item)
         return api.ListCatalogueItemsResponse(items=shown, next_page_token=token)
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from store_terminal.catalogue.model import CatalogueItem
+from store_terminal.checkouts.model import Checkout, Line, NewLine, items_of
 from store_terminal.errors import Reason
-from store_terminal.model import CatalogueItem, Checkout, Line, NewLine, ReturnedLine, items_of
+from store_terminal.refunds.model import ReturnedLine
 from tillmesh.lines import (
     LINES_MAX,
     Adjustment,

@@ -1,6 +1,5 @@
 """The states of a checkout and the events that change them. No I/O, no grpc, no SQLAlchemy."""
 
-from collections.abc import Iterable
 from enum import StrEnum
 
 from tillmesh.runtime.lifecycle import Lifecycle, Transition
@@ -37,7 +36,7 @@ S, E = CheckoutState, CheckoutEvent
 _NOT_BUSY = "no other server owes an answer"
 _BUSY = "CHECKOUT_BUSY"
 
-_LEGAL = [
+LEGAL = [
     Transition(S.BASKET, E.CHANGED, S.BASKET, "A basket is this till's own.", guard=_NOT_BUSY, error=_BUSY),
     Transition(
         S.BASKET, E.SUBMITTED, S.SUBMITTED, "The order service has the order: a pending transaction.",
@@ -68,48 +67,16 @@ _LEGAL = [
 ]  # fmt: skip
 
 
-def _refused(
-    state: CheckoutState, events: Iterable[CheckoutEvent], why: str, error: str
-) -> list[Transition[CheckoutState, CheckoutEvent]]:
-    return [Transition(state, event, None, why, error=error) for event in events]
-
-
-_REFUNDS = (E.REFUND_STARTED, E.REFUNDED, E.REFUND_REFUSED)
-_PAYMENT_END = (E.PAYMENT_CANCEL_ASKED, E.PAYMENT_ENDED)
-
-_REFUSED = [
-    *_refused(S.BASKET, (E.REFRESHED, E.PAYMENT_STARTED, E.PAID), "There is no order yet.", "CHECKOUT_NOT_SUBMITTED"),
-    *_refused(S.SUBMITTED, (E.SUBMITTED,), "There is an order already.", "CHECKOUT_SUBMITTED"),
-    *_refused(
-        S.PAYING,
-        (E.CHANGED, E.SUBMITTED, E.REFUSED, E.REFRESHED, E.PAYMENT_STARTED, E.CANCELED),
-        "Nothing changes while money may move.",
-        "PAYMENT_UNDER_WAY",
-    ),
-    *_refused(
-        S.PAID,
-        (E.CHANGED, E.SUBMITTED, E.REFUSED, E.REFRESHED, E.PAYMENT_STARTED, E.PAID, E.CANCELED),
-        "Paid is paid, for good.",
-        "CHECKOUT_PAID",
-    ),
-    *_refused(
-        S.CANCELED,
-        (E.CHANGED, E.SUBMITTED, E.REFUSED, E.REFRESHED, E.PAYMENT_STARTED, E.PAID, E.CANCELED),
-        "Abandoned, for good.",
-        "CHECKOUT_CANCELED",
-    ),
-    *(
-        row
-        for state in S
-        if state is not S.PAYING
-        for row in _refused(state, _PAYMENT_END, "No payment is under way.", "NO_PAYMENT")
-    ),
-    *(
-        row
-        for state in S
-        if state is not S.PAID
-        for row in _refused(state, _REFUNDS, "There is nothing to give back.", "CHECKOUT_NOT_PAID")
-    ),
-]
-
-CHECKOUT = Lifecycle(S.BASKET, CheckoutEvent, [*_LEGAL, *_REFUSED])
+CHECKOUT = Lifecycle(
+    S.BASKET,
+    CheckoutEvent,
+    LEGAL,
+    refused={
+        S.BASKET: "CHECKOUT_NOT_SUBMITTED",
+        S.SUBMITTED: "CHECKOUT_SUBMITTED",
+        S.PAYING: "PAYMENT_UNDER_WAY",
+        S.PAID: "CHECKOUT_PAID",
+        S.CANCELED: "CHECKOUT_CANCELED",
+    },
+    never={E.PAYMENT_CANCEL_ASKED: "NO_PAYMENT", E.REFUND_STARTED: "CHECKOUT_NOT_PAID"},
+)

@@ -1,4 +1,4 @@
-"""Applies the answers of the other servers. One transaction for each, which also ends its journal row.
+"""Applies the answers of the other servers. One transaction for each, which also ends its outbox row.
 
 An answer that comes twice, or after another one decided, finds the row ended and changes nothing.
 """
@@ -6,15 +6,21 @@ An answer that comes twice, or after another one decided, finds the row ended an
 from collections.abc import Sequence
 from dataclasses import replace
 
-from store_terminal import store
+from store_terminal.checkouts import pricing
+from store_terminal.checkouts.lifecycle import CheckoutEvent, CheckoutState
+from store_terminal.checkouts.model import Attempt, Checkout, Line, renumbered
+from store_terminal.checkouts.moves import advance, get_checkout, give_up_payment
+from store_terminal.checkouts.queries import CHECKOUTS, HISTORY
 from store_terminal.errors import ORDER_ALREADY_PAID, ORDER_CANCELED, Reason
-from store_terminal.journal_store import end_entry, end_refused
-from store_terminal.lifecycle import CheckoutEvent, CheckoutState
-from store_terminal.model import Asked, Attempt, Checkout, EntryState, Kind, Line, OrderCopy, renumbered
-from store_terminal.operations import get_asked, get_checkout, give_up_payment
-from store_terminal.transitions import advance, begin
+from store_terminal.outbox import queries
+from store_terminal.outbox.entries import get_exchange
+from store_terminal.outbox.model import EntryState, Exchange, OrderCopy, Refunded, RequestKind
+from store_terminal.outbox.queries import end_entry, end_refused
+from store_terminal.refunds import queries as refund_queries
+from store_terminal.refunds.queries import get_refund
+from tillmesh.lines import LineItem
 from tillmesh.runtime.errors import Refusal
-from tillmesh.storage.history import NO_HISTORY
+from tillmesh.runtime.money import Money
 from tillmesh.storage.statements import Transaction
 
 E = CheckoutEvent
@@ -22,40 +28,40 @@ JITTER_MS = 1_000
 """Each answer repeats the time that is left for the payer. A smaller difference than this is not written."""
 
 
-def order_done(transaction: Transaction, *, request_id: str, order: OrderCopy, now_ms: int) -> Asked:
+def order_done(transaction: Transaction, *, request_id: str, order: OrderCopy, now_ms: int) -> Exchange:
     """The order service did what was asked of it."""
-    asked = get_asked(transaction, request_id)
-    if not asked.pending:
-        return asked
-    checkout = asked.of_checkout()
-    entry = end_entry(transaction, asked.entry, EntryState.DONE)
+    exchange = get_exchange(transaction, request_id)
+    if not exchange.pending:
+        return exchange
+    checkout = exchange.of_checkout()
+    entry = end_entry(transaction, exchange.entry, EntryState.DONE)
     after = replace(checkout, unanswered="", confirmed_at_ms=now_ms)
     match entry.kind:
-        case Kind.CREATE_ORDER:
+        case RequestKind.CREATE_ORDER:
             raised = replace(after, order_version=1)
             event, after = E.SUBMITTED, _with_order(raised, raised, order)
-        case Kind.CANCEL_ORDER:
+        case RequestKind.CANCEL_ORDER:
             event, after = E.CANCELED, _with_order(checkout, after, order)
-        case Kind.COMPLETE_FREE_ORDER:
+        case RequestKind.COMPLETE_FREE_ORDER:
             event, after = E.PAID, _paid(_with_order(checkout, after, order), order.paid_by, None, now_ms)
         case _:
             event, after = E.CHANGED, _with_replaced(after, entry.line_numbers, order)
     done = advance(transaction, checkout, after, event, now_ms, reference=after.paid_by)
-    return Asked(entry, refresh(transaction, done, order, now_ms))  # somebody else may have been there since
+    return Exchange(entry, refresh(transaction, done, order, now_ms))  # somebody else may have been there since
 
 
 def order_refused(
     transaction: Transaction, *, request_id: str, refusal: Refusal, order: OrderCopy | None, now_ms: int
-) -> Asked:
+) -> Exchange:
     """The order service said no; `order` is how the order is now, if this till's copy may be stale."""
-    asked = get_asked(transaction, request_id)
-    if not asked.pending:
-        return asked
-    checkout = asked.of_checkout()
-    entry = end_refused(transaction, asked.entry, refusal)
+    exchange = get_exchange(transaction, request_id)
+    if not exchange.pending:
+        return exchange
+    checkout = exchange.of_checkout()
+    entry = end_refused(transaction, exchange.entry, refusal)
     after = replace(checkout, unanswered="", confirmed_at_ms=now_ms)
     checkout = advance(transaction, checkout, after, E.REFUSED, now_ms, reason=refusal.reason)
-    return Asked(entry, refresh(transaction, checkout, order, now_ms) if order else checkout)
+    return Exchange(entry, refresh(transaction, checkout, order, now_ms) if order else checkout)
 
 
 def order_read(transaction: Transaction, *, checkout_id: str, order: OrderCopy, now_ms: int) -> Checkout:
@@ -66,12 +72,12 @@ def order_read(transaction: Transaction, *, checkout_id: str, order: OrderCopy, 
     payment_id = checkout.unanswered
     if order.paid and order.paid_by == payment_id:
         name = order.payer_display_name
-        asked = payment_paid(transaction, payment_id=payment_id, payer_display_name=name, now_ms=now_ms)
-        return asked.of_checkout()
+        exchange = payment_paid(transaction, payment_id=payment_id, payer_display_name=name, now_ms=now_ms)
+        return exchange.of_checkout()
     if order.paid or order.canceled:  # for good: this till's attempt can never pay it
         reason = ORDER_ALREADY_PAID if order.paid else ORDER_CANCELED
-        asked = payment_ended(transaction, payment_id=payment_id, reason=reason, order=order, now_ms=now_ms)
-        return asked.of_checkout()
+        exchange = payment_ended(transaction, payment_id=payment_id, reason=reason, order=order, now_ms=now_ms)
+        return exchange.of_checkout()
     return checkout
 
 
@@ -93,7 +99,7 @@ def resume_checkout(transaction: Transaction, *, order: OrderCopy, store_id: str
     """Takes up an order of this store that was raised elsewhere; refreshes one that this till has."""
     if order.store_id != store_id:
         raise Reason.ORDER_NOT_FOUND(order_id=order.order_id)
-    if store.find_checkout(transaction, order.order_id):
+    if CHECKOUTS.find(transaction, order.order_id):
         return order_read(transaction, checkout_id=order.order_id, order=order, now_ms=now_ms)
     state = CheckoutState.PAID if order.paid else CheckoutState.CANCELED if order.canceled else CheckoutState.SUBMITTED
     lines = renumbered((), order.items, 0)
@@ -108,21 +114,15 @@ def resume_checkout(transaction: Transaction, *, order: OrderCopy, store_id: str
         prices_include_tax=order.prices_include_tax,
         amount=order.amount,
         labels=order.labels,
-        basket_version=1,
         state=state,
         order_version=order.version,
-        unanswered="",
-        attempt=None,
         paid_by=order.paid_by,
         paid_at_ms=now_ms if order.paid else 0,
-        refunded_minor=0,
         confirmed_at_ms=now_ms,
-        event_count=1,
-        history_hash=NO_HISTORY,
         created_at_ms=now_ms,
         updated_at_ms=now_ms,
     )
-    return begin(transaction, checkout, "RESUMED")
+    return HISTORY.begin(transaction, checkout, "RESUMED", reference=checkout.paid_by)
 
 
 def awaiting_payer(
@@ -133,75 +133,75 @@ def awaiting_payer(
     remaining_ms: int,
     patience_ms: int,
     now_ms: int,
-) -> Asked:
+) -> Exchange:
     """The payer has to act: the till is patient for as long as that may take, and `patience_ms` more."""
-    asked = get_asked(transaction, payment_id)
-    if not asked.pending:
-        return asked
-    checkout = asked.of_checkout()
+    exchange = get_exchange(transaction, payment_id)
+    if not exchange.pending:
+        return exchange
+    checkout = exchange.of_checkout()
     attempt, until_ms = _attempt(checkout), now_ms + remaining_ms
     if attempt.canceling or abs(until_ms - attempt.payer_until_ms) < JITTER_MS:
-        return asked
+        return exchange
     waiting = replace(attempt, payer_until_ms=until_ms, deadline_at_ms=until_ms + patience_ms)
     after = replace(checkout, attempt=waiting, payer_display_name=payer_display_name, updated_at_ms=now_ms)
-    store.change_checkout(transaction, checkout, after)
-    return Asked(asked.entry, after)
+    CHECKOUTS.change(transaction, checkout, after)
+    return Exchange(exchange.entry, after)
 
 
-def payer_acted(transaction: Transaction, *, payment_id: str, wait_ms: int, now_ms: int) -> Asked:
+def payer_acted(transaction: Transaction, *, payment_id: str, wait_ms: int, now_ms: int) -> Exchange:
     """The payment no longer waits for its payer: from here on it is expected to end as soon as any other."""
-    asked = get_asked(transaction, payment_id)
-    if not asked.pending or _attempt(asked.of_checkout()).payer_until_ms == 0:
-        return asked
-    checkout = asked.of_checkout()
+    exchange = get_exchange(transaction, payment_id)
+    if not exchange.pending or _attempt(exchange.of_checkout()).payer_until_ms == 0:
+        return exchange
+    checkout = exchange.of_checkout()
     attempt = _attempt(checkout)
     deadline_at_ms = min(attempt.deadline_at_ms, now_ms + wait_ms)
     acted = replace(attempt, payer_until_ms=0, deadline_at_ms=deadline_at_ms)
-    return Asked(asked.entry, _with_attempt(transaction, checkout, acted, now_ms))
+    return Exchange(exchange.entry, _with_attempt(transaction, checkout, acted, now_ms))
 
 
-def cancellation_unanswered(transaction: Transaction, *, payment_id: str, now_ms: int) -> Asked:
+def cancellation_unanswered(transaction: Transaction, *, payment_id: str, now_ms: int) -> Exchange:
     """The order did not answer: once the deadline is over, nobody can say what became of the payment."""
-    asked = get_asked(transaction, payment_id)
-    if not asked.pending or _attempt(asked.of_checkout()).cancel_unanswered:
-        return asked
-    checkout = asked.of_checkout()
+    exchange = get_exchange(transaction, payment_id)
+    if not exchange.pending or _attempt(exchange.of_checkout()).cancel_unanswered:
+        return exchange
+    checkout = exchange.of_checkout()
     attempt = replace(_attempt(checkout), cancel_unanswered=True)
-    return Asked(asked.entry, _with_attempt(transaction, checkout, attempt, now_ms))
+    return Exchange(exchange.entry, _with_attempt(transaction, checkout, attempt, now_ms))
 
 
-def payment_paid(transaction: Transaction, *, payment_id: str, payer_display_name: str | None, now_ms: int) -> Asked:
+def payment_paid(transaction: Transaction, *, payment_id: str, payer_display_name: str | None, now_ms: int) -> Exchange:
     """The order is paid by this payment; without a name it keeps the one that the till knows already."""
-    asked = get_asked(transaction, payment_id)
-    if not asked.pending:
-        return asked
-    checkout = asked.of_checkout()
-    entry = end_entry(transaction, asked.entry, EntryState.DONE)
+    exchange = get_exchange(transaction, payment_id)
+    if not exchange.pending:
+        return exchange
+    checkout = exchange.of_checkout()
+    entry = end_entry(transaction, exchange.entry, EntryState.DONE)
     attempt = replace(_attempt(checkout), reason="", payer_until_ms=0)
     after = _paid(replace(checkout, attempt=attempt), payment_id, payer_display_name, now_ms)
-    return Asked(entry, advance(transaction, checkout, after, E.PAID, now_ms, reference=payment_id))
+    return Exchange(entry, advance(transaction, checkout, after, E.PAID, now_ms, reference=payment_id))
 
 
-def payment_given_up(transaction: Transaction, *, payment_id: str, reason: str, now_ms: int) -> Asked:
+def payment_given_up(transaction: Transaction, *, payment_id: str, reason: str, now_ms: int) -> Exchange:
     """The payment server refuses it or takes too long: the order is asked to end it."""
-    asked = get_asked(transaction, payment_id)
-    if not asked.pending:
-        return asked
-    checkout_id = asked.entry.checkout_id
-    return Asked(asked.entry, give_up_payment(transaction, checkout_id=checkout_id, reason=reason, now_ms=now_ms))
+    exchange = get_exchange(transaction, payment_id)
+    if not exchange.pending:
+        return exchange
+    checkout_id = exchange.entry.checkout_id
+    return Exchange(exchange.entry, give_up_payment(transaction, checkout_id=checkout_id, reason=reason, now_ms=now_ms))
 
 
-def payment_ended(transaction: Transaction, *, payment_id: str, reason: str, order: OrderCopy, now_ms: int) -> Asked:
+def payment_ended(transaction: Transaction, *, payment_id: str, reason: str, order: OrderCopy, now_ms: int) -> Exchange:
     """The attempt can no longer take money; `order` is how the order is since (rule 11)."""
-    asked = get_asked(transaction, payment_id)
-    if not asked.pending:
-        return asked
-    checkout = asked.of_checkout()
-    entry = end_entry(transaction, asked.entry, EntryState.DONE, reason)
+    exchange = get_exchange(transaction, payment_id)
+    if not exchange.pending:
+        return exchange
+    checkout = exchange.of_checkout()
+    entry = end_entry(transaction, exchange.entry, EntryState.DONE, reason)
     attempt = replace(_attempt(checkout), reason=reason, payer_until_ms=0)
     after = replace(checkout, unanswered="", attempt=attempt, payer_display_name="", confirmed_at_ms=now_ms)
     ended = advance(transaction, checkout, after, E.PAYMENT_ENDED, now_ms, reference=payment_id, reason=reason)
-    return Asked(entry, refresh(transaction, ended, order, now_ms))
+    return Exchange(entry, refresh(transaction, ended, order, now_ms))
 
 
 def _with_order(checkout: Checkout, after: Checkout, order: OrderCopy) -> Checkout:
@@ -236,7 +236,7 @@ def _with_replaced(checkout: Checkout, numbers: Sequence[int], order: OrderCopy)
 def _with_attempt(transaction: Transaction, checkout: Checkout, attempt: Attempt, now_ms: int) -> Checkout:
     """Changes what the till knows of its attempt; that is no event."""
     after = replace(checkout, attempt=attempt, updated_at_ms=now_ms)
-    store.change_checkout(transaction, checkout, after)
+    CHECKOUTS.change(transaction, checkout, after)
     return after
 
 
@@ -249,3 +249,43 @@ def _paid(checkout: Checkout, paid_by: str, payer_display_name: str | None, now_
 def _attempt(checkout: Checkout) -> Attempt:
     assert checkout.attempt is not None, "a checkout that is PAYING has an attempt"
     return checkout.attempt
+
+
+def refund_done(transaction: Transaction, *, refund_id: str, refunded: Refunded, now_ms: int) -> Exchange:
+    """The shopper has the money."""
+    exchange = get_exchange(transaction, refund_id)
+    if not exchange.pending:
+        return exchange
+    checkout, amount = exchange.checkout, refunded.amount
+    entry = queries.end_entry(transaction, exchange.entry, EntryState.DONE)
+    if checkout is None:
+        refund = get_refund(transaction, refund_id)
+        refund_queries.fill_refund(transaction, refund_id, amount.minor, refund.items, refund.taxes)
+        return Exchange(entry, None)
+    refund_queries.fill_refund(transaction, refund_id, amount.minor, _items(checkout, refunded), refunded.taxes)
+    after = replace(checkout, refunded_minor=checkout.refunded_minor + amount.minor)
+    event = CheckoutEvent.REFUNDED
+    return Exchange(entry, advance(transaction, checkout, after, event, now_ms, amount=amount, reference=refund_id))
+
+
+def refund_refused(transaction: Transaction, *, refund_id: str, refusal: Refusal, now_ms: int) -> Exchange:
+    """The payment server said no."""
+    exchange = get_exchange(transaction, refund_id)
+    if not exchange.pending:
+        return exchange
+    checkout = exchange.checkout
+    entry = queries.end_refused(transaction, exchange.entry, refusal)
+    if checkout:
+        nothing, event, reason = Money(checkout.amount.currency, 0), CheckoutEvent.REFUND_REFUSED, refusal.reason
+        checkout = advance(
+            transaction, checkout, checkout, event, now_ms, amount=nothing, reference=refund_id, reason=reason
+        )
+    return Exchange(entry, checkout)
+
+
+def _items(checkout: Checkout, refunded: Refunded) -> tuple[LineItem, ...]:
+    """The lines that came back, each with what it came to."""
+    return tuple(
+        pricing.came_back(checkout.lines[position - 1].item, quantity, amount_minor)
+        for position, quantity, amount_minor in refunded.lines
+    )

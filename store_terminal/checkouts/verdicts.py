@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from store_terminal.lifecycle import CheckoutState
-from store_terminal.model import Attempt, Checkout
+from store_terminal.checkouts.lifecycle import CheckoutState
+from store_terminal.checkouts.model import Attempt, Checkout
 
 ORDER_LOCKED = "ORDER_LOCKED"
 PAID_BY_ANOTHER_PAYMENT = "PAID_BY_ANOTHER_PAYMENT"

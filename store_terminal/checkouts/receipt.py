@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from store_terminal.model import Checkout, TillRefund
+from store_terminal.checkouts.model import Checkout
+from store_terminal.refunds.model import TillRefund
 from tillmesh.lines import LineItem, PriceSource, TaxTotal, Unit
 from tillmesh.runtime.money import Money
 

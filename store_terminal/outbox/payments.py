@@ -1,20 +1,20 @@
 """One payment, from what was written down to the order's word on it (rules 3, 4 and 11)."""
 
-import asyncio
 import random
-from typing import TYPE_CHECKING
 
 import structlog
 
-from store_terminal import journal_store, outcomes
+from store_terminal.checkouts.model import Attempt, Checkout, Till
 from store_terminal.errors import (
     NOT_THERE,
     PAYMENT_CANCELED,
     PAYMENT_TIMEOUT,
     Reason,
 )
-from store_terminal.model import Asked, Attempt, Checkout, Till
-from store_terminal.peers import Peers
+from store_terminal.outbox import queries, replies
+from store_terminal.outbox.exchanges import Exchanges
+from store_terminal.outbox.model import Exchange
+from store_terminal.outbox.peers import Peers
 from tillmesh.api.order.v1 import order_payment_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.payment.v1 import payment_pb2
@@ -26,9 +26,6 @@ from tillmesh.runtime.driver import Progress
 from tillmesh.runtime.errors import CommonReason, Refusal, Unanswered
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.storage.database import Database
-
-if TYPE_CHECKING:
-    from store_terminal.journal import Journal
 
 Payment = payment_pb2.Payment
 OrderPayment = order_payment_pb2.OrderPayment
@@ -47,35 +44,33 @@ class Payments:
     """Steps of payments that are under way."""
 
     def __init__(
-        self, journal: "Journal", database: Database, peers: Peers, clock: Clock, rng: random.Random, till: Till
+        self, exchanges: Exchanges, database: Database, peers: Peers, clock: Clock, rng: random.Random, till: Till
     ) -> None:
-        self._journal = journal
+        self._exchanges = exchanges
         self._database = database
         self._peers = peers
         self._clock = clock
         self._rng = rng
         self._till = till
-        self._alarms: dict[str, asyncio.TimerHandle] = {}
-        """Timers that wake a payment when it is time to cancel it, also in a longer pause."""
 
-    async def step(self, asked: Asked) -> tuple[Asked, Progress]:
+    async def step(self, exchange: Exchange) -> tuple[Exchange, Progress]:
         """Takes a payment one step on."""
-        checkout, payment_id = asked.of_checkout(), asked.entry.request_id
+        checkout, payment_id = exchange.of_checkout(), exchange.entry.request_id
         attempt = checkout.attempt
         if attempt is None or checkout.unanswered != payment_id:
-            return asked, Progress.DONE  # a cancellation was answered meanwhile
+            return exchange, Progress.DONE  # a cancellation was answered meanwhile
         if attempt.canceling:
             return await self._cancel_in_time(checkout, attempt), Progress.DONE
         if (left_s := self._left_s(attempt)) <= 0:
             return await self._give_up(payment_id, PAYMENT_TIMEOUT)
-        self._wake_after(left_s, payment_id)
+        self._exchanges.wake_after(left_s, payment_id)
         try:
-            return await self._ask(asked, attempt, left_s)
+            return await self._ask(exchange, attempt, left_s)
         except Unanswered:
             if self._left_s(attempt) > 0:
                 raise
         # No pause: the cancellation is to be answered before the deadline, which somebody may have moved meanwhile.
-        return await self._journal.get(payment_id), Progress.STEPPED
+        return await self._exchanges.get(payment_id), Progress.STEPPED
 
     async def cancel(self, checkout: Checkout) -> None:
         """Asks the order at once to end a payment that was given up; goes on by itself where it does not answer."""
@@ -85,68 +80,54 @@ class Payments:
             await self._release(checkout, checkout.attempt)
         except Unanswered as error:
             log.info("cancellation_unanswered", payment_id=payment_id, error=str(error))
-            self._journal.poke(payment_id)
-
-    def sleep(self, payment_id: str) -> None:
-        """Wakes a payment no longer."""
-        if alarm := self._alarms.pop(payment_id, None):
-            alarm.cancel()
-
-    def stop(self) -> None:
-        """Wakes nothing any more."""
-        for payment_id in list(self._alarms):
-            self.sleep(payment_id)
+            self._exchanges.poke(payment_id)
 
     def _left_s(self, attempt: Attempt) -> float:
         """Seconds left until the order is asked to end the payment."""
         return (attempt.deadline_at_ms - self._till.margin_ms - self._clock.now_ms()) / 1000
 
-    def _wake_after(self, seconds: float, payment_id: str) -> None:
-        self.sleep(payment_id)
-        self._alarms[payment_id] = asyncio.get_running_loop().call_later(seconds, self._journal.poke, payment_id)
-
-    async def _ask(self, asked: Asked, attempt: Attempt, left_s: float) -> tuple[Asked, Progress]:
+    async def _ask(self, exchange: Exchange, attempt: Attempt, left_s: float) -> tuple[Exchange, Progress]:
         """Asks the payment server how the payment stands, and takes the answer in."""
-        entry, payment_id = asked.entry, asked.entry.request_id
+        entry, payment_id = exchange.entry, exchange.entry.request_id
         within_s = min(CALL_TIMEOUT_S, left_s)
         try:
-            payment = await self._payment(asked, attempt, within_s)
+            payment = await self._payment(exchange, attempt, within_s)
         except Refusal as refusal:  # no proof that the attempt is dead: only the order's word is
-            lost = refusal.reason in NOT_THERE and self._lacks_pay_code(asked)
-            if lost and journal_store.is_anothers(entry, self._database.replica, self._clock.now_ms()):
-                return asked, Progress.WAITING  # the process that was shown the code sends it
+            lost = refusal.reason in NOT_THERE and self._lacks_pay_code(exchange)
+            if lost and queries.is_anothers(entry, self._database.replica, self._clock.now_ms()):
+                return exchange, Progress.WAITING  # the process that was shown the code sends it
             return await self._give_up(payment_id, Reason.PAY_CODE_LOST.name if lost else refusal.reason)
         except Unanswered as error:
             log.info("payment_unanswered", payment_id=payment_id, error=str(error))
-            return await self._look_whether_decided(asked, attempt)
-        self._journal.pay_codes.drop(payment_id)
-        return await self._take(asked, attempt, payment)
+            return await self._look_whether_decided(exchange, attempt)
+        self._exchanges.pay_codes.drop(payment_id)
+        return await self._take(exchange, attempt, payment)
 
-    async def _payment(self, asked: Asked, attempt: Attempt, within_s: float) -> Payment:
+    async def _payment(self, exchange: Exchange, attempt: Attempt, within_s: float) -> Payment:
         """The payment as it is now: sends it, or reads one that is there and does not end by itself.
 
         Sent again, the same request asks how the payment stands, and is answered when it is final. So what waits for
         its payer is read. What lacks its pay code is read as well: it must not be sent without.
         """
-        server, payments, entry = self._peers.payment_server, self._peers.payments, asked.entry
-        if attempt.payer_until_ms or self._lacks_pay_code(asked):
+        server, payments, entry = self._peers.payment_server, self._peers.payments, exchange.entry
+        if attempt.payer_until_ms or self._lacks_pay_code(exchange):
             read = payment_api.GetPaymentRequest(payment_id=entry.request_id)
             return await server.call(payments.GetPayment, read, timeout_s=within_s)
         request = payment_api.CreatePaymentRequest.FromString(entry.request)
-        if code := self._journal.pay_codes.find(entry.request_id):
+        if code := self._exchanges.pay_codes.find(entry.request_id):
             request.pay_code = code.value.decode()
         return await server.call(payments.CreatePayment, request, timeout_s=within_s)
 
-    async def _take(self, asked: Asked, attempt: Attempt, payment: Payment) -> tuple[Asked, Progress]:
-        payment_id, name = asked.entry.request_id, payment.payer_display_name
+    async def _take(self, exchange: Exchange, attempt: Attempt, payment: Payment) -> tuple[Exchange, Progress]:
+        payment_id, name = exchange.entry.request_id, payment.payer_display_name
         match payment.state:
             case Payment.STATE_CAPTURED:
                 return await self._paid(payment_id, name), Progress.DONE
             case Payment.STATE_VOIDED:
-                return await self._end(asked.entry.checkout_id, payment_id, payment.reason), Progress.DONE
+                return await self._end(exchange.entry.checkout_id, payment_id, payment.reason), Progress.DONE
             case Payment.STATE_AWAITING_PAYER:
-                waiting = await self._journal.apply(
-                    outcomes.awaiting_payer,
+                waiting = await self._exchanges.apply(
+                    replies.awaiting_payer,
                     payment_id=payment_id,
                     payer_display_name=name,
                     remaining_ms=min(from_duration(payment.confirm_remaining), PAYER_WAIT_MS_MAX),
@@ -155,37 +136,37 @@ class Payments:
                 return waiting, Progress.DONE  # for now: `run`, or who reads the checkout, asks again
         if attempt.payer_until_ms:
             wait_ms = self._till.payment_wait_ms
-            acted = await self._journal.apply(outcomes.payer_acted, payment_id=payment_id, wait_ms=wait_ms)
+            acted = await self._exchanges.apply(replies.payer_acted, payment_id=payment_id, wait_ms=wait_ms)
             return acted, Progress.STEPPED
-        return await self._look_whether_decided(asked, attempt)
+        return await self._look_whether_decided(exchange, attempt)
 
-    async def _look_whether_decided(self, asked: Asked, attempt: Attempt) -> tuple[Asked, Progress]:
+    async def _look_whether_decided(self, exchange: Exchange, attempt: Attempt) -> tuple[Exchange, Progress]:
         """PAID counts whether or not the payment server knows it (rule 11); nothing else here is proof.
 
         The read is that of all who ask how the checkout stands: what it finds is taken in once.
         """
-        await self._journal.orders.refresh(asked.of_checkout(), self._left_s(attempt))
-        now = await self._journal.get(asked.entry.request_id)
+        await self._exchanges.orders.refresh(exchange.of_checkout(), self._left_s(attempt))
+        now = await self._exchanges.get(exchange.entry.request_id)
         return now, Progress.WAITING if now.pending else Progress.DONE
 
-    async def _give_up(self, payment_id: str, reason: str) -> tuple[Asked, Progress]:
+    async def _give_up(self, payment_id: str, reason: str) -> tuple[Exchange, Progress]:
         log.info("payment_given_up", payment_id=payment_id, reason=reason)
-        given_up = await self._journal.apply(outcomes.payment_given_up, payment_id=payment_id, reason=reason)
+        given_up = await self._exchanges.apply(replies.payment_given_up, payment_id=payment_id, reason=reason)
         return given_up, Progress.STEPPED
 
-    async def _cancel_in_time(self, checkout: Checkout, attempt: Attempt) -> Asked:
+    async def _cancel_in_time(self, checkout: Checkout, attempt: Attempt) -> Exchange:
         try:
             return await self._release(checkout, attempt)
         except _OrderUnanswered:
-            await self._journal.apply(outcomes.cancellation_unanswered, payment_id=attempt.payment_id)
+            await self._exchanges.apply(replies.cancellation_unanswered, payment_id=attempt.payment_id)
             raise
 
-    async def _release(self, checkout: Checkout, attempt: Attempt) -> Asked:
+    async def _release(self, checkout: Checkout, attempt: Attempt) -> Exchange:
         """Asks the order to end the attempt: it decides whether that or the payment came first."""
         order_id, payment_id = checkout.checkout_id, attempt.payment_id
         verdict = await self._cancel_at_order(order_id, payment_id)
         if verdict.state == OrderPayment.STATE_PAID:
-            return await self._paid(payment_id, await self._journal.payer_of(payment_id))
+            return await self._paid(payment_id, await self._peers.payer_of(payment_id))
         given_up_for = attempt.reason if verdict.reason == PAYMENT_CANCELED else ""
         ended = await self._end(order_id, payment_id, given_up_for or verdict.reason)
         await self._tell_payment_server(payment_id)
@@ -208,14 +189,14 @@ class Payments:
             raise _OrderUnanswered(f"{OrderPayment.State.Name(verdict.state)} is no answer to a cancellation")
         return verdict
 
-    async def _paid(self, payment_id: str, payer_display_name: str | None) -> Asked:
-        return await self._journal.apply(
-            outcomes.payment_paid, payment_id=payment_id, payer_display_name=payer_display_name
+    async def _paid(self, payment_id: str, payer_display_name: str | None) -> Exchange:
+        return await self._exchanges.apply(
+            replies.payment_paid, payment_id=payment_id, payer_display_name=payer_display_name
         )
 
-    async def _end(self, order_id: str, payment_id: str, reason: str) -> Asked:
-        order = await self._journal.read_order(order_id)
-        return await self._journal.apply_with(order, outcomes.payment_ended, payment_id=payment_id, reason=reason)
+    async def _end(self, order_id: str, payment_id: str, reason: str) -> Exchange:
+        order = await self._peers.read_order(order_id)
+        return await self._exchanges.apply_with(order, replies.payment_ended, payment_id=payment_id, reason=reason)
 
     async def _tell_payment_server(self, payment_id: str) -> None:
         """So that it need not find out, and stops asking the payer; nothing depends on it."""
@@ -226,9 +207,9 @@ class Payments:
         except (Refusal, Unanswered) as error:
             log.info("payment_server_not_told", payment_id=payment_id, error=str(error))
 
-    def _lacks_pay_code(self, asked: Asked) -> bool:
-        entry = asked.entry
-        return entry.pay_code_shown and self._journal.pay_codes.find(entry.request_id) is None
+    def _lacks_pay_code(self, exchange: Exchange) -> bool:
+        entry = exchange.entry
+        return entry.pay_code_shown and self._exchanges.pay_codes.find(entry.request_id) is None
 
 
 class _OrderUnanswered(Unanswered):

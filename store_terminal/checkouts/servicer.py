@@ -2,15 +2,21 @@
 
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from store_terminal import journal_store, messages, operations, outward, store
+from store_terminal.checkouts import messages, moves, operations, queries
+from store_terminal.checkouts.lifecycle import CheckoutState
+from store_terminal.checkouts.messages import new_lines, to_checkout, to_event
+from store_terminal.checkouts.model import Call, Checkout, CheckoutChange, LineChange, NewCheckout, NewPayment, Till
+from store_terminal.checkouts.queries import HISTORY
+from store_terminal.checkouts.receipt import receipt
 from store_terminal.errors import Reason
-from store_terminal.journal import Journal
-from store_terminal.lifecycle import CheckoutState
-from store_terminal.messages import checkout_message, event_message, new_lines
-from store_terminal.model import Asked, Call, Checkout, HistoryEntry, Kind, Till, TillRefund
-from store_terminal.receipt import receipt
-from store_terminal.tables import REQUESTS
+from store_terminal.outbox import entries, requests
+from store_terminal.outbox.model import Exchange, RequestKind
+from store_terminal.outbox.worker import Outbox
+from store_terminal.refunds import queries as refund_queries
+from store_terminal.refunds.model import TillRefund
+from store_terminal.schema import REQUESTS
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.terminal.v1 import checkout_pb2, receipt_pb2
@@ -36,14 +42,16 @@ _Versioned = (
     | api.SubmitCheckoutRequest
 )
 _Change = _Versioned | api.CreateCheckoutRequest | api.PayCheckoutRequest | api.CancelCheckoutRequest
+_Effect = Callable[[Transaction, Call], Checkout | Exchange]
 
 
 class CheckoutServicer:
     """tillmesh.api.terminal.v1.CheckoutService."""
 
-    def __init__(self, database: Database, journal: Journal, clock: Clock, rng: random.Random, till: Till) -> None:
+    def __init__(self, database: Database, outbox: Outbox, clock: Clock, rng: random.Random, till: Till) -> None:
         self._database = database
-        self._journal = journal
+        self._outbox = outbox
+        self._exchanges, self._peers = outbox.exchanges, outbox.peers
         self._clock = clock
         self._rng = rng
         self._till = till
@@ -64,22 +72,9 @@ class CheckoutServicer:
         checkout_id = new_transaction_number(self._rng)
         named = identity(request.identity_id) if request.identity_id else None
         payer = named or reference(new_request_id(self._rng))  # which says nothing about anybody
-        return await self._change(
-            request,
-            request.request_id,
-            lambda transaction, call: operations.create_checkout(
-                transaction,
-                call,
-                checkout_id=checkout_id,
-                store_id=self._till.store_id,
-                origin=origin,
-                payer=payer,
-                currency=currency,
-                lines=lines,
-                prices_include_tax=prices_include_tax,
-                labels=labels,
-            ),
-        )
+        new = NewCheckout(checkout_id, self._till.store_id, origin, payer, currency, lines, prices_include_tax, labels)
+        effect = partial(operations.create_checkout, new=new)
+        return await self._change(request, request.request_id, checkout_id, effect)
 
     async def ResumeCheckout(self, request: api.ResumeCheckoutRequest) -> checkout_pb2.Checkout:
         """Takes up a pending transaction that was raised elsewhere."""
@@ -88,16 +83,16 @@ class CheckoutServicer:
         fields.identifier("order_id", request.order_id)
         fields.check()
         key = self._key(request, request.request_id)
-        return self._message(await self._journal.resume(key, request.order_id))
+        return self._message(await self._outbox.resume(key, request.order_id))
 
     async def GetCheckout(self, request: api.GetCheckoutRequest) -> checkout_pb2.Checkout:
         """Reads one checkout, with the verdict as its order says now."""
         checkout = await self._get(request.checkout_id)
         if checkout.state not in (CheckoutState.SUBMITTED, CheckoutState.PAYING):
             return self._message(checkout)
-        if self._journal.orders.start(checkout) and checkout.unanswered:  # once a second, whoever asks
-            self._journal.poke(checkout.unanswered)
-        if await self._journal.orders.refresh(checkout):
+        if self._exchanges.orders.start(checkout) and checkout.unanswered:  # once a second, whoever asks
+            self._outbox.poke(checkout.unanswered)
+        if await self._exchanges.orders.refresh(checkout):
             checkout = await self._get(request.checkout_id)
         return self._message(checkout)
 
@@ -111,15 +106,13 @@ class CheckoutServicer:
         filters = ["ListCheckouts", payer, states, lane, cashier_id]
         page = Page[Checkout](self._database.seal, request.page_size, request.page_token, filters)
         rows = await self._database.run(
-            lambda transaction: store.list_checkouts(
-                transaction,
-                payer=payer,
-                states=states,
-                lane=lane,
-                cashier_id=cashier_id,
-                before=page.after,
-                at_most=page.at_most,
-            )
+            queries.list_checkouts,
+            payer=payer,
+            states=states,
+            lane=lane,
+            cashier_id=cashier_id,
+            before=page.after,
+            at_most=page.at_most,
         )
         shown, token = page.cut(rows, lambda checkout: [checkout.created_at_ms, checkout.checkout_id], self._message)
         return api.ListCheckoutsResponse(checkouts=shown, next_page_token=token)
@@ -136,7 +129,7 @@ class CheckoutServicer:
             page_size=request.page_size,
             page_token=request.page_token,
         )
-        answer = await self._journal.list_orders(pending)
+        answer = await self._peers.list_orders(pending)
         return api.ListPendingOrdersResponse(orders=answer.orders, next_page_token=answer.next_page_token)
 
     async def AddLines(self, request: api.AddLinesRequest) -> checkout_pb2.Checkout:
@@ -145,17 +138,7 @@ class CheckoutServicer:
         lines = new_lines(fields, request.lines, least=1)
         messages.approval(fields, request.approval_id)
         fields.check()
-        return await self._change(
-            request,
-            request.request_id,
-            lambda transaction, call: operations.add_lines(
-                transaction,
-                call,
-                checkout_id=request.checkout_id,
-                basket_version=request.basket_version,
-                lines=lines,
-            ),
-        )
+        return await self._change_lines(request, operations.add_lines, lines=lines)
 
     async def UpdateLine(self, request: api.UpdateLineRequest) -> checkout_pb2.Checkout:
         """Changes quantity or price of a line."""
@@ -170,35 +153,13 @@ class CheckoutServicer:
         messages.override_reason(fields, "override_reason", request.override_reason)
         messages.approval(fields, request.approval_id)
         fields.check()
-        return await self._change(
-            request,
-            request.request_id,
-            lambda transaction, call: operations.update_line(
-                transaction,
-                call,
-                checkout_id=request.checkout_id,
-                basket_version=request.basket_version,
-                line_number=request.line_number,
-                quantity=quantity,
-                unit_price_minor=price,
-                override_reason=request.override_reason,
-            ),
-        )
+        change = LineChange(request.line_number, quantity, price, request.override_reason)
+        return await self._change_lines(request, operations.update_line, change=change)
 
     async def RemoveLine(self, request: api.RemoveLineRequest) -> checkout_pb2.Checkout:
         """Removes a line."""
         _checked(request).check()
-        return await self._change(
-            request,
-            request.request_id,
-            lambda transaction, call: operations.remove_line(
-                transaction,
-                call,
-                checkout_id=request.checkout_id,
-                basket_version=request.basket_version,
-                line_number=request.line_number,
-            ),
-        )
+        return await self._change_lines(request, operations.remove_line, line_number=request.line_number)
 
     async def AdjustCheckout(self, request: api.AdjustCheckoutRequest) -> checkout_pb2.Checkout:
         """Adjusts the price of a line, or of the basket."""
@@ -207,40 +168,22 @@ class CheckoutServicer:
         adjustment = adjustment_of(fields, "adjustment", request.adjustment)
         messages.approval(fields, request.approval_id)
         fields.check()
-        return await self._change(
-            request,
-            request.request_id,
-            lambda transaction, call: operations.adjust_checkout(
-                transaction,
-                call,
-                checkout_id=request.checkout_id,
-                basket_version=request.basket_version,
-                line_number=request.line_number,
-                adjustment=adjustment,
-            ),
+        return await self._change_lines(
+            request, operations.adjust_checkout, line_number=request.line_number, adjustment=adjustment
         )
 
     async def SubmitCheckout(self, request: api.SubmitCheckoutRequest) -> checkout_pb2.Checkout:
         """Raises the pending transaction."""
         _checked(request).check()
-        return await self._change(
-            request,
-            request.request_id,
-            lambda transaction, call: operations.submit_checkout(
-                transaction, call, checkout_id=request.checkout_id, basket_version=request.basket_version
-            ),
-        )
+        return await self._change_lines(request, operations.submit_checkout)
 
     async def CancelCheckout(self, request: api.CancelCheckoutRequest) -> checkout_pb2.Checkout:
         """Abandons a checkout."""
         fields = Fields()
         fields.identifier("request_id", request.request_id)
         fields.check()
-        return await self._change(
-            request,
-            request.request_id,
-            lambda transaction, call: operations.cancel_checkout(transaction, call, checkout_id=request.checkout_id),
-        )
+        effect = partial(operations.cancel_checkout, checkout_id=request.checkout_id)
+        return await self._change(request, request.request_id, request.checkout_id, effect)
 
     async def PayCheckout(self, request: api.PayCheckoutRequest) -> checkout_pb2.Checkout:
         """Pays what the shopper was shown."""
@@ -253,38 +196,26 @@ class CheckoutServicer:
         origin = messages.origin(fields, self._till.terminal_id, request.lane, request.cashier_id)
         fields.check()
 
-        def pay(transaction: Transaction, call: Call) -> Asked:
-            asked = operations.pay_checkout(
-                transaction,
-                call,
-                checkout_id=request.checkout_id,
-                order_version=request.order_version,
-                amount=amount,
-                origin=origin,
-                pay_code_shown=code is not None,
-                wait_ms=self._till.payment_wait_ms,
-            )
-            if code and asked.entry.pay_code_shown:  # before the row is there to be taken up
-                self._journal.pay_codes.keep(payment_id, code)
-            return asked
-
-        return await self._change(request, payment_id, pay)
+        wait_ms = self._till.payment_wait_ms
+        new = NewPayment(request.checkout_id, request.order_version, amount, origin, code, wait_ms)
+        effect = partial(operations.pay_checkout, new=new, pay_codes=self._exchanges.pay_codes)
+        return await self._change(request, payment_id, request.checkout_id, effect)
 
     async def EnterPin(self, request: api.EnterPinRequest) -> checkout_pb2.Checkout:
         """Passes on the PIN that the shopper keyed in."""
         fields = Fields()
         fields.identifier("request_id", request.request_id)
         amount = fields.money("amount", request.amount)
-        secret = messages.pin(fields, request.pin)
+        secret = fields.pin(request.pin)
         fields.check()
         checkout = await self._get(request.checkout_id)
         if checkout.attempt is None:
             raise Reason.NO_PAYMENT(checkout_id=request.checkout_id)
         # The payment server alone keeps the request's id. It alone knows what became of the PIN, so a repeat has to
         # reach it anyway; and it compares the payment as well, so no repeat is a yes to a later one.
-        consent = outward.confirm_payment(request.request_id, checkout, checkout.attempt, amount, secret)
-        await self._journal.confirm_payment(consent)
-        settled = await self._journal.settle(consent.payment_id)
+        consent = requests.confirm_payment(request.request_id, checkout, checkout.attempt, amount, secret)
+        await self._outbox.confirm_payment(consent)
+        settled = await self._outbox.settle(consent.payment_id)
         return self._message(settled.of_checkout())
 
     async def CancelCheckoutPayment(self, request: api.CancelCheckoutPaymentRequest) -> checkout_pb2.Checkout:
@@ -294,24 +225,28 @@ class CheckoutServicer:
         fields.check()
         key = self._key(request, request.request_id)
 
-        def cancel(transaction: Transaction) -> Checkout:
-            if not REQUESTS.claim(transaction, key, request.checkout_id):  # a later payment is not what it was about
-                return operations.get_checkout(transaction, request.checkout_id)
-            return operations.give_up_payment(transaction, checkout_id=request.checkout_id, reason="", now_ms=key.at_ms)
-
-        checkout = await REQUESTS.run(self._database, key, cancel)
+        checkout = await REQUESTS.answer_once(
+            self._database,
+            key,
+            request.checkout_id,
+            moves.get_checkout,  # a later payment is not what a repeat is about
+            moves.give_up_payment,
+            checkout_id=request.checkout_id,
+            reason="",
+            now_ms=key.at_ms,
+        )
         if checkout.attempt and checkout.attempt.canceling and checkout.state is CheckoutState.PAYING:
-            await self._journal.cancel_payment(checkout)
+            await self._outbox.cancel_payment(checkout)
         return self._message(await self._get(request.checkout_id))
 
     async def GetReceipt(self, request: api.GetReceiptRequest) -> receipt_pb2.Receipt:
         """The receipt to print for the shopper."""
 
         def read(transaction: Transaction) -> tuple[Checkout, Sequence[TillRefund]]:
-            checkout = operations.get_checkout(transaction, request.checkout_id)
+            checkout = moves.get_checkout(transaction, request.checkout_id)
             if checkout.state is not CheckoutState.PAID:
                 raise Reason.CHECKOUT_NOT_PAID(checkout_id=request.checkout_id)
-            return checkout, journal_store.refunds_of(transaction, request.checkout_id)
+            return checkout, refund_queries.refunds_of(transaction, request.checkout_id)
 
         checkout, refunds = await self._database.run(read)
         return receipt_pb2.Receipt(
@@ -323,38 +258,36 @@ class CheckoutServicer:
     async def ListCheckoutEvents(self, request: api.ListCheckoutEventsRequest) -> api.ListCheckoutEventsResponse:
         """Lists a checkout's history."""
         filters = ["ListCheckoutEvents", request.checkout_id]
-        page = Page[HistoryEntry](self._database.seal, request.page_size, request.page_token, filters)
+        page = Page[CheckoutChange](self._database.seal, request.page_size, request.page_token, filters)
 
-        def read(transaction: Transaction) -> list[HistoryEntry]:
-            operations.get_checkout(transaction, request.checkout_id)
-            after = page.after[0] if page.after else 0
-            return store.list_history(transaction, request.checkout_id, after, page.at_most)
+        def read(transaction: Transaction) -> list[CheckoutChange]:
+            moves.get_checkout(transaction, request.checkout_id)
+            return HISTORY.list(transaction, request.checkout_id, page.after[0] if page.after else 0, page.at_most)
 
-        shown, token = page.cut(await self._database.run(read), lambda entry: [entry.number], event_message)
+        shown, token = page.cut(await self._database.run(read), lambda entry: [entry.number], to_event)
         return api.ListCheckoutEventsResponse(events=shown, next_page_token=token)
 
+    async def _change_lines(
+        self, request: _Versioned, operation: Callable[..., Checkout | Exchange], **what: object
+    ) -> checkout_pb2.Checkout:
+        """Changes a basket that is as the caller read it."""
+        checkout_id, basket_version = request.checkout_id, request.basket_version
+        effect = partial(operation, checkout_id=checkout_id, basket_version=basket_version, **what)
+        return await self._change(request, request.request_id, checkout_id, effect)
+
     async def _change(
-        self, request: _Change, request_id: str, operation: Callable[[Transaction, Call], Checkout | Asked]
+        self, request: _Change, request_id: str, checkout_id: str, effect: _Effect
     ) -> checkout_pb2.Checkout:
         """Runs an operation once for its request id; waits for the answer if it asks another server."""
-        key = self._key(request, request_id)
-        call = Call(request_id, self._database.replica, key.at_ms)
 
-        def run(transaction: Transaction) -> Checkout | Asked:
-            def known(checkout_id: str) -> Checkout | Asked:
-                return operations.find_asked(transaction, request_id) or operations.get_checkout(
-                    transaction, checkout_id
-                )
+        def read(transaction: Transaction, known_id: str) -> Checkout | Exchange:
+            return entries.find_exchange(transaction, request_id) or moves.get_checkout(transaction, known_id)
 
-            return REQUESTS.once(
-                transaction, key, effect=lambda: operation(transaction, call), resource=_checkout_id, read=known
-            )
-
-        outcome = await self._journal.write(key, run)
+        outcome = await self._outbox.answer_once(self._key(request, request_id), checkout_id, read, effect)
         if isinstance(outcome, Checkout):
             return self._message(outcome)
-        settled = await self._journal.settle(request_id, outcome)
-        if settled.pending and settled.entry.kind is not Kind.PAY:
+        settled = await self._outbox.settle(request_id, outcome)
+        if settled.pending and settled.entry.kind is not RequestKind.PAY:
             raise CommonReason.PEER_UNAVAILABLE(retry_after_ms=1_000)
         return self._message(settled.of_checkout())
 
@@ -364,11 +297,11 @@ class CheckoutServicer:
         return IdempotencyKey.of(request, request_id, self._clock.now_ms())
 
     async def _get(self, checkout_id: str) -> Checkout:
-        return await self._database.run(lambda transaction: operations.get_checkout(transaction, checkout_id))
+        return await self._database.run(moves.get_checkout, checkout_id)
 
     def _message(self, checkout: Checkout) -> checkout_pb2.Checkout:
-        reading = self._journal.orders.last(checkout.checkout_id)
-        return checkout_message(checkout, reading, self._clock.now_ms())
+        reading = self._exchanges.orders.last(checkout.checkout_id)
+        return to_checkout(checkout, reading, self._clock.now_ms())
 
 
 def _checked(request: _Versioned) -> Fields:
@@ -377,7 +310,3 @@ def _checked(request: _Versioned) -> Fields:
     fields.identifier("request_id", request.request_id)
     fields.positive("basket_version", request.basket_version)
     return fields
-
-
-def _checkout_id(outcome: Checkout | Asked) -> str:
-    return outcome.checkout_id if isinstance(outcome, Checkout) else outcome.entry.checkout_id

@@ -1,12 +1,15 @@
 """Refunds and returns: protobuf to model and back, nothing else."""
 
 from collections.abc import Callable
+from functools import partial
 
-from store_terminal import journal_store, messages, refunds
-from store_terminal.journal import Journal
-from store_terminal.messages import refund_message
-from store_terminal.model import Call, Till, TillRefund
-from store_terminal.tables import REQUESTS
+from store_terminal.checkouts import messages as checkout_messages
+from store_terminal.checkouts.model import Call, Till
+from store_terminal.outbox.worker import Outbox
+from store_terminal.refunds import messages, operations
+from store_terminal.refunds.messages import to_refund
+from store_terminal.refunds.model import NewRefund, ReturnedGoods, TillRefund
+from store_terminal.refunds.queries import get_refund, list_refunds
 from tillmesh.api.terminal.v1 import till_refund_pb2
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as api
 from tillmesh.auth.callers import actor
@@ -25,9 +28,9 @@ NOTE_MAX = 256
 class TillRefundServicer:
     """tillmesh.api.terminal.v1.TillRefundService."""
 
-    def __init__(self, database: Database, journal: Journal, clock: Clock, till: Till) -> None:
+    def __init__(self, database: Database, outbox: Outbox, clock: Clock, till: Till) -> None:
         self._database = database
-        self._journal = journal
+        self._outbox = outbox
         self._clock = clock
         self._till = till
 
@@ -39,21 +42,13 @@ class TillRefundServicer:
         lines = messages.returned_lines(fields, request.lines)
         fields.require(not (amount and lines), "amount", "must be unset with lines: they say how much it is")
         fields.text("note", request.note, length_max=NOTE_MAX)
-        origin = messages.origin(fields, self._till.terminal_id, request.lane, request.cashier_id)
-        messages.approval(fields, request.approval_id)
+        origin = checkout_messages.origin(fields, self._till.terminal_id, request.lane, request.cashier_id)
+        checkout_messages.approval(fields, request.approval_id)
         fields.check()
-        return await self._refunded(
-            request,
-            lambda transaction, call: refunds.refund_checkout(
-                transaction,
-                call,
-                checkout_id=request.checkout_id,
-                amount=amount,
-                lines=lines,
-                note=request.note,
-                origin=origin,
-            ),
-        )
+        new = NewRefund(request.note, origin)
+        checkout_id = request.checkout_id
+        effect = partial(operations.refund_checkout, new=new, checkout_id=checkout_id, amount=amount, lines=lines)
+        return await self._refunded(request, effect)
 
     async def ReturnGoods(self, request: api.ReturnGoodsRequest) -> till_refund_pb2.TillRefund:
         """Gives money back for goods whose sale this till does not have."""
@@ -63,7 +58,7 @@ class TillRefundServicer:
         fields.require(payee is not None, "payee", "must be an identity_id or a pay_code")
         if payee == "identity_id":
             fields.identity("identity_id", request.identity_id)
-        code = messages.pay_code(fields, request.pay_code)
+        code = checkout_messages.pay_code(fields, request.pay_code)
         fields.require(payee != "pay_code" or code is not None, "pay_code", "must not be empty")
         currency = fields.currency("currency_code", request.currency_code or self._till.currency)
         unset = not request.HasField("prices_include_tax")
@@ -71,27 +66,15 @@ class TillRefundServicer:
         items, total = order_lines(fields, request.lines, prices_include_tax=taxed, actor=actor())
         fields.require(total.amount_minor > 0, "lines", f"must come to more than 0, came to {total.amount_minor}")
         fields.text("note", request.note, length_max=NOTE_MAX)
-        origin = messages.origin(fields, self._till.terminal_id, request.lane, request.cashier_id)
-        messages.approval(fields, request.approval_id)
+        origin = checkout_messages.origin(fields, self._till.terminal_id, request.lane, request.cashier_id)
+        checkout_messages.approval(fields, request.approval_id)
         fields.check()
 
-        def give_back(transaction: Transaction, call: Call) -> TillRefund:
-            refund = refunds.return_goods(
-                transaction,
-                call,
-                store_id=self._till.store_id,
-                payer=None if code else identity(request.identity_id),
-                currency=currency,
-                items=items,
-                total=total,
-                note=request.note,
-                origin=origin,
-            )
-            if code:  # before the row is there to be taken up
-                self._journal.pay_codes.keep(call.request_id, code)
-            return refund
-
-        return await self._refunded(request, give_back)
+        receiver = code or identity(request.identity_id)
+        goods = ReturnedGoods(self._till.store_id, receiver, currency, items, total)
+        pay_codes = self._outbox.exchanges.pay_codes
+        effect = partial(operations.return_goods, new=NewRefund(request.note, origin), goods=goods, pay_codes=pay_codes)
+        return await self._refunded(request, effect)
 
     async def GetTillRefund(self, request: api.GetTillRefundRequest) -> till_refund_pb2.TillRefund:
         """Reads one refund."""
@@ -105,30 +88,22 @@ class TillRefundServicer:
         filters = ["ListTillRefunds", request.checkout_id, payer]
         page = Page[TillRefund](self._database.seal, request.page_size, request.page_token, filters)
         rows = await self._database.run(
-            lambda transaction: journal_store.list_refunds(
-                transaction, checkout_id=request.checkout_id, payer=payer, before=page.after, at_most=page.at_most
-            )
+            list_refunds, checkout_id=request.checkout_id, payer=payer, before=page.after, at_most=page.at_most
         )
-        shown, token = page.cut(rows, lambda refund: [refund.created_at_ms, refund.refund_id], refund_message)
+        shown, token = page.cut(rows, lambda refund: [refund.created_at_ms, refund.refund_id], to_refund)
         return api.ListTillRefundsResponse(refunds=shown, next_page_token=token)
 
     async def _refunded(
         self,
         request: api.RefundCheckoutRequest | api.ReturnGoodsRequest,
-        start: Callable[[Transaction, Call], TillRefund],
+        effect: Callable[[Transaction, Call], TillRefund],
     ) -> till_refund_pb2.TillRefund:
         """Starts a refund once for its id, and answers with how it stands."""
         refund_id = request.refund_id
         key = IdempotencyKey.of(request, refund_id, self._clock.now_ms())
-        call = Call(refund_id, self._database.replica, key.at_ms)
-
-        def run(transaction: Transaction) -> None:
-            if REQUESTS.claim(transaction, key, refund_id):
-                start(transaction, call)
-
-        await self._journal.write(key, run)
-        await self._journal.settle(refund_id)
+        await self._outbox.answer_once(key, refund_id, get_refund, effect)
+        await self._outbox.settle(refund_id)
         return await self._get(refund_id)
 
     async def _get(self, refund_id: str) -> till_refund_pb2.TillRefund:
-        return refund_message(await self._database.run(lambda transaction: refunds.get_refund(transaction, refund_id)))
+        return to_refund(await self._database.run(get_refund, refund_id))

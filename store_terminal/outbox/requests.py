@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from store_terminal.model import Attempt, Checkout, OrderCopy, Refunded, TillRefund, items_of
+from store_terminal.checkouts.model import Attempt, Checkout, items_of
+from store_terminal.outbox.model import OrderCopy, Refunded
+from store_terminal.refunds.model import TillRefund
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api

@@ -1,0 +1,1 @@
+"""Checkouts, from the basket to the receipt."""

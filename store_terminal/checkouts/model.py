@@ -1,0 +1,189 @@
+"""Checkouts and their history, and the rules that need nothing else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from store_terminal.checkouts.lifecycle import CHECKOUT, CheckoutState
+from tillmesh.lines import Adjustment, LineItem, Totals, Unit, totals
+from tillmesh.lines import Kind as LineKind
+from tillmesh.origin import Origin
+from tillmesh.payer import Payer
+from tillmesh.runtime.lifecycle import HistoryEntry, Stateful
+from tillmesh.runtime.money import Money
+from tillmesh.runtime.secret import Secret
+
+MARGIN_MS_MAX = 3_000
+"""The longest time before its deadline at which the till cancels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Till:
+    """The identity of this till."""
+
+    store_id: str
+    terminal_id: str
+    currency: str
+    prices_include_tax: bool
+    payment_wait_ms: int
+
+    @property
+    def margin_ms(self) -> int:
+        """The time before its deadline at which it cancels, so that the order's answer comes in time."""
+        return min(MARGIN_MS_MAX, self.payment_wait_ms // 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The request that is being served: its id, the process that serves it, and when."""
+
+    request_id: str
+    replica: str
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewLine:
+    """A line to add; what is None, empty or 0 comes from the catalogue."""
+
+    sku: str
+    quantity: int
+    unit_price_minor: int | None = None
+    title: str | None = None
+    kind: LineKind | None = None
+    gtin: str = ""
+    unit: Unit | None = None
+    price_quantity: int = 0
+    override_reason: str = ""
+    label_amount_minor: int | None = None
+    adjustments: tuple[Adjustment, ...] = ()
+    tax_code: str | None = None
+    tax_rate_ppm: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewCheckout:
+    """A basket to open."""
+
+    checkout_id: str
+    store_id: str
+    origin: Origin
+    payer: Payer
+    currency: str
+    lines: Sequence[NewLine]
+    prices_include_tax: bool
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class LineChange:
+    """What to change of a line; None leaves it as it is."""
+
+    line_number: int
+    quantity: int | None
+    unit_price_minor: int | None
+    override_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewPayment:
+    """A payment to start: what the shopper was shown, and for how long an outcome is waited for."""
+
+    checkout_id: str
+    order_version: int
+    amount: Money
+    origin: Origin
+    pay_code: Secret | None
+    wait_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a checkout; its number is never used again."""
+
+    number: int
+    item: LineItem
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """The last payment that this till started."""
+
+    payment_id: str
+    reason: str
+    """The reason of its end."""
+    deadline_at_ms: int
+    """Until when an outcome is expected, by this till's clock."""
+    payer_until_ms: int
+    """Until when its payer may act, by this till's clock; 0 while it does not wait for the payer."""
+    canceling: bool
+    """True once it is given up: it is not asked for again, only whether it paid."""
+    cancel_unanswered: bool
+    """True once the order left a cancellation unanswered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkout(Stateful):
+    """One checkout as it is now."""
+
+    checkout_id: str
+    store_id: str
+    origin: Origin
+    payer: Payer
+    """An identity, or a reference that this till made up for whoever shows a pay code."""
+    payer_display_name: str = ""
+    """Of whoever showed a pay code for the payment that is under way or paid; else empty."""
+    lines: Sequence[Line]
+    last_line_number: int
+    prices_include_tax: bool
+    amount: Money
+    labels: Mapping[str, str]
+    basket_version: int = 1
+    """Grows by one with each change of the lines."""
+    state: CheckoutState = CHECKOUT.initial
+    order_version: int = 0
+    unanswered: str = ""
+    """Request id of the outbox row that keeps it busy; empty if none does."""
+    attempt: Attempt | None = None
+    paid_by: str = ""
+    """The payment that paid the order, whoever started it; empty where there was nothing to pay."""
+    paid_at_ms: int = 0
+    refunded_minor: int = 0
+    confirmed_at_ms: int = 0
+    """When the order service last answered about its order."""
+
+    @property
+    def totals(self) -> Totals:
+        """The totals of its lines."""
+        return totals(items_of(self.lines), prices_include_tax=self.prices_include_tax)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckoutChange(HistoryEntry):
+    """One thing that happened to a checkout."""
+
+    checkout_id: str
+    order_version: int
+    amount: Money
+    reference: str = ""
+    reason: str = ""
+
+
+def items_of(lines: Sequence[Line]) -> tuple[LineItem, ...]:
+    """The items of numbered lines."""
+    return tuple(line.item for line in lines)
+
+
+def renumbered(lines: Sequence[Line], items: Sequence[LineItem], last_number: int) -> tuple[Line, ...]:
+    """Items that somebody else gave the order, as lines: those known keep their number, others get new ones."""
+    known: dict[LineItem, list[int]] = {}
+    for line in reversed(lines):
+        known.setdefault(line.item, []).append(line.number)
+    numbered = []
+    for item in items:
+        if known.get(item):
+            number = known[item].pop()
+        else:
+            last_number += 1
+            number = last_number
+        numbered.append(Line(number, item))
+    return tuple(numbered)

@@ -1,0 +1,57 @@
+"""Moves a checkout along its transition table; every move leaves a history row, in one transaction."""
+
+from dataclasses import replace
+
+from store_terminal.checkouts.lifecycle import CHECKOUT, CheckoutEvent, CheckoutState
+from store_terminal.checkouts.model import Checkout
+from store_terminal.checkouts.queries import CHECKOUTS, HISTORY
+from store_terminal.errors import Reason
+from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.money import Money
+from tillmesh.storage.statements import Transaction
+
+
+def get_checkout(transaction: Transaction, checkout_id: str) -> Checkout:
+    """The checkout as it is now."""
+    checkout = CHECKOUTS.find(transaction, checkout_id)
+    if checkout is None:
+        raise Reason.CHECKOUT_NOT_FOUND(checkout_id=checkout_id)
+    return checkout
+
+
+def give_up_payment(transaction: Transaction, *, checkout_id: str, reason: str, now_ms: int) -> Checkout:
+    """Gives the payment under way up; one that has ended already is told as it ended."""
+    checkout = get_checkout(transaction, checkout_id)
+    if checkout.attempt is None:
+        raise refusal(checkout, CheckoutEvent.PAYMENT_CANCEL_ASKED)
+    if checkout.state is not CheckoutState.PAYING or checkout.attempt.canceling:
+        return checkout
+    after = replace(checkout, attempt=replace(checkout.attempt, reason=reason, canceling=True))
+    payment_id = checkout.attempt.payment_id
+    event = CheckoutEvent.PAYMENT_CANCEL_ASKED
+    return advance(transaction, checkout, after, event, now_ms, reference=payment_id, reason=reason)
+
+
+def require_legal(checkout: Checkout, event: CheckoutEvent) -> None:
+    """Refuses what the table refuses, and what waits for another server's answer."""
+    if not CHECKOUT.is_legal(checkout.state, event):
+        raise refusal(checkout, event)
+    if CHECKOUT.rows[checkout.state, event].error == Reason.CHECKOUT_BUSY.name and checkout.unanswered:
+        raise Reason.CHECKOUT_BUSY(checkout_id=checkout.checkout_id, request_id=checkout.unanswered)
+
+
+def refusal(checkout: Checkout, event: CheckoutEvent) -> Refusal:
+    """The refusal of an event that cannot happen to a checkout in its state."""
+    reason = Reason[CHECKOUT.reason(checkout.state, event)]
+    attempted = checkout.attempt.payment_id if checkout.attempt else ""
+    return reason(checkout_id=checkout.checkout_id, payment_id=checkout.paid_by or attempted)
+
+
+def advance(
+    transaction: Transaction, before: Checkout, after: Checkout, event: CheckoutEvent, now_ms: int, **facts: str | Money
+) -> Checkout:
+    """Replaces `before` by `after` in the state that the table says, with a row of its history."""
+    if not CHECKOUT.is_legal(before.state, event):
+        raise refusal(before, event)
+    moved = replace(after, state=CHECKOUT.target(before.state, event))
+    return HISTORY.advance(transaction, before, moved, event, now_ms, **facts)

@@ -1,0 +1,216 @@
+"""The operations of the till's own software: one function for each RPC, each one transaction.
+
+What another server has to do is only written down here, in the outbox; the answers are
+taken in by `outbox.replies`. The rules that are numbered are explained in docs/protocol.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from google.protobuf.message import Message
+
+from store_terminal.catalogue.queries import ITEMS
+from store_terminal.checkouts import pricing
+from store_terminal.checkouts.lifecycle import CheckoutEvent, CheckoutState
+from store_terminal.checkouts.model import (
+    Attempt,
+    Call,
+    Checkout,
+    Line,
+    LineChange,
+    NewCheckout,
+    NewLine,
+    NewPayment,
+    items_of,
+)
+from store_terminal.checkouts.moves import advance, get_checkout, require_legal
+from store_terminal.checkouts.queries import CHECKOUTS, HISTORY
+from store_terminal.errors import Reason
+from store_terminal.outbox import requests
+from store_terminal.outbox.entries import write
+from store_terminal.outbox.model import Exchange, RequestKind
+from store_terminal.outbox.pay_codes import PayCodes
+from tillmesh.auth.callers import actor
+from tillmesh.lines import Adjustment
+from tillmesh.origin import Origin
+from tillmesh.rpc.server import MESSAGE_BYTES_MAX
+from tillmesh.runtime.money import Money
+from tillmesh.storage.statements import Transaction
+
+
+def create_checkout(transaction: Transaction, call: Call, new: NewCheckout) -> Checkout:
+    """Opens a basket."""
+    find = partial(ITEMS.find, transaction)
+    lines = pricing.priced_lines(new.lines, find, currency=new.currency, actor=actor(), last_number=0)
+    total = pricing.checked_totals(items_of(lines), prices_include_tax=new.prices_include_tax)
+    checkout = Checkout(
+        checkout_id=new.checkout_id,
+        store_id=new.store_id,
+        origin=new.origin,
+        payer=new.payer,
+        lines=lines,
+        last_line_number=len(lines),
+        prices_include_tax=new.prices_include_tax,
+        amount=Money(new.currency, total.amount_minor),
+        labels=new.labels,
+        created_at_ms=call.now_ms,
+        updated_at_ms=call.now_ms,
+    )
+    return HISTORY.begin(transaction, checkout, "OPENED")
+
+
+def add_lines(
+    transaction: Transaction, call: Call, *, checkout_id: str, basket_version: int, lines: Sequence[NewLine]
+) -> Checkout | Exchange:
+    """Adds lines at the end."""
+    checkout = _basket(transaction, checkout_id, basket_version, CheckoutEvent.CHANGED)
+    added = pricing.priced_lines(
+        lines,
+        partial(ITEMS.find, transaction),
+        currency=checkout.amount.currency,
+        actor=actor(),
+        last_number=checkout.last_line_number,
+    )
+    return _change_lines(transaction, call, checkout, (*checkout.lines, *added))
+
+
+def update_line(
+    transaction: Transaction, call: Call, *, checkout_id: str, basket_version: int, change: LineChange
+) -> Checkout | Exchange:
+    """Changes quantity or price of a line."""
+    checkout = _basket(transaction, checkout_id, basket_version, CheckoutEvent.CHANGED)
+    changed = pricing.changed_line(
+        pricing.line_of(checkout, change.line_number).item,
+        partial(ITEMS.find, transaction),
+        currency=checkout.amount.currency,
+        actor=actor(),
+        quantity=change.quantity,
+        price=change.unit_price_minor,
+        reason=change.override_reason,
+    )
+    return _change_lines(transaction, call, checkout, pricing.with_item(checkout.lines, change.line_number, changed))
+
+
+def remove_line(
+    transaction: Transaction, call: Call, *, checkout_id: str, basket_version: int, line_number: int
+) -> Checkout | Exchange:
+    """Removes a line; its number is not used again."""
+    checkout = _basket(transaction, checkout_id, basket_version, CheckoutEvent.CHANGED)
+    removed = pricing.line_of(checkout, line_number)
+    lines = tuple(line for line in checkout.lines if line is not removed)
+    return _change_lines(transaction, call, checkout, lines)
+
+
+def adjust_checkout(
+    transaction: Transaction,
+    call: Call,
+    *,
+    checkout_id: str,
+    basket_version: int,
+    line_number: int,
+    adjustment: Adjustment,
+) -> Checkout | Exchange:
+    """Adjusts one line, or spreads the adjustment over all goods."""
+    checkout = _basket(transaction, checkout_id, basket_version, CheckoutEvent.CHANGED)
+    return _change_lines(transaction, call, checkout, pricing.adjusted_lines(checkout, line_number, adjustment))
+
+
+def submit_checkout(transaction: Transaction, call: Call, *, checkout_id: str, basket_version: int) -> Exchange:
+    """Asks for the order."""
+    checkout = _basket(transaction, checkout_id, basket_version, CheckoutEvent.SUBMITTED)
+    _require_lines(checkout, checkout.lines)
+    return _ask(transaction, call, checkout, RequestKind.CREATE_ORDER, requests.create_order(call.request_id, checkout))
+
+
+def cancel_checkout(transaction: Transaction, call: Call, *, checkout_id: str) -> Checkout | Exchange:
+    """Abandons a basket, or asks for the order's withdrawal."""
+    checkout = get_checkout(transaction, checkout_id)
+    require_legal(checkout, CheckoutEvent.CANCELED)
+    if checkout.state is CheckoutState.BASKET:
+        return advance(transaction, checkout, checkout, CheckoutEvent.CANCELED, call.now_ms)
+    return _ask(transaction, call, checkout, RequestKind.CANCEL_ORDER, requests.cancel_order(call.request_id, checkout))
+
+
+def pay_checkout(transaction: Transaction, call: Call, new: NewPayment, pay_codes: PayCodes) -> Exchange:
+    """Starts a payment of what the shopper was shown (rules 3 and 4); where that is 0, completes the order."""
+    checkout, checkout_id, payment_id = get_checkout(transaction, new.checkout_id), new.checkout_id, call.request_id
+    require_legal(checkout, CheckoutEvent.PAYMENT_STARTED)
+    if checkout.order_version != new.order_version:
+        version, wanted = checkout.order_version, new.order_version
+        raise Reason.VERSION_MISMATCH(checkout_id=checkout_id, version=version, wanted=wanted)
+    if checkout.amount != new.amount:
+        raise Reason.AMOUNT_MISMATCH(checkout_id=checkout_id, amount=checkout.amount, wanted=new.amount)
+    if new.amount.minor == 0:
+        free = requests.complete_free_order(payment_id, checkout)
+        return _ask(transaction, call, checkout, RequestKind.COMPLETE_FREE_ORDER, free)
+    if new.pay_code:  # before the entry is there to be taken up
+        pay_codes.keep(payment_id, new.pay_code)
+    message = requests.create_payment(payment_id, checkout, _filled(new.origin, checkout.origin))
+    shown = new.pay_code is not None
+    entry = write(transaction, call, checkout_id, RequestKind.PAY, message, pay_code_shown=shown)
+    attempt = Attempt(payment_id, "", call.now_ms + new.wait_ms, 0, canceling=False, cancel_unanswered=False)
+    after = replace(checkout, unanswered=payment_id, attempt=attempt, payer_display_name="")
+    event = CheckoutEvent.PAYMENT_STARTED
+    return Exchange(entry, advance(transaction, checkout, after, event, call.now_ms, reference=payment_id))
+
+
+def _basket(transaction: Transaction, checkout_id: str, basket_version: int, event: CheckoutEvent) -> Checkout:
+    """The checkout, if the event may happen to it and its basket is as the caller read it."""
+    checkout = get_checkout(transaction, checkout_id)
+    require_legal(checkout, event)
+    if checkout.basket_version != basket_version:
+        raise Reason.BASKET_VERSION_MISMATCH(
+            checkout_id=checkout_id, version=checkout.basket_version, wanted=basket_version
+        )
+    return checkout
+
+
+def _change_lines(
+    transaction: Transaction, call: Call, checkout: Checkout, lines: Sequence[Line]
+) -> Checkout | Exchange:
+    """A basket changes here and now; a pending transaction only when the order service says so."""
+    items = items_of(lines)
+    total = pricing.checked_totals(items, prices_include_tax=checkout.prices_include_tax)
+    if checkout.state is CheckoutState.BASKET:
+        after = replace(
+            checkout,
+            lines=lines,
+            amount=Money(checkout.amount.currency, total.amount_minor),
+            last_line_number=max(checkout.last_line_number, *(line.number for line in lines), 0),
+            basket_version=checkout.basket_version + 1,
+        )
+        return advance(transaction, checkout, after, CheckoutEvent.CHANGED, call.now_ms)
+    _require_lines(checkout, lines)
+    message = requests.replace_order_lines(call.request_id, checkout, items)
+    numbers = [line.number for line in lines]
+    return _ask(transaction, call, checkout, RequestKind.REPLACE_ORDER_LINES, message, line_numbers=numbers)
+
+
+def _require_lines(checkout: Checkout, lines: Sequence[Line]) -> None:
+    """Refuses what the order service would refuse."""
+    if not lines:
+        raise Reason.CHECKOUT_EMPTY(checkout_id=checkout.checkout_id)
+
+
+def _ask(
+    transaction: Transaction,
+    call: Call,
+    checkout: Checkout,
+    kind: RequestKind,
+    message: Message,
+    line_numbers: Sequence[int] = (),
+) -> Exchange:
+    """Writes down what the order service is to do; the checkout is busy until it has answered."""
+    size = message.ByteSize()
+    if size > MESSAGE_BYTES_MAX:  # it would never be answered
+        raise Reason.CHECKOUT_TOO_LARGE(checkout_id=checkout.checkout_id, bytes=size, bytes_max=MESSAGE_BYTES_MAX)
+    entry = write(transaction, call, checkout.checkout_id, kind, message, line_numbers=line_numbers)
+    busy = replace(checkout, unanswered=call.request_id, updated_at_ms=call.now_ms)
+    CHECKOUTS.change(transaction, checkout, busy)
+    return Exchange(entry, busy)
+
+
+def _filled(origin: Origin, usual: Origin) -> Origin:
+    """An origin with what it lacks from another."""
+    return Origin(origin.terminal_id, origin.lane or usual.lane, origin.cashier_id or usual.cashier_id)

@@ -1,0 +1,96 @@
+"""Queries on checkouts. A change of a checkout is compare-and-set on what was read."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from sqlalchemy import select
+
+from store_terminal.checkouts.lifecycle import CheckoutState
+from store_terminal.checkouts.model import Attempt, Checkout, CheckoutChange, Line
+from store_terminal.checkouts.tables import checkout_history, checkouts
+from tillmesh import line_rows
+from tillmesh.payer import Payer
+from tillmesh.storage.columns import ORIGIN, PAYER, has_payer
+from tillmesh.storage.history import History
+from tillmesh.storage.lists import Before, matching, newest_first
+from tillmesh.storage.records import AMOUNT, Part, Records, as_text
+from tillmesh.storage.statements import Row, Transaction
+
+_NO_ATTEMPT = Attempt("", "", 0, 0, canceling=False, cancel_unanswered=False)
+
+
+def _lines_text(lines: Sequence[Line]) -> str:
+    rows = line_rows.to_rows([line.item for line in lines])
+    return orjson.dumps([[line.number, *row] for line, row in zip(lines, rows, strict=True)]).decode()
+
+
+def _lines(text: str) -> tuple[Line, ...]:
+    rows = orjson.loads(text)
+    items = line_rows.from_rows([row[1:] for row in rows])
+    return tuple(Line(row[0], item) for row, item in zip(rows, items, strict=True))
+
+
+def _labels_text(labels: Mapping[str, str]) -> str:
+    return orjson.dumps(labels).decode()
+
+
+def _attempt(row: Row) -> Attempt | None:
+    if not row["payment_id"]:
+        return None
+    return Attempt(
+        payment_id=row["payment_id"],
+        reason=row["payment_reason"],
+        deadline_at_ms=row["payment_deadline_at_ms"],
+        payer_until_ms=row["payer_until_ms"],
+        canceling=row["payment_canceling"],
+        cancel_unanswered=row["cancel_unanswered"],
+    )
+
+
+def _attempt_columns(attempt: Attempt | None) -> dict[str, Any]:
+    attempt = attempt or _NO_ATTEMPT
+    return {
+        "payment_id": attempt.payment_id,
+        "payment_reason": attempt.reason,
+        "payment_deadline_at_ms": attempt.deadline_at_ms,
+        "payer_until_ms": attempt.payer_until_ms,
+        "payment_canceling": attempt.canceling,
+        "cancel_unanswered": attempt.cancel_unanswered,
+    }
+
+
+CHECKOUTS = Records(
+    Checkout,
+    checkouts,
+    parts={
+        "origin": ORIGIN,
+        "payer": PAYER,
+        "amount": AMOUNT,
+        "lines": as_text("lines", _lines, _lines_text),
+        "labels": as_text("labels", orjson.loads, _labels_text),
+        "attempt": Part(_attempt, _attempt_columns),
+    },
+    guard=("state", "order_version", "unanswered", "event_count"),
+)
+HISTORY = History(CHECKOUTS, CheckoutChange, checkout_history, {"amount": AMOUNT})
+
+
+def list_checkouts(
+    transaction: Transaction,
+    *,
+    payer: Payer | None,
+    states: Sequence[CheckoutState],
+    lane: str,
+    cashier_id: str,
+    before: Before,
+    at_most: int,
+) -> list[Checkout]:
+    """Checkouts newest first, those before the given (created_at_ms, checkout_id)."""
+    query = newest_first(select(checkouts), checkouts.c.checkout_id, before, at_most)
+    query = matching(query, checkouts, lane=lane, cashier_id=cashier_id)
+    if payer:
+        query = query.where(has_payer(checkouts, payer))
+    if states:
+        query = query.where(checkouts.c.state.in_(states))
+    return [CHECKOUTS.of(row) for row in transaction.execute(query)]

@@ -1,0 +1,89 @@
+"""The tables, and what the database itself refuses whatever the code does."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+)
+
+from store_terminal.checkouts.lifecycle import CheckoutState
+from store_terminal.schema import METADATA
+from tillmesh.storage.columns import origin_columns, payer_columns
+from tillmesh.storage.database import append_only, one_of
+
+checkouts = Table(
+    "checkouts",
+    METADATA,
+    Column("checkout_id", String, primary_key=True),
+    Column("store_id", String, nullable=False),
+    *origin_columns(),
+    *payer_columns(),
+    Column("payer_display_name", String, nullable=False),
+    Column("lines", Text, nullable=False),
+    Column("last_line_number", Integer, nullable=False),
+    Column("prices_include_tax", Boolean, nullable=False),
+    Column("currency", String, nullable=False),
+    Column("amount_minor", BigInteger, CheckConstraint("amount_minor >= 0"), nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("basket_version", BigInteger, CheckConstraint("basket_version > 0"), nullable=False),
+    Column("state", String, one_of("state", CheckoutState), nullable=False),
+    Column("order_version", BigInteger, nullable=False),
+    Column("unanswered", String, nullable=False),
+    Column("payment_id", String, nullable=False),
+    Column("payment_reason", String, nullable=False),
+    Column("payment_deadline_at_ms", BigInteger, nullable=False),
+    Column("payer_until_ms", BigInteger, nullable=False),
+    Column("payment_canceling", Boolean, nullable=False),
+    Column("cancel_unanswered", Boolean, nullable=False),
+    Column("paid_by", String, nullable=False),
+    Column("paid_at_ms", BigInteger, nullable=False),
+    Column("refunded_minor", BigInteger, nullable=False),
+    Column("confirmed_at_ms", BigInteger, nullable=False),
+    Column("event_count", BigInteger, nullable=False),
+    Column("history_hash", LargeBinary, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("updated_at_ms", BigInteger, nullable=False),
+    CheckConstraint("paid_by = '' OR state = 'PAID'", name="payment_only_of_paid"),
+    CheckConstraint("state <> 'PAID' OR paid_by <> '' OR amount_minor = 0", name="paid_by_a_payment_or_free"),
+    CheckConstraint("state <> 'PAYING' OR (payment_id <> '' AND unanswered = payment_id)", name="paying_is_unanswered"),
+    CheckConstraint("state NOT IN ('PAID', 'CANCELED') OR unanswered = ''", name="final_is_answered"),
+    CheckConstraint("state <> 'BASKET' OR order_version = 0", name="basket_has_no_order"),
+    CheckConstraint("refunded_minor = 0 OR state = 'PAID'", name="only_paid_is_refunded"),
+)
+Index("checkouts_newest", checkouts.c.created_at_ms, checkouts.c.checkout_id)
+Index(
+    "checkouts_of_payer",
+    checkouts.c.payer_kind,
+    checkouts.c.payer_value,
+    checkouts.c.created_at_ms,
+    checkouts.c.checkout_id,
+)
+Index("checkouts_of_lane", checkouts.c.lane, checkouts.c.created_at_ms, checkouts.c.checkout_id)
+Index("checkouts_of_cashier", checkouts.c.cashier_id, checkouts.c.created_at_ms, checkouts.c.checkout_id)
+checkout_history = Table(
+    "checkout_history",
+    METADATA,
+    Column("checkout_id", String, ForeignKey("checkouts.checkout_id"), primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("event", String, nullable=False),
+    Column("from_state", String),
+    Column("to_state", String, nullable=False),
+    Column("order_version", BigInteger, nullable=False),
+    Column("currency", String, nullable=False),
+    Column("amount_minor", BigInteger, nullable=False),
+    Column("reference", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("trace_id", String, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("chain_hash", LargeBinary, nullable=False),
+)
+append_only(checkout_history)

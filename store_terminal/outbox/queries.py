@@ -1,0 +1,48 @@
+"""Queries on the outbox."""
+
+from dataclasses import replace
+
+import orjson
+from sqlalchemy import bindparam, update
+
+from store_terminal.outbox.model import EntryState, OutboxEntry
+from store_terminal.outbox.tables import outbox
+from tillmesh.runtime.errors import Refusal
+from tillmesh.storage.claims import CLAIM_MS, Claims
+from tillmesh.storage.database import require_one_row
+from tillmesh.storage.records import Records, as_text
+from tillmesh.storage.statements import Transaction
+
+LINE_NUMBERS = as_text("line_numbers", orjson.loads, lambda numbers: orjson.dumps(numbers).decode())
+ENTRIES = Records(OutboxEntry, outbox, parts={"line_numbers": LINE_NUMBERS})
+_END_ENTRY = update(outbox).where(outbox.c.request_id == bindparam("key"), outbox.c.state == EntryState.PENDING)
+_CLAIMS = Claims(outbox.c.request_id, outbox.c.state == EntryState.PENDING, outbox.c.created_at_ms)
+
+
+def end_entry(
+    transaction: Transaction, entry: OutboxEntry, state: EntryState, reason: str = "", refusal: bytes = b""
+) -> OutboxEntry:
+    """Moves an entry from PENDING to its final state; CONCURRENT_CHANGE if it is not PENDING."""
+    values = {"key": entry.request_id, "state": state, "reason": reason, "refusal": refusal}
+    require_one_row(transaction.execute(_END_ENTRY, values))
+    return replace(entry, state=state, reason=reason, refusal=refusal)
+
+
+def end_refused(transaction: Transaction, entry: OutboxEntry, refusal: Refusal) -> OutboxEntry:
+    """Ends an entry with a refusal, which is raised again whenever its request is repeated."""
+    refusal.retry_after_ms = None  # it would make clients repeat a request that is refused for ever
+    status = refusal.to_status(refusal.domain).SerializeToString()
+    return end_entry(transaction, entry, EntryState.REFUSED, refusal.reason, status)
+
+
+def due_requests(transaction: Transaction, replica: str, now_ms: int) -> list[str]:
+    """Ids of requests that other servers have owed an answer to for a while, oldest first: this replica's share."""
+    return _CLAIMS.take(transaction, replica, now_ms)
+
+
+def is_anothers(entry: OutboxEntry, replica: str, now_ms: int) -> bool:
+    """True while another process drives an entry, which may have the pay code for it.
+
+    What lies too far ahead was written before the clock stepped back, as in Claims.
+    """
+    return entry.claimed_by != replica and now_ms < entry.claimed_until_ms <= now_ms + 2 * CLAIM_MS

@@ -1,0 +1,228 @@
+"""Asks the other servers what the till has written down, until they have answered.
+
+Each row is driven on from what the database says, so a crash at any point only means that the
+same bytes are sent again: before the answer is stored the row is PENDING, and each server acts
+once for a request however often it comes.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+import structlog
+from google.rpc import status_pb2
+
+from store_terminal.checkouts.model import Call, Checkout, Till
+from store_terminal.checkouts.moves import get_checkout
+from store_terminal.errors import NEVER_MADE, READ_AGAIN, Reason
+from store_terminal.outbox import entries, queries, replies, requests
+from store_terminal.outbox.exchanges import Exchanges
+from store_terminal.outbox.model import Exchange, OrderCopy, OutboxEntry, RequestKind
+from store_terminal.outbox.payments import Payments
+from store_terminal.outbox.peers import Peers
+from store_terminal.schema import REQUESTS
+from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.order.v1 import order_service_pb2 as order_api
+from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
+from tillmesh.api.payment.v1 import refund_pb2
+from tillmesh.api.payment.v1 import refund_service_pb2 as refund_api
+from tillmesh.auth.callers import act_as
+from tillmesh.runtime.clock import Clock
+from tillmesh.runtime.deadlines import set_deadline, time_to_answer_s
+from tillmesh.runtime.driver import Driver, Progress
+from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.telemetry import trace_id
+from tillmesh.storage.database import Database
+from tillmesh.storage.requests import IdempotencyKey
+from tillmesh.storage.statements import Transaction
+
+Outcome = TypeVar("Outcome")
+log = structlog.get_logger()
+
+
+class Outbox:
+    """Drives each unanswered row, at start and all the time (rule 13)."""
+
+    def __init__(
+        self, database: Database, peers: Peers, clock: Clock, rng: random.Random, till: Till, server: str
+    ) -> None:
+        self._database = database
+        self.peers = peers
+        self._clock = clock
+        self._till = till
+        self.exchanges = Exchanges(database, peers, clock, server, self.poke)
+        self._driver = Driver(self.exchanges.get, self._step, rng, partial(act_as, server))
+        self._payments = Payments(self.exchanges, database, peers, clock, rng, till)
+
+    async def run(self) -> None:
+        """For ever: takes up what is unanswered."""
+        await self._driver.resume(self._due)
+
+    async def stop(self) -> None:
+        """Stops asking; the rows stay as they are."""
+        await self.exchanges.stop()
+        await self._driver.stop()
+
+    async def answer_once(
+        self,
+        key: IdempotencyKey,
+        resource: str,
+        read: Callable[[Transaction, str], Outcome],
+        effect: Callable[[Transaction, Call], Outcome],
+    ) -> Outcome:
+        """Runs once what may write an entry; a pay code whose entry is not there is forgotten."""
+        call = Call(key.request_id, self._database.replica, key.at_ms)
+        try:
+            return await REQUESTS.answer_once(self._database, key, resource, read, effect, call)
+        except Refusal:
+            await self._forget_unwritten(key.request_id)
+            raise
+
+    async def resume(self, key: IdempotencyKey, order_id: str) -> Checkout:
+        """Takes up an order that was raised elsewhere; a repeated request gets the checkout as it is now."""
+        known = await self._database.run(REQUESTS.resource, key)
+        if known is not None:
+            return await self._database.run(get_checkout, known)
+        order = await self._order_or_refusal(order_id)
+
+        def resume(transaction: Transaction) -> Checkout:
+            if isinstance(order, Refusal):
+                raise order
+            return replies.resume_checkout(transaction, order=order, store_id=self._till.store_id, now_ms=key.at_ms)
+
+        checkout = await REQUESTS.answer_once(self._database, key, order_id, get_checkout, resume)
+        if isinstance(order, OrderCopy):
+            self.exchanges.orders.note(checkout, order)
+        return checkout
+
+    async def settle(self, request_id: str, exchange: Exchange | None = None) -> Exchange:
+        """Waits until a row is answered, but no longer than the caller does; raises a refusal that came.
+
+        Returns how the row and its checkout are then. Whoever has just read or written them gives them along.
+        """
+        settled = await self._driver.settle(request_id, time_to_answer_s(), exchange)
+        if refusal := Refusal.from_status(status_pb2.Status.FromString(settled.entry.refusal)):
+            raise refusal
+        return settled
+
+    def poke(self, request_id: str) -> None:
+        """Asks at once instead of after a pause."""
+        self._driver.drive(request_id)
+
+    async def confirm_payment(self, request: payment_api.ConfirmPaymentRequest) -> None:
+        """Passes on the payer's yes; raises what it is refused with."""
+        set_deadline(time_to_answer_s())
+        await self.peers.payment_server.call(self.peers.payments.ConfirmPayment, request)
+
+    async def cancel_payment(self, checkout: Checkout) -> None:
+        """Ends a payment that was given up, even while the payment server is being waited for."""
+        set_deadline(time_to_answer_s())
+        await self._payments.cancel(checkout)
+
+    async def _forget_unwritten(self, request_id: str) -> None:
+        if self.exchanges.pay_codes.find(request_id) is None:
+            return
+        exchange = None
+        try:
+            exchange = await self._database.run(entries.find_exchange, request_id)
+        finally:
+            if exchange is None:
+                self.exchanges.pay_codes.drop(request_id)
+
+    async def _order_or_refusal(self, order_id: str) -> OrderCopy | Refusal:
+        try:
+            return await self.peers.read_order(order_id)
+        except Refusal as refusal:
+            return refusal
+
+    async def _due(self) -> Sequence[str]:
+        replica, now_ms = self._database.replica, self._clock.now_ms()
+        return await self._database.run(queries.due_requests, replica, now_ms)
+
+    async def _step(self, exchange: Exchange) -> tuple[Exchange, Progress]:
+        if exchange.pending:
+            return await self._ask(exchange)
+        self.exchanges.forget(exchange.entry.request_id)
+        return exchange, Progress.DONE
+
+    async def _ask(self, exchange: Exchange) -> tuple[Exchange, Progress]:
+        trace_id.set(exchange.entry.trace_id)
+        match exchange.entry.kind:
+            case RequestKind.PAY:
+                return await self._payments.step(exchange)
+            case RequestKind.REFUND | RequestKind.UNREFERENCED_REFUND:
+                return await self._step_refund(exchange)
+            case (
+                RequestKind.CREATE_ORDER
+                | RequestKind.REPLACE_ORDER_LINES
+                | RequestKind.CANCEL_ORDER
+                | RequestKind.COMPLETE_FREE_ORDER
+            ):
+                return await self._step_order(exchange.entry), Progress.DONE
+
+    async def _step_order(self, entry: OutboxEntry) -> Exchange:
+        request_id = entry.request_id
+        try:
+            order = requests.order_copy(await self._ask_order_service(entry))
+        except Refusal as refusal:
+            if refusal.reason not in READ_AGAIN:
+                return await self.exchanges.apply(
+                    replies.order_refused, request_id=request_id, refusal=refusal, order=None
+                )
+            fresh = await self.peers.read_order(entry.checkout_id)
+            if _is_what_was_wanted(entry.kind, fresh):  # somebody else was first
+                return await self.exchanges.apply_with(fresh, replies.order_done, request_id=request_id)
+            return await self.exchanges.apply_with(fresh, replies.order_refused, request_id=request_id, refusal=refusal)
+        return await self.exchanges.apply(replies.order_done, request_id=request_id, order=order)
+
+    async def _ask_order_service(self, entry: OutboxEntry) -> order_pb2.Order:
+        server, orders, stored = self.peers.order_server, self.peers.orders, entry.request
+        match entry.kind:
+            case RequestKind.CREATE_ORDER:
+                return await server.call(orders.CreateOrder, order_api.CreateOrderRequest.FromString(stored))
+            case RequestKind.REPLACE_ORDER_LINES:
+                lines = order_api.ReplaceOrderLinesRequest.FromString(stored)
+                return await server.call(orders.ReplaceOrderLines, lines)
+            case RequestKind.COMPLETE_FREE_ORDER:
+                complete = order_api.CompleteFreeOrderRequest.FromString(stored)
+                return await server.call(orders.CompleteFreeOrder, complete)
+        return await server.call(orders.CancelOrder, order_api.CancelOrderRequest.FromString(stored))
+
+    async def _step_refund(self, exchange: Exchange) -> tuple[Exchange, Progress]:
+        entry, refund_id = exchange.entry, exchange.entry.request_id
+        lost = self._lacks_pay_code(entry)
+        if lost and queries.is_anothers(entry, self._database.replica, self._clock.now_ms()):
+            return exchange, Progress.WAITING  # the process that was shown the code sends it
+        try:
+            refund = await self._ask_for_refund(entry)
+        except Refusal as refusal:
+            lost = lost and refusal.reason in NEVER_MADE
+            why = Reason.PAY_CODE_LOST(request_id=refund_id) if lost else refusal
+            return await self.exchanges.apply(replies.refund_refused, refund_id=refund_id, refusal=why), Progress.DONE
+        refunded = requests.refunded(refund)
+        return await self.exchanges.apply(replies.refund_done, refund_id=refund_id, refunded=refunded), Progress.DONE
+
+    async def _ask_for_refund(self, entry: OutboxEntry) -> refund_pb2.Refund:
+        """Sends the refund.
+
+        Sent without its pay code, which is gone, it gets the refund that was made, or uses up the refund's id: a copy
+        with the code that comes late pays nothing.
+        """
+        server, service = self.peers.payment_server, self.peers.refunds
+        if entry.kind is RequestKind.REFUND:
+            return await server.call(service.RefundPayment, refund_api.RefundPaymentRequest.FromString(entry.request))
+        request = refund_api.CreateUnreferencedRefundRequest.FromString(entry.request)
+        if code := self.exchanges.pay_codes.find(entry.request_id):
+            request.pay_code = code.value.decode()
+        return await server.call(service.CreateUnreferencedRefund, request)
+
+    def _lacks_pay_code(self, entry: OutboxEntry) -> bool:
+        return entry.pay_code_shown and self.exchanges.pay_codes.find(entry.request_id) is None
+
+
+def _is_what_was_wanted(kind: RequestKind, order: OrderCopy) -> bool:
+    """True where the order service refuses what somebody else has done already."""
+    if kind is RequestKind.COMPLETE_FREE_ORDER:
+        return order.paid
+    return kind is RequestKind.CANCEL_ORDER and order.canceled

@@ -1,0 +1,78 @@
+"""Queries on refunds. The state of a refund is that of its outbox entry."""
+
+from collections.abc import Sequence
+
+import orjson
+from sqlalchemy import bindparam, select, update
+
+from store_terminal.errors import Reason
+from store_terminal.outbox.model import EntryState
+from store_terminal.outbox.tables import outbox
+from store_terminal.refunds.model import TillRefund
+from store_terminal.refunds.tables import till_refunds
+from tillmesh import line_rows
+from tillmesh.lines import LineItem, TaxTotal
+from tillmesh.payer import Payer
+from tillmesh.storage.columns import ORIGIN, PAYER, has_payer
+from tillmesh.storage.database import require_one_row
+from tillmesh.storage.lists import Before, matching, newest_first
+from tillmesh.storage.records import Records, as_text
+from tillmesh.storage.statements import Transaction
+
+
+def _taxes(text: str) -> tuple[TaxTotal, ...]:
+    return tuple(TaxTotal(*tax) for tax in orjson.loads(text))
+
+
+def _taxes_text(taxes: Sequence[TaxTotal]) -> str:
+    rows = [(tax.tax_code, tax.tax_rate_ppm, tax.net_minor, tax.tax_minor) for tax in taxes]
+    return orjson.dumps(rows).decode()
+
+
+REFUNDS = Records(
+    TillRefund,
+    till_refunds,
+    parts={
+        "payer": PAYER,
+        "origin": ORIGIN,
+        "items": as_text("items", line_rows.from_text, line_rows.to_text),
+        "taxes": as_text("taxes", _taxes, _taxes_text),
+    },
+)
+_WITH_STATE = select(till_refunds, outbox.c.state, outbox.c.reason).join(outbox)
+_FIND_REFUND = _WITH_STATE.where(till_refunds.c.refund_id == bindparam("key"))
+_FILL_REFUND = update(till_refunds).where(till_refunds.c.refund_id == bindparam("key"))
+
+
+def get_refund(transaction: Transaction, refund_id: str) -> TillRefund:
+    """The refund as it is now."""
+    row = transaction.execute(_FIND_REFUND, {"key": refund_id}).one_or_none()
+    if row is None:
+        raise Reason.REFUND_NOT_FOUND(refund_id=refund_id)
+    return REFUNDS.of(row)
+
+
+def fill_refund(
+    transaction: Transaction, refund_id: str, amount_minor: int, items: Sequence[LineItem], taxes: Sequence[TaxTotal]
+) -> None:
+    """Notes what the payment server gave back."""
+    values = {"items": line_rows.to_text(items), "taxes": _taxes_text(taxes), "amount_minor": amount_minor}
+    require_one_row(transaction.execute(_FILL_REFUND, {"key": refund_id, **values}))
+
+
+def list_refunds(
+    transaction: Transaction, *, checkout_id: str, payer: Payer | None, before: Before, at_most: int
+) -> list[TillRefund]:
+    """Refunds newest first, those before the given (created_at_ms, refund_id)."""
+    query = newest_first(_WITH_STATE, till_refunds.c.refund_id, before, at_most)
+    query = matching(query, till_refunds, checkout_id=checkout_id)
+    if payer:
+        query = query.where(has_payer(till_refunds, payer))
+    return [REFUNDS.of(row) for row in transaction.execute(query)]
+
+
+def refunds_of(transaction: Transaction, checkout_id: str) -> list[TillRefund]:
+    """All refunds that a checkout's shopper has, oldest first."""
+    query = _WITH_STATE.where(till_refunds.c.checkout_id == checkout_id, outbox.c.state == EntryState.DONE)
+    query = query.order_by(till_refunds.c.created_at_ms, till_refunds.c.refund_id)
+    return [REFUNDS.of(row) for row in transaction.execute(query)]
