@@ -13,8 +13,8 @@ from grpc import aio
 from store_terminal.checkouts.servicer import CheckoutServicer
 from store_terminal.outbox.worker import Outbox
 from store_terminal.refunds.servicer import TillRefundServicer
-from store_terminal.tables import METADATA
 from store_terminal.server import TerminalSettings, assemble
+from store_terminal.tables import METADATA
 from tests.clocks import ManualClock
 from tests.terminal.till import TEA, terminal_flags
 from tillmesh.api.terminal.v1 import checkout_pb2, till_refund_pb2

@@ -111,7 +111,7 @@ async def test_a_pay_code_is_forgotten_when_its_payment_or_refund_ends(
 ) -> None:
     phone = shopper_with_phone(behind)
     async with terminal(database_url, order_service.address, payments.address, today) as inside:
-        codes = inside.outbox.pay_codes
+        codes = inside.outbox.exchanges.pay_codes
         await inside.pay(await inside.submitted(""), code=phone.code())
         assert len(codes) == 0
         payments.lose_requests()
@@ -137,7 +137,7 @@ class Failing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
-    async def run(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    async def run(self, operation: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Runs it, and fails."""
 
         def spoiled(transaction: Transaction) -> None:
@@ -163,7 +163,7 @@ async def test_a_pay_code_of_what_was_not_written_down_is_forgotten(
             outbox._database = Failing(inside.database, times)
             with pytest.raises(Refusal, match="STORAGE_UNAVAILABLE"):
                 await ask()
-            assert len(outbox.pay_codes) == 0
+            assert len(outbox.exchanges.pay_codes) == 0
 
 
 async def test_a_pay_code_of_what_was_written_down_is_kept_whatever_fails(
@@ -176,7 +176,7 @@ async def test_a_pay_code_of_what_was_written_down_is_kept_whatever_fails(
             await inside.pay(pending, payment_id, code=fresh_code(behind))
         with pytest.raises(Refusal, match="REQUEST_ID_REUSED"):
             await inside.pay(other, payment_id, code=fresh_code(behind))
-        assert len(inside.outbox.pay_codes) == 1
+        assert len(inside.outbox.exchanges.pay_codes) == 1
 
 
 def test_only_so_many_pay_codes_are_kept() -> None:
@@ -233,7 +233,7 @@ async def test_a_replica_leaves_a_payment_by_pay_code_to_the_one_that_was_shown_
                 assert (said(ended), ended.verdict_reason) == ("PAID HAND_OVER_GOODS", "")
             assert refund_state(await second.ended_refund(refund.refund_id)) == "DONE"
             assert second.calls["CreatePayment"] == 0
-            assert len(first.outbox.pay_codes) == 0
+            assert len(first.outbox.exchanges.pay_codes) == 0
 
 
 async def test_a_replica_ends_a_payment_whose_code_died_with_the_one_that_was_shown_it(

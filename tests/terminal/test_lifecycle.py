@@ -10,17 +10,19 @@ from sqlalchemy.exc import IntegrityError
 
 from store_terminal.checkouts import moves
 from store_terminal.checkouts import operations as checkout_operations
-from store_terminal.checkouts import queries as checkout_queries
 from store_terminal.checkouts.lifecycle import CHECKOUT, CheckoutEvent, CheckoutState
-from store_terminal.checkouts.model import Attempt, Call, Checkout, Line, NewLine
-from store_terminal.checkouts.moves import advance, begin
+from store_terminal.checkouts.model import Attempt, Call, Checkout, Line, NewLine, NewPayment
+from store_terminal.checkouts.moves import advance
+from store_terminal.checkouts.queries import HISTORY
 from store_terminal.checkouts.tables import checkouts
 from store_terminal.checkouts.verdicts import Verdict
 from store_terminal.errors import Reason
 from store_terminal.outbox import entries, replies
 from store_terminal.outbox.model import OrderCopy, Refunded
+from store_terminal.outbox.pay_codes import PayCodes
 from store_terminal.refunds import operations as refund_operations
 from store_terminal.refunds import queries as refund_queries
+from store_terminal.refunds.model import NewRefund
 from store_terminal.tables import METADATA
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.lines import LineItem
@@ -29,7 +31,6 @@ from tillmesh.payer import identity
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
 from tillmesh.storage.database import open_engine, parse_url
-from tillmesh.storage.history import NO_HISTORY
 from tillmesh.storage.schema import prepare
 from tillmesh.storage.statements import Statements, Transaction
 
@@ -51,12 +52,8 @@ def pay(transaction: Transaction, payment_id: str) -> None:
     checkout_operations.pay_checkout(
         transaction,
         call(payment_id),
-        checkout_id="c-1",
-        order_version=1,
-        amount=Money("GBP", 250),
-        origin=TILL,
-        pay_code_shown=False,
-        wait_ms=1,
+        NewPayment("c-1", 1, Money("GBP", 250), TILL, pay_code=None, wait_ms=1),
+        PayCodes(),
     )
 
 
@@ -92,15 +89,13 @@ def in_state(state: CheckoutState, busy: bool = False) -> Checkout:
         paid_at_ms=NOW_MS if state is S.PAID else 0,
         refunded_minor=0,
         confirmed_at_ms=0,
-        event_count=1,
-        history_hash=NO_HISTORY,
         created_at_ms=NOW_MS,
         updated_at_ms=NOW_MS,
     )
 
 
 def test_every_state_meets_every_event() -> None:
-    assert set(CHECKOUT.rows) == set(product(CheckoutState, CheckoutEvent))
+    assert all(CHECKOUT.is_legal(state, event) or CHECKOUT.reason(state, event) for state, event in product(S, E))
     assert [state for state in S if CHECKOUT.is_final(state)] == [S.PAID, S.CANCELED]
     assert {f"STATE_{state}" for state in S} == set(checkout_pb2.Checkout.State.keys()) - {"STATE_UNSPECIFIED"}
     assert {f"VERDICT_{verdict}" for verdict in Verdict} == set(checkout_pb2.Verdict.keys()) - {"VERDICT_UNSPECIFIED"}
@@ -108,30 +103,30 @@ def test_every_state_meets_every_event() -> None:
     assert events == set(checkout_pb2.CheckoutEvent.Type.keys()) - {"TYPE_UNSPECIFIED"}
 
 
-@pytest.mark.parametrize(("state", "event"), CHECKOUT.rows)
+@pytest.mark.parametrize(("state", "event"), list(product(CheckoutState, CheckoutEvent)))
 def test_a_checkout_goes_where_the_table_says_or_nowhere(
     transaction: Transaction, state: CheckoutState, event: CheckoutEvent
 ) -> None:
-    row = CHECKOUT[state, event]
-    before = begin(transaction, in_state(state), "OPENED")
-    if row.target is None:
+    target = CHECKOUT.target(state, event) if CHECKOUT.is_legal(state, event) else None
+    before = HISTORY.begin(transaction, in_state(state), "OPENED")
+    if target is None:
         with pytest.raises(Refusal) as raised:
             advance(transaction, before, before, event, NOW_MS)
-        assert raised.value.reason == row.error
-        assert raised.value.code == Reason[row.error].code
+        assert raised.value.reason == CHECKOUT.reason(state, event)
+        assert raised.value.code == Reason[CHECKOUT.reason(state, event)].code
     else:
-        advance(transaction, before, in_state(row.target), event, NOW_MS, reason="WHY")
+        advance(transaction, before, in_state(target), event, NOW_MS, reason="WHY")
     after = moves.get_checkout(transaction, "c-1")
-    assert after.state == (row.target or state)
-    history = checkout_queries.list_history(transaction, "c-1", 0, 10)
+    assert after.state == (target or state)
+    history = HISTORY.list(transaction, "c-1", 0, 10)
     assert [(entry.number, entry.event) for entry in history] == [(1, "OPENED"), (2, event)][: after.event_count]
-    assert len(history) == (2 if row.target else 1)
-    assert (history[-1].to_state, history[-1].reason) == (after.state, "WHY" if row.target else "")
+    assert len(history) == (2 if target else 1)
+    assert (history[-1].to_state, history[-1].reason) == (after.state, "WHY" if target else "")
 
 
 @pytest.mark.parametrize("state", [S.BASKET, S.SUBMITTED])
 def test_what_waits_for_an_answer_is_not_changed(transaction: Transaction, state: CheckoutState) -> None:
-    before = begin(transaction, in_state(state, busy=True), "OPENED")
+    before = HISTORY.begin(transaction, in_state(state, busy=True), "OPENED")
     line = NewLine("TEA", 1, 1, "")
     changes: dict[CheckoutEvent, Callable[[], object]] = {
         E.CHANGED: lambda: checkout_operations.add_lines(
@@ -146,14 +141,16 @@ def test_what_waits_for_an_answer_is_not_changed(transaction: Transaction, state
     for event, change in changes.items():
         with pytest.raises(Refusal) as raised:
             change()
-        assert raised.value.reason == CHECKOUT[state, event].error
+        assert raised.value.reason == (
+            CHECKOUT.rows[state, event].error if CHECKOUT.is_legal(state, event) else CHECKOUT.reason(state, event)
+        )
         assert raised.value.retry_after_ms is None  # what is refused under an id is refused for ever
     assert moves.get_checkout(transaction, "c-1") == before
 
 
 def test_a_checkout_waits_for_one_answer_at_a_time(transaction: Transaction) -> None:
     """What the code forbids already, the database forbids as well."""
-    begin(transaction, in_state(S.SUBMITTED), "OPENED")
+    HISTORY.begin(transaction, in_state(S.SUBMITTED), "OPENED")
     checkout_operations.cancel_checkout(transaction, call("r-1"), checkout_id="c-1")
     transaction.execute(update(checkouts).values(unanswered=""))
     with pytest.raises(IntegrityError):
@@ -177,13 +174,13 @@ def test_a_checkout_waits_for_one_answer_at_a_time(transaction: Transaction) -> 
 def test_the_database_refuses_a_checkout_that_contradicts_itself(
     transaction: Transaction, wrong: dict[str, object]
 ) -> None:
-    begin(transaction, in_state(S.SUBMITTED), "OPENED")
+    HISTORY.begin(transaction, in_state(S.SUBMITTED), "OPENED")
     with pytest.raises(IntegrityError):
         transaction.execute(update(checkouts).values(wrong))
 
 
 def test_only_what_came_to_nothing_is_paid_without_a_payment(transaction: Transaction) -> None:
-    begin(transaction, in_state(S.SUBMITTED), "OPENED")
+    HISTORY.begin(transaction, in_state(S.SUBMITTED), "OPENED")
     transaction.execute(update(checkouts).values(state="PAID", amount_minor=0))
     with pytest.raises(IntegrityError):
         transaction.execute(update(checkouts).values(amount_minor=1))
@@ -191,7 +188,9 @@ def test_only_what_came_to_nothing_is_paid_without_a_payment(transaction: Transa
 
 def test_a_checkout_is_read_as_it_was_written(transaction: Transaction) -> None:
     waiting = Attempt("pay-1", "", NOW_MS + 9, NOW_MS + 5, canceling=True, cancel_unanswered=True)
-    written = begin(transaction, replace(in_state(S.PAYING), attempt=waiting, confirmed_at_ms=NOW_MS - 1), "OPENED")
+    written = HISTORY.begin(
+        transaction, replace(in_state(S.PAYING), attempt=waiting, confirmed_at_ms=NOW_MS - 1), "OPENED"
+    )
     assert moves.get_checkout(transaction, "c-1") == written
 
 
@@ -217,7 +216,7 @@ def order(**changes: object) -> OrderCopy:
 
 
 def test_news_of_an_order_never_turn_a_checkout_back(transaction: Transaction) -> None:
-    known = begin(transaction, replace(in_state(S.SUBMITTED), order_version=3), "OPENED")
+    known = HISTORY.begin(transaction, replace(in_state(S.SUBMITTED), order_version=3), "OPENED")
     assert replies.refresh(transaction, known, order(version=2, canceled=True), NOW_MS) == known
     assert replies.refresh(transaction, known, order(version=3), NOW_MS) == known
     newer = replies.refresh(transaction, known, order(version=4, items=(TEA, TEA)), NOW_MS)
@@ -231,7 +230,7 @@ def test_news_of_an_order_never_turn_a_checkout_back(transaction: Transaction) -
 def test_news_of_an_order_wait_while_the_till_asks_for_something(
     transaction: Transaction, state: CheckoutState, busy: bool
 ) -> None:
-    known = begin(transaction, in_state(state, busy), "OPENED")
+    known = HISTORY.begin(transaction, in_state(state, busy), "OPENED")
     news = order(version=9, paid=True, paid_by="phone-1")
     assert replies.order_read(transaction, checkout_id="c-1", order=news, now_ms=NOW_MS) == known
 
@@ -249,7 +248,7 @@ def test_news_of_an_order_wait_while_the_till_asks_for_something(
 def test_an_order_that_is_final_decides_the_payment_under_way(
     transaction: Transaction, news: OrderCopy, state: CheckoutState, paid_by: str, reason: str
 ) -> None:
-    begin(transaction, in_state(S.SUBMITTED), "OPENED")
+    HISTORY.begin(transaction, in_state(S.SUBMITTED), "OPENED")
     pay(transaction, "pay-2")
     read = replies.order_read(transaction, checkout_id="c-1", order=news, now_ms=NOW_MS)
     assert (read.state, read.paid_by, read.attempt and read.attempt.reason) == (state, paid_by, reason)
@@ -257,7 +256,7 @@ def test_an_order_that_is_final_decides_the_payment_under_way(
 
 
 def test_a_late_refusal_of_one_payment_does_not_give_up_the_next(transaction: Transaction) -> None:
-    begin(transaction, in_state(S.SUBMITTED), "OPENED")
+    HISTORY.begin(transaction, in_state(S.SUBMITTED), "OPENED")
     for payment_id in ("pay-2", "pay-3"):
         pay(transaction, payment_id)
         if payment_id == "pay-2":
@@ -272,7 +271,7 @@ def test_a_late_refusal_of_one_payment_does_not_give_up_the_next(transaction: Tr
 
 
 def test_an_answer_that_comes_twice_or_too_late_changes_nothing(transaction: Transaction) -> None:
-    begin(transaction, in_state(S.SUBMITTED), "OPENED")
+    HISTORY.begin(transaction, in_state(S.SUBMITTED), "OPENED")
     pay(transaction, "pay-2")
     replies.payment_paid(transaction, payment_id="pay-2", payer_display_name="", now_ms=NOW_MS)
     paid = moves.get_checkout(transaction, "c-1")
@@ -286,7 +285,7 @@ def test_an_answer_that_comes_twice_or_too_late_changes_nothing(transaction: Tra
     assert moves.get_checkout(transaction, "c-1") == paid
 
     refund_operations.refund_checkout(
-        transaction, call("ref-1"), checkout_id="c-1", amount=None, lines=(), note="", origin=TILL
+        transaction, call("ref-1"), new=NewRefund("", TILL), checkout_id="c-1", amount=None, lines=()
     )
     all_of_it = Refunded(Money("GBP", 250), [(1, 2, 250)], ())
     for _ in range(2):
@@ -298,7 +297,7 @@ def test_an_answer_that_comes_twice_or_too_late_changes_nothing(transaction: Tra
 
 
 def test_an_order_that_was_answered_is_not_answered_again(transaction: Transaction) -> None:
-    begin(transaction, in_state(S.BASKET), "OPENED")
+    HISTORY.begin(transaction, in_state(S.BASKET), "OPENED")
     checkout_operations.submit_checkout(transaction, call("r-1"), checkout_id="c-1", basket_version=1)
     replies.order_done(transaction, request_id="r-1", order=order(), now_ms=NOW_MS)
     submitted = moves.get_checkout(transaction, "c-1")
@@ -323,7 +322,7 @@ def test_an_order_whose_creation_is_answered_late_is_taken_over_as_it_is_by_then
     transaction: Transaction, answer: OrderCopy, state: CheckoutState, amount: int
 ) -> None:
     """A repeated request gets the order as it is now, and others may have been there."""
-    begin(transaction, in_state(S.BASKET), "OPENED")
+    HISTORY.begin(transaction, in_state(S.BASKET), "OPENED")
     checkout_operations.submit_checkout(transaction, call("r-1"), checkout_id="c-1", basket_version=1)
     taken = replies.order_done(transaction, request_id="r-1", order=answer, now_ms=NOW_MS).of_checkout()
     assert (taken.state, taken.amount.minor, taken.order_version) == (state, amount, answer.version)
@@ -331,7 +330,7 @@ def test_an_order_whose_creation_is_answered_late_is_taken_over_as_it_is_by_then
 
 
 def test_a_change_that_is_answered_late_does_not_mix_up_the_lines(transaction: Transaction) -> None:
-    begin(transaction, in_state(S.SUBMITTED), "OPENED")
+    HISTORY.begin(transaction, in_state(S.SUBMITTED), "OPENED")
     cake, mug = NewLine("CAKE", 1, 75, "Cake"), LineItem("MUG", "Mug", 1, 900)
     checkout_operations.add_lines(transaction, call("r-1"), checkout_id="c-1", basket_version=1, lines=[cake])
     changed_since = order(version=3, items=(mug, TEA), amount=Money("GBP", 1150))

@@ -17,7 +17,6 @@ from tillmesh.lines import Adjustment, LineItem, PriceSource, TaxTotal, Unit, to
 from tillmesh.origin import NOWHERE
 from tillmesh.payer import identity
 from tillmesh.runtime.money import Money
-from tillmesh.storage.history import NO_HISTORY
 
 TEA = LineItem("TEA", "Tea", 2, 125)
 
@@ -44,7 +43,6 @@ def checkout(*items: LineItem, currency: str = "GBP", prices_include_tax: bool =
         refunded_minor=0,
         confirmed_at_ms=0,
         event_count=4,
-        history_hash=NO_HISTORY,
         created_at_ms=0,
         updated_at_ms=0,
     )
