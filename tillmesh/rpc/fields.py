@@ -13,12 +13,14 @@ from tillmesh.origin import Origin
 from tillmesh.payer import Payer, identity, is_reference, looks_like_reference, reference
 from tillmesh.runtime.errors import CommonReason, FieldViolation, invalid
 from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS, MINOR_UNITS_MAX, Money
+from tillmesh.runtime.secret import Secret
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 IDENTIFIER_RULE = "must be 1 to 64 characters of A-Z a-z 0-9 . _ and -"
 # What moves a printer's head or a terminal's cursor, ends a line, or cannot be stored everywhere.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 CONTROL_RULE = "must have no control characters"
+PIN = re.compile(r"[0-9]{4,12}")
 RANGE_RULE = f"must lie within ±{MINOR_UNITS_MAX}"
 SHOWN_LENGTH_MAX = 64
 LABELS_MAX = 16
@@ -53,6 +55,11 @@ class Fields:
             self.require(False, field, f"must have {length_min} to {length_max} characters, had {len(value)}")
         self.require(not CONTROL.search(value), field, CONTROL_RULE)
         return value
+
+    def pin(self, text: str) -> Secret:
+        """A PIN, of which no answer repeats anything."""
+        self.require(bool(PIN.fullmatch(text)), "pin", "must be 4 to 12 digits")
+        return Secret(text.encode())
 
     def positive(self, field: str, value: int) -> int:
         """A number above zero."""
