@@ -40,9 +40,9 @@ FLOORS = (
     (
         "order_service",
         "store_terminal",
-        *(f"thirdparty_server.{part}" for part in ("errors", "schema", "updates", "access")),
+        *(f"thirdparty_server.{part}" for part in ("errors", "schema", "updates", "serving", "access")),
     ),
-    ("thirdparty_server.once", "thirdparty_server.ledger"),
+    ("thirdparty_server.ledger",),
     ("thirdparty_server.payers",),
     ("thirdparty_server.stores",),
     ("thirdparty_server.payments",),
