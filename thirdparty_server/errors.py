@@ -125,22 +125,16 @@ class Reason(ErrorReason):
     )
 
 
-# Reasons why a payment ends that are no errors (Payment.reason); those of the
+# Reasons why a payment ends (Payment.reason) that are no errors; those of the
 # order service (OrderPayment.reason) are passed on as they are.
 INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
-IDENTITY_NOT_FOUND = Reason.IDENTITY_NOT_FOUND.name
-WALLET_NOT_FOUND = Reason.WALLET_NOT_FOUND.name
 PAYER_TIMEOUT = "PAYER_TIMEOUT"
 PAYMENT_CANCELED = "PAYMENT_CANCELED"
 ORDER_UNREACHABLE = "ORDER_UNREACHABLE"
 SUPERSEDED = "SUPERSEDED"
 PAYER_MISMATCH = "PAYER_MISMATCH"
-STORE_SUSPENDED = Reason.STORE_SUSPENDED.name
-PAY_CODE_REQUIRED = Reason.PAY_CODE_REQUIRED.name
-PAY_CODE_INVALID = Reason.PAY_CODE_INVALID.name
-PAY_CODE_USED = Reason.PAY_CODE_USED.name
-PAY_CODE_LOCKED = Reason.PAY_CODE_LOCKED.name
 
-DECLINED = Reason.DECLINED.name
-"""The reason that a store terminal sees in place of those that tell about a payer who showed no pay code."""
-HIDDEN_FROM_TERMINALS = frozenset({IDENTITY_NOT_FOUND, WALLET_NOT_FOUND, INSUFFICIENT_FUNDS})
+UNABLE_TO_PAY = (Reason.IDENTITY_NOT_FOUND.name, Reason.WALLET_NOT_FOUND.name)
+"""Reasons that tell who is no payer."""
+HIDDEN_FROM_TERMINALS = frozenset({*UNABLE_TO_PAY, INSUFFICIENT_FUNDS})
+"""Reasons that tell about a payer who showed no pay code: a store terminal sees DECLINED in their place."""

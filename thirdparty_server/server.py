@@ -3,7 +3,6 @@
 import asyncio
 import random
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -29,12 +28,11 @@ from thirdparty_server.payments.servicer import PaymentServicer
 from thirdparty_server.stores.servicer import StoreServicer
 from thirdparty_server.tables import METADATA
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
-from tillmesh.auth.callers import Role, act_as
+from tillmesh.auth.callers import Role
 from tillmesh.rpc.peers import Peer, open_channel
 from tillmesh.rpc.server import Wiring, run
 from tillmesh.rpc.settings import ServerSettings, load_settings
 from tillmesh.runtime.clock import Clock, SystemClock
-from tillmesh.runtime.driver import Driver
 from tillmesh.runtime.ids import SYSTEM_RNG
 from tillmesh.storage.database import Database, open_database
 
@@ -94,8 +92,7 @@ def assemble(
     stub, peer = OrderServiceStub(orders_channel), Peer()
     orders = Orders(stub, peer)
     server = settings.own_uri(Role.PAYMENTS)
-    resolver = PaymentResolver(database, orders, clock, settings.timing())
-    driver = Driver(resolver.get, resolver.step, rng, partial(act_as, server))
+    resolver = PaymentResolver(database, orders, clock, settings.timing(), rng, server)
     roll_ups = RollUps(database, lambda: asyncio.get_running_loop().time(), server)
     vault = settings.vault()
     code_lock_ms, session_ms = int(settings.pay_code_lock_s * 1000), int(settings.session_s * 1000)
@@ -104,20 +101,20 @@ def assemble(
         domain=DOMAIN,
         servicers={
             f"{api}.PaymentService": PaymentServicer(
-                database, driver, orders, clock, vault, code_lock_ms, settings.identity_guesses_per_hour
+                database, clock, resolver, orders, vault, code_lock_ms, settings.identity_guesses_per_hour
             ),
-            f"{api}.RefundService": RefundServicer(database, driver, orders, clock, vault, code_lock_ms),
+            f"{api}.RefundService": RefundServicer(database, clock, resolver, orders, vault, code_lock_ms),
             f"{api}.IdentityService": IdentityServicer(database, clock, vault),
             f"{api}.WalletService": WalletServicer(database, clock),
             f"{api}.PhoneService": PhoneServicer(database, clock, vault, settings.mesh),
             f"{api}.StoreService": StoreServicer(database, clock),
             f"{api}.AccountService": AccountServicer(database, clock, payer_operations.wallet_account),
-            f"{api}.PayerService": PayerServicer(database, PendingOrders(stub, peer), clock, vault, session_ms),
+            f"{api}.PayerService": PayerServicer(database, clock, PendingOrders(stub, peer), vault, session_ms),
         },
         access=ACCESS,
         gate=settings.gate(),
-        loops=[lambda: driver.resume(resolver.due), roll_ups.run],
-        on_stop=[driver.stop, orders_channel.close, database.close],
+        loops=[resolver.run, roll_ups.run],
+        on_stop=[resolver.stop, orders_channel.close, database.close],
         sign_in=Sessions(database, clock).sign_in,
     )
 

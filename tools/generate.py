@@ -26,7 +26,7 @@ API = Path("tillmesh/api")
 SERVICES = {
     "order_service": ("order_service.lifecycle", "ORDER"),
     "thirdparty_server": ("thirdparty_server.payments.lifecycle", "PAYMENT"),
-    "store_terminal": ("store_terminal.lifecycle", "CHECKOUT"),
+    "store_terminal": ("store_terminal.checkouts.lifecycle", "CHECKOUT"),
 }
 """Module and name of the transition table of each service."""
 MARKED = re.compile(r"(<!-- generated: ([^>]+) -->\n).*?(<!-- end generated -->)", re.DOTALL)

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from thirdparty_server.ledger import operations as ledger_operations
-from thirdparty_server.ledger.model import TrialBalance
+from thirdparty_server.ledger.model import Deposit, TrialBalance, wallet
 from thirdparty_server.ledger.trial_balances import trial_balances
 from thirdparty_server.payers import operations as payer_operations
 from thirdparty_server.payers import queries as payer_queries
@@ -15,9 +15,9 @@ from thirdparty_server.payers.model import Identity, Wallet
 from thirdparty_server.payments import operations as payment_operations
 from thirdparty_server.payments import queries as payment_queries
 from thirdparty_server.payments.lifecycle import PaymentEvent, PaymentState
-from thirdparty_server.payments.model import FoundPayer, HistoryEntry, Lock, Payment, Timing
+from thirdparty_server.payments.model import Consent, FoundPayer, Lock, Payment, PaymentHistoryEntry
 from thirdparty_server.payments.refunds import operations as refund_operations
-from thirdparty_server.payments.refunds.operations import NewRefund
+from thirdparty_server.payments.refunds.model import NewRefund
 from thirdparty_server.tables import METADATA
 from tillmesh.origin import NOWHERE
 from tillmesh.payer import identity as identity_payer
@@ -26,10 +26,11 @@ from tillmesh.storage.database import Database, open_database
 from tillmesh.storage.statements import Transaction
 
 Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
 
 NOW_MS = 1_800_000_000_000
 STORE = "store-1"
-TIMING = Timing(payer_window_ms=90_000, lease_margin_ms=10_000, instant_lease_ms=30_000, lock_patience_ms=30_000)
+CONFIRM_UNTIL_MS = NOW_MS + 50_000
 
 # What a database says that refuses a row: the words that both have.
 FOREIGN_KEY = "(?i)foreign key constraint"
@@ -64,8 +65,16 @@ class Books:
         self.runner.run(self.database.close())
         self.runner.close()
 
-    def run(self, operation: Callable[[Transaction], Result]) -> Result:
-        return self.runner.run(self.database.run(operation))
+    def run(
+        self,
+        operation: Callable[Concatenate[Transaction, Arguments], Result],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Result:
+        async def running() -> Result:
+            return await self.database.run(operation, *args, **kwargs)
+
+        return self.runner.run(running())
 
     def sql(self, statement: str, *parameters: object) -> list[tuple[object, ...]]:
         """Runs SQL, with ? for parameters, on the server's own transaction, past all its code."""
@@ -80,96 +89,71 @@ class Books:
         return f"{kind}-{next(self.numbers)}"
 
     def shopper(self, funds: int = 0, currency: str = "GBP", threshold: int | None = 10**9) -> str:
-        identity = Identity(self.new_id("payer"), "Ada", 1, NOW_MS)
-        first = Wallet(identity.identity_id, currency, threshold, None, 1, NOW_MS)
-        self.run(lambda transaction: payer_operations.create_identity(transaction, identity=identity, first=first))
+        identity_id = self.new_id("payer")
+        first = Wallet(
+            identity_id=identity_id,
+            account=wallet(identity_id, currency),
+            confirmation_threshold=None if threshold is None else Money(currency, threshold),
+            unconfirmed_payments_per_day_max=None,
+            created_at_ms=NOW_MS,
+        )
+        self.run(payer_operations.create_identity, Identity(identity_id, "Ada", created_at_ms=NOW_MS), first)
         if funds:
-            self.deposit(identity.identity_id, Money(currency, funds))
-        return identity.identity_id
+            self.deposit(identity_id, Money(currency, funds))
+        return identity_id
 
     def deposit(self, identity_id: str, amount: Money) -> None:
-        deposit_id = self.new_id("deposit")
-
-        def pay_in(transaction: Transaction) -> None:
-            credit = payer_operations.wallet_account(transaction, identity_id, amount.currency)
-            ledger_operations.create_deposit(
-                transaction, deposit_id=deposit_id, credit=credit, amount=amount, now_ms=NOW_MS
-            )
-
-        self.run(pay_in)
+        deposit = Deposit(self.new_id("deposit"), identity_id, amount, "", NOW_MS)
+        self.run(ledger_operations.create_deposit, deposit, payer_operations.wallet_account)
 
     def create(self, payer_id: str, amount: Money, order_id: str = "") -> Payment:
-        payment_id, order_id = self.new_id("payment"), order_id or self.new_id("order")
-        return self.run(
-            lambda transaction: payment_operations.create_payment(
-                transaction,
-                payment_id=payment_id,
-                order_id=order_id,
-                order_version=1,
-                payer=identity_payer(payer_id),
-                found=FoundPayer(payer_queries.find_identity(transaction, payer_id)),
-                amount=amount,
-                origin=NOWHERE,
-                now_ms=NOW_MS,
-            )
+        asked = Payment(
+            payment_id=self.new_id("payment"),
+            order_id=order_id or self.new_id("order"),
+            order_version=1,
+            payer=identity_payer(payer_id),
+            amount=amount,
+            origin=NOWHERE,
+            created_at_ms=NOW_MS,
+            updated_at_ms=NOW_MS,
         )
+        found = FoundPayer(self.run(payer_queries.IDENTITIES.find, payer_id))
+        return self.run(payment_operations.create_payment, asked, found)
 
     def lock(self, payment_id: str, epoch: int = 1) -> Payment:
-        lock = Lock(epoch, STORE, remaining_ms=60_000)
-        return self.run(
-            lambda transaction: payment_operations.record_lock(
-                transaction, payment_id=payment_id, lock=lock, asked_at_ms=NOW_MS, timing=TIMING, now_ms=NOW_MS
-            )
-        )
+        return self.run(payment_operations.record_lock, payment_id, Lock(epoch, STORE, CONFIRM_UNTIL_MS), NOW_MS)
 
     def confirm(self, payment: Payment) -> Payment:
-        return self.run(
-            lambda transaction: payment_operations.confirm_payment(
-                transaction, payment_id=payment.payment_id, store_id=STORE, amount=payment.amount, now_ms=NOW_MS
-            )
-        )
+        consent = Consent(payment.payment_id, STORE, payment.amount, NOW_MS)
+        return self.run(payment_operations.confirm_payment, consent)
 
     def cancel(self, payment_id: str) -> Payment:
-        return self.run(
-            lambda transaction: payment_operations.cancel_payment(transaction, payment_id=payment_id, now_ms=NOW_MS)
-        )
+        return self.run(payment_operations.cancel_payment, payment_id, NOW_MS)
 
     def expire(self, payment_id: str) -> Payment:
-        return self.run(
-            lambda transaction: payment_operations.give_up(
-                transaction, payment_id=payment_id, event=PaymentEvent.EXPIRED, reason="PAYER_TIMEOUT", now_ms=NOW_MS
-            )
-        )
+        return self.run(payment_operations.give_up, payment_id, PaymentEvent.EXPIRED, "PAYER_TIMEOUT", NOW_MS)
 
     def capture(self, payment_id: str) -> Payment:
-        return self.run(
-            lambda transaction: payment_operations.capture(transaction, payment_id=payment_id, now_ms=NOW_MS)
-        )
+        return self.run(payment_operations.capture, payment_id, NOW_MS)
 
     def release(self, payment_id: str) -> Payment:
-        return self.run(
-            lambda transaction: payment_operations.release(
-                transaction, payment_id=payment_id, reason="LEASE_EXPIRED", now_ms=NOW_MS
-            )
-        )
+        return self.run(payment_operations.release, payment_id, "LEASE_EXPIRED", NOW_MS)
+
+    def new_refund(self) -> NewRefund:
+        return NewRefund(refund_id=self.new_id("refund"), note="", origin=NOWHERE, actor="", created_at_ms=NOW_MS)
 
     def refund(self, payment_id: str, amount: Money) -> None:
-        new = NewRefund(self.new_id("refund"), "", NOWHERE, NOW_MS)
-        self.run(
-            lambda transaction: refund_operations.refund_payment(
-                transaction, new=new, payment_id=payment_id, wanted=amount, paid=None
-            )
-        )
+        self.run(refund_operations.refund_payment, self.new_refund(), payment_id, amount, None)
 
     def payment(self, payment_id: str) -> Payment:
-        return self.run(lambda transaction: payment_operations.get_payment(transaction, payment_id))
+        return self.run(payment_operations.get_payment, payment_id)
 
-    def history(self, payment_id: str) -> list[HistoryEntry]:
-        return self.run(lambda transaction: payment_queries.list_history(transaction, payment_id, 0, 200))
+    def history(self, payment_id: str) -> list[PaymentHistoryEntry]:
+        return self.run(payment_queries.list_history, 0, 200, payment_id)
 
     def balance(self, account_id: str) -> tuple[int, int]:
         """Posted and held of an account."""
-        account = self.run(lambda transaction: ledger_operations.get_account(transaction, account_id))
+        account = self.run(ledger_operations.get_account, account_id)
         return account.posted_minor, account.held_minor
 
     def in_state(self, state: PaymentState, *, confirm: bool = False) -> Payment:
@@ -189,7 +173,7 @@ class Books:
         return self.capture(payment.payment_id) if state is PaymentState.CAPTURED else payment
 
     def trial_balances(self) -> list[TrialBalance]:
-        return self.run(lambda transaction: trial_balances(transaction, "", 200))
+        return self.run(trial_balances, "", 200)
 
     def check(self) -> None:
         """The books balance, whichever way they are added up."""

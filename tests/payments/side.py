@@ -23,7 +23,7 @@ from thirdparty_server.payers.phone_servicer import PhoneServicer
 from thirdparty_server.payers.wallet_servicer import WalletServicer
 from thirdparty_server.payments import operations as payment_operations
 from thirdparty_server.payments import payer_search
-from thirdparty_server.payments.model import Lock
+from thirdparty_server.payments.model import Lock, Payment
 from thirdparty_server.payments.orders import Orders
 from thirdparty_server.payments.refunds.servicer import RefundServicer
 from thirdparty_server.payments.resolver import PaymentResolver
@@ -218,37 +218,26 @@ class Side:
 
     async def record(self, order: order_pb2.Order) -> str:
         """Step A alone: the payment is recorded and nobody drives it; returns its id."""
-        payment_id, payer = new_request_id(), model_payer(order.payer)
-        await self.database.run(
-            lambda transaction: payment_operations.create_payment(
-                transaction,
-                payment_id=payment_id,
-                order_id=order.order_id,
-                order_version=order.version,
-                payer=payer,
-                found=payer_search.find_payer(
-                    transaction, payer=payer, order_id=order.order_id, shown=None, now_ms=self.clock.now_ms()
-                ),
-                amount=ModelMoney(order.amount.currency_code, order.amount.minor_units),
-                origin=NOWHERE,
-                now_ms=self.clock.now_ms(),
-            )
+        now_ms = self.clock.now_ms()
+        asked = Payment(
+            payment_id=new_request_id(),
+            order_id=order.order_id,
+            order_version=order.version,
+            payer=model_payer(order.payer),
+            amount=ModelMoney(order.amount.currency_code, order.amount.minor_units),
+            origin=NOWHERE,
+            created_at_ms=now_ms,
+            updated_at_ms=now_ms,
         )
-        return payment_id
+        found = await self.database.run(payer_search.find_payer, asked, None)
+        await self.database.run(payment_operations.create_payment, asked, found)
+        return asked.payment_id
 
     async def locked(self, payment_id: str, epoch: int) -> None:
         """Step C alone, with an epoch that nobody asked the order service for."""
-        now_ms, lock = self.clock.now_ms(), Lock(epoch, STORE, 60_000)
-        await self.database.run(
-            lambda transaction: payment_operations.record_lock(
-                transaction,
-                payment_id=payment_id,
-                lock=lock,
-                asked_at_ms=now_ms,
-                timing=self.settings.timing(),
-                now_ms=now_ms,
-            )
-        )
+        now_ms = self.clock.now_ms()
+        lock = Lock(epoch, STORE, now_ms + self.settings.timing().window_ms(60_000))
+        await self.database.run(payment_operations.record_lock, payment_id, lock, now_ms)
 
     async def step(self, payment_id: str) -> str:
         """One step of the resolver; returns the state that it led to."""
@@ -371,7 +360,8 @@ async def payment_side(
     assert isinstance(stores, StoreServicer)
     assert isinstance(accounts, AccountServicer)
     assert isinstance(payers_, PayerServicer)
-    resolver = PaymentResolver(database, Orders(stub, Peer()), clock, settings.timing())
+    rng = random.Random(20261121)
+    resolver = PaymentResolver(database, Orders(stub, Peer()), clock, settings.timing(), rng, "")
     yield Side(
         settings=settings,
         database=database,

@@ -2,7 +2,6 @@
 
 import tempfile
 from dataclasses import dataclass
-from functools import partial
 
 import pytest
 from hypothesis import Phase, settings
@@ -22,10 +21,9 @@ from thirdparty_server.errors import Reason
 from thirdparty_server.ledger.model import AccountKind
 from thirdparty_server.payments.lifecycle import PaymentState
 from thirdparty_server.payments.refunds import operations as refund_operations
-from thirdparty_server.payments.refunds.operations import NewRefund
 from thirdparty_server.stores import operations as store_operations
 from thirdparty_server.stores.model import Store, StoreState
-from tillmesh.origin import NOWHERE
+from thirdparty_server.updates import Update
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
 
@@ -87,8 +85,11 @@ class MoneyIsConserved(RuleBasedStateMachine):
     @initialize(target=wallets)
     def two_shoppers_a_currency(self) -> object:
         for currency in CURRENCIES:
-            store = Store(shop(currency), "Shop", (), "", "UTC", currency, FIRST_LIMIT, StoreState.ACTIVE, 1, NOW_MS)
-            self.books.run(partial(store_operations.create_store, store=store))
+            limit = Money(currency, FIRST_LIMIT)
+            store = Store(
+                shop(currency), currency, "Shop", (), "", "UTC", limit, StoreState.ACTIVE, created_at_ms=NOW_MS
+            )
+            self.books.run(store_operations.create_store, store)
         for currency in CURRENCIES * 2:
             self.model[self.books.shopper(0, currency)] = Wallet(currency)
         return multiple(*self.model)
@@ -155,18 +156,10 @@ class MoneyIsConserved(RuleBasedStateMachine):
     def take_goods_back(self, payer_id: str, amount: int) -> None:
         wallet = self.model[payer_id]
         expected = self.expected[wallet.currency]
-        new = NewRefund(self.books.new_id("return"), "", NOWHERE, NOW_MS)
+        new, store_id, money = self.books.new_refund(), shop(wallet.currency), Money(wallet.currency, amount)
 
         def give_back() -> None:
-            self.books.run(
-                lambda transaction: refund_operations.create_unreferenced_refund(
-                    transaction,
-                    new=new,
-                    store_id=shop(wallet.currency),
-                    payee=payer_id,
-                    amount=Money(wallet.currency, amount),
-                )
-            )
+            self.books.run(refund_operations.create_unreferenced_refund, new, store_id, payer_id, money)
 
         if expected.returned + amount <= expected.return_limit:
             give_back()
@@ -181,15 +174,8 @@ class MoneyIsConserved(RuleBasedStateMachine):
         expected = self.expected[currency]
 
         def set_limit() -> None:
-            self.books.run(
-                lambda transaction: store_operations.update_store(
-                    transaction,
-                    store_id=shop(currency),
-                    version=expected.version,
-                    changes={"unreferenced_refund_limit_minor": limit},
-                    limit_in=currency,
-                )
-            )
+            update = Update(expected.version, {"unreferenced_refund_limit": Money(currency, limit)})
+            self.books.run(store_operations.update_store, shop(currency), update)
             expected.version += 1
 
         if limit >= expected.returned:

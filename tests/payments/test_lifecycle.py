@@ -9,8 +9,9 @@ from structlog.testing import capture_logs
 
 from tests.databases import KINDS, databases
 from tests.payments.books import Books
-from thirdparty_server.errors import Reason
+from thirdparty_server.errors import INSUFFICIENT_FUNDS, Reason
 from thirdparty_server.ledger.model import AccountKind, Phase, Purpose
+from thirdparty_server.payments import lifecycle
 from thirdparty_server.payments.lifecycle import FINAL, PAYMENT, PaymentEvent, PaymentState
 from thirdparty_server.payments.model import Payment
 from thirdparty_server.stores.model import StoreState
@@ -23,8 +24,8 @@ from tillmesh.storage.schema import prepare
 
 S, E = PaymentState, PaymentEvent
 EVERY = [(state, event) for state in S for event in E]
-HEARD = (E.FUNDS_HELD, E.REFUNDED)
-"""Events that a caller asks for and hears of; the others come from the order or the clock and are simply too late."""
+LEGAL = [pair for pair in EVERY if PAYMENT.is_legal(*pair)]
+NOT_LEGAL = [pair for pair in EVERY if not PAYMENT.is_legal(*pair)]
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -113,14 +114,14 @@ def seen(books: Books, payment: Payment) -> tuple[object, ...]:
     return books.payment(payment.payment_id), books.history(payment.payment_id), wallet
 
 
-@pytest.mark.parametrize(("state", "event"), [pair for pair in EVERY if PAYMENT[pair].target])
+@pytest.mark.parametrize(("state", "event"), LEGAL)
 def test_a_legal_event_leads_to_its_target_and_into_the_history(
     books: Books, state: PaymentState, event: PaymentEvent
 ) -> None:
     payment = arrange(books, state, event)
     happen(books, payment, event)
     after = books.payment(payment.payment_id)
-    assert after.state is PAYMENT[state, event].target
+    assert after.state is PAYMENT.target(state, event)
     last = books.history(payment.payment_id)[-1]
     assert (last.number, last.event) == (payment.event_count + 1, event)
     assert (last.from_state, last.to_state, last.reason) == (state, after.state, after.reason)
@@ -130,22 +131,34 @@ def test_a_legal_event_leads_to_its_target_and_into_the_history(
     assert transfers(books, payment) == held + ended
 
 
-@pytest.mark.parametrize(("state", "event"), [pair for pair in EVERY if not PAYMENT[pair].target])
+def refusal_of(state: PaymentState, event: PaymentEvent) -> str:
+    """The reason that a caller hears who asks for what is not legal; the order and the clock are simply too late."""
+    asked = {E.FUNDS_HELD: PAYMENT.refused[state], E.REFUNDED: Reason.PAYMENT_NOT_CAPTURED.name}
+    return asked.get(event, "")
+
+
+@pytest.mark.parametrize(("state", "event"), NOT_LEGAL)
 def test_a_refused_event_changes_nothing_or_raises_its_reason(
     books: Books, state: PaymentState, event: PaymentEvent
 ) -> None:
     payment = arrange(books, state, event)
     before = seen(books, payment)
-    assert reason_heard(books, payment, event) == (PAYMENT[state, event].error if event in HEARD else "")
+    assert reason_heard(books, payment, event) == refusal_of(state, event)
     if event is not E.SUPERSEDED:  # there another payment of the same wallet moves
         assert seen(books, payment) == before
     assert books.payment(payment.payment_id) == payment
 
 
-def test_the_table_has_every_pair_once_and_every_error_is_known() -> None:
-    assert sorted(PAYMENT.rows) == sorted(EVERY)
-    internal = {"INSUFFICIENT_FUNDS", "NOT_ASKED", "ORDER_DECIDES"}
-    assert {row.error for row in PAYMENT.rows.values()} - {""} <= internal | set(Reason.__members__)
+@pytest.mark.parametrize(("state", "event"), NOT_LEGAL)
+def test_no_code_moves_a_payment_where_it_is_not_legal(state: PaymentState, event: PaymentEvent) -> None:
+    with pytest.raises(ValueError, match=f"{event} is not legal in {state}"):
+        PAYMENT.target(state, event)
+
+
+def test_the_table_has_each_move_once_and_every_reason_is_known() -> None:
+    assert len(PAYMENT.rows) == len(lifecycle.LEGAL)
+    errors = {row.error for row in PAYMENT.rows.values()} - {"", INSUFFICIENT_FUNDS}
+    assert errors | set(PAYMENT.refused.values()) <= set(Reason.__members__)
 
 
 def test_captured_and_voided_are_final_and_nothing_else_is() -> None:
@@ -153,14 +166,14 @@ def test_captured_and_voided_are_final_and_nothing_else_is() -> None:
 
 
 def test_money_that_is_held_is_ended_by_the_order_alone() -> None:
-    ends = {event for event in E if PAYMENT[S.AUTHORIZED, event].target}
+    ends = {event for event in E if PAYMENT.is_legal(S.AUTHORIZED, event)}
     assert ends == {E.ORDER_PAID, E.ORDER_RELEASED, E.SUPERSEDED}
 
 
 def test_every_attempt_that_is_given_up_asks_the_order_before_it_is_final() -> None:
     for state in (S.PENDING, S.AWAITING_PAYER):
         for event in (E.DECLINED, E.CANCELED, E.EXPIRED):
-            assert PAYMENT[state, event].target is S.VOIDING
+            assert PAYMENT.target(state, event) is S.VOIDING
 
 
 def checked_values(engine: Engine, table: str, column: str) -> set[str]:

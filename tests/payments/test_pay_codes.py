@@ -25,13 +25,16 @@ from tests.payments.phones import (
 from tests.payments.side import STORE, Side, asked, named, refused, state_and_reason
 from thirdparty_server.payers import pay_codes
 from thirdparty_server.payments import payer_search
+from thirdparty_server.payments.model import Payment
 from tillmesh import paycode
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1 import phone_service_pb2 as phones_api
+from tillmesh.origin import NOWHERE
 from tillmesh.payer import reference
 from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.ids import new_request_id
+from tillmesh.runtime.money import Money
 from tillmesh.runtime.secret import Secret
 from tillmesh.storage import statements
 
@@ -190,11 +193,18 @@ async def test_of_ten_thousand_guessed_and_replayed_codes_none_counts(side: Side
 
     async def guess(code: str) -> None:
         shown = pay_codes.ShownCode(Secret(code.encode()), vault, LOCK_MS)
-        found = await side.database.run(
-            lambda transaction: payer_search.find_payer(
-                transaction, payer=reference(new_request_id()), order_id="o", shown=shown, now_ms=side.clock.now_ms()
-            )
+        now_ms = side.clock.now_ms()
+        asked = Payment(
+            payment_id="p",
+            order_id="o",
+            order_version=1,
+            payer=reference(new_request_id()),
+            amount=Money("GBP", 1),
+            origin=NOWHERE,
+            created_at_ms=now_ms,
+            updated_at_ms=now_ms,
         )
+        found = await side.database.run(payer_search.find_payer, asked, shown)
         assert found.identity is None
         refusals[found.reason] += 1
 

@@ -75,9 +75,7 @@ async def test_guesses_at_once_get_no_more_than_five_tries(side: Side) -> None:
 
     async def begin(phone_uri: str) -> bool:
         try:
-            await side.database.run(
-                lambda transaction: payer_operations.begin_sign_in(transaction, phone_uri=phone_uri)
-            )
+            await side.database.run(payer_operations.begin_sign_in, phone_uri)
         except Refusal as refusal:
             return refusal.reason != "PIN_LOCKED"
         return True
@@ -123,32 +121,24 @@ async def test_a_pin_is_kept_so_that_equal_ones_do_not_show(side: Side) -> None:
 async def test_a_pin_that_is_changed_while_the_old_one_is_checked_lets_nobody_in(side: Side) -> None:
     phone = await payer(side)
     uri = phone.certified.uri
-    begun = await side.database.run(lambda transaction: payer_operations.begin_sign_in(transaction, phone_uri=uri))
+    begun = await side.database.run(payer_operations.begin_sign_in, uri)
     pin_try = await side.settings.vault().checked(begun, Secret(PIN.encode()))
     assert pin_try.right
     await set_pin(side, phone.identity_id, NEW_PIN)
     with refused(Reason.PIN_WRONG):
-        await side.database.run(
-            lambda transaction: payer_operations.sign_in(
-                transaction, phone_uri=uri, pin_try=pin_try, token=Secret(b"t"), expires_at_ms=2**60
-            )
-        )
+        await side.database.run(payer_operations.sign_in, uri, pin_try, Secret(b"t"), 2**60)
     assert await outcome(phone, NEW_PIN) == "signed in"
 
 
 async def test_a_phone_that_is_unbound_while_its_pin_is_checked_is_signed_in_by_nobody(side: Side) -> None:
     phone = await payer(side)
     uri = phone.certified.uri
-    begun = await side.database.run(lambda transaction: payer_operations.begin_sign_in(transaction, phone_uri=uri))
+    begun = await side.database.run(payer_operations.begin_sign_in, uri)
     pin_try = await side.settings.vault().checked(begun, Secret(PIN.encode()))
-    await side.database.run(lambda transaction: payer_operations.unbind_phone(transaction, phone_uri=uri))
+    await side.database.run(payer_operations.unbind_phone, uri)
     await bind(side, await side.shopper(), phone.certified.uri.rpartition("/")[2])
     with refused(Reason.PHONE_NOT_BOUND):
-        await side.database.run(
-            lambda transaction: payer_operations.sign_in(
-                transaction, phone_uri=uri, pin_try=pin_try, token=Secret(b"t"), expires_at_ms=2**60
-            )
-        )
+        await side.database.run(payer_operations.sign_in, uri, pin_try, Secret(b"t"), 2**60)
 
 
 async def test_a_pin_that_arrives_again_late_is_not_set_again(side: Side) -> None:

@@ -11,21 +11,19 @@ from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.clocks import ManualClock
-from tests.payments.books import NOW_MS, Books
+from tests.payments.books import Books
 from tests.payments.side import Side, gbp, line, payment_side, refused
 from tests.processes import Server
 from thirdparty_server.errors import Reason
 from thirdparty_server.payments.model import PaidVersion
 from thirdparty_server.payments.refunds import operations as refund_operations
 from thirdparty_server.payments.refunds.model import Everything, GivenBack, Wanted
-from thirdparty_server.payments.refunds.operations import NewRefund
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
 from tillmesh.api.payment.v1 import payment_pb2, refund_pb2
 from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
 from tillmesh.api.type.v1 import line_item_pb2, tax_total_pb2
 from tillmesh.lines import Adjustment, LineItem, Unit, totals
-from tillmesh.origin import NOWHERE
 from tillmesh.runtime.deadlines import set_deadline
 from tillmesh.runtime.errors import Unanswered
 from tillmesh.runtime.ids import new_request_id
@@ -251,12 +249,7 @@ def ledger() -> Iterator[Books]:
 
 
 def give_back(books: Books, payment_id: str, wanted: Wanted, paid_version: PaidVersion) -> GivenBack:
-    new = NewRefund(books.new_id("refund"), "", NOWHERE, NOW_MS)
-    refund = books.run(
-        lambda transaction: refund_operations.refund_payment(
-            transaction, new=new, payment_id=payment_id, wanted=wanted, paid=paid_version
-        )
-    )
+    refund = books.run(refund_operations.refund_payment, books.new_refund(), payment_id, wanted, paid_version)
     return refund.given
 
 

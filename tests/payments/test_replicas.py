@@ -176,16 +176,9 @@ async def test_a_lock_that_is_recorded_upon_an_older_snapshot_is_recorded_again(
         assert payment_operations.get_payment(batch, early_id).epoch == 0  # the snapshot
         late_id = await side.record(order)
         await side.locked(late_id, epoch=2)
-        lock, now_ms = Lock(1, STORE, 60_000), side.clock.now_ms()
+        now_ms = side.clock.now_ms()
         with pytest.raises(OperationalError, match="could not serialize"):
-            payment_operations.record_lock(
-                batch,
-                payment_id=early_id,
-                lock=lock,
-                asked_at_ms=now_ms,
-                timing=side.settings.timing(),
-                now_ms=now_ms,
-            )
+            payment_operations.record_lock(batch, early_id, Lock(1, STORE, now_ms + 50_000), now_ms)
     await side.locked(early_id, epoch=1)
     assert await side.state(early_id) == ("VOIDED", "SUPERSEDED")
     assert await side.state(late_id) == ("AUTHORIZED", "")

@@ -11,7 +11,7 @@ from sqlalchemy.sql import ClauseElement
 from tests.clocks import ManualClock
 from tests.payments.books import NOW_MS, STORE, Books
 from thirdparty_server.ledger import accounts, entries, roll_ups
-from thirdparty_server.ledger.model import Purpose, external, store_sales, wallet
+from thirdparty_server.ledger.model import Purpose, Transfer, external, store_sales, wallet
 from thirdparty_server.ledger.roll_ups import SAFE_AGE_S, RollUps
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.money import Money
@@ -59,16 +59,16 @@ def trade(books: Books, rng: random.Random, payer_id: str, times: int) -> None:
             amount = Money("GBP", rng.randint(1, 100))
             match rng.choice(("sale", "nothing", "refund", "deposit")):
                 case "sale":
-                    held = entries.hold(transaction, payer, shop, amount, Purpose.PAYMENT, reference, NOW_MS)
-                    entries.post(transaction, held, payer, shop, NOW_MS)
+                    sale = Transfer(payer, shop, amount, Purpose.PAYMENT, reference)
+                    entries.post(transaction, sale, entries.hold(transaction, sale, NOW_MS), NOW_MS)
                 case "nothing":
-                    held = entries.hold(transaction, payer, shop, amount, Purpose.PAYMENT, reference, NOW_MS)
-                    entries.void(transaction, held, payer, NOW_MS)
+                    sale = Transfer(payer, shop, amount, Purpose.PAYMENT, reference)
+                    entries.void(transaction, sale, entries.hold(transaction, sale, NOW_MS), NOW_MS)
                 case "refund":
                     back = Money("GBP", 2 * amount.minor)
-                    entries.transfer(transaction, shop, payer, back, Purpose.REFUND, reference, NOW_MS)
+                    entries.transfer(transaction, Transfer(shop, payer, back, Purpose.REFUND, reference), NOW_MS)
                 case "deposit":
-                    entries.transfer(transaction, OUTSIDE, payer, amount, Purpose.DEPOSIT, reference, NOW_MS)
+                    entries.transfer(transaction, Transfer(OUTSIDE, payer, amount, Purpose.DEPOSIT, reference), NOW_MS)
 
     books.run(book)
 
@@ -178,8 +178,9 @@ def test_few_transfers_are_not_rolled_up(books: Books, payer_id: str) -> None:
 def test_what_a_store_gave_back_beyond_its_sales_is_rolled_up_below_zero(books: Books, payer_id: str) -> None:
     def give_back(transaction: Transaction) -> None:
         for _ in range(MIN):
-            shop, payer, amount = SALES, wallet(payer_id, "GBP"), Money("GBP", 3)
-            entries.transfer(transaction, shop, payer, amount, Purpose.REFUND, books.new_id("refund"), NOW_MS)
+            payer, reference = wallet(payer_id, "GBP"), books.new_id("refund")
+            back = Transfer(SALES, payer, Money("GBP", 3), Purpose.REFUND, reference)
+            entries.transfer(transaction, back, NOW_MS)
 
     books.run(give_back)
     roll_up_once(books, SALES.account_id)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from thirdparty_server.errors import PAYER_MISMATCH
+from thirdparty_server.errors import PAYER_MISMATCH, SUPERSEDED
 from thirdparty_server.payers.operations import get_identity
 from thirdparty_server.payments import operations, orders, payer_search, resolver
 from thirdparty_server.payments import queries as payment_queries
@@ -65,14 +65,12 @@ def smaller_epochs_live_on() -> list[Patch]:
 def voids_attempts_without_epoch() -> list[Patch]:
     real = operations.record_lock
 
-    def record(transaction: Any, *, payment_id: str, now_ms: int, **others: Any) -> Any:
+    def record(transaction: Any, payment_id: str, lock: Any, now_ms: int) -> Any:
         for other in payment_queries.take_unfinished(transaction, payment_id):
             if other.payment_id != payment_id and other.state is PaymentState.PENDING:
-                key = other.payment_id
-                event, reason = PaymentEvent.EXPIRED, "SUPERSEDED"
-                operations.give_up(transaction, payment_id=key, event=event, reason=reason, now_ms=now_ms)
-                operations.release(transaction, payment_id=key, reason=reason, now_ms=now_ms)
-        return real(transaction, payment_id=payment_id, now_ms=now_ms, **others)
+                operations.give_up(transaction, other.payment_id, PaymentEvent.EXPIRED, SUPERSEDED, now_ms)
+                operations.release(transaction, other.payment_id, SUPERSEDED, now_ms)
+        return real(transaction, payment_id, lock, now_ms)
 
     return [(operations, "record_lock", record)]
 
@@ -83,7 +81,7 @@ def posts_before_the_order_answers() -> list[Patch]:
     def hold(transaction: Any, payment: Payment, now_ms: int) -> Payment:
         held = real(transaction, payment, now_ms)
         if held.state is PaymentState.AUTHORIZED:
-            return operations.capture(transaction, payment_id=payment.payment_id, now_ms=now_ms)
+            return operations.capture(transaction, payment.payment_id, now_ms)
         return held
 
     return [(operations, "_hold_funds", hold)]
@@ -95,13 +93,11 @@ def refund_limit_is_checked_outside() -> list[Patch]:
     read: dict[str, Payment | None] = {}
 
     async def refund(self: Any, request: Any) -> Any:
-        read[request.refund_id] = await self._database.run(
-            lambda transaction: payment_queries.find_payment(transaction, request.payment_id)
-        )
+        read[request.refund_id] = await self.database.run(payment_queries.PAYMENTS.find, request.payment_id)
         await asyncio.sleep(1)
         return await real(self, request)
 
-    def refund_payment(transaction: Any, *, new: Any, payment_id: str, **others: Any) -> Any:
+    def refund_payment(transaction: Any, new: Any, *others: Any) -> Any:
         seen = read[new.refund_id]
 
         def take(transaction: Any, payment_id: str) -> Payment:
@@ -111,7 +107,7 @@ def refund_limit_is_checked_outside() -> list[Patch]:
         transaction.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
         try:
             with patch.object(operations, "take_payment", take):
-                return real_refund(transaction, new=new, payment_id=payment_id, **others)
+                return real_refund(transaction, new, *others)
         finally:
             transaction.exec_driver_sql("PRAGMA ignore_check_constraints = OFF")
 
@@ -125,15 +121,13 @@ def lines_come_back_without_the_lock() -> list[Patch]:
     read: dict[str, Any] = {}
 
     async def refund(self: Any, request: Any) -> Any:
-        read[request.refund_id] = await self._database.run(
-            lambda transaction: refund_queries.given_back(transaction, request.payment_id)
-        )
+        read[request.refund_id] = await self.database.run(refund_queries.given_back, request.payment_id)
         await asyncio.sleep(1)
         return await real(self, request)
 
-    def refund_payment(transaction: Any, *, new: Any, **others: Any) -> Any:
+    def refund_payment(transaction: Any, new: Any, *others: Any) -> Any:
         with patch.object(refund_queries, "given_back", lambda _connection, _payment_id: read[new.refund_id]):
-            return real_refund(transaction, new=new, **others)
+            return real_refund(transaction, new, *others)
 
     return [(RefundServicer, "RefundPayment", refund), (refund_operations, "refund_payment", refund_payment)]
 
@@ -147,9 +141,9 @@ def first_payer_is_charged() -> list[Patch]:
     """Whoever shows the first code under a reference pays for all others, too."""
     real = payer_search.find_payer
 
-    def find(transaction: Any, *, payer: Any, **others: Any) -> FoundPayer:
-        found = real(transaction, payer=payer, **others)
-        first = _first_to_show_a_code(transaction, payer)
+    def find(transaction: Any, asked: Payment, shown: Any) -> FoundPayer:
+        found = real(transaction, asked, shown)
+        first = _first_to_show_a_code(transaction, asked.payer)
         return (
             replace(found, identity=get_identity(transaction, first["identity_id"]))
             if first and found.by_code
@@ -163,9 +157,9 @@ def first_payer_alone_may_pay() -> list[Patch]:
     """Under a reference, nobody's code counts but that of whoever showed the first one."""
     real = payer_search.find_payer
 
-    def find(transaction: Any, *, payer: Any, **others: Any) -> FoundPayer:
-        found = real(transaction, payer=payer, **others)
-        first = _first_to_show_a_code(transaction, payer)
+    def find(transaction: Any, asked: Payment, shown: Any) -> FoundPayer:
+        found = real(transaction, asked, shown)
+        first = _first_to_show_a_code(transaction, asked.payer)
         other = first and found.by_code and found.identity and found.identity.identity_id != first["identity_id"]
         return FoundPayer(None, reason=PAYER_MISMATCH) if other else found
 

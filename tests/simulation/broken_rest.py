@@ -1,7 +1,6 @@
 """Ways in which the till, and what the servers keep of request ids, could go wrong; see `mutants`."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -29,30 +28,22 @@ def request_id_is_stored_later() -> list[Patch]:
     """A second transaction stores the id, a second after the effect; a crash in between forgets it."""
     insert = f"INSERT OR IGNORE INTO requests ({COLUMNS}) VALUES (?, ?, ?, ?, ?, NULL, ?)"
 
-    def once(
-        self: RequestLog,
-        connection: Any,
-        key: IdempotencyKey,
-        *,
-        effect: Callable[[], Any],
-        resource: Callable[[Any], str],
-        read: Callable[[str], Any],
-    ) -> Any:
-        known = self.resource(connection, key)
-        if known is not None:
-            return read(known)
-        record = effect()
-        row = key.request_id, key.actor, key.method, key.content_hash, resource(record), key.at_ms
-        sqlite = connection._cursor.connection
+    real = RequestLog._store
 
-        def store() -> None:
+    def store(self: RequestLog, transaction: Any, key: IdempotencyKey, resource: str, refusal: bytes | None) -> None:
+        if refusal is not None:
+            real(self, transaction, key, resource, refusal)
+            return
+        row = key.request_id, key.actor, key.method, key.content_hash, resource, key.at_ms
+        sqlite = transaction._cursor.connection
+
+        def later() -> None:
             if not is_dead():
                 sqlite.execute(insert, row)
 
-        asyncio.get_running_loop().call_later(1.0, store)
-        return record
+        asyncio.get_running_loop().call_later(1.0, later)
 
-    return [(RequestLog, "once", once)]
+    return [(RequestLog, "_store", store)]
 
 
 def refusals_are_not_kept() -> list[Patch]:
@@ -60,12 +51,19 @@ def refusals_are_not_kept() -> list[Patch]:
     return [(RequestLog, "_remember_refusal", lambda _self, _connection, _key, _refusal: None)]
 
 
-def claims_forget_refusals() -> list[Patch]:
-    """The refusal is kept, but whoever claims the id does not look at it."""
-    real = RequestLog.claim
+def answers_forget_refusals() -> list[Patch]:
+    """The refusal is kept, but whoever answers the request does not look at it."""
+    real, real_store = RequestLog.resource, RequestLog._store
 
-    def claim(self: RequestLog, connection: Any, key: IdempotencyKey, resource: str) -> bool:
-        known = connection.execute(self._find, {"key": key.request_id}).one_or_none()
-        return bool(known and known["refusal"]) or real(self, connection, key, resource)
+    def refused(self: RequestLog, transaction: Any, key: IdempotencyKey) -> bool:
+        known = transaction.execute(self._find, {"key": key.request_id}).one_or_none()
+        return bool(known and known["refusal"])
 
-    return [(RequestLog, "claim", claim)]
+    def resource(self: RequestLog, transaction: Any, key: IdempotencyKey) -> str | None:
+        return None if refused(self, transaction, key) else real(self, transaction, key)
+
+    def store(self: RequestLog, transaction: Any, key: IdempotencyKey, *rest: Any) -> None:
+        if not refused(self, transaction, key):
+            real_store(self, transaction, key, *rest)
+
+    return [(RequestLog, "resource", resource), (RequestLog, "_store", store)]

@@ -79,5 +79,5 @@ MUTANTS = {
     "refund-lines": Mutant(
         "refunds of lines are computed without the lock", broken_payments.lines_come_back_without_the_lock
     ),
-    "claim": Mutant("a refused request is done when its id is claimed again", broken_rest.claims_forget_refusals),
+    "claim": Mutant("a refused request is done when its id is claimed again", broken_rest.answers_forget_refusals),
 }

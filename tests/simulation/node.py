@@ -38,7 +38,7 @@ class SimulatedDatabase(SqliteDatabase):
         self.around_commit: Callable[[str], bool] = lambda _when: False
         self.committed: Callable[[], None] = lambda: None
 
-    async def run(self, operation: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+    async def run(self, operation: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Result:
         """As shipped, but for the living only."""
         if is_dead():
             await nothing_more()

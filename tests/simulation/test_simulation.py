@@ -104,7 +104,7 @@ GUARDS = [
         "_end",
         "    if payment.state is PaymentState.AUTHORIZED:\n"
         "        assert payment.hold_id is not None\n"
-        "        entries.void(transaction, payment.hold_id, _payer_account(payment), now_ms)\n",
+        "        entries.void(transaction, _transfer(payment), payment.hold_id, now_ms)\n",
         id="thirdparty_server: what was held is given back",
     ),
 ]

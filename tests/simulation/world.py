@@ -15,8 +15,8 @@ import structlog
 from order_service import server as order_server
 from order_service import sweeper
 from order_service import tables as order_tables
-from store_terminal import schema
 from store_terminal import server as terminal_server
+from store_terminal import tables as terminal_tables
 from tests.simulation import invariants
 from tests.simulation.answers import Answers
 from tests.simulation.changes import Change, Changes
@@ -27,8 +27,8 @@ from tests.simulation.node import Node, SimulatedDatabase
 from tests.simulation.process import owned_tasks
 from tests.simulation.reading import Violation
 from tests.simulation.trouble import CLOCK_SKEWS_MS, Trouble
-from thirdparty_server import schema
 from thirdparty_server import server as payment_server
+from thirdparty_server import tables as payment_tables
 from thirdparty_server.ledger import roll_ups
 from thirdparty_server.payers import operations as payer_operations
 from thirdparty_server.payers.vault import MASTER_BYTES_MIN, Vault
@@ -64,8 +64,8 @@ class Parts:
     def __init__(self) -> None:
         self.databases = {
             ORDERS: SimulatedDatabase(order_tables.METADATA),
-            PAYMENTS: SimulatedDatabase(schema.METADATA),
-            TERMINAL: SimulatedDatabase(schema.METADATA),
+            PAYMENTS: SimulatedDatabase(payment_tables.METADATA),
+            TERMINAL: SimulatedDatabase(terminal_tables.METADATA),
         }
         self.order_settings = order_server.OrderSettings.model_validate({"insecure": True, "lease_max_s": LEASE_MAX_S})
         self.payment_settings = _PaymentSettings.model_validate(

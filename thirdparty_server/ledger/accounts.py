@@ -6,11 +6,15 @@ asked for, so that all tills of a store never queue for one row: a roll-up, and 
 
 from collections.abc import Iterable
 
-from sqlalchemy import BigInteger, Column, ScalarSelect, bindparam, case, func, insert, select, update
+from sqlalchemy import BigInteger, Column, ScalarSelect, bindparam, case, cast, func, select, update
 
-from thirdparty_server.ledger.model import MOVING, Account, AccountKind, AccountRef
+from thirdparty_server.ledger.model import MOVING, Account, AccountRef
 from thirdparty_server.ledger.tables import account_sums, accounts, transfers
-from tillmesh.storage.statements import Row, Transaction
+from tillmesh.storage.lists import by_key
+from tillmesh.storage.records import Records
+from tillmesh.storage.statements import Transaction
+
+_ACCOUNTS = Records(Account, accounts)
 
 
 class Overdrawn(Exception):
@@ -18,7 +22,6 @@ class Overdrawn(Exception):
 
 
 _IS_OPEN = select(accounts.c.account_id).where(accounts.c.account_id == bindparam("key"))
-_INSERT_ACCOUNT = insert(accounts)
 _SET_LIMIT = (
     update(accounts)
     .where(
@@ -60,40 +63,29 @@ _SUMMED = (
     + _since_roll_up(transfers.c.credit_account_id)
     - _since_roll_up(transfers.c.debit_account_id)
 )
-_ACCOUNTS = select(
+_KEPT = accounts.c.credit_limit_minor.is_not(None)
+_WITH_BALANCE = select(
     accounts.c.account_id,
     accounts.c.kind,
     accounts.c.currency,
     accounts.c.credit_limit_minor,
     accounts.c.held_minor,
-    case((accounts.c.credit_limit_minor.is_not(None), accounts.c.posted_minor), else_=_SUMMED).label("posted_minor"),
+    case((_KEPT, accounts.c.posted_minor), else_=cast(_SUMMED, BigInteger)).label("posted_minor"),
 ).select_from(accounts.outerjoin(account_sums))
-_FIND_ACCOUNT = _ACCOUNTS.where(accounts.c.account_id == bindparam("key"))
-_LIST_ACCOUNTS = (
-    _ACCOUNTS.where(accounts.c.account_id > bindparam("after_id"))
-    .order_by(accounts.c.account_id)
-    .limit(bindparam("at_most"))
-)
+_FIND_ACCOUNT = _WITH_BALANCE.where(accounts.c.account_id == bindparam("key"))
 
 
 def open_account(transaction: Transaction, ref: AccountRef, credit_limit_minor: int = 0) -> None:
     """Opens an account unless it is open; the limit is for guarded ones only."""
     if transaction.execute(_IS_OPEN, {"key": ref.account_id}).first() is None:
-        values = {
-            "account_id": ref.account_id,
-            "kind": ref.kind,
-            "currency": ref.currency,
-            "credit_limit_minor": credit_limit_minor if ref.guarded else None,
-            "posted_minor": 0,
-            "held_minor": 0,
-        }
-        transaction.execute(_INSERT_ACCOUNT, values)
+        limit_minor = credit_limit_minor if ref.guarded else None
+        _ACCOUNTS.insert(transaction, Account(ref.account_id, ref.kind, ref.currency, limit_minor))
 
 
 def find_account(transaction: Transaction, account_id: str) -> Account | None:
     """An account with its balance as it is now."""
     row = transaction.execute(_FIND_ACCOUNT, {"key": account_id}).one_or_none()
-    return None if row is None else _account(row)
+    return None if row is None else _ACCOUNTS.of(row)
 
 
 def set_credit_limit(transaction: Transaction, ref: AccountRef, limit_minor: int) -> None:
@@ -111,18 +103,8 @@ def take_accounts(transaction: Transaction, refs: Iterable[AccountRef]) -> None:
 
 def list_accounts(transaction: Transaction, after_id: str, at_most: int) -> list[Account]:
     """Accounts by id, those after the given one."""
-    return [_account(row) for row in transaction.execute(_LIST_ACCOUNTS, {"after_id": after_id, "at_most": at_most})]
-
-
-def _account(row: Row) -> Account:
-    return Account(
-        account_id=row["account_id"],
-        kind=AccountKind(row["kind"]),
-        currency=row["currency"],
-        posted_minor=int(row["posted_minor"]),
-        held_minor=row["held_minor"],
-        credit_limit_minor=row["credit_limit_minor"],
-    )
+    query = by_key(_WITH_BALANCE, accounts.c.account_id, after_id, at_most)
+    return [_ACCOUNTS.of(row) for row in transaction.execute(query)]
 
 
 def change_balance(transaction: Transaction, ref: AccountRef, posted: int = 0, held: int = 0) -> None:

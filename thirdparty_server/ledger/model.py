@@ -74,15 +74,27 @@ def external(currency: str) -> AccountRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Transfer:
+    """Money on its way from one account to another."""
+
+    debit: AccountRef
+    credit: AccountRef
+    amount: Money
+    purpose: Purpose
+    reference: str
+    """The deposit, payment or refund that it belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """An account as it is now; only guarded ones have a credit limit."""
 
     account_id: str
     kind: AccountKind
     currency: str
-    posted_minor: int
-    held_minor: int
     credit_limit_minor: int | None
+    posted_minor: int = 0
+    held_minor: int = 0
 
     @property
     def left(self) -> Money:
@@ -113,6 +125,15 @@ class Deposit:
     amount: Money
     actor: str
     created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RollUp:
+    """The sum of an account's transfers, up to one of them."""
+
+    account_id: str
+    through_transfer_id: int = 0
+    posted_minor: int = 0
 
 
 @dataclass(slots=True)

@@ -1,11 +1,24 @@
 """Accounts and deposits: one function for each RPC, each one transaction."""
 
+from collections.abc import Callable
+
 from thirdparty_server.errors import Reason
 from thirdparty_server.ledger import accounts, entries
-from thirdparty_server.ledger.model import Account, AccountRef, Deposit, Purpose, external, wallet_owner
+from thirdparty_server.ledger.model import (
+    Account,
+    AccountRef,
+    Deposit,
+    Entry,
+    Purpose,
+    Transfer,
+    external,
+    wallet_owner,
+)
 from tillmesh.auth.callers import require_payer
-from tillmesh.runtime.money import Money
 from tillmesh.storage.statements import Transaction
+
+FindAccount = Callable[[Transaction, str, str], AccountRef]
+"""The account of an identity's wallet in a currency; it refuses what there is not."""
 
 
 def get_account(transaction: Transaction, account_id: str) -> Account:
@@ -17,18 +30,17 @@ def get_account(transaction: Transaction, account_id: str) -> Account:
     return account
 
 
-def create_deposit(
-    transaction: Transaction, *, deposit_id: str, credit: AccountRef, amount: Money, now_ms: int
-) -> Deposit:
+def list_entries(transaction: Transaction, after_id: int, at_most: int, account_id: str) -> list[Entry]:
+    """The account's statement, oldest first."""
+    get_account(transaction, account_id)
+    return entries.list_entries(transaction, account_id, after_id, at_most)
+
+
+def create_deposit(transaction: Transaction, deposit: Deposit, wallet_account: FindAccount) -> Deposit:
     """Puts money from outside into a wallet's account."""
-    debit = external(amount.currency)
+    amount = deposit.amount
+    debit, credit = external(amount.currency), wallet_account(transaction, deposit.identity_id, amount.currency)
     accounts.open_account(transaction, debit)
-    entries.transfer(transaction, debit, credit, amount, Purpose.DEPOSIT, deposit_id, now_ms)
-    return get_deposit(transaction, deposit_id)
-
-
-def get_deposit(transaction: Transaction, deposit_id: str) -> Deposit:
-    """The deposit of that id, which was made."""
-    deposit = entries.find_deposit(transaction, deposit_id)
-    assert deposit is not None, "what is remembered of a deposit was written with its transfer"
+    moved = Transfer(debit, credit, amount, Purpose.DEPOSIT, deposit.deposit_id)
+    entries.transfer(transaction, moved, deposit.created_at_ms)
     return deposit

@@ -5,14 +5,16 @@ from collections import deque
 from collections.abc import Callable
 
 import structlog
-from sqlalchemy import bindparam, case, func, insert, select, update
+from sqlalchemy import bindparam, case, func, select
 
 from thirdparty_server.ledger.entries import transfers_of_account
-from thirdparty_server.ledger.model import MOVING
+from thirdparty_server.ledger.model import MOVING, RollUp
 from thirdparty_server.ledger.tables import account_sums, accounts, transfers
 from tillmesh.auth.callers import act_as
 from tillmesh.runtime.errors import Refusal
-from tillmesh.storage.database import Database, require_one_row
+from tillmesh.storage.database import Database
+from tillmesh.storage.lists import by_key
+from tillmesh.storage.records import Records
 from tillmesh.storage.statements import Transaction
 
 ROUND_S = 60.0
@@ -65,30 +67,18 @@ class RollUps:
         seen_s, up_to_id = self._seen[0]
         if now_s - seen_s < SAFE_AGE_S:
             return 0
-        total = 0
-        page = await self._accounts_after("")
-        while page:
+        total, after_id = 0, ""
+        while page := await self._database.run(list_summed_accounts, after_id, ACCOUNTS_A_PAGE):
             for account_id in page:
                 total += await self._roll_up(account_id, up_to_id)
-            page = await self._accounts_after(page[-1])
+            after_id = page[-1]
         return total
-
-    async def _accounts_after(self, account_id: str) -> list[str]:
-        return await self._database.run(
-            lambda transaction: list_summed_accounts(transaction, account_id, ACCOUNTS_A_PAGE)
-        )
 
     async def _roll_up(self, account_id: str, up_to_id: int) -> int:
         """As many short transactions as it takes."""
         total = 0
         while number := await self._database.run(
-            lambda transaction: roll_up(
-                transaction,
-                account_id,
-                up_to_id=up_to_id,
-                at_least=TRANSFERS_MIN,
-                at_most=TRANSFERS_A_TRANSACTION,
-            )
+            roll_up, account_id, up_to_id=up_to_id, at_least=TRANSFERS_MIN, at_most=TRANSFERS_A_TRANSACTION
         ):
             total += number
         if total:
@@ -104,19 +94,8 @@ _SUM_NEXT = select(
     func.sum(case((_next.c.phase.in_(MOVING), _gain), else_=0)).label("minor"),
 )
 _NEWEST_TRANSFER = select(func.coalesce(func.max(transfers.c.transfer_id), 0))
-_LIST_SUMMED = (
-    select(accounts.c.account_id)
-    .where(accounts.c.credit_limit_minor.is_(None), accounts.c.account_id > bindparam("after_id"))
-    .order_by(accounts.c.account_id)
-    .limit(bindparam("at_most"))
-)
-_FIND_ROLL_UP = select(account_sums).where(account_sums.c.account_id == bindparam("key"))
-_INSERT_ROLL_UP = insert(account_sums)
-_BRING_FORWARD = (
-    update(account_sums)
-    .where(account_sums.c.account_id == bindparam("key"), account_sums.c.through_transfer_id == bindparam("read_id"))
-    .values(through_transfer_id=bindparam("through_id"), posted_minor=account_sums.c.posted_minor + bindparam("minor"))
-)
+_SUMMED_ACCOUNTS = select(accounts.c.account_id).where(accounts.c.credit_limit_minor.is_(None))
+_ROLL_UPS = Records(RollUp, account_sums, guard=("through_transfer_id",))
 
 
 def newest_transfer_id(transaction: Transaction) -> int:
@@ -126,7 +105,7 @@ def newest_transfer_id(transaction: Transaction) -> int:
 
 def list_summed_accounts(transaction: Transaction, after_id: str, at_most: int) -> list[str]:
     """Ids of accounts whose balance is a sum, those after the given one."""
-    return list(transaction.execute(_LIST_SUMMED, {"after_id": after_id, "at_most": at_most}).scalars())
+    return transaction.execute(by_key(_SUMMED_ACCOUNTS, accounts.c.account_id, after_id, at_most)).scalars()
 
 
 def roll_up(transaction: Transaction, account_id: str, *, up_to_id: int, at_least: int, at_most: int) -> int:
@@ -135,18 +114,16 @@ def roll_up(transaction: Transaction, account_id: str, *, up_to_id: int, at_leas
     Does nothing for fewer than `at_least`. CONCURRENT_CHANGE if somebody else brought the
     roll-up forward meanwhile. Every transfer up to `up_to_id` must be committed, or it is never counted.
     """
-    found = transaction.execute(_FIND_ROLL_UP, {"key": account_id}).one_or_none()
-    read_id = found["through_transfer_id"] if found else 0
-    bounds = {"after_id": read_id, "up_to_id": up_to_id, "at_most": at_most}
+    found = _ROLL_UPS.find(transaction, account_id)
+    before = found or RollUp(account_id)
+    bounds = {"after_id": before.through_transfer_id, "up_to_id": up_to_id, "at_most": at_most}
     following = transaction.execute(_SUM_NEXT, {"key": account_id, **bounds}).one()
     number = int(following["number"])
     if number < at_least:
         return 0
-    through_id, minor = following["through_id"], int(following["minor"])
+    after = RollUp(account_id, following["through_id"], before.posted_minor + int(following["minor"]))
     if found:
-        change = {"key": account_id, "read_id": read_id, "through_id": through_id, "minor": minor}
-        require_one_row(transaction.execute(_BRING_FORWARD, change))
+        _ROLL_UPS.change(transaction, found, after)
     else:
-        first = {"account_id": account_id, "through_transfer_id": through_id, "posted_minor": minor}
-        transaction.execute(_INSERT_ROLL_UP, first)
+        _ROLL_UPS.insert(transaction, after)
     return number

@@ -1,7 +1,6 @@
 """Messages of identities, wallets and phones: records to protobuf, and fields from it."""
 
-import re
-
+from thirdparty_server.ledger.model import wallet
 from thirdparty_server.payers.model import Identity, Phone, Wallet
 from thirdparty_server.payers.vault import Vault
 from tillmesh.api.payment.v1 import identity_pb2, phone_pb2, wallet_pb2
@@ -10,15 +9,11 @@ from tillmesh.api.payment.v1 import wallet_service_pb2 as wallets_api
 from tillmesh.auth.callers import Role, acting_role
 from tillmesh.rpc.fields import Fields, shown
 from tillmesh.rpc.messages import to_money, to_timestamp
+from tillmesh.runtime.money import Money
 from tillmesh.runtime.secret import Secret
 
-_PIN = re.compile(r"[0-9]{4,12}")
-
-
-def pin(fields: Fields, text: str) -> Secret:
-    """A PIN, of which no answer repeats anything."""
-    fields.require(bool(_PIN.fullmatch(text)), "pin", "must be 4 to 12 digits")
-    return Secret(text.encode())
+UNCONFIRMED_MAX = 10_000
+NewWallet = identities_api.CreateIdentityRequest | wallets_api.OpenWalletRequest
 
 
 def require_pin(pin: Secret | None) -> None:
@@ -35,34 +30,35 @@ def pay_code(fields: Fields, text: str) -> Secret | None:
     return Secret(text.encode()) if text else None
 
 
-UNCONFIRMED_MAX = 10_000
+def new_wallet(fields: Fields, request: NewWallet, now_ms: int) -> Wallet:
+    """The wallet that a request opens."""
+    currency = fields.currency("currency_code", request.currency_code)
+    return Wallet(
+        identity_id=request.identity_id,
+        account=wallet(request.identity_id, currency),
+        confirmation_threshold=threshold(fields, request),
+        unconfirmed_payments_per_day_max=unconfirmed_max(fields, request),
+        created_at_ms=now_ms,
+    )
 
 
-def threshold(
-    fields: Fields,
-    name: str,
-    message: identities_api.CreateIdentityRequest | wallets_api.OpenWalletRequest | wallet_pb2.Wallet,
-) -> int | None:
+def threshold(fields: Fields, message: NewWallet | wallet_pb2.Wallet, within: str = "") -> Money | None:
     """The largest amount that is paid without a yes; None where each payment needs one."""
     if not message.HasField("confirmation_threshold"):
         return None
-    limit = fields.money(f"{name}confirmation_threshold", message.confirmation_threshold, minimum=0)
+    limit = fields.money(f"{within}confirmation_threshold", message.confirmation_threshold, minimum=0)
     rule = f"must be {shown(message.currency_code)} as well"
-    fields.require(limit.currency == message.currency_code, f"{name}confirmation_threshold.currency_code", rule)
-    return limit.minor
+    fields.require(limit.currency == message.currency_code, f"{within}confirmation_threshold.currency_code", rule)
+    return limit
 
 
-def unconfirmed_max(
-    fields: Fields,
-    name: str,
-    message: identities_api.CreateIdentityRequest | wallets_api.OpenWalletRequest | wallet_pb2.Wallet,
-) -> int | None:
+def unconfirmed_max(fields: Fields, message: NewWallet | wallet_pb2.Wallet, within: str = "") -> int | None:
     """The largest number of payments a day without a yes; None for any."""
     if not message.HasField("unconfirmed_payments_per_day_max"):
         return None
     count = message.unconfirmed_payments_per_day_max
     ok = 0 <= count <= UNCONFIRMED_MAX
-    fields.require(ok, f"{name}unconfirmed_payments_per_day_max", f"must be 0 to {UNCONFIRMED_MAX}, was {count}")
+    fields.require(ok, f"{within}unconfirmed_payments_per_day_max", f"must be 0 to {UNCONFIRMED_MAX}, was {count}")
     return count
 
 
@@ -78,12 +74,13 @@ def to_identity(identity: Identity) -> identity_pb2.Identity:
 
 def to_wallet(wallet: Wallet) -> wallet_pb2.Wallet:
     """A wallet."""
+    limit = wallet.confirmation_threshold
     return wallet_pb2.Wallet(
         identity_id=wallet.identity_id,
-        currency_code=wallet.currency,
+        currency_code=wallet.account.currency,
         account_id=wallet.account.account_id,
-        confirmation_threshold=to_money(wallet.threshold) if wallet.threshold else None,
-        unconfirmed_payments_per_day_max=wallet.unconfirmed_per_day_max,
+        confirmation_threshold=to_money(limit) if limit else None,
+        unconfirmed_payments_per_day_max=wallet.unconfirmed_payments_per_day_max,
         version=wallet.version,
         create_time=to_timestamp(wallet.created_at_ms),
     )

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from thirdparty_server.ledger.model import AccountRef, wallet
+from thirdparty_server.ledger.model import AccountRef
+from thirdparty_server.updates import Versioned
 from tillmesh.runtime.money import Money
 
 PIN_TRIES = 5
@@ -12,41 +13,28 @@ CODE_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Versioned):
     """An online identity. It pays from its wallets."""
 
     identity_id: str
     display_name: str
-    version: int
-    created_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
-class Wallet:
+class Wallet(Versioned):
     """The money of an identity in one currency, and the limits up to which it pays without a confirmation."""
 
     identity_id: str
-    currency: str
-    threshold_minor: int | None
+    account: AccountRef
+    """Its account in the ledger."""
+    confirmation_threshold: Money | None
     """The largest amount that is paid without a yes; None: each payment needs one."""
-    unconfirmed_per_day_max: int | None
+    unconfirmed_payments_per_day_max: int | None
     """The largest number of payments a day without a yes; None for any number."""
-    version: int
-    created_at_ms: int
-
-    @property
-    def account(self) -> AccountRef:
-        """Its account in the ledger."""
-        return wallet(self.identity_id, self.currency)
-
-    @property
-    def threshold(self) -> Money | None:
-        """The largest amount that is paid without a yes."""
-        return None if self.threshold_minor is None else Money(self.currency, self.threshold_minor)
 
     def needs_confirmation(self, amount: Money) -> bool:
         """True if the payer has to say yes to so much."""
-        return self.threshold_minor is None or amount.minor > self.threshold_minor
+        return self.confirmation_threshold is None or amount.minor > self.confirmation_threshold.minor
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +47,8 @@ class Phone:
     """Names it in its pay codes."""
     key_id: str
     """The request that made it. Its key is derived from this."""
-    code_locked_until_ms: int
     created_at_ms: int
+    code_locked_until_ms: int = 0
 
     @property
     def phone_id(self) -> str:

@@ -1,9 +1,7 @@
 """Identities, wallets, PINs, phones and sessions: each function is one transaction, or a part of one."""
 
 import secrets
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from thirdparty_server.errors import Reason
 from thirdparty_server.ledger import accounts
@@ -11,7 +9,7 @@ from thirdparty_server.ledger.model import AccountRef
 from thirdparty_server.payers import queries
 from thirdparty_server.payers.model import PIN_TRIES, Identity, Phone, PinTry, Wallet
 from thirdparty_server.payers.vault import token_hash
-from thirdparty_server.updates import require_version
+from thirdparty_server.updates import Update
 from tillmesh import paycode
 from tillmesh.auth.callers import require_payer
 from tillmesh.runtime.errors import CommonReason
@@ -41,7 +39,7 @@ def settle_pin_try(transaction: Transaction, pin_try: PinTry) -> None:
     raise Reason.PIN_WRONG(tries_left=PIN_TRIES - failures)
 
 
-def set_pin(transaction: Transaction, *, identity_id: str, pin_hash: str) -> Identity:
+def set_pin(transaction: Transaction, identity_id: str, pin_hash: str) -> Identity:
     """Sets the PIN, unlocks it and ends all sessions."""
     identity = get_identity(transaction, identity_id)
     queries.set_pin(transaction, identity_id, pin_hash)
@@ -49,64 +47,56 @@ def set_pin(transaction: Transaction, *, identity_id: str, pin_hash: str) -> Ide
 
 
 # Phones and sessions.
-def bind_phone(transaction: Transaction, *, request_id: str, identity_id: str, phone_uri: str, now_ms: int) -> Phone:
+def bind_phone(transaction: Transaction, request_id: str, identity_id: str, phone_uri: str, now_ms: int) -> Phone:
     """Binds a phone to an identity, with a new key and nobody signed in."""
     get_identity(transaction, identity_id)
-    bound = queries.find_phone(transaction, phone_uri)
+    bound = queries.PHONES.find(transaction, phone_uri)
     if bound and bound.identity_id != identity_id:
         raise Reason.PHONE_BOUND(phone_uri=phone_uri)
     queries.delete_phone(transaction, phone_uri)
-    phone = Phone(phone_uri, identity_id, _new_handle(transaction), request_id, 0, now_ms)
-    queries.insert_phone(transaction, phone)
+    phone = Phone(phone_uri, identity_id, _new_handle(transaction), request_id, now_ms)
+    queries.PHONES.insert(transaction, phone)
     return phone
 
 
-def get_phone(transaction: Transaction, *, phone_uri: str, identity_id: str) -> Phone:
+def get_phone(transaction: Transaction, phone_uri: str, identity_id: str) -> Phone:
     """The phone as it is bound to that identity now."""
-    phone = queries.find_phone(transaction, phone_uri)
+    phone = queries.PHONES.find(transaction, phone_uri)
     if phone is None or phone.identity_id != identity_id:
         raise Reason.PHONE_NOT_FOUND(phone_uri=phone_uri)
     return phone
 
 
-def unbind_phone(transaction: Transaction, *, phone_uri: str) -> None:
+def unbind_phone(transaction: Transaction, phone_uri: str) -> None:
     """Ends what a phone may do."""
-    if queries.find_phone(transaction, phone_uri) is None:
+    if queries.PHONES.find(transaction, phone_uri) is None:
         raise Reason.PHONE_NOT_FOUND(phone_uri=phone_uri)
     queries.delete_phone(transaction, phone_uri)
 
 
-def renew_key(transaction: Transaction, *, request_id: str, phone_uri: str) -> Phone:
+def renew_key(transaction: Transaction, request_id: str, phone_uri: str) -> Phone:
     """Gives the phone of a signed-in payer a new key, whose codes are neither used nor locked."""
     phone = replace(bound_phone(transaction, phone_uri), handle=_new_handle(transaction), key_id=request_id)
     queries.change_key(transaction, phone)
     return phone
 
 
-def begin_sign_in(transaction: Transaction, *, phone_uri: str) -> PinTry:
+def begin_sign_in(transaction: Transaction, phone_uri: str) -> PinTry:
     """Counts a try of the PIN of whoever the phone is bound to."""
     return begin_pin_try(transaction, bound_phone(transaction, phone_uri).identity_id)
 
 
-def sign_in(
-    transaction: Transaction, *, phone_uri: str, pin_try: PinTry, token: Secret, expires_at_ms: int
-) -> Identity:
+def sign_in(transaction: Transaction, phone_uri: str, pin_try: PinTry, token: Secret, expires_at_ms: int) -> Identity:
     """Starts a session, unless PIN or phone are no longer what was tried."""
-    identity_id, kept = pin_try.identity_id, token_hash(token)
-    if not queries.start_session(transaction, phone_uri, identity_id, kept, expires_at_ms):
+    if not queries.start_session(transaction, phone_uri, pin_try.identity_id, token_hash(token), expires_at_ms):
         raise Reason.PHONE_NOT_BOUND(phone_uri=phone_uri)
     settle_pin_try(transaction, pin_try)
-    identity = queries.find_identity(transaction, pin_try.identity_id)
+    identity = queries.IDENTITIES.find(transaction, pin_try.identity_id)
     assert identity is not None, "a phone is bound to an identity"
     return identity
 
 
-def sign_out(transaction: Transaction, *, phone_uri: str) -> None:
-    """Ends the phone's session."""
-    queries.end_session(transaction, phone_uri)
-
-
-def signed_in(transaction: Transaction, *, phone_uri: str, token: Secret, now_ms: int) -> str:
+def signed_in(transaction: Transaction, phone_uri: str, token: Secret, now_ms: int) -> str:
     """The identity that the token of this phone stands for."""
     identity_id = queries.find_session(transaction, phone_uri, token_hash(token), now_ms)
     if identity_id is None:
@@ -116,7 +106,7 @@ def signed_in(transaction: Transaction, *, phone_uri: str, token: Secret, now_ms
 
 def bound_phone(transaction: Transaction, phone_uri: str) -> Phone:
     """The phone, which must be bound to somebody."""
-    phone = queries.find_phone(transaction, phone_uri)
+    phone = queries.PHONES.find(transaction, phone_uri)
     if phone is None:
         raise Reason.PHONE_NOT_BOUND(phone_uri=phone_uri)
     return phone
@@ -129,49 +119,46 @@ def _new_handle(transaction: Transaction) -> str:
             return handle
 
 
-def create_identity(transaction: Transaction, *, identity: Identity, first: Wallet) -> Identity:
+# Identities and wallets.
+def create_identity(transaction: Transaction, identity: Identity, first: Wallet) -> Identity:
     """Registers an identity and opens its first wallet."""
-    if queries.find_identity(transaction, identity.identity_id):
-        raise Reason.IDENTITY_EXISTS(identity_id=identity.identity_id)
-    queries.insert_identity(transaction, identity)
-    open_wallet(transaction, wallet=first)
+    queries.IDENTITIES.insert(transaction, identity)
+    open_wallet(transaction, first)
     return identity
 
 
 def get_identity(transaction: Transaction, identity_id: str) -> Identity:
     """The identity as it is now."""
     require_payer(identity_id)
-    identity = queries.find_identity(transaction, identity_id)
+    identity = queries.IDENTITIES.find(transaction, identity_id)
     if identity is None:
         raise Reason.IDENTITY_NOT_FOUND(identity_id=identity_id)
     return identity
 
 
-def update_identity(
-    transaction: Transaction, *, identity_id: str, version: int, changes: Mapping[str, Any]
-) -> Identity:
-    """Changes what is named in `changes`, if the identity is still at that version."""
+def update_identity(transaction: Transaction, identity_id: str, update: Update) -> Identity:
+    """Changes an identity."""
     identity = get_identity(transaction, identity_id)
-    require_version(f"Identity {identity_id}", identity.version, version)
-    changed = replace(identity, **changes)
-    queries.change_identity(transaction, changed)
-    return replace(changed, version=version + 1)
+    changed = update.of(f"Identity {identity_id}", identity)
+    queries.IDENTITIES.change(transaction, identity, changed)
+    return changed
 
 
-def open_wallet(transaction: Transaction, *, wallet: Wallet) -> Wallet:
+def open_wallet(transaction: Transaction, wallet: Wallet) -> Wallet:
     """Opens a wallet in a currency in which the identity has none."""
-    get_identity(transaction, wallet.identity_id)
-    if queries.find_wallet(transaction, wallet.identity_id, wallet.currency):
-        raise Reason.WALLET_EXISTS(identity_id=wallet.identity_id, currency=wallet.currency)
+    identity_id, currency = wallet.identity_id, wallet.account.currency
+    get_identity(transaction, identity_id)
+    if queries.WALLETS.find(transaction, identity_id, currency):
+        raise Reason.WALLET_EXISTS(identity_id=identity_id, currency=currency)
     accounts.open_account(transaction, wallet.account)
-    queries.insert_wallet(transaction, wallet)
+    queries.WALLETS.insert(transaction, wallet)
     return wallet
 
 
 def get_wallet(transaction: Transaction, identity_id: str, currency: str) -> Wallet:
     """The identity's wallet in that currency as it is now."""
     require_payer(identity_id)
-    wallet = queries.find_wallet(transaction, identity_id, currency)
+    wallet = queries.WALLETS.find(transaction, identity_id, currency)
     if wallet is None:
         raise Reason.WALLET_NOT_FOUND(identity_id=identity_id, currency=currency)
     return wallet
@@ -183,12 +170,9 @@ def wallet_account(transaction: Transaction, identity_id: str, currency: str) ->
     return get_wallet(transaction, identity_id, currency).account
 
 
-def update_wallet(
-    transaction: Transaction, *, identity_id: str, currency: str, version: int, changes: Mapping[str, Any]
-) -> Wallet:
-    """Changes what is named in `changes`, if the wallet is still at that version."""
+def update_wallet(transaction: Transaction, identity_id: str, currency: str, update: Update) -> Wallet:
+    """Changes the limits of a wallet."""
     wallet = get_wallet(transaction, identity_id, currency)
-    require_version(f"Wallet {wallet.account.account_id}", wallet.version, version)
-    changed = replace(wallet, **changes)
-    queries.change_wallet(transaction, changed)
-    return replace(changed, version=version + 1)
+    changed = update.of(f"Wallet {wallet.account.account_id}", wallet)
+    queries.WALLETS.change(transaction, wallet, changed)
+    return changed

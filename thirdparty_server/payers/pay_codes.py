@@ -3,7 +3,7 @@
 import hmac
 from dataclasses import dataclass
 
-from thirdparty_server.errors import PAY_CODE_INVALID, PAY_CODE_LOCKED, PAY_CODE_USED, PAYER_MISMATCH
+from thirdparty_server.errors import PAYER_MISMATCH, Reason
 from thirdparty_server.payers import queries
 from thirdparty_server.payers.model import Phone
 from thirdparty_server.payers.vault import Vault
@@ -32,12 +32,12 @@ def redeem(transaction: Transaction, shown: ShownCode, now_ms: int, *, only_for:
     if phone is None or step is None:
         if phone:
             queries.count_code_failure(transaction, phone.handle, now_ms, now_ms + shown.lock_ms)
-        return PAY_CODE_INVALID
+        return Reason.PAY_CODE_INVALID.name
     if only_for not in (None, phone.identity_id):
         return PAYER_MISMATCH
     if queries.take_step(transaction, phone.handle, step, now_ms):
         return phone
-    return PAY_CODE_LOCKED if phone.code_locked_until_ms > now_ms else PAY_CODE_USED
+    return (Reason.PAY_CODE_LOCKED if phone.code_locked_until_ms > now_ms else Reason.PAY_CODE_USED).name
 
 
 def count_wrong_code(transaction: Transaction, shown: ShownCode, now_ms: int) -> None:

@@ -1,13 +1,12 @@
 """Payers on their phones: protobuf to model and back, nothing else."""
 
 import secrets
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from thirdparty_server.once import run_once
-from thirdparty_server.payers import messages, operations
-from thirdparty_server.payers.model import Identity
+from thirdparty_server.payers import messages, operations, queries
 from thirdparty_server.payers.pending_orders import PendingOrders
 from thirdparty_server.payers.vault import Vault
+from thirdparty_server.serving import Servicer
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import payer_service_pb2 as payers_api
 from tillmesh.api.payment.v1 import phone_pb2
@@ -18,42 +17,29 @@ from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.secret import Secret
 from tillmesh.storage.database import Database
-from tillmesh.storage.requests import IdempotencyKey
-from tillmesh.storage.statements import Transaction
 
 TOKEN_BYTES = 32
 
 
-class PayerServicer:
+@dataclass(frozen=True)
+class PayerServicer(Servicer):
     """tillmesh.api.payment.v1.PayerService."""
 
-    def __init__(
-        self, database: Database, pending_orders: PendingOrders, clock: Clock, vault: Vault, session_ms: int
-    ) -> None:
-        self._database = database
-        self._pending_orders = pending_orders
-        self._clock = clock
-        self._vault = vault
-        self._session_ms = session_ms
+    pending_orders: PendingOrders
+    vault: Vault
+    session_ms: int
 
     async def SignIn(self, request: payers_api.SignInRequest) -> payers_api.Session:
         """Signs in whoever the phone is bound to."""
-        self._vault.require()
+        self.vault.require()
         phone_uri = _own_phone().uri
         fields = Fields()
-        pin = messages.pin(fields, request.pin)
+        pin = fields.pin(request.pin)
         fields.check()
-        begun = await self._database.run(lambda transaction: operations.begin_sign_in(transaction, phone_uri=phone_uri))
-        pin_try = await self._vault.checked(begun, pin)
+        pin_try = await self.vault.checked(await self.database.run(operations.begin_sign_in, phone_uri), pin)
         token = Secret(secrets.token_urlsafe(TOKEN_BYTES).encode())
-        expires_at_ms = self._clock.now_ms() + self._session_ms
-
-        def start(transaction: Transaction) -> Identity:
-            return operations.sign_in(
-                transaction, phone_uri=phone_uri, pin_try=pin_try, token=token, expires_at_ms=expires_at_ms
-            )
-
-        identity = await self._database.run(start)
+        expires_at_ms = self.clock.now_ms() + self.session_ms
+        identity = await self.database.run(operations.sign_in, phone_uri, pin_try, token, expires_at_ms)
         return payers_api.Session(
             access_token=token.value.decode(),
             expire_time=to_timestamp(expires_at_ms),
@@ -62,53 +48,42 @@ class PayerServicer:
 
     async def SignOut(self, request: payers_api.SignOutRequest) -> payers_api.SignOutResponse:
         """Ends the session."""
-        phone_uri = _own_phone().uri
-        await self._database.run(lambda transaction: operations.sign_out(transaction, phone_uri=phone_uri))
+        await self.database.run(queries.end_session, _own_phone().uri)
         return payers_api.SignOutResponse()
 
     async def RenewPayCodeKey(self, request: payers_api.RenewPayCodeKeyRequest) -> phone_pb2.PayCodeKey:
         """Makes a new key for pay codes."""
         phone_uri = _own_phone().uri
         fields = Fields()
-        fields.identifier("request_id", request.request_id)
+        request_id = fields.identifier("request_id", request.request_id)
         fields.check()
-        phone = await run_once(
-            self._database,
-            IdempotencyKey.of(request, request.request_id, self._clock.now_ms()),
-            phone_uri,
-            effect=lambda transaction: operations.renew_key(
-                transaction, request_id=request.request_id, phone_uri=phone_uri
-            ),
-            read=lambda transaction: operations.bound_phone(transaction, phone_uri),
+        phone = await self._once(
+            request, request_id, phone_uri, operations.bound_phone, operations.renew_key, request_id, phone_uri
         )
-        return messages.to_key(phone, self._vault)
+        return messages.to_key(phone, self.vault)
 
     async def ListPendingOrders(
         self, request: payers_api.ListPendingOrdersRequest
     ) -> payers_api.ListPendingOrdersResponse:
         """Lists the payer's pending orders at all shops."""
-        orders, token = await self._pending_orders.of(
-            _own_phone().identity_id or "", request.page_size, request.page_token
-        )
+        identity_id = _own_phone().identity_id or ""
+        orders, token = await self.pending_orders.of(identity_id, request.page_size, request.page_token)
         shown = [_without_store_s_own(order) for order in orders]
         return payers_api.ListPendingOrdersResponse(orders=shown, next_page_token=token)
 
 
+@dataclass(frozen=True)
 class Sessions:
     """Finds out whose a phone is, for each of its calls."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
+    database: Database
+    clock: Clock
 
     async def sign_in(self, phone: Caller, method: str, token: Secret) -> Caller:
         """The phone as its payer; SIGN_IN_REQUIRED unless the token is of a session that it has."""
         if method == PayerServicer.SignIn.__name__:
             return phone
-        now_ms = self._clock.now_ms()
-        identity_id = await self._database.run(
-            lambda transaction: operations.signed_in(transaction, phone_uri=phone.uri, token=token, now_ms=now_ms)
-        )
+        identity_id = await self.database.run(operations.signed_in, phone.uri, token, self.clock.now_ms())
         return replace(phone, identity_id=identity_id)
 
 

@@ -2,43 +2,44 @@
 
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, delete, insert, or_, select, update
+from sqlalchemy import and_, bindparam, case, delete, or_, select, update
 
+from thirdparty_server.ledger.model import wallet
 from thirdparty_server.payers.model import CODE_TRIES, PIN_TRIES, Identity, Phone, Wallet
 from thirdparty_server.payers.tables import identities, phones, wallets
+from tillmesh.runtime.money import Money
 from tillmesh.storage.database import require_one_row
 from tillmesh.storage.lists import by_key
+from tillmesh.storage.records import Part, Records
 from tillmesh.storage.statements import Row, Transaction
 
-_IDENTITY = (
-    identities.c.identity_id,
-    identities.c.display_name,
-    identities.c.version,
-    identities.c.created_at_ms,
+
+def _threshold(row: Row) -> Money | None:
+    minor = row["threshold_minor"]
+    return None if minor is None else Money(row["currency"], minor)
+
+
+IDENTITIES = Records(Identity, identities, guard=("version",), initial={"pin_failures": 0})
+WALLETS = Records(
+    Wallet,
+    wallets,
+    parts={
+        "account": Part(
+            lambda row: wallet(row["identity_id"], row["currency"]),
+            lambda account: {"account_id": account.account_id, "currency": account.currency},
+        ),
+        "confirmation_threshold": Part(_threshold, lambda limit: {"threshold_minor": limit and limit.minor}),
+        "unconfirmed_payments_per_day_max": Part(
+            lambda row: row["unconfirmed_per_day_max"], lambda count: {"unconfirmed_per_day_max": count}
+        ),
+    },
+    guard=("version",),
+    initial={"unconfirmed_day": 0, "unconfirmed_count": 0},
 )
-_FIND_IDENTITY = select(*_IDENTITY).where(identities.c.identity_id == bindparam("key"))
-_INSERT_IDENTITY = insert(identities)
-_CHANGE_IDENTITY = (
-    update(identities)
-    .where(identities.c.identity_id == bindparam("key"), identities.c.version == bindparam("version_read"))
-    .values(version=identities.c.version + 1)
-)
-_WALLET = (
-    wallets.c.identity_id,
-    wallets.c.currency,
-    wallets.c.threshold_minor,
-    wallets.c.unconfirmed_per_day_max,
-    wallets.c.version,
-    wallets.c.created_at_ms,
-)
+_NEW_KEY = {"last_step": 0, "code_failures": 0}
+"""None of its codes was shown yet."""
+PHONES = Records(Phone, phones, initial=_NEW_KEY)
 _OF_WALLET = and_(wallets.c.identity_id == bindparam("key"), wallets.c.currency == bindparam("of_currency"))
-_FIND_WALLET = select(*_WALLET).where(_OF_WALLET)
-_INSERT_WALLET = insert(wallets)
-_CHANGE_WALLET = (
-    update(wallets)
-    .where(_OF_WALLET, wallets.c.version == bindparam("version_read"))
-    .values(version=wallets.c.version + 1)
-)
 # A day that is over is never counted anew: a clock that stepped back gives nobody more.
 _NEW_DAY = wallets.c.unconfirmed_day < bindparam("day")
 _COUNT_UNCONFIRMED = (
@@ -58,97 +59,25 @@ _COUNT_UNCONFIRMED = (
 )
 
 
-def find_identity(transaction: Transaction, identity_id: str) -> Identity | None:
-    """The identity of that id."""
-    row = transaction.execute(_FIND_IDENTITY, {"key": identity_id}).one_or_none()
-    return None if row is None else Identity(**row)
-
-
-def insert_identity(transaction: Transaction, identity: Identity) -> None:
-    """Registers an identity without a PIN."""
-    values = {
-        "identity_id": identity.identity_id,
-        "display_name": identity.display_name,
-        "version": identity.version,
-        "pin_failures": 0,
-        "created_at_ms": identity.created_at_ms,
-    }
-    transaction.execute(_INSERT_IDENTITY, values)
-
-
-def change_identity(transaction: Transaction, identity: Identity) -> None:
-    """Writes what may change, as the next version of the one that was read."""
-    values = {
-        "key": identity.identity_id,
-        "version_read": identity.version,
-        "display_name": identity.display_name,
-    }
-    require_one_row(transaction.execute(_CHANGE_IDENTITY, values))
-
-
 def list_identities(transaction: Transaction, after_id: str, at_most: int) -> list[Identity]:
     """Identities by id, those after the given one."""
-    rows = by_key(transaction, identities, _IDENTITY, identities.c.identity_id, after_id, at_most)
-    return [Identity(**row) for row in rows]
+    query = by_key(select(identities), identities.c.identity_id, after_id, at_most)
+    return [IDENTITIES.of(row) for row in transaction.execute(query)]
 
 
-def find_wallet(transaction: Transaction, identity_id: str, currency: str) -> Wallet | None:
-    """The identity's wallet in that currency."""
-    row = transaction.execute(_FIND_WALLET, {"key": identity_id, "of_currency": currency}).one_or_none()
-    return None if row is None else Wallet(**row)
-
-
-def insert_wallet(transaction: Transaction, wallet: Wallet) -> None:
-    """Records a wallet; its account must be open."""
-    values = {
-        "identity_id": wallet.identity_id,
-        "currency": wallet.currency,
-        "account_id": wallet.account.account_id,
-        "threshold_minor": wallet.threshold_minor,
-        "unconfirmed_per_day_max": wallet.unconfirmed_per_day_max,
-        "unconfirmed_day": 0,
-        "unconfirmed_count": 0,
-        "version": wallet.version,
-        "created_at_ms": wallet.created_at_ms,
-    }
-    transaction.execute(_INSERT_WALLET, values)
-
-
-def change_wallet(transaction: Transaction, wallet: Wallet) -> None:
-    """Writes what may change, as the next version of the one that was read."""
-    values = {
-        "key": wallet.identity_id,
-        "of_currency": wallet.currency,
-        "version_read": wallet.version,
-        "threshold_minor": wallet.threshold_minor,
-        "unconfirmed_per_day_max": wallet.unconfirmed_per_day_max,
-    }
-    require_one_row(transaction.execute(_CHANGE_WALLET, values))
-
-
-def list_wallets(transaction: Transaction, identity_id: str, after_currency: str, at_most: int) -> list[Wallet]:
+def list_wallets(transaction: Transaction, after_currency: str, at_most: int, identity_id: str) -> list[Wallet]:
     """An identity's wallets by currency, those after the given one."""
-    own = wallets.c.identity_id == identity_id
-    rows = by_key(transaction, wallets, _WALLET, wallets.c.currency, after_currency, at_most, own)
-    return [Wallet(**row) for row in rows]
+    own = select(wallets).where(wallets.c.identity_id == identity_id)
+    return [WALLETS.of(row) for row in transaction.execute(by_key(own, wallets.c.currency, after_currency, at_most))]
 
 
 def count_unconfirmed(transaction: Transaction, wallet: Wallet, day: int) -> bool:
     """Counts a payment without the payer's yes; False if the day (since 1970, UTC) has had all of them."""
-    values = {"key": wallet.identity_id, "of_currency": wallet.currency, "day": day}
+    values = {"key": wallet.identity_id, "of_currency": wallet.account.currency, "day": day}
     return transaction.execute(_COUNT_UNCONFIRMED, values).rowcount == 1
 
 
-_PHONE = (
-    phones.c.phone_uri,
-    phones.c.identity_id,
-    phones.c.handle,
-    phones.c.key_id,
-    phones.c.code_locked_until_ms,
-    phones.c.created_at_ms,
-)
-_FIND_PHONE = select(*_PHONE).where(phones.c.phone_uri == bindparam("key"))
-_FIND_HANDLE = select(*_PHONE).where(phones.c.handle == bindparam("key"))
+_FIND_HANDLE = select(phones).where(phones.c.handle == bindparam("key"))
 _FIND_SESSION = select(phones.c.identity_id).where(
     phones.c.phone_uri == bindparam("key"),
     phones.c.token_hash == bindparam("hash"),
@@ -181,7 +110,6 @@ _COUNT_CODE_FAILURE = (
         code_locked_until_ms=case((_LAST_TRY, bindparam("until_ms")), else_=phones.c.code_locked_until_ms),
     )
 )
-_INSERT_PHONE = insert(phones)
 _NO_SESSION: dict[str, None] = {"token_hash": None, "token_expires_at_ms": None}
 _START_SESSION = update(phones).where(
     phones.c.phone_uri == bindparam("key"), phones.c.identity_id == bindparam("owner")
@@ -214,37 +142,23 @@ def reset_pin_tries(transaction: Transaction, identity_id: str, pin_hash: str) -
     return transaction.execute(_RESET_PIN_TRIES, {"key": identity_id, "hash": pin_hash}).rowcount == 1
 
 
-def find_phone(transaction: Transaction, phone_uri: str) -> Phone | None:
-    """The phone with that certificate."""
-    return _phone(transaction.execute(_FIND_PHONE, {"key": phone_uri}).one_or_none())
-
-
 def find_phone_of_handle(transaction: Transaction, handle: str) -> Phone | None:
     """The phone with that handle in its pay codes."""
-    return _phone(transaction.execute(_FIND_HANDLE, {"key": handle}).one_or_none())
+    row = transaction.execute(_FIND_HANDLE, {"key": handle}).one_or_none()
+    return None if row is None else PHONES.of(row)
 
 
-def list_phones(transaction: Transaction, identity_id: str, after_uri: str, at_most: int) -> list[Phone]:
+def list_phones(transaction: Transaction, after_uri: str, at_most: int, identity_id: str) -> list[Phone]:
     """An identity's phones by URI, those after the given one."""
-    query = select(*_PHONE).where(phones.c.identity_id == identity_id, phones.c.phone_uri > after_uri)
-    return [Phone(**row) for row in transaction.execute(query.order_by(phones.c.phone_uri).limit(at_most))]
-
-
-def insert_phone(transaction: Transaction, phone: Phone) -> None:
-    """Binds a phone on which nobody is signed in."""
-    values = {
-        "phone_uri": phone.phone_uri,
-        "identity_id": phone.identity_id,
-        "created_at_ms": phone.created_at_ms,
-        **_fresh_key(phone),
-    }
-    transaction.execute(_INSERT_PHONE, values)
+    own = select(phones).where(phones.c.identity_id == identity_id)
+    return [PHONES.of(row) for row in transaction.execute(by_key(own, phones.c.phone_uri, after_uri, at_most))]
 
 
 def change_key(transaction: Transaction, phone: Phone) -> None:
-    """Replaces the phone's handle and key, none of whose codes was shown yet."""
-    change = update(phones).where(phones.c.phone_uri == phone.phone_uri)
-    require_one_row(transaction.execute(change.values(_fresh_key(phone))))
+    """Replaces the phone's handle and key, whose codes are neither used nor locked."""
+    new: dict[str, Any] = {**_NEW_KEY, "handle": phone.handle, "key_id": phone.key_id, "code_locked_until_ms": 0}
+    change = update(phones).where(phones.c.phone_uri == phone.phone_uri).values(new)
+    require_one_row(transaction.execute(change))
 
 
 def delete_phone(transaction: Transaction, phone_uri: str) -> None:
@@ -256,13 +170,8 @@ def start_session(
     transaction: Transaction, phone_uri: str, identity_id: str, token_hash: bytes, expires_at_ms: int
 ) -> bool:
     """Replaces the session of a phone; False if it is no longer bound to that identity."""
-    values = {
-        "key": phone_uri,
-        "owner": identity_id,
-        "token_hash": token_hash,
-        "token_expires_at_ms": expires_at_ms,
-    }
-    return transaction.execute(_START_SESSION, values).rowcount == 1
+    session = {"token_hash": token_hash, "token_expires_at_ms": expires_at_ms}
+    return transaction.execute(_START_SESSION, {"key": phone_uri, "owner": identity_id, **session}).rowcount == 1
 
 
 def end_session(transaction: Transaction, phone_uri: str) -> None:
@@ -285,17 +194,3 @@ def take_step(transaction: Transaction, handle: str, step: int, now_ms: int) -> 
 def count_code_failure(transaction: Transaction, handle: str, now_ms: int, locked_until_ms: int) -> None:
     """Counts a wrong code of a known phone that is not locked; the last one that may be wrong locks it."""
     transaction.execute(_COUNT_CODE_FAILURE, {"key": handle, "now_ms": now_ms, "until_ms": locked_until_ms})
-
-
-def _fresh_key(phone: Phone) -> dict[str, Any]:
-    return {
-        "handle": phone.handle,
-        "key_id": phone.key_id,
-        "last_step": 0,
-        "code_failures": 0,
-        "code_locked_until_ms": 0,
-    }
-
-
-def _phone(row: Row | None) -> Phone | None:
-    return None if row is None else Phone(**row)

@@ -1,6 +1,5 @@
 """The states of a payment and the events that change them. No I/O, no grpc, no SQLAlchemy."""
 
-from collections.abc import Iterable
 from enum import StrEnum
 
 from tillmesh.runtime.lifecycle import Lifecycle, Transition
@@ -33,7 +32,7 @@ class PaymentEvent(StrEnum):
 
 S, E = PaymentState, PaymentEvent
 
-_LEGAL = [
+LEGAL = [
     Transition(
         S.PENDING, E.FUNDS_HELD, S.AUTHORIZED, "The order is locked and no confirmation is needed.",
         guard="the order granted an epoch; the account has the money", error="INSUFFICIENT_FUNDS",
@@ -77,36 +76,10 @@ _LEGAL = [
     ),
 ]  # fmt: skip
 
-
-def _refused(
-    states: Iterable[PaymentState], events: Iterable[PaymentEvent], why: str, error: str
-) -> list[Transition[PaymentState, PaymentEvent]]:
-    events = list(events)
-    return [Transition(state, event, None, why, error=error) for state in states for event in events]
-
-
-_UNPAID = [state for state in S if state is not S.CAPTURED]
-_GIVE_UP = (E.DECLINED, E.CANCELED, E.EXPIRED)
-_FORWARD = (E.LOCKED_FOR_PAYER, E.FUNDS_HELD)
-
-_REFUSED = [
-    *_refused([S.PENDING, S.AWAITING_PAYER, S.VOIDING], [E.ORDER_PAID], "It never asked for that.", "NOT_ASKED"),
-    *_refused([S.AWAITING_PAYER], [E.ORDER_RELEASED], "It has not asked the order anything.", "NOT_ASKED"),
-    *_refused([S.AWAITING_PAYER], [E.LOCKED_FOR_PAYER], "It is locked already.", "PAYMENT_NOT_WAITING"),
-    *_refused([S.AUTHORIZED], _GIVE_UP, "Sent means sent: only the order's verdict ends the hold.", "ORDER_DECIDES"),
-    *_refused([S.AUTHORIZED], _FORWARD, "The money is held already.", "PAYMENT_NOT_WAITING"),
-    *_refused([S.VOIDING], (*_GIVE_UP, *_FORWARD), "It is given up already.", "PAYMENT_NOT_WAITING"),
-    *_refused(
-        [S.CAPTURED], [event for event in E if event is not E.REFUNDED], "Captured, for good.", "PAYMENT_NOT_WAITING"
-    ),
-    *_refused(
-        [S.VOIDED],
-        [event for event in E if event is not E.REFUNDED],
-        "It took no money and never will.",
-        "PAYMENT_NOT_WAITING",
-    ),
-    *_refused(_UNPAID, [E.REFUNDED], "There is nothing to give back.", "PAYMENT_NOT_CAPTURED"),
-]
-
-PAYMENT = Lifecycle(S.PENDING, PaymentEvent, [*_LEGAL, *_REFUSED])
+PAYMENT = Lifecycle(
+    S.PENDING,
+    PaymentEvent,
+    LEGAL,
+    refused=dict.fromkeys(S, "PAYMENT_NOT_WAITING") | {S.AWAITING_PAYER: "PAYMENT_NOT_CAPTURED"},
+)
 FINAL = frozenset(state for state in PaymentState if PAYMENT.is_final(state))

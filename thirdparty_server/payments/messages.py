@@ -1,8 +1,8 @@
 """Messages of payments: records to protobuf, and fields from it."""
 
-from thirdparty_server.errors import DECLINED, HIDDEN_FROM_TERMINALS
+from thirdparty_server.errors import HIDDEN_FROM_TERMINALS, Reason
 from thirdparty_server.payments.lifecycle import PaymentState
-from thirdparty_server.payments.model import HistoryEntry, Payment
+from thirdparty_server.payments.model import Payment, PaymentHistoryEntry
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
@@ -52,7 +52,7 @@ def to_payment(payment: Payment, now_ms: int) -> payment_pb2.Payment:
     return message
 
 
-def to_event(entry: HistoryEntry, by_code: bool) -> payment_pb2.PaymentEvent:
+def to_event(entry: PaymentHistoryEntry, by_code: bool) -> payment_pb2.PaymentEvent:
     """A change of a payment, as far as the caller may see it."""
     return payment_pb2.PaymentEvent(
         payment_id=entry.payment_id,
@@ -73,4 +73,4 @@ def to_event(entry: HistoryEntry, by_code: bool) -> payment_pb2.PaymentEvent:
 def _shown_reason(reason: str, by_code: bool) -> str:
     """A reason as the caller may see it: a till that was shown no code learns nothing of wallets."""
     hidden = acting_role() is Role.TERMINAL and not by_code and reason in HIDDEN_FROM_TERMINALS
-    return DECLINED if hidden else reason
+    return Reason.DECLINED.name if hidden else reason

@@ -1,12 +1,14 @@
 """Payments and their history, and the rules that need nothing else."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from thirdparty_server.payers.model import Identity
-from thirdparty_server.payments.lifecycle import PaymentState
+from thirdparty_server.payments.lifecycle import PAYMENT, PaymentState
 from tillmesh.lines import LineItem
 from tillmesh.origin import Origin
 from tillmesh.payer import Payer
+from tillmesh.runtime.lifecycle import HistoryEntry, Stateful
 from tillmesh.runtime.money import Money
 
 REFERENCE_MS = 3_600_000
@@ -30,8 +32,8 @@ class FoundPayer:
     """The reason to decline the payment before the order is asked; empty for none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Payment:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payment(Stateful):
     """One attempt to pay one version of one order."""
 
     payment_id: str
@@ -39,28 +41,24 @@ class Payment:
     order_version: int
     payer: Payer
     """As the order names them."""
-    by_code: bool
+    by_code: bool = False
     """True if a pay code was shown for this payment, and counted."""
-    identity_id: str | None
+    identity_id: str | None = None
     """The identity whose wallet pays; None if nobody was found."""
-    payer_display_name: str
+    payer_display_name: str = ""
     """The name that the store may show. Empty without a pay code."""
-    store_id: str
+    store_id: str = ""
     origin: Origin
     amount: Money
-    confirm: bool
+    confirm: bool = False
     """True if it waits for its payer once the order is locked."""
-    state: PaymentState
-    reason: str
-    epoch: int
-    hold_id: int | None
-    confirm_deadline_ms: int
-    refunded_minor: int
-    event_count: int
-    history_hash: bytes
-    trace_id: str
-    created_at_ms: int
-    updated_at_ms: int
+    state: PaymentState = PAYMENT.initial
+    reason: str = ""
+    epoch: int = 0
+    hold_id: int | None = None
+    confirm_deadline_ms: int = 0
+    refunded_minor: int = 0
+    trace_id: str = ""
 
     @property
     def left(self) -> Money:
@@ -76,21 +74,35 @@ class PaidVersion:
     prices_include_tax: bool
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryEntry:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentHistoryEntry(HistoryEntry):
     """One change of a payment."""
 
     payment_id: str
-    number: int
-    event: str
-    from_state: PaymentState | None
-    to_state: PaymentState
     epoch: int
     reason: str
-    refund_id: str
+    refund_id: str = ""
     amount: Money
-    actor: str
-    trace_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentFilter:
+    """The payments that a list has; what is empty is not asked for."""
+
+    order_id: str
+    payer: Payer | None
+    identity_id: str
+    store_id: str
+    states: Sequence[PaymentState]
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """A payer's yes to a payment, to exactly this shop and amount."""
+
+    payment_id: str
+    store_id: str
+    amount: Money
     at_ms: int
 
 
@@ -100,7 +112,8 @@ class Lock:
 
     epoch: int
     store_id: str
-    remaining_ms: int
+    confirm_until_ms: int
+    """The end of the payer's window."""
 
 
 @dataclass(frozen=True, slots=True)

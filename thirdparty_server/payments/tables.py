@@ -16,7 +16,7 @@ from sqlalchemy import (
     true,
 )
 
-from thirdparty_server.errors import IDENTITY_NOT_FOUND, WALLET_NOT_FOUND
+from thirdparty_server.errors import UNABLE_TO_PAY
 from thirdparty_server.payments.lifecycle import FINAL, PaymentState
 from thirdparty_server.schema import METADATA
 from tillmesh.storage.claims import claim_columns
@@ -65,7 +65,7 @@ UNFINISHED = payments.c.state.not_in([literal_column(f"'{state}'") for state in 
 GUESSED = and_(
     payments.c.by_code.is_(false()),
     payments.c.confirm.is_(true()),
-    payments.c.reason.in_([literal_column(f"'{reason}'") for reason in (IDENTITY_NOT_FOUND, WALLET_NOT_FOUND)]),
+    payments.c.reason.in_([literal_column(f"'{reason}'") for reason in UNABLE_TO_PAY]),
 )
 Index("one_capture_an_order", payments.c.order_id, unique=True, sqlite_where=_captured, postgresql_where=_captured)
 Index("payments_unfinished", payments.c.updated_at_ms, sqlite_where=UNFINISHED, postgresql_where=UNFINISHED)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from thirdparty_server.updates import Versioned
 from tillmesh.runtime.money import Money
 
 
@@ -14,22 +15,15 @@ class StoreState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class Store(Versioned):
     """The record of a store: who is paid, and within which limits."""
 
     store_id: str
+    currency: str
     name: str
     address_lines: tuple[str, ...]
     tax_number: str
     time_zone: str
-    currency: str
-    unreferenced_refund_limit_minor: int | None
+    unreferenced_refund_limit: Money | None
+    """The limit of its refunds without a sale, in all; None for none."""
     state: StoreState
-    version: int
-    created_at_ms: int
-
-    @property
-    def unreferenced_refund_limit(self) -> Money | None:
-        """The limit of its refunds without a sale, in all; None for none."""
-        limit_minor = self.unreferenced_refund_limit_minor
-        return None if limit_minor is None else Money(self.currency, limit_minor)

@@ -40,7 +40,8 @@ class Records(Generic[Record]):
     """The records of one table.
 
     `parts` are the fields that are not the column of their name. A column that the table lacks is only read, from a
-    query that has it. A change is compare-and-set on the columns of `guard`.
+    query that has it. A change is compare-and-set on the columns of `guard`. `initial` are the columns of a new row
+    that no field has.
     """
 
     def __init__(
@@ -50,9 +51,9 @@ class Records(Generic[Record]):
         *,
         parts: Mapping[str, Part] | None = None,
         guard: Sequence[str] = (),
-        fixed: Sequence[str] = (),
+        initial: Mapping[str, Any] | None = None,
     ) -> None:
-        self._record, self._parts, self._guard = record, parts or {}, guard
+        self._record, self._parts, self._guard, self._initial = record, parts or {}, guard, initial or {}
         hints = get_type_hints(record)
         self._plain = [name for name in _names_of(record) if name not in self._parts]
         self._enums = {name: enum for name in self._plain if (enum := _enum_in(hints[name]))}
@@ -88,7 +89,7 @@ class Records(Generic[Record]):
 
     def insert(self, transaction: Transaction, record: Record) -> None:
         """Adds a record; its primary key must be free."""
-        transaction.execute(self._insert, self.values(record))
+        transaction.execute(self._insert, {**self._initial, **self.values(record)})
 
     def change(self, transaction: Transaction, before: Record, after: Record) -> None:
         """Replaces `before` by `after` if nobody changed it since it was read; else CONCURRENT_CHANGE.

@@ -37,18 +37,52 @@ class GivenBack:
     lines: tuple[RefundLine, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Refund:
-    """Money given back; `payment_id` is empty for a refund without a sale."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRefund:
+    """A refund that is asked for."""
 
     refund_id: str
+    note: str
+    origin: Origin
+    actor: str
+    created_at_ms: int
+
+    def made(
+        self, store_id: str, payer: Payer, given: GivenBack, *, payment_id: str = "", by_code: bool = False
+    ) -> "Refund":
+        """The refund, once it is known what it comes to."""
+        return Refund(
+            refund_id=self.refund_id,
+            payment_id=payment_id,
+            store_id=store_id,
+            payer=payer,
+            by_code=by_code,
+            given=given,
+            note=self.note,
+            origin=self.origin,
+            actor=self.actor,
+            created_at_ms=self.created_at_ms,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refund(NewRefund):
+    """Money given back; `payment_id` is empty for a refund without a sale."""
+
     payment_id: str
     store_id: str
     payer: Payer
     by_code: bool
     """True if a pay code, and nobody else, named the payer."""
     given: GivenBack
-    note: str
-    origin: Origin
-    actor: str
-    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefundFilter:
+    """The refunds that a list has; what is empty is not asked for."""
+
+    payment_id: str
+    payer: Payer | None
+    store_id: str
+    named_only: bool
+    """Without those whose payee was named by a code."""

@@ -1,11 +1,10 @@
 """Refunds: one function for each RPC, each one transaction."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from thirdparty_server.errors import Reason
 from thirdparty_server.ledger import accounts, entries
-from thirdparty_server.ledger.model import Purpose, store_returns
+from thirdparty_server.ledger.model import Purpose, Transfer, store_returns
 from thirdparty_server.payers import queries as payer_queries
 from thirdparty_server.payers.model import Wallet
 from thirdparty_server.payers.operations import get_identity, get_wallet
@@ -14,53 +13,19 @@ from thirdparty_server.payments import operations as payment_operations
 from thirdparty_server.payments.lifecycle import PAYMENT, PaymentEvent
 from thirdparty_server.payments.model import PaidVersion, Payment
 from thirdparty_server.payments.refunds import queries
-from thirdparty_server.payments.refunds.model import Everything, GivenBack, Refund, RefundLine, Wanted
+from thirdparty_server.payments.refunds.model import Everything, GivenBack, NewRefund, Refund, RefundLine, Wanted
 from thirdparty_server.stores import queries as store_queries
 from thirdparty_server.stores.model import StoreState
-from tillmesh.auth.callers import Role, acting_role, actor, require_store
+from tillmesh.auth.callers import Role, acting_role, require_store
 from tillmesh.lines import Returned, limited, returned
-from tillmesh.origin import Origin
-from tillmesh.payer import Payer, identity
+from tillmesh.payer import identity
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
 from tillmesh.storage.statements import Transaction
 
 
-@dataclass(frozen=True, slots=True)
-class NewRefund:
-    """The id, the note and the origin of a refund that is asked for."""
-
-    refund_id: str
-    note: str
-    origin: Origin
-    now_ms: int
-
-    def made(
-        self,
-        *,
-        store_id: str,
-        payer: Payer,
-        given: GivenBack,
-        payment_id: str = "",
-        by_code: bool = False,
-    ) -> Refund:
-        """The refund, once it is known what it comes to."""
-        return Refund(
-            refund_id=self.refund_id,
-            payment_id=payment_id,
-            store_id=store_id,
-            payer=payer,
-            by_code=by_code,
-            given=given,
-            note=self.note,
-            origin=self.origin,
-            actor=actor(),
-            created_at_ms=self.now_ms,
-        )
-
-
 def refund_payment(
-    transaction: Transaction, *, new: NewRefund, payment_id: str, wanted: Wanted, paid: PaidVersion | None
+    transaction: Transaction, new: NewRefund, payment_id: str, wanted: Wanted, paid: PaidVersion | None
 ) -> Refund:
     """Gives back money of a payment; `paid` is what it paid for, which an amount alone does not need.
 
@@ -71,7 +36,7 @@ def refund_payment(
     if isinstance(wanted, Money) and wanted.currency != payment.amount.currency:
         currency = payment.amount.currency
         raise Reason.CURRENCY_MISMATCH(payment_id=payment_id, currency=currency, wanted=wanted.currency)
-    if PAYMENT[payment.state, PaymentEvent.REFUNDED].target is None:
+    if not PAYMENT.is_legal(payment.state, PaymentEvent.REFUNDED):
         raise Reason.PAYMENT_NOT_CAPTURED(payment_id=payment_id, state=payment.state)
     if isinstance(wanted, Money):
         given = _amount_within(payment, wanted)
@@ -79,10 +44,8 @@ def refund_payment(
         raise Reason.PAYMENT_NOT_SETTLED(payment_id=payment_id, state=payment.state)
     else:
         given = lines_given_back(transaction, payment, wanted, paid)
-    refund = new.made(payment_id=payment_id, store_id=payment.store_id, payer=payment.payer, given=given)
-    payment_operations.give_back(
-        transaction, payment, refund_id=refund.refund_id, amount=given.amount, now_ms=new.now_ms
-    )
+    refund = new.made(payment.store_id, payment.payer, given, payment_id=payment_id)
+    payment_operations.give_back(transaction, payment, new.refund_id, given.amount, new.created_at_ms)
     queries.insert_refund(transaction, refund)
     return refund
 
@@ -111,28 +74,28 @@ def lines_given_back(
 
 
 def create_unreferenced_refund(
-    transaction: Transaction, *, new: NewRefund, store_id: str, payee: str | ShownCode, amount: Money
+    transaction: Transaction, new: NewRefund, store_id: str, payee: str | ShownCode, amount: Money
 ) -> Refund:
     """Gives money back without a sale, to an identity or whoever showed a pay code, within the store's limit."""
     require_store(store_id)
     if not payee:
         raise Reason.PAY_CODE_REQUIRED(refund_id=new.refund_id)
-    shop = store_queries.find_store(transaction, store_id)
+    shop = store_queries.STORES.find(transaction, store_id)
     if shop and shop.state is StoreState.SUSPENDED:
         raise Reason.STORE_SUSPENDED(store_id=store_id)
-    by_code = isinstance(payee, ShownCode)
-    wallet = _wallet_of(transaction, payee, amount.currency, new.now_ms)
+    wallet = _wallet_of(transaction, payee, amount.currency, new.created_at_ms)
     if shop is None or shop.currency != amount.currency:
         raise _exceeds_limit(store_id, Money(amount.currency, 0), amount)
-    debit, purpose = store_returns(store_id, amount.currency), Purpose.UNREFERENCED_REFUND
+    debit = store_returns(store_id, amount.currency)
+    back = Transfer(debit, wallet.account, amount, Purpose.UNREFERENCED_REFUND, new.refund_id)
     try:
-        entries.transfer(transaction, debit, wallet.account, amount, purpose, new.refund_id, new.now_ms)
+        entries.transfer(transaction, back, new.created_at_ms)
     except accounts.Overdrawn:
         account = accounts.find_account(transaction, debit.account_id)
         assert account is not None, "it was opened with the store's record"
         raise _exceeds_limit(store_id, account.left, amount) from None
-    payer = identity(wallet.identity_id)
-    refund = new.made(store_id=store_id, payer=payer, by_code=by_code, given=GivenBack(amount))
+    by_code = isinstance(payee, ShownCode)
+    refund = new.made(store_id, identity(wallet.identity_id), GivenBack(amount), by_code=by_code)
     queries.insert_refund(transaction, refund)
     return refund
 
@@ -183,7 +146,7 @@ def _wallet_of(transaction: Transaction, payee: str | ShownCode, currency: str, 
         phone = redeem(transaction, payee, now_ms)
         if isinstance(phone, str):
             raise Reason[phone]()
-        wallet = payer_queries.find_wallet(transaction, phone.identity_id, currency)
+        wallet = payer_queries.WALLETS.find(transaction, phone.identity_id, currency)
         if wallet is None:
             raise Reason.NO_WALLET_IN_CURRENCY(currency=currency)
         return wallet

@@ -1,7 +1,8 @@
 """Refunds: protobuf to model and back, nothing else."""
 
+from dataclasses import dataclass
+
 from thirdparty_server.errors import Reason
-from thirdparty_server.once import run_once
 from thirdparty_server.payers import messages as payer_messages
 from thirdparty_server.payers import pay_codes
 from thirdparty_server.payers.pay_codes import ShownCode
@@ -12,21 +13,18 @@ from thirdparty_server.payments.lifecycle import FINAL, PaymentState
 from thirdparty_server.payments.model import Payment
 from thirdparty_server.payments.orders import Orders
 from thirdparty_server.payments.refunds import messages, operations, queries
-from thirdparty_server.payments.refunds.model import Everything, Refund, Wanted
-from thirdparty_server.payments.refunds.operations import NewRefund
+from thirdparty_server.payments.refunds.model import Everything, NewRefund, Refund, RefundFilter, Wanted
+from thirdparty_server.payments.resolver import PaymentResolver
 from thirdparty_server.schema import REQUESTS
+from thirdparty_server.serving import Servicer
 from tillmesh.api.payment.v1 import refund_pb2
 from tillmesh.api.payment.v1 import refund_service_pb2 as api
-from tillmesh.auth.callers import Role, acting_role, require_store
+from tillmesh.auth.callers import Role, acting_role, actor, require_store
 from tillmesh.lines import LINES_MAX
 from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.paging import Page
-from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.deadlines import time_to_answer_s
-from tillmesh.runtime.driver import Driver
 from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
 from tillmesh.runtime.secret import Secret
-from tillmesh.storage.database import Database
 from tillmesh.storage.requests import IdempotencyKey
 from tillmesh.storage.statements import Row, Transaction
 
@@ -34,24 +32,14 @@ NOTE_MAX = 256
 APPROVAL_MAX = 64
 
 
-class RefundServicer:
+@dataclass(frozen=True)
+class RefundServicer(Servicer):
     """tillmesh.api.payment.v1.RefundService."""
 
-    def __init__(
-        self,
-        database: Database,
-        driver: Driver[Payment],
-        orders: Orders,
-        clock: Clock,
-        vault: Vault,
-        pay_code_lock_ms: int,
-    ) -> None:
-        self._database = database
-        self._driver = driver
-        self._orders = orders
-        self._clock = clock
-        self._vault = vault
-        self._pay_code_lock_ms = pay_code_lock_ms
+    resolver: PaymentResolver
+    orders: Orders
+    vault: Vault
+    pay_code_lock_ms: int
 
     async def RefundPayment(self, request: api.RefundPaymentRequest) -> refund_pb2.Refund:
         """Gives back money of a payment."""
@@ -59,22 +47,24 @@ class RefundServicer:
         payment_id = fields.identifier("payment_id", request.payment_id)
         wanted = _wanted(fields, request)
         new = self._new(fields, request)
-        key = IdempotencyKey.of(request, new.refund_id, new.now_ms)
-        known, payment = await self._database.run(lambda transaction: _find(transaction, key, payment_id))
+        key = IdempotencyKey.of(request, new.refund_id, new.created_at_ms)
+        known, payment = await self.database.run(_find, key, payment_id)
         if known:
             return messages.to_refund(known)
         settled = await self._settled(payment) if payment else None
         paid = None
         if settled and settled.state is PaymentState.CAPTURED and not isinstance(wanted, Money):
-            paid = await self._orders.paid_version(settled)
-        refund = await run_once(
-            self._database,
+            paid = await self.orders.paid_version(settled)
+        refund = await REQUESTS.answer_once(
+            self.database,
             key,
             new.refund_id,
-            effect=lambda transaction: operations.refund_payment(
-                transaction, new=new, payment_id=payment_id, wanted=wanted, paid=paid
-            ),
-            read=lambda transaction: operations.get_refund(transaction, new.refund_id),
+            operations.get_refund,
+            operations.refund_payment,
+            new,
+            payment_id,
+            wanted,
+            paid,
         )
         return messages.to_refund(refund)
 
@@ -86,26 +76,26 @@ class RefundServicer:
         code = payer_messages.pay_code(fields, request.pay_code)
         may_lack = acting_role() in (None, Role.TERMINAL)  # it may have lost the code: that is refused for good
         fields.require(bool(code or request.identity_id or may_lack), "payee", "must be an identity_id or a pay_code")
-        if request.identity_id:
-            fields.identity("identity_id", request.identity_id)
+        fields.identity("identity_id", request.identity_id, optional=True)
         new = self._new(fields, request)
-        key = IdempotencyKey.of(request, new.refund_id, new.now_ms)
+        key = IdempotencyKey.of(request, new.refund_id, new.created_at_ms)
         payee = await self._shown(key, code) if code else request.identity_id
-        refund = await run_once(
-            self._database,
+        refund = await REQUESTS.answer_once(
+            self.database,
             key,
             new.refund_id,
-            effect=lambda transaction: operations.create_unreferenced_refund(
-                transaction, new=new, store_id=store_id, payee=payee, amount=amount
-            ),
-            read=lambda transaction: operations.get_refund(transaction, new.refund_id),
+            operations.get_refund,
+            operations.create_unreferenced_refund,
+            new,
+            store_id,
+            payee,
+            amount,
         )
         return messages.to_refund(refund)
 
     async def GetRefund(self, request: api.GetRefundRequest) -> refund_pb2.Refund:
         """Reads one refund."""
-        refund = await self._database.run(lambda transaction: operations.get_refund(transaction, request.refund_id))
-        return messages.to_refund(refund)
+        return messages.to_refund(await self.database.run(operations.get_refund, request.refund_id))
 
     async def ListRefunds(self, request: api.ListRefundsRequest) -> api.ListRefundsResponse:
         """Lists refunds, newest first."""
@@ -115,27 +105,18 @@ class RefundServicer:
         require_store(request.store_id or None)
         # Or a till would find out, name by name, who showed it a code.
         named_only = payer is not None and acting_role() is Role.TERMINAL
-        filters = ["ListRefunds", request.payment_id, payer, request.store_id]
-        page = Page[Row](self._database.seal, request.page_size, request.page_token, filters)
+        wanted = RefundFilter(request.payment_id, payer, request.store_id, named_only)
+        page = Page[Row](self.database.seal, request.page_size, request.page_token, ["ListRefunds", wanted])
 
         def read(transaction: Transaction) -> tuple[list[refund_pb2.Refund], str]:
-            rows = queries.list_refunds(
-                transaction,
-                payment_id=request.payment_id,
-                payer=payer,
-                named_only=named_only,
-                store_id=request.store_id,
-                before=page.after,
-                at_most=page.at_most,
-            )
             # Lines are read refund by refund: no more of them than fit the page.
             return page.cut(
-                rows,
+                queries.list_refunds(transaction, wanted, page.after, page.at_most),
                 lambda row: [row["created_at_ms"], row["refund_id"]],
                 lambda row: messages.to_refund(queries.refund_of(transaction, row)),
             )
 
-        shown, token = await self._database.run(read)
+        shown, token = await self.database.run(read)
         return api.ListRefundsResponse(refunds=shown, next_page_token=token)
 
     def _new(
@@ -147,18 +128,20 @@ class RefundServicer:
         fields.text("approval_id", request.approval_id, length_max=APPROVAL_MAX)
         origin = payment_messages.origin(fields, request)
         fields.check()
-        return NewRefund(refund_id, note, origin, self._clock.now_ms())
+        return NewRefund(
+            refund_id=refund_id, note=note, origin=origin, actor=actor(), created_at_ms=self.clock.now_ms()
+        )
 
     async def _shown(self, key: IdempotencyKey, code: Secret) -> ShownCode:
         """A pay code to redeem; counts a wrong one, once a request, in a transaction that no refusal undoes."""
-        shown = ShownCode(code, self._vault, self._pay_code_lock_ms)
-        self._vault.require()
+        shown = ShownCode(code, self.vault, self.pay_code_lock_ms)
+        self.vault.require()
 
         def count(transaction: Transaction) -> None:
             if REQUESTS.resource(transaction, key) is None:
                 pay_codes.count_wrong_code(transaction, shown, key.at_ms)
 
-        await self._database.run(count)
+        await self.database.run(count)
         return shown
 
     async def _settled(self, payment: Payment) -> Payment:
@@ -166,7 +149,7 @@ class RefundServicer:
         require_store(payment.store_id)
         if payment.state in FINAL:
             return payment
-        settled = await self._driver.settle(payment.payment_id, time_to_answer_s(), payment)
+        settled = await self.resolver.settle(payment)
         if settled.state not in FINAL:
             raise Reason.PAYMENT_NOT_SETTLED(payment_id=payment.payment_id, state=settled.state)
         return settled
@@ -177,7 +160,7 @@ def _find(transaction: Transaction, key: IdempotencyKey, payment_id: str) -> tup
     refund_id = REQUESTS.resource(transaction, key)
     if refund_id is not None:
         return operations.get_refund(transaction, refund_id), None
-    return None, payment_queries.find_payment(transaction, payment_id)
+    return None, payment_queries.PAYMENTS.find(transaction, payment_id)
 
 
 def _wanted(fields: Fields, request: api.RefundPaymentRequest) -> Wanted:
