@@ -1,8 +1,8 @@
 """Articles on the wire."""
 
 from store_terminal.catalogue.model import CatalogueItem
-from store_terminal.checkouts.messages import _WIRE
 from tillmesh.api.terminal.v1 import catalogue_item_pb2
+from tillmesh.api.type.v1.line_item_pb2 import LineItem
 from tillmesh.lines import Kind, Unit, default_price_quantity
 from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.line_messages import SKU_MAX, TITLE_MAX, gtin, kind_of, tax, unit_of
@@ -16,8 +16,8 @@ def to_item(item: CatalogueItem) -> catalogue_item_pb2.CatalogueItem:
         sku=item.sku,
         gtin=item.gtin,
         title=item.title,
-        kind=_WIRE.Kind.Value(f"KIND_{item.kind}"),
-        unit=_WIRE.Unit.Value(f"UNIT_{item.unit}"),
+        kind=LineItem.Kind.Value(f"KIND_{item.kind}"),
+        unit=LineItem.Unit.Value(f"UNIT_{item.unit}"),
         unit_price=to_money(item.unit_price),
         price_quantity=item.price_quantity,
         tax_code=item.tax_code,

@@ -7,7 +7,6 @@ from store_terminal.checkouts.verdicts import Reading, verdict
 from tillmesh import paycode
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
-from tillmesh.api.type.v1 import line_item_pb2
 from tillmesh.auth.callers import Role, caller, shown_actor
 from tillmesh.lines import LINES_MAX
 from tillmesh.origin import Origin
@@ -28,7 +27,6 @@ from tillmesh.runtime.secret import Secret
 APPROVAL_ID_MAX = 64
 _STATES = checkout_pb2.Checkout.State
 _TYPES = checkout_pb2.CheckoutEvent.Type
-_WIRE = line_item_pb2.LineItem
 
 
 def to_checkout(checkout: Checkout, reading: Reading | None, now_ms: int) -> checkout_pb2.Checkout:
