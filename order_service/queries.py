@@ -43,6 +43,7 @@ ORDERS = Records(
         "lines_text": LINES,
     },
     guard=("state", "version", "epoch", "event_count"),
+    fixed=("store_id", "created_at_ms"),
 )
 VERSIONS = Records(OrderVersion, order_versions, parts={"amount": AMOUNT, "lines_text": LINES})
 PAYMENTS = Records(OrderPayment, order_payments, parts={"consent": Part(_consent, _consent_columns)})

@@ -72,6 +72,7 @@ CHECKOUTS = Records(
         "attempt": Part(_attempt, _attempt_columns),
     },
     guard=("state", "order_version", "unanswered", "event_count"),
+    fixed=("store_id", "created_at_ms"),
 )
 HISTORY = History(CHECKOUTS, CheckoutChange, checkout_history, {"amount": AMOUNT})
 

@@ -20,6 +20,7 @@ PAYMENTS = Records(
     payments,
     parts={"payer": PAYER, "origin": ORIGIN, "amount": AMOUNT},
     guard=("state", "event_count"),
+    fixed=("order_id", "order_version", "by_code", "identity_id", "created_at_ms"),
 )
 HISTORY = History(PAYMENTS, PaymentHistoryEntry, payment_history, {"amount": AMOUNT})
 _TAKE_PAYMENT = select(payments).where(payments.c.payment_id == bindparam("key")).with_for_update()

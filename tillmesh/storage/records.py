@@ -40,8 +40,8 @@ class Records(Generic[Record]):
     """The records of one table.
 
     `parts` are the fields that are not the column of their name. A column that the table lacks is only read, from a
-    query that has it. A change is compare-and-set on the columns of `guard`. `initial` are the columns of a new row
-    that no field has.
+    query that has it. A change is compare-and-set on the columns of `guard`; it does not write those that are `fixed`:
+    they never change, and indexes have them. `initial` are the columns of a new row that no field has.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Records(Generic[Record]):
         *,
         parts: Mapping[str, Part] | None = None,
         guard: Sequence[str] = (),
+        fixed: Sequence[str] = (),
         initial: Mapping[str, Any] | None = None,
     ) -> None:
         self._record, self._parts, self._guard, self._initial = record, parts or {}, guard, initial or {}
@@ -59,6 +60,7 @@ class Records(Generic[Record]):
         self._enums = {name: enum for name in self._plain if (enum := _enum_in(hints[name]))}
         self._columns = frozenset(table.c.keys())
         self._key = [column.name for column in table.primary_key]
+        self._changing = self._columns - {*self._key, *fixed}
         at_key = [table.c[name] == bindparam(f"key_{name}") for name in self._key]
         as_read = [table.c[name] == bindparam(f"read_{name}") for name in guard]
         self._find, self._insert = select(table).where(*at_key), insert(table)
@@ -94,13 +96,13 @@ class Records(Generic[Record]):
     def change(self, transaction: Transaction, before: Record, after: Record) -> None:
         """Replaces `before` by `after` if nobody changed it since it was read; else CONCURRENT_CHANGE.
 
-        Writes the columns that differ: the others are in indexes, or are long texts.
+        Parts that are still the same object are not written again: they may be long texts.
         """
-        changed = {name: new for name in self._plain if (new := getattr(after, name)) != getattr(before, name)}
+        values = {name: getattr(after, name) for name in self._plain}
         for name, part in self._parts.items():
             if (new := getattr(after, name)) is not getattr(before, name):
-                changed.update(part.dump(new))
-        values = {name: value for name, value in changed.items() if name in self._columns}
+                values.update(part.dump(new))
+        values = {name: value for name, value in values.items() if name in self._changing}
         values |= {f"key_{name}": getattr(before, name) for name in self._key}
         values |= {f"read_{name}": getattr(before, name) for name in self._guard}
         require_one_row(transaction.execute(self._change, values))
