@@ -70,7 +70,7 @@ def to_wallet(wallet: Wallet) -> wallet_pb2.Wallet:
     limit = wallet.confirmation_threshold
     return wallet_pb2.Wallet(
         identity_id=wallet.identity_id,
-        currency_code=wallet.account.currency,
+        currency_code=wallet.currency,
         account_id=wallet.account.account_id,
         confirmation_threshold=to_money(limit) if limit else None,
         unconfirmed_payments_per_day_max=wallet.unconfirmed_payments_per_day_max,

@@ -137,7 +137,7 @@ def update_identity(transaction: Transaction, identity_id: str, update: Update) 
 
 def open_wallet(transaction: Transaction, wallet: Wallet) -> Wallet:
     """Opens a wallet in a currency in which the identity has none."""
-    identity_id, currency = wallet.identity_id, wallet.account.currency
+    identity_id, currency = wallet.identity_id, wallet.currency
     get_identity(transaction, identity_id)
     if queries.WALLETS.find(transaction, identity_id, currency):
         raise Reason.WALLET_EXISTS(identity_id=identity_id, currency=currency)

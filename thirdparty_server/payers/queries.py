@@ -67,7 +67,7 @@ def list_wallets(transaction: Transaction, identity_id: str, after_currency: str
 
 def count_unconfirmed(transaction: Transaction, wallet: Wallet, day: int) -> bool:
     """Counts a payment without the payer's yes; False if the day (since 1970, UTC) has had all of them."""
-    values = {"key": wallet.identity_id, "of_currency": wallet.account.currency, "day": day}
+    values = {"key": wallet.identity_id, "of_currency": wallet.currency, "day": day}
     return transaction.execute(_COUNT_UNCONFIRMED, values).rowcount == 1
 
 

@@ -53,7 +53,9 @@ def create_payment(transaction: Transaction, asked: Payment, payer: FoundPayer) 
         confirm=not payer.reason and _needs_yes(transaction, payer, asked.amount, now_ms),
     )
     payment = queries.HISTORY.begin(transaction, payment, "CREATED")
-    return _advance(transaction, payment, E.DECLINED, now_ms, reason=payer.reason) if payer.reason else payment
+    if payer.reason:
+        return _advance(transaction, payment, payment, E.DECLINED, now_ms, payer.reason)
+    return payment
 
 
 def get_payment(transaction: Transaction, payment_id: str) -> Payment:
@@ -84,13 +86,13 @@ def record_lock(transaction: Transaction, payment_id: str, lock: Lock, now_ms: i
     queries.touch(transaction, [each for each in unfinished if each is not payment])
     _supersede(transaction, unfinished, locked, now_ms)
     if queries.has_larger_epoch(transaction, payment.order_id, lock.epoch):
-        return _end(transaction, locked, E.SUPERSEDED, SUPERSEDED, now_ms)
+        return _advance(transaction, payment, locked, E.SUPERSEDED, now_ms, SUPERSEDED)
     if reason := _why_declined(transaction, locked):
-        return _advance(transaction, locked, E.DECLINED, now_ms, reason=reason)
+        return _advance(transaction, payment, locked, E.DECLINED, now_ms, reason)
     if payment.confirm:
         waiting = replace(locked, confirm_deadline_ms=lock.confirm_until_ms)
-        return _advance(transaction, waiting, E.LOCKED_FOR_PAYER, now_ms)
-    return _hold_funds(transaction, locked, now_ms)
+        return _advance(transaction, payment, waiting, E.LOCKED_FOR_PAYER, now_ms)
+    return _hold_funds(transaction, payment, locked, now_ms)
 
 
 def waiting_payment(transaction: Transaction, consent: Consent) -> Payment:
@@ -103,7 +105,7 @@ def confirm_payment(transaction: Transaction, consent: Consent, pin_try: PinTry 
     if pin_try:
         settle_pin_try(transaction, pin_try)
     payment = _waiting(take_payment(transaction, consent.payment_id), consent)
-    return _hold_funds(transaction, payment, consent.at_ms)
+    return _hold_funds(transaction, payment, payment, consent.at_ms)
 
 
 def give_up(transaction: Transaction, payment_id: str, event: PaymentEvent, reason: str, now_ms: int) -> Payment:
@@ -114,7 +116,7 @@ def give_up(transaction: Transaction, payment_id: str, event: PaymentEvent, reas
     payment = take_payment(transaction, payment_id)
     if not PAYMENT.is_legal(payment.state, event):
         return payment
-    return _advance(transaction, payment, event, now_ms, reason=reason)
+    return _advance(transaction, payment, payment, event, now_ms, reason)
 
 
 def capture(transaction: Transaction, payment_id: str, now_ms: int) -> Payment:
@@ -132,7 +134,7 @@ def capture(transaction: Transaction, payment_id: str, now_ms: int) -> Payment:
         return payment
     assert payment.hold_id is not None
     entries.post(transaction, _transfer(payment), payment.hold_id, now_ms)
-    return _advance(transaction, payment, E.ORDER_PAID, now_ms)
+    return _advance(transaction, payment, payment, E.ORDER_PAID, now_ms)
 
 
 def release(transaction: Transaction, payment_id: str, reason: str, now_ms: int) -> Payment:
@@ -150,7 +152,7 @@ def give_back(transaction: Transaction, payment: Payment, refund_id: str, amount
         back = Transfer(paid.credit, paid.debit, amount, Purpose.REFUND, refund_id)
         entries.transfer(transaction, back, now_ms)
     refunded = replace(payment, refunded_minor=payment.refunded_minor + amount.minor)
-    _advance(transaction, refunded, E.REFUNDED, now_ms, refund_id=refund_id, amount=amount)
+    _advance(transaction, payment, refunded, E.REFUNDED, now_ms, refund_id=refund_id, amount=amount)
 
 
 def _needs_yes(transaction: Transaction, payer: FoundPayer, amount: Money, now_ms: int) -> bool:
@@ -197,14 +199,14 @@ def _waiting(payment: Payment, consent: Consent) -> Payment:
     return payment
 
 
-def _hold_funds(transaction: Transaction, payment: Payment, now_ms: int) -> Payment:
-    held = _transfer(payment)
+def _hold_funds(transaction: Transaction, before: Payment, after: Payment, now_ms: int) -> Payment:
+    held = _transfer(after)
     accounts.open_account(transaction, held.credit)
     try:
         hold_id = entries.hold(transaction, held, now_ms)
     except accounts.Overdrawn:
-        return _advance(transaction, payment, E.DECLINED, now_ms, reason=INSUFFICIENT_FUNDS)
-    return _advance(transaction, replace(payment, hold_id=hold_id), E.FUNDS_HELD, now_ms)
+        return _advance(transaction, before, after, E.DECLINED, now_ms, INSUFFICIENT_FUNDS)
+    return _advance(transaction, before, replace(after, hold_id=hold_id), E.FUNDS_HELD, now_ms)
 
 
 def _supersede(transaction: Transaction, unfinished: Sequence[Payment], locked: Payment, now_ms: int) -> None:
@@ -221,15 +223,21 @@ def _end(transaction: Transaction, payment: Payment, event: PaymentEvent, reason
     if payment.state is PaymentState.AUTHORIZED:
         assert payment.hold_id is not None
         entries.void(transaction, _transfer(payment), payment.hold_id, now_ms)
-    return _advance(transaction, payment, event, now_ms, reason=reason)
+    return _advance(transaction, payment, payment, event, now_ms, reason)
 
 
 def _advance(
-    transaction: Transaction, payment: Payment, event: PaymentEvent, now_ms: int, reason: str = "", **facts: Any
+    transaction: Transaction,
+    before: Payment,
+    after: Payment,
+    event: PaymentEvent,
+    now_ms: int,
+    reason: str = "",
+    **facts: Any,
 ) -> Payment:
-    """Moves a payment along its transition table: it has the state that was read, and other values as they shall be."""
-    moved = replace(payment, state=PAYMENT.target(payment.state, event), reason=reason)
-    return queries.HISTORY.advance(transaction, payment, moved, event, now_ms, **facts)
+    """Moves a payment along its transition table, from what was read to what it shall be but for state and reason."""
+    moved = replace(after, state=PAYMENT.target(before.state, event), reason=reason)
+    return queries.HISTORY.advance(transaction, before, moved, event, now_ms, **facts)
 
 
 def _payer_account(payment: Payment) -> AccountRef:
