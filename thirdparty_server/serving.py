@@ -56,12 +56,11 @@ class Servicer:
     ) -> tuple[list[Shown], str]:
         """A page of a list in the order of its keys, which are above `start`, and the token of the next page.
 
-        `read` gets the key of the row before the page, the number of rows to read, and the filters.
+        `read` gets the filters, the key of the row before the page, and the number of rows to read.
         """
         told = [type(request).__name__.removesuffix("Request"), *filters]
         page = Page[Record](self.database.seal, request.page_size, request.page_token, told)
-        after = page.after[0] if page.after else start
-        rows = await self.database.run(read, after, page.at_most, *filters)
+        rows = await self.database.run(read, *filters, page.after[0] if page.after else start, page.at_most)
         return page.cut(rows, lambda row: [key_of(row)], to_message)
 
 

@@ -128,7 +128,7 @@ class Books:
         return self.run(payment_operations.confirm_payment, consent)
 
     def cancel(self, payment_id: str) -> Payment:
-        return self.run(payment_operations.cancel_payment, payment_id, NOW_MS)
+        return self.run(payment_operations.give_up, payment_id, PaymentEvent.CANCELED, "PAYMENT_CANCELED", NOW_MS)
 
     def expire(self, payment_id: str) -> Payment:
         return self.run(payment_operations.give_up, payment_id, PaymentEvent.EXPIRED, "PAYER_TIMEOUT", NOW_MS)
@@ -149,7 +149,7 @@ class Books:
         return self.run(payment_operations.get_payment, payment_id)
 
     def history(self, payment_id: str) -> list[PaymentHistoryEntry]:
-        return self.run(payment_queries.list_history, 0, 200, payment_id)
+        return self.run(payment_queries.HISTORY.list, payment_id, 0, 200)
 
     def balance(self, account_id: str) -> tuple[int, int]:
         """Posted and held of an account."""

@@ -78,10 +78,10 @@ def voids_attempts_without_epoch() -> list[Patch]:
 def posts_before_the_order_answers() -> list[Patch]:
     real = operations._hold_funds
 
-    def hold(transaction: Any, payment: Payment, now_ms: int) -> Payment:
-        held = real(transaction, payment, now_ms)
+    def hold(transaction: Any, before: Payment, after: Payment, now_ms: int) -> Payment:
+        held = real(transaction, before, after, now_ms)
         if held.state is PaymentState.AUTHORIZED:
-            return operations.capture(transaction, payment.payment_id, now_ms)
+            return operations.capture(transaction, held.payment_id, now_ms)
         return held
 
     return [(operations, "_hold_funds", hold)]

@@ -21,7 +21,6 @@ class Overdrawn(Exception):
     """A guarded account would be below its limit; nothing was written."""
 
 
-_IS_OPEN = select(accounts.c.account_id).where(accounts.c.account_id == bindparam("key"))
 _SET_LIMIT = (
     update(accounts)
     .where(
@@ -77,7 +76,7 @@ _FIND_ACCOUNT = _WITH_BALANCE.where(accounts.c.account_id == bindparam("key"))
 
 def open_account(transaction: Transaction, ref: AccountRef, credit_limit_minor: int = 0) -> None:
     """Opens an account unless it is open; the limit is for guarded ones only."""
-    if transaction.execute(_IS_OPEN, {"key": ref.account_id}).first() is None:
+    if _ACCOUNTS.find(transaction, ref.account_id) is None:
         limit_minor = credit_limit_minor if ref.guarded else None
         _ACCOUNTS.insert(transaction, Account(ref.account_id, ref.kind, ref.currency, limit_minor))
 

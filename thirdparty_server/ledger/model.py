@@ -145,11 +145,6 @@ class TrialBalance:
     held_minor: int = 0
     differing_account_ids: list[str] = field(default_factory=list)
 
-    def add(self, kind: AccountKind, posted_minor: int, held_minor: int) -> None:
-        """Adds an account."""
-        self.minor_by_kind[kind] += posted_minor
-        self.held_minor += held_minor
-
 
 MOVING = (Phase.SINGLE, Phase.POST)
 ENDING = (Phase.POST, Phase.VOID)

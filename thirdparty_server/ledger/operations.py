@@ -15,6 +15,7 @@ from thirdparty_server.ledger.model import (
     wallet_owner,
 )
 from tillmesh.auth.callers import require_payer
+from tillmesh.runtime.errors import found
 from tillmesh.storage.statements import Transaction
 
 FindAccount = Callable[[Transaction, str, str], AccountRef]
@@ -24,13 +25,10 @@ FindAccount = Callable[[Transaction, str, str], AccountRef]
 def get_account(transaction: Transaction, account_id: str) -> Account:
     """The account as it is now."""
     require_payer(wallet_owner(account_id))
-    account = accounts.find_account(transaction, account_id)
-    if account is None:
-        raise Reason.ACCOUNT_NOT_FOUND(account_id=account_id)
-    return account
+    return found(accounts.find_account(transaction, account_id), Reason.ACCOUNT_NOT_FOUND, account_id=account_id)
 
 
-def list_entries(transaction: Transaction, after_id: int, at_most: int, account_id: str) -> list[Entry]:
+def list_entries(transaction: Transaction, account_id: str, after_id: int, at_most: int) -> list[Entry]:
     """The account's statement, oldest first."""
     get_account(transaction, account_id)
     return entries.list_entries(transaction, account_id, after_id, at_most)

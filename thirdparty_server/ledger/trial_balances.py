@@ -26,12 +26,11 @@ def trial_balances(transaction: Transaction, after_currency: str, at_most: int) 
         account_id, guarded = row["account_id"], row["credit_limit_minor"] is not None
         posted, held = posted_sums.get(account_id, 0), held_sums.get(account_id, 0)
         balance = balances[row["currency"]]
-        balance.add(AccountKind(row["kind"]), row["posted_minor"] if guarded else posted, row["held_minor"])
-        if guarded:
-            agrees = (row["posted_minor"], row["held_minor"]) == (posted, held)
-        else:
-            agrees = roll_ups.get(account_id, 0) == rolled_up_sums.get(account_id, 0)
-        if not agrees and len(balance.differing_account_ids) < DIFFERING_MAX:
+        balance.minor_by_kind[AccountKind(row["kind"])] += row["posted_minor"] if guarded else posted
+        balance.held_minor += row["held_minor"]
+        kept = (row["posted_minor"], row["held_minor"]) if guarded else roll_ups.get(account_id, 0)
+        added_up = (posted, held) if guarded else rolled_up_sums.get(account_id, 0)
+        if kept != added_up and len(balance.differing_account_ids) < DIFFERING_MAX:
             balance.differing_account_ids.append(account_id)
     return list(balances.values())
 

@@ -16,13 +16,6 @@ UNCONFIRMED_MAX = 10_000
 NewWallet = identities_api.CreateIdentityRequest | wallets_api.OpenWalletRequest
 
 
-def require_pin(pin: Secret | None) -> None:
-    """INVALID_ARGUMENT without the PIN that a store terminal must send."""
-    fields = Fields()
-    fields.require(pin is not None, "pin", "must be the payer's, from a store terminal")
-    fields.check()
-
-
 def pay_code(fields: Fields, text: str) -> Secret | None:
     """A pay code, if one was shown; whether it is one is for the payment to say."""
     may_scan = acting_role() in (None, Role.TERMINAL)
@@ -77,7 +70,7 @@ def to_wallet(wallet: Wallet) -> wallet_pb2.Wallet:
     limit = wallet.confirmation_threshold
     return wallet_pb2.Wallet(
         identity_id=wallet.identity_id,
-        currency_code=wallet.account.currency,
+        currency_code=wallet.currency,
         account_id=wallet.account.account_id,
         confirmation_threshold=to_money(limit) if limit else None,
         unconfirmed_payments_per_day_max=wallet.unconfirmed_payments_per_day_max,

@@ -32,6 +32,11 @@ class Wallet(Versioned):
     unconfirmed_payments_per_day_max: int | None
     """The largest number of payments a day without a yes; None for any number."""
 
+    @property
+    def currency(self) -> str:
+        """The currency of its account."""
+        return self.account.currency
+
     def needs_confirmation(self, amount: Money) -> bool:
         """True if the payer has to say yes to so much."""
         return self.confirmation_threshold is None or amount.minor > self.confirmation_threshold.minor

@@ -12,7 +12,7 @@ from thirdparty_server.payers.vault import token_hash
 from thirdparty_server.updates import Update
 from tillmesh import paycode
 from tillmesh.auth.callers import require_payer
-from tillmesh.runtime.errors import CommonReason
+from tillmesh.runtime.errors import CommonReason, found
 from tillmesh.runtime.secret import Secret
 from tillmesh.storage.statements import Transaction
 
@@ -62,15 +62,13 @@ def bind_phone(transaction: Transaction, request_id: str, identity_id: str, phon
 def get_phone(transaction: Transaction, phone_uri: str, identity_id: str) -> Phone:
     """The phone as it is bound to that identity now."""
     phone = queries.PHONES.find(transaction, phone_uri)
-    if phone is None or phone.identity_id != identity_id:
-        raise Reason.PHONE_NOT_FOUND(phone_uri=phone_uri)
-    return phone
+    own = phone if phone and phone.identity_id == identity_id else None
+    return found(own, Reason.PHONE_NOT_FOUND, phone_uri=phone_uri)
 
 
 def unbind_phone(transaction: Transaction, phone_uri: str) -> None:
     """Ends what a phone may do."""
-    if queries.PHONES.find(transaction, phone_uri) is None:
-        raise Reason.PHONE_NOT_FOUND(phone_uri=phone_uri)
+    found(queries.PHONES.find(transaction, phone_uri), Reason.PHONE_NOT_FOUND, phone_uri=phone_uri)
     queries.delete_phone(transaction, phone_uri)
 
 
@@ -99,17 +97,12 @@ def sign_in(transaction: Transaction, phone_uri: str, pin_try: PinTry, token: Se
 def signed_in(transaction: Transaction, phone_uri: str, token: Secret, now_ms: int) -> str:
     """The identity that the token of this phone stands for."""
     identity_id = queries.find_session(transaction, phone_uri, token_hash(token), now_ms)
-    if identity_id is None:
-        raise CommonReason.SIGN_IN_REQUIRED()
-    return identity_id
+    return found(identity_id, CommonReason.SIGN_IN_REQUIRED)
 
 
 def bound_phone(transaction: Transaction, phone_uri: str) -> Phone:
     """The phone, which must be bound to somebody."""
-    phone = queries.PHONES.find(transaction, phone_uri)
-    if phone is None:
-        raise Reason.PHONE_NOT_BOUND(phone_uri=phone_uri)
-    return phone
+    return found(queries.PHONES.find(transaction, phone_uri), Reason.PHONE_NOT_BOUND, phone_uri=phone_uri)
 
 
 def _new_handle(transaction: Transaction) -> str:
@@ -131,9 +124,7 @@ def get_identity(transaction: Transaction, identity_id: str) -> Identity:
     """The identity as it is now."""
     require_payer(identity_id)
     identity = queries.IDENTITIES.find(transaction, identity_id)
-    if identity is None:
-        raise Reason.IDENTITY_NOT_FOUND(identity_id=identity_id)
-    return identity
+    return found(identity, Reason.IDENTITY_NOT_FOUND, identity_id=identity_id)
 
 
 def update_identity(transaction: Transaction, identity_id: str, update: Update) -> Identity:
@@ -146,7 +137,7 @@ def update_identity(transaction: Transaction, identity_id: str, update: Update) 
 
 def open_wallet(transaction: Transaction, wallet: Wallet) -> Wallet:
     """Opens a wallet in a currency in which the identity has none."""
-    identity_id, currency = wallet.identity_id, wallet.account.currency
+    identity_id, currency = wallet.identity_id, wallet.currency
     get_identity(transaction, identity_id)
     if queries.WALLETS.find(transaction, identity_id, currency):
         raise Reason.WALLET_EXISTS(identity_id=identity_id, currency=currency)
@@ -159,9 +150,7 @@ def get_wallet(transaction: Transaction, identity_id: str, currency: str) -> Wal
     """The identity's wallet in that currency as it is now."""
     require_payer(identity_id)
     wallet = queries.WALLETS.find(transaction, identity_id, currency)
-    if wallet is None:
-        raise Reason.WALLET_NOT_FOUND(identity_id=identity_id, currency=currency)
-    return wallet
+    return found(wallet, Reason.WALLET_NOT_FOUND, identity_id=identity_id, currency=currency)
 
 
 def wallet_account(transaction: Transaction, identity_id: str, currency: str) -> AccountRef:

@@ -28,11 +28,10 @@ def redeem(transaction: Transaction, shown: ShownCode, now_ms: int, *, only_for:
     What may be guessed gets one reason, whatever is wrong. A right code of another identity than `only_for` is not
     used up: its payer may still pay with it elsewhere.
     """
-    phone, step = _checked(transaction, shown, now_ms)
-    if phone is None or step is None:
-        if phone:
-            queries.count_code_failure(transaction, phone.handle, now_ms, now_ms + shown.lock_ms)
+    made = try_code(transaction, shown, now_ms)
+    if made is None:
         return Reason.PAY_CODE_INVALID.name
+    phone, step = made
     if only_for not in (None, phone.identity_id):
         return PAYER_MISMATCH
     if queries.take_step(transaction, phone.handle, step, now_ms):
@@ -40,21 +39,20 @@ def redeem(transaction: Transaction, shown: ShownCode, now_ms: int, *, only_for:
     return (Reason.PAY_CODE_LOCKED if phone.code_locked_until_ms > now_ms else Reason.PAY_CODE_USED).name
 
 
-def count_wrong_code(transaction: Transaction, shown: ShownCode, now_ms: int) -> None:
-    """Counts a wrong code for a call that refuses it: what a refused call writes is undone."""
-    phone, step = _checked(transaction, shown, now_ms)
-    if phone and step is None:
-        queries.count_code_failure(transaction, phone.handle, now_ms, now_ms + shown.lock_ms)
+def try_code(transaction: Transaction, shown: ShownCode, now_ms: int) -> tuple[Phone, int] | None:
+    """The phone that made a code, and for which step; None if nobody's did.
 
-
-def _checked(transaction: Transaction, shown: ShownCode, now_ms: int) -> tuple[Phone | None, int | None]:
-    """The phone that a code names, and the step for which its key makes that code; None for what there is not."""
+    Counts a wrong code of a phone: for a call that refuses it in a transaction of its own, because what a refused
+    call writes is undone.
+    """
     parsed = paycode.parse(shown.code)
     if parsed is None:
-        return None, None
+        return None
     phone = queries.find_phone_of_handle(transaction, parsed.handle)
     key = shown.vault.pay_code_key(parsed.handle, phone.key_id if phone else "")  # an unknown one takes as long
     now = paycode.step_at(now_ms)
     macs = {step: paycode.mac_of(parsed.handle, key, step) for step in (now - 1, now, now + 1)}
     steps = [step for step, mac in macs.items() if hmac.compare_digest(mac, parsed.mac)]
-    return phone, steps[-1] if steps else None
+    if phone and not steps:
+        queries.count_code_failure(transaction, phone.handle, now_ms, now_ms + shown.lock_ms)
+    return (phone, steps[-1]) if phone and steps else None

@@ -7,17 +7,10 @@ from sqlalchemy import and_, bindparam, case, delete, or_, select, update
 from thirdparty_server.ledger.model import wallet
 from thirdparty_server.payers.model import CODE_TRIES, PIN_TRIES, Identity, Phone, Wallet
 from thirdparty_server.payers.tables import identities, phones, wallets
-from tillmesh.runtime.money import Money
 from tillmesh.storage.database import require_one_row
 from tillmesh.storage.lists import by_key
-from tillmesh.storage.records import Part, Records
-from tillmesh.storage.statements import Row, Transaction
-
-
-def _threshold(row: Row) -> Money | None:
-    minor = row["threshold_minor"]
-    return None if minor is None else Money(row["currency"], minor)
-
+from tillmesh.storage.records import Part, Records, amount_in
+from tillmesh.storage.statements import Transaction
 
 IDENTITIES = Records(Identity, identities, guard=("version",), initial={"pin_failures": 0})
 WALLETS = Records(
@@ -28,7 +21,7 @@ WALLETS = Records(
             lambda row: wallet(row["identity_id"], row["currency"]),
             lambda account: {"account_id": account.account_id, "currency": account.currency},
         ),
-        "confirmation_threshold": Part(_threshold, lambda limit: {"threshold_minor": limit and limit.minor}),
+        "confirmation_threshold": amount_in("threshold_minor"),
         "unconfirmed_payments_per_day_max": Part(
             lambda row: row["unconfirmed_per_day_max"], lambda count: {"unconfirmed_per_day_max": count}
         ),
@@ -65,7 +58,7 @@ def list_identities(transaction: Transaction, after_id: str, at_most: int) -> li
     return [IDENTITIES.of(row) for row in transaction.execute(query)]
 
 
-def list_wallets(transaction: Transaction, after_currency: str, at_most: int, identity_id: str) -> list[Wallet]:
+def list_wallets(transaction: Transaction, identity_id: str, after_currency: str, at_most: int) -> list[Wallet]:
     """An identity's wallets by currency, those after the given one."""
     own = select(wallets).where(wallets.c.identity_id == identity_id)
     return [WALLETS.of(row) for row in transaction.execute(by_key(own, wallets.c.currency, after_currency, at_most))]
@@ -73,7 +66,7 @@ def list_wallets(transaction: Transaction, after_currency: str, at_most: int, id
 
 def count_unconfirmed(transaction: Transaction, wallet: Wallet, day: int) -> bool:
     """Counts a payment without the payer's yes; False if the day (since 1970, UTC) has had all of them."""
-    values = {"key": wallet.identity_id, "of_currency": wallet.account.currency, "day": day}
+    values = {"key": wallet.identity_id, "of_currency": wallet.currency, "day": day}
     return transaction.execute(_COUNT_UNCONFIRMED, values).rowcount == 1
 
 
@@ -148,7 +141,7 @@ def find_phone_of_handle(transaction: Transaction, handle: str) -> Phone | None:
     return None if row is None else PHONES.of(row)
 
 
-def list_phones(transaction: Transaction, after_uri: str, at_most: int, identity_id: str) -> list[Phone]:
+def list_phones(transaction: Transaction, identity_id: str, after_uri: str, at_most: int) -> list[Phone]:
     """An identity's phones by URI, those after the given one."""
     own = select(phones).where(phones.c.identity_id == identity_id)
     return [PHONES.of(row) for row in transaction.execute(by_key(own, phones.c.phone_uri, after_uri, at_most))]

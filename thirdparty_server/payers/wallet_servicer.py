@@ -50,7 +50,7 @@ class WalletServicer(Servicer):
         """Lists an identity's wallets by currency."""
         require_payer(request.identity_id)
         shown, token = await self._listed(
-            request, queries.list_wallets, lambda found: found.account.currency, messages.to_wallet, request.identity_id
+            request, queries.list_wallets, lambda found: found.currency, messages.to_wallet, request.identity_id
         )
         return api.ListWalletsResponse(wallets=shown, next_page_token=token)
 

@@ -1,6 +1,5 @@
 """Payments and their history, and the rules that need nothing else."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from thirdparty_server.payers.model import Identity
@@ -83,17 +82,6 @@ class PaymentHistoryEntry(HistoryEntry):
     reason: str
     refund_id: str = ""
     amount: Money
-
-
-@dataclass(frozen=True, slots=True)
-class PaymentFilter:
-    """The payments that a list has; what is empty is not asked for."""
-
-    order_id: str
-    payer: Payer | None
-    identity_id: str
-    store_id: str
-    states: Sequence[PaymentState]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from thirdparty_server.errors import INSUFFICIENT_FUNDS, PAYMENT_CANCELED, SUPERSEDED, Reason
+from thirdparty_server.errors import INSUFFICIENT_FUNDS, SUPERSEDED, Reason
 from thirdparty_server.ledger import accounts, entries
 from thirdparty_server.ledger.model import AccountRef, Purpose, Transfer, store_sales, wallet
 from thirdparty_server.payers import queries as payer_queries
@@ -27,6 +27,7 @@ from thirdparty_server.payments.model import DAY_MS, Consent, FoundPayer, Lock, 
 from thirdparty_server.stores import queries as store_queries
 from thirdparty_server.stores.model import StoreState
 from tillmesh.auth.callers import Role, acting_role, acting_store, require_payer, require_store
+from tillmesh.runtime.errors import found
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.telemetry import trace_id
 from tillmesh.storage.statements import Transaction
@@ -35,24 +36,26 @@ E = PaymentEvent
 log = structlog.get_logger()
 
 
-def create_payment(transaction: Transaction, asked: Payment, found: FoundPayer) -> Payment:
+def create_payment(transaction: Transaction, asked: Payment, payer: FoundPayer) -> Payment:
     """Step A: records the attempt before anything is asked of the order; its payer is what the order says.
 
     Only a pay code declines it here. Who cannot pay is declined in step C.
     """
-    identity, now_ms = found.identity, asked.created_at_ms
-    known_to_store = found.by_code or asked.payer.identity_id is None
+    identity, now_ms = payer.identity, asked.created_at_ms
+    known_to_store = payer.by_code or asked.payer.identity_id is None
     payment = replace(
         asked,
-        by_code=found.by_code,
+        by_code=payer.by_code,
         identity_id=identity.identity_id if identity else None,
         payer_display_name=identity.display_name if identity and known_to_store else "",
         store_id=acting_store() or "",
         trace_id=trace_id.get(),
-        confirm=not found.reason and _needs_yes(transaction, found, asked.amount, now_ms),
+        confirm=not payer.reason and _needs_yes(transaction, payer, asked.amount, now_ms),
     )
     payment = queries.HISTORY.begin(transaction, payment, "CREATED")
-    return _advance(transaction, payment, E.DECLINED, now_ms, reason=found.reason) if found.reason else payment
+    if payer.reason:
+        return _advance(transaction, payment, payment, E.DECLINED, now_ms, payer.reason)
+    return payment
 
 
 def get_payment(transaction: Transaction, payment_id: str) -> Payment:
@@ -83,13 +86,13 @@ def record_lock(transaction: Transaction, payment_id: str, lock: Lock, now_ms: i
     queries.touch(transaction, [each for each in unfinished if each is not payment])
     _supersede(transaction, unfinished, locked, now_ms)
     if queries.has_larger_epoch(transaction, payment.order_id, lock.epoch):
-        return _end(transaction, locked, E.SUPERSEDED, SUPERSEDED, now_ms)
+        return _advance(transaction, payment, locked, E.SUPERSEDED, now_ms, SUPERSEDED)
     if reason := _why_declined(transaction, locked):
-        return _advance(transaction, locked, E.DECLINED, now_ms, reason=reason)
+        return _advance(transaction, payment, locked, E.DECLINED, now_ms, reason)
     if payment.confirm:
         waiting = replace(locked, confirm_deadline_ms=lock.confirm_until_ms)
-        return _advance(transaction, waiting, E.LOCKED_FOR_PAYER, now_ms)
-    return _hold_funds(transaction, locked, now_ms)
+        return _advance(transaction, payment, waiting, E.LOCKED_FOR_PAYER, now_ms)
+    return _hold_funds(transaction, payment, locked, now_ms)
 
 
 def waiting_payment(transaction: Transaction, consent: Consent) -> Payment:
@@ -102,20 +105,18 @@ def confirm_payment(transaction: Transaction, consent: Consent, pin_try: PinTry 
     if pin_try:
         settle_pin_try(transaction, pin_try)
     payment = _waiting(take_payment(transaction, consent.payment_id), consent)
-    return _hold_funds(transaction, payment, consent.at_ms)
+    return _hold_funds(transaction, payment, payment, consent.at_ms)
 
 
 def give_up(transaction: Transaction, payment_id: str, event: PaymentEvent, reason: str, now_ms: int) -> Payment:
-    """Cancels or expires an attempt whose money is not held; final only once the order acknowledges (rule 8)."""
+    """Cancels or expires an attempt whose money is not held; final only once the order acknowledges (rule 8).
+
+    Only the order service ends one whose money is held (rule 5).
+    """
     payment = take_payment(transaction, payment_id)
     if not PAYMENT.is_legal(payment.state, event):
         return payment
-    return _advance(transaction, payment, event, now_ms, reason=reason)
-
-
-def cancel_payment(transaction: Transaction, payment_id: str, now_ms: int) -> Payment:
-    """Ends a payment that is not AUTHORIZED. Only the order service ends an AUTHORIZED one (rule 5)."""
-    return give_up(transaction, payment_id, E.CANCELED, PAYMENT_CANCELED, now_ms)
+    return _advance(transaction, payment, payment, event, now_ms, reason)
 
 
 def capture(transaction: Transaction, payment_id: str, now_ms: int) -> Payment:
@@ -133,7 +134,7 @@ def capture(transaction: Transaction, payment_id: str, now_ms: int) -> Payment:
         return payment
     assert payment.hold_id is not None
     entries.post(transaction, _transfer(payment), payment.hold_id, now_ms)
-    return _advance(transaction, payment, E.ORDER_PAID, now_ms)
+    return _advance(transaction, payment, payment, E.ORDER_PAID, now_ms)
 
 
 def release(transaction: Transaction, payment_id: str, reason: str, now_ms: int) -> Payment:
@@ -151,10 +152,10 @@ def give_back(transaction: Transaction, payment: Payment, refund_id: str, amount
         back = Transfer(paid.credit, paid.debit, amount, Purpose.REFUND, refund_id)
         entries.transfer(transaction, back, now_ms)
     refunded = replace(payment, refunded_minor=payment.refunded_minor + amount.minor)
-    _advance(transaction, refunded, E.REFUNDED, now_ms, refund_id=refund_id, amount=amount)
+    _advance(transaction, payment, refunded, E.REFUNDED, now_ms, refund_id=refund_id, amount=amount)
 
 
-def _needs_yes(transaction: Transaction, found: FoundPayer, amount: Money, now_ms: int) -> bool:
+def _needs_yes(transaction: Transaction, payer: FoundPayer, amount: Money, now_ms: int) -> bool:
     """True if the payer has to say yes once the order is locked; counts the payment if not.
 
     Payers who ask for it themselves have said it. A store has it by a pay code, within the limits:
@@ -163,9 +164,9 @@ def _needs_yes(transaction: Transaction, found: FoundPayer, amount: Money, now_m
     role = acting_role()
     if role is Role.PHONE:
         return False
-    if found.must_confirm or (role is Role.TERMINAL and not found.by_code):
+    if payer.must_confirm or (role is Role.TERMINAL and not payer.by_code):
         return True
-    who = found.identity
+    who = payer.identity
     own = payer_queries.WALLETS.find(transaction, who.identity_id, amount.currency) if who else None
     if own is None or own.needs_confirmation(amount):
         return True
@@ -186,9 +187,7 @@ def _why_declined(transaction: Transaction, payment: Payment) -> str:
 def _allowed(payment_id: str, payment: Payment | None) -> Payment:
     require_store(payment.store_id if payment else None)
     require_payer(payment.identity_id if payment else None)
-    if payment is None:
-        raise Reason.PAYMENT_NOT_FOUND(payment_id=payment_id)
-    return payment
+    return found(payment, Reason.PAYMENT_NOT_FOUND, payment_id=payment_id)
 
 
 def _waiting(payment: Payment, consent: Consent) -> Payment:
@@ -200,14 +199,14 @@ def _waiting(payment: Payment, consent: Consent) -> Payment:
     return payment
 
 
-def _hold_funds(transaction: Transaction, payment: Payment, now_ms: int) -> Payment:
-    held = _transfer(payment)
+def _hold_funds(transaction: Transaction, before: Payment, after: Payment, now_ms: int) -> Payment:
+    held = _transfer(after)
     accounts.open_account(transaction, held.credit)
     try:
         hold_id = entries.hold(transaction, held, now_ms)
     except accounts.Overdrawn:
-        return _advance(transaction, payment, E.DECLINED, now_ms, reason=INSUFFICIENT_FUNDS)
-    return _advance(transaction, replace(payment, hold_id=hold_id), E.FUNDS_HELD, now_ms)
+        return _advance(transaction, before, after, E.DECLINED, now_ms, INSUFFICIENT_FUNDS)
+    return _advance(transaction, before, replace(after, hold_id=hold_id), E.FUNDS_HELD, now_ms)
 
 
 def _supersede(transaction: Transaction, unfinished: Sequence[Payment], locked: Payment, now_ms: int) -> None:
@@ -224,15 +223,21 @@ def _end(transaction: Transaction, payment: Payment, event: PaymentEvent, reason
     if payment.state is PaymentState.AUTHORIZED:
         assert payment.hold_id is not None
         entries.void(transaction, _transfer(payment), payment.hold_id, now_ms)
-    return _advance(transaction, payment, event, now_ms, reason=reason)
+    return _advance(transaction, payment, payment, event, now_ms, reason)
 
 
 def _advance(
-    transaction: Transaction, payment: Payment, event: PaymentEvent, now_ms: int, reason: str = "", **facts: Any
+    transaction: Transaction,
+    before: Payment,
+    after: Payment,
+    event: PaymentEvent,
+    now_ms: int,
+    reason: str = "",
+    **facts: Any,
 ) -> Payment:
-    """Moves a payment along its transition table: it has the state that was read, and other values as they shall be."""
-    moved = replace(payment, state=PAYMENT.target(payment.state, event), reason=reason)
-    return queries.HISTORY.advance(transaction, payment, moved, event, now_ms, **facts)
+    """Moves a payment along its transition table, from what was read to what it shall be but for state and reason."""
+    moved = replace(after, state=PAYMENT.target(before.state, event), reason=reason)
+    return queries.HISTORY.advance(transaction, before, moved, event, now_ms, **facts)
 
 
 def _payer_account(payment: Payment) -> AccountRef:

@@ -1,13 +1,13 @@
 """Queries about payments. A change of a payment is compare-and-set on its state and history number."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import and_, bindparam, or_, select, update
 
 from thirdparty_server.payments.lifecycle import PaymentState
-from thirdparty_server.payments.model import Payment, PaymentFilter, PaymentHistoryEntry
+from thirdparty_server.payments.model import Payment, PaymentHistoryEntry
 from thirdparty_server.payments.tables import BY_CODE, GRANTED, GUESSED, UNFINISHED, payment_history, payments
-from tillmesh.payer import PayerKind
+from tillmesh.payer import Payer, PayerKind
 from tillmesh.storage.claims import Claims
 from tillmesh.storage.columns import ORIGIN, PAYER
 from tillmesh.storage.history import History
@@ -132,24 +132,17 @@ def due_payments(transaction: Transaction, replica: str, now_ms: int, payer_wind
     return _CLAIMS.take(transaction, replica, now_ms)
 
 
-def list_payments(transaction: Transaction, wanted: PaymentFilter, before: Before, at_most: int) -> list[Payment]:
-    """Payments newest first."""
-    query = matching(
-        select(payments),
-        payments,
-        order_id=wanted.order_id,
-        identity_id=wanted.identity_id,
-        store_id=wanted.store_id,
-        **PAYER.dump(wanted.payer),
-    )
-    if wanted.states:
-        query = query.where(payments.c.state.in_(wanted.states))
+def list_payments(
+    transaction: Transaction,
+    filters: Mapping[str, str],
+    payer: Payer | None,
+    states: Sequence[PaymentState],
+    before: Before,
+    at_most: int,
+) -> list[Payment]:
+    """Payments newest first; `filters` are values by column, of which empty ones do not count."""
+    query = matching(select(payments), payments, **filters, **PAYER.dump(payer))
+    if states:
+        query = query.where(payments.c.state.in_(states))
     page = newest_first(query, payments.c.payment_id, before, at_most)
     return [PAYMENTS.of(row) for row in transaction.execute(page)]
-
-
-def list_history(
-    transaction: Transaction, after_number: int, at_most: int, payment_id: str
-) -> list[PaymentHistoryEntry]:
-    """A payment's history, oldest first."""
-    return HISTORY.list(transaction, payment_id, after_number, at_most)

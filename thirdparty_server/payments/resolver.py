@@ -55,13 +55,13 @@ class PaymentResolver:
         match payment.state:
             case PaymentState.PENDING:
                 return await self._lock(payment)
-            case PaymentState.AWAITING_PAYER:
-                return await self._await_payer(payment)
+            case PaymentState.AWAITING_PAYER if self._clock.now_ms() >= payment.confirm_deadline_ms:
+                return await self._expire(payment, PAYER_TIMEOUT)
             case PaymentState.AUTHORIZED:
                 return await self._complete(payment)
             case PaymentState.VOIDING:
                 return await self._void(payment)
-            case PaymentState.CAPTURED | PaymentState.VOIDED:
+            case PaymentState.AWAITING_PAYER | PaymentState.CAPTURED | PaymentState.VOIDED:
                 return payment, Progress.DONE
 
     async def due(self) -> list[str]:
@@ -81,11 +81,6 @@ class PaymentResolver:
         moved = await self._database.run(operations.record_lock, payment.payment_id, lock, self._clock.now_ms())
         log.info("order_locked", payment_id=moved.payment_id, order_id=moved.order_id, epoch=lock.epoch)
         return moved, Progress.STEPPED
-
-    async def _await_payer(self, payment: Payment) -> tuple[Payment, Progress]:
-        if self._clock.now_ms() < payment.confirm_deadline_ms:
-            return payment, Progress.DONE
-        return await self._expire(payment, PAYER_TIMEOUT)
 
     async def _complete(self, payment: Payment) -> tuple[Payment, Progress]:
         verdict = await self._orders.complete(payment)

@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 
+from thirdparty_server.errors import PAYMENT_CANCELED
 from thirdparty_server.payers import messages as payer_messages
 from thirdparty_server.payers import operations as payer_operations
 from thirdparty_server.payers.model import PinTry
 from thirdparty_server.payers.pay_codes import ShownCode
 from thirdparty_server.payers.vault import Vault
 from thirdparty_server.payments import messages, operations, payer_search, queries
-from thirdparty_server.payments.lifecycle import PaymentState
-from thirdparty_server.payments.model import Consent, Payment, PaymentFilter
+from thirdparty_server.payments.lifecycle import PaymentEvent, PaymentState
+from thirdparty_server.payments.model import Consent, Payment
 from thirdparty_server.payments.orders import Orders
 from thirdparty_server.payments.resolver import PaymentResolver
 from thirdparty_server.schema import REQUESTS
@@ -20,7 +21,7 @@ from tillmesh.auth.callers import Role, acting_role, require_payer, require_stor
 from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.messages import state_names
 from tillmesh.rpc.paging import Page
-from tillmesh.runtime.errors import Refusal, Unanswered
+from tillmesh.runtime.errors import FieldViolation, Refusal, Unanswered, invalid
 from tillmesh.runtime.secret import Secret
 from tillmesh.storage.requests import IdempotencyKey
 from tillmesh.storage.statements import Transaction
@@ -70,14 +71,14 @@ class PaymentServicer(Servicer):
         fields = Fields()
         hidden = acting_role() is Role.TERMINAL
         fields.require(not (hidden and request.identity_id), "identity_id", "is not for store terminals")
-        wanted = PaymentFilter(
-            request.order_id, fields.payer_filter(request), request.identity_id, request.store_id, states
-        )
+        payer = fields.payer_filter(request)
         fields.check()
         require_store(request.store_id or None)
         require_payer(request.identity_id or None)
-        page = Page[Payment](self.database.seal, request.page_size, request.page_token, ["ListPayments", wanted])
-        rows = await self.database.run(queries.list_payments, wanted, page.after, page.at_most)
+        filters = {"order_id": request.order_id, "identity_id": request.identity_id, "store_id": request.store_id}
+        told = ["ListPayments", filters, payer, states]
+        page = Page[Payment](self.database.seal, request.page_size, request.page_token, told)
+        rows = await self.database.run(queries.list_payments, filters, payer, states, page.after, page.at_most)
         shown, token = page.cut(rows, lambda payment: [payment.created_at_ms, payment.payment_id], self._message)
         return payments_api.ListPaymentsResponse(payments=shown, next_page_token=token)
 
@@ -115,8 +116,10 @@ class PaymentServicer(Servicer):
             request_id,
             payment_id,
             operations.get_payment,
-            operations.cancel_payment,
+            operations.give_up,
             payment_id,
+            PaymentEvent.CANCELED,
+            PAYMENT_CANCELED,
             self.clock.now_ms(),
         )
         # A repeat may ask the order again: the payment is the same, and canceling twice is canceling once.
@@ -135,7 +138,7 @@ class PaymentServicer(Servicer):
         payment = await self.database.run(operations.get_payment, request.payment_id)
         shown, token = await self._listed(
             request,
-            queries.list_history,
+            queries.HISTORY.list,
             lambda entry: entry.number,
             lambda entry: messages.to_event(entry, payment.by_code),
             payment.payment_id,
@@ -156,7 +159,8 @@ class PaymentServicer(Servicer):
         def begin(transaction: Transaction) -> PinTry | None:
             if REQUESTS.resource(transaction, key) is not None:
                 return None
-            payer_messages.require_pin(pin)
+            if pin is None:
+                raise invalid([FieldViolation("pin", "must be the payer's, from a store terminal")])
             payment = operations.waiting_payment(transaction, consent)
             assert payment.identity_id is not None, "what nobody pays waits for nobody"
             return payer_operations.begin_pin_try(transaction, payment.identity_id)

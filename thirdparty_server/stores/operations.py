@@ -8,7 +8,7 @@ from thirdparty_server.stores.model import Store
 from thirdparty_server.updates import Update
 from tillmesh.auth.callers import require_store
 from tillmesh.rpc.fields import shown
-from tillmesh.runtime.errors import FieldViolation, invalid
+from tillmesh.runtime.errors import FieldViolation, found, invalid
 from tillmesh.runtime.money import Money
 from tillmesh.storage.statements import Transaction
 
@@ -23,10 +23,7 @@ def create_store(transaction: Transaction, store: Store) -> Store:
 def get_store(transaction: Transaction, store_id: str) -> Store:
     """The record of a store as it is now."""
     require_store(store_id)
-    store = queries.STORES.find(transaction, store_id)
-    if store is None:
-        raise Reason.STORE_NOT_FOUND(store_id=store_id)
-    return store
+    return found(queries.STORES.find(transaction, store_id), Reason.STORE_NOT_FOUND, store_id=store_id)
 
 
 def update_store(transaction: Transaction, store_id: str, update: Update) -> Store:

@@ -5,16 +5,9 @@ from sqlalchemy import select
 
 from thirdparty_server.stores.model import Store
 from thirdparty_server.stores.tables import stores
-from tillmesh.runtime.money import Money
 from tillmesh.storage.lists import by_key
-from tillmesh.storage.records import Part, Records, as_text
-from tillmesh.storage.statements import Row, Transaction
-
-
-def _limit(row: Row) -> Money | None:
-    minor = row["unreferenced_refund_limit_minor"]
-    return None if minor is None else Money(row["currency"], minor)
-
+from tillmesh.storage.records import Records, amount_in, as_text
+from tillmesh.storage.statements import Transaction
 
 STORES = Records(
     Store,
@@ -23,9 +16,7 @@ STORES = Records(
         "address_lines": as_text(
             "address_lines", lambda text: tuple(orjson.loads(text)), lambda lines: orjson.dumps(lines).decode()
         ),
-        "unreferenced_refund_limit": Part(
-            _limit, lambda limit: {"unreferenced_refund_limit_minor": limit and limit.minor}
-        ),
+        "unreferenced_refund_limit": amount_in("unreferenced_refund_limit_minor"),
     },
     guard=("version",),
 )

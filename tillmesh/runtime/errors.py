@@ -8,6 +8,7 @@ that passing a peer's refusal on is simply not catching it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from google.protobuf import any_pb2, duration_pb2
@@ -124,6 +125,16 @@ class ErrorReason(Enum):
         if self.code is StatusCode.UNAVAILABLE and retry_after_ms is None:
             retry_after_ms = RETRY_AFTER_MS
         return Refusal(self.code, self.name, self.text.format(**values), metadata=values, retry_after_ms=retry_after_ms)
+
+
+Record = TypeVar("Record")
+
+
+def found(record: Record | None, missing: ErrorReason, **metadata: Any) -> Record:
+    """The record that was looked for; raises the reason for which there is none."""
+    if record is None:
+        raise missing(**metadata)
+    return record
 
 
 class CommonReason(ErrorReason):

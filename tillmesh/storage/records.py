@@ -36,6 +36,14 @@ def as_text(column: str, load: Callable[[str], Any], dump: Callable[[Any], str])
     return Part(lambda row: load(row[column]), lambda value: {column: dump(value)})
 
 
+def amount_in(column: str) -> Part:
+    """An amount in the columns `currency` and another one; none where that is NULL."""
+    return Part(
+        lambda row: None if row[column] is None else Money(row["currency"], row[column]),
+        lambda amount: {column: amount and amount.minor},
+    )
+
+
 class Records(Generic[Record]):
     """The records of one table.
 

@@ -75,14 +75,3 @@ class Refund(NewRefund):
     by_code: bool
     """True if a pay code, and nobody else, named the payer."""
     given: GivenBack
-
-
-@dataclass(frozen=True, slots=True)
-class RefundFilter:
-    """The refunds that a list has; what is empty is not asked for."""
-
-    payment_id: str
-    payer: Payer | None
-    store_id: str
-    named_only: bool
-    """Without those whose payee was named by a code."""

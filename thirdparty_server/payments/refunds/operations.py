@@ -19,7 +19,7 @@ from thirdparty_server.stores.model import StoreState
 from tillmesh.auth.callers import Role, acting_role, require_store
 from tillmesh.lines import Returned, limited, returned
 from tillmesh.payer import identity
-from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.errors import Refusal, found
 from tillmesh.runtime.money import Money
 from tillmesh.storage.statements import Transaction
 
@@ -104,9 +104,7 @@ def get_refund(transaction: Transaction, refund_id: str) -> Refund:
     """The refund of that id."""
     refund = queries.find_refund(transaction, refund_id)
     require_store(refund.store_id if refund else None)
-    if refund is None:
-        raise Reason.REFUND_NOT_FOUND(refund_id=refund_id)
-    return refund
+    return found(refund, Reason.REFUND_NOT_FOUND, refund_id=refund_id)
 
 
 def _exceeds_limit(store_id: str, left: Money, wanted: Money) -> Refusal:
@@ -147,9 +145,7 @@ def _wallet_of(transaction: Transaction, payee: str | ShownCode, currency: str, 
         if isinstance(phone, str):
             raise Reason[phone]()
         wallet = payer_queries.WALLETS.find(transaction, phone.identity_id, currency)
-        if wallet is None:
-            raise Reason.NO_WALLET_IN_CURRENCY(currency=currency)
-        return wallet
+        return found(wallet, Reason.NO_WALLET_IN_CURRENCY, currency=currency)
     try:
         get_identity(transaction, payee)
         return get_wallet(transaction, payee, currency)

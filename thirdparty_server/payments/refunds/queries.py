@@ -1,13 +1,15 @@
 """Queries about refunds. What is written of one is never changed."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, astuple
 
 import orjson
 from sqlalchemy import bindparam, func, insert, not_, select
 
-from thirdparty_server.payments.refunds.model import GivenBack, Refund, RefundFilter, RefundLine
+from thirdparty_server.payments.refunds.model import GivenBack, Refund, RefundLine
 from thirdparty_server.payments.refunds.tables import refund_lines, refunds
 from tillmesh.lines import TaxTotal
+from tillmesh.payer import Payer
 from tillmesh.storage.columns import ORIGIN, PAYER
 from tillmesh.storage.lists import Before, matching, newest_first
 from tillmesh.storage.records import AMOUNT, Part, Records
@@ -59,16 +61,20 @@ def given_back(transaction: Transaction, payment_id: str) -> dict[int, int]:
     return {row["line_number"]: int(row["quantity"]) for row in rows}
 
 
-def list_refunds(transaction: Transaction, wanted: RefundFilter, before: Before, at_most: int) -> list[Row]:
-    """Rows of refunds newest first; `refund_of` reads the rest."""
-    query = matching(
-        select(refunds),
-        refunds,
-        payment_id=wanted.payment_id,
-        store_id=wanted.store_id,
-        **PAYER.dump(wanted.payer),
-    )
-    if wanted.named_only:
+def list_refunds(
+    transaction: Transaction,
+    filters: Mapping[str, str],
+    payer: Payer | None,
+    named_only: bool,
+    before: Before,
+    at_most: int,
+) -> list[Row]:
+    """Rows of refunds newest first, which `refund_of` completes; `filters` are values by column, empty ones aside.
+
+    `named_only` leaves out those whose payee was named by a code.
+    """
+    query = matching(select(refunds), refunds, **filters, **PAYER.dump(payer))
+    if named_only:
         query = query.where(not_(refunds.c.by_code))
     return transaction.execute(newest_first(query, refunds.c.refund_id, before, at_most)).all()
 

@@ -13,7 +13,7 @@ from thirdparty_server.payments.lifecycle import FINAL, PaymentState
 from thirdparty_server.payments.model import Payment
 from thirdparty_server.payments.orders import Orders
 from thirdparty_server.payments.refunds import messages, operations, queries
-from thirdparty_server.payments.refunds.model import Everything, NewRefund, Refund, RefundFilter, Wanted
+from thirdparty_server.payments.refunds.model import Everything, NewRefund, Refund, Wanted
 from thirdparty_server.payments.resolver import PaymentResolver
 from thirdparty_server.schema import REQUESTS
 from thirdparty_server.serving import Servicer
@@ -105,13 +105,13 @@ class RefundServicer(Servicer):
         require_store(request.store_id or None)
         # Or a till would find out, name by name, who showed it a code.
         named_only = payer is not None and acting_role() is Role.TERMINAL
-        wanted = RefundFilter(request.payment_id, payer, request.store_id, named_only)
-        page = Page[Row](self.database.seal, request.page_size, request.page_token, ["ListRefunds", wanted])
+        filters = {"payment_id": request.payment_id, "store_id": request.store_id}
+        page = Page[Row](self.database.seal, request.page_size, request.page_token, ["ListRefunds", filters, payer])
 
         def read(transaction: Transaction) -> tuple[list[refund_pb2.Refund], str]:
             # Lines are read refund by refund: no more of them than fit the page.
             return page.cut(
-                queries.list_refunds(transaction, wanted, page.after, page.at_most),
+                queries.list_refunds(transaction, filters, payer, named_only, page.after, page.at_most),
                 lambda row: [row["created_at_ms"], row["refund_id"]],
                 lambda row: messages.to_refund(queries.refund_of(transaction, row)),
             )
@@ -139,7 +139,7 @@ class RefundServicer(Servicer):
 
         def count(transaction: Transaction) -> None:
             if REQUESTS.resource(transaction, key) is None:
-                pay_codes.count_wrong_code(transaction, shown, key.at_ms)
+                pay_codes.try_code(transaction, shown, key.at_ms)
 
         await self.database.run(count)
         return shown
