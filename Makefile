@@ -49,6 +49,7 @@ mutants: $(READY) ## Break the protocol in every way we know, and check that the
 
 chaos: $(READY) ## Kill servers, break links, fill disks and damage logs under load, and count what was lost
 	@$(BIN)/python -m tests.chaos $(CHAOS)
+	@$(BIN)/python -m pytest -q -m chaos
 
 bench: $(READY) ## Measure speed as ratios to a server that does nothing, ten minutes; BENCH=--help
 	@$(BIN)/python -m bench $(BENCH)

@@ -17,8 +17,11 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 import order_service.access
+import order_service.server
 import store_terminal.access
+import store_terminal.server
 import thirdparty_server.access
+import thirdparty_server.server
 from tests.processes import Server, patient, refusal_of, running
 from tests.terminal.till import DEADLINE_S, Behind, Till, gbp
 from tests.trust.secrets import keep_bytes

@@ -20,7 +20,7 @@ from tillmesh.auth.callers import MESH, Role
 from tillmesh.auth.tls import TlsFiles
 
 LIST = api.ListOrdersRequest(store_id="store-a", page_size=5)
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 
 

@@ -16,7 +16,7 @@ END_STREAM, END_HEADERS, ACK = 1, 4, 1
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 NO_TABLE = struct.pack(">HI", 1, 0)
 """A setting: the server must send all headers in full, so that they can be read without a table of earlier ones."""
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 _STATUS = re.compile(rb"grpc-status[\x01\x02]([0-9]{1,2})")
 Header = tuple[bytes, bytes]
 

@@ -1,12 +1,11 @@
-"""One client that does its work: `python -m tests.trust.honest FOLDER ADDRESS`.
+"""One client that does its work: `python -m tests.trust.honest ORDERS FOLDER ADDRESS`.
 
-It says a line once it is connected, begins with a line on standard input, makes one order after the other until
-that ends, and says as one JSON object how long each took, in seconds, and what was refused.
+It says a line once it is connected, begins with a line on standard input, makes so many orders one after the other,
+and says as one JSON object how long each took, in seconds, and what was refused.
 """
 
 import json
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -23,25 +22,19 @@ from tillmesh.runtime.ids import new_request_id
 ADA = Payer(identity_id="ada")
 TEA = LineItem(sku="TEA", title="Tea", quantity=2, unit_price_minor=125)
 PAUSE_S = 0.02
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 
 
-def end_of_input(stopped: threading.Event) -> None:
-    """Waits for it."""
-    sys.stdin.read()
-    stopped.set()
-
-
-def main(folder: Path, address: str) -> None:
+def main(orders: int, folder: Path, address: str) -> None:
     """Makes orders."""
-    stopped, took_s, refused = threading.Event(), list[float](), list[str]()
+    took_s, refused = list[float](), list[str]()
     with TlsFiles(folder, MESH).open_blocking_channel(address, Role.ORDERS) as channel:
         stub = OrderServiceStub(channel)
         grpc.channel_ready_future(channel).result(DEADLINE_S)
         print("ready", flush=True)
         sys.stdin.readline()
-        threading.Thread(target=end_of_input, args=(stopped,), daemon=True).start()
-        while not stopped.wait(PAUSE_S):
+        for _ in range(orders):
+            time.sleep(PAUSE_S)
             order = api.CreateOrderRequest(
                 request_id=new_request_id(), store_id="store-a", payer=ADA, currency_code="GBP", lines=[TEA]
             )
@@ -55,4 +48,4 @@ def main(folder: Path, address: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

@@ -3,12 +3,12 @@
 import json
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -19,10 +19,9 @@ from tests.trust.frames import Wire, message
 from tests.trust.test_abuse_limits import let_in
 from tillmesh.rpc.limits import CALLS_MAX, SHARES
 
-PROCESSES, CLIENTS = 4, 125
 IDLE_STREAMS, CONNECTIONS = 200, 4
 CALL_S_MAX = 5
-FLOOD_S = 6.0
+PATIENCE_S = 240
 P99_S_MAX = 1.0
 GROWTH_KB_MAX = 32 * 1024
 WATCH = b"/grpc.health.v1.Health/Watch"
@@ -37,7 +36,7 @@ def fort(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fort]:
 
 
 class Party:
-    """A process with clients: connected once it is made, and at work from `go` to `end`."""
+    """A process with clients: connected once it is made, and at work from `go` on."""
 
     def __init__(self, fort: Fort, who: Who, module: str, *arguments: str) -> None:
         command = [sys.executable, "-m", f"tests.trust.{module}", *arguments]
@@ -54,8 +53,8 @@ class Party:
         self._process.stdin.flush()
 
     def end(self) -> Any:
-        """Ends it; what it has to say."""
-        said, _ = self._process.communicate(timeout=120)
+        """Tells it to end, which some do sooner or later by themselves; what it has to say."""
+        said, _ = self._process.communicate(timeout=PATIENCE_S)
         return json.loads(said)
 
 
@@ -74,17 +73,16 @@ class Lived:
         return sorted(self.took_s)[int(len(self.took_s) * 0.99)]
 
 
-def flood(fort: Fort) -> Lived:
-    """Lets them all loose for a while, and waits until they and their idle streams are gone."""
+def flood(fort: Fort, processes: int, clients: int, orders: int) -> Lived:
+    """Lets them all loose until somebody honest has made so many orders, and waits until all streams are gone."""
     with ExitStack() as stack:
         wires = [stack.enter_context(fort.wire(HOSTILE)) for _ in range(CONNECTIONS)]
-        honest = Party(fort, NEIGHBOUR, "honest")
-        hostile = [Party(fort, who, "flooder", str(CLIENTS)) for who in (HOSTILE, STOLEN) * (PROCESSES // 2)]
+        honest = Party(fort, NEIGHBOUR, "honest", str(orders))
+        hostile = [Party(fort, who, "flooder", str(clients)) for who in (HOSTILE, STOLEN) * (processes // 2)]
         for wire in wires:
             idle(wire, IDLE_STREAMS // CONNECTIONS)
         for party in (*hostile, honest):
             party.go()
-        time.sleep(FLOOD_S)
         lived = honest.end()
         outcomes = sum((Counter(party.end()) for party in hostile), Counter[str]())
         for wire in wires:
@@ -104,17 +102,20 @@ def open_files(fort: Fort) -> int:
     return len(list(Path(f"/proc/{fort.server.process.pid}/fd").iterdir()))
 
 
-def test_a_flood_delays_who_is_honest_by_less_than_a_second_and_leaves_nothing_behind(fort: Fort) -> None:
-    files, floods, memory_kb = open_files(fort), [], []
+def test_a_flood_starves_nobody_and_leaves_nothing_behind(fort: Fort) -> None:
+    files, memory_kb = open_files(fort), []
     for _ in range(2):
-        floods.append(flood(fort))
+        lived = flood(fort, processes=2, clients=150, orders=50)
+        assert lived.refused == []
+        assert lived.outcomes.total() >= 2 * 150
+        assert lived.outcomes.keys() <= {"OK", "RESOURCE_EXHAUSTED"}
         wait_until(lambda: open_files(fort) <= files)
         memory_kb.append(fort.memory_kb())
-    for lived in floods:
-        assert lived.refused == []
-        assert sum(lived.outcomes.values()) >= PROCESSES * CLIENTS
-        assert set(lived.outcomes) <= {"OK", "RESOURCE_EXHAUSTED"}
-    # What else the machine does can only make it worse: the better of the two tells what the server does.
-    assert min(lived.p99_s for lived in floods) < P99_S_MAX
     assert memory_kb[1] - memory_kb[0] < GROWTH_KB_MAX
     wait_until(lambda: let_in(fort, HOSTILE, CALLS_MAX // SHARES))
+
+
+@pytest.mark.chaos
+def test_a_flood_delays_who_is_honest_by_less_than_a_second(fort: Fort) -> None:
+    floods = [flood(fort, processes=4, clients=125, orders=200) for _ in range(3)]
+    assert median(lived.p99_s for lived in floods) < P99_S_MAX

@@ -10,16 +10,20 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from order_service.server import OrderSettings
+from store_terminal.server import TerminalSettings
 from tests.processes import running
 from tests.trust.certified import ALL, flags, forge, refusal
+from thirdparty_server.server import PaymentSettings
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.auth.callers import Role
 from tillmesh.auth.tls import TlsFiles
 from tillmesh.local.authority import Authority
+from tillmesh.rpc.settings import ServerSettings, load_settings
 
 
-def complaint(status: int, module: str, *arguments: object) -> str:
+def complaint(module: str, *arguments: object, status: int = 1) -> str:
     """The one line that a server says that does not start."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TILLMESH_")}
     command = [sys.executable, "-m", module, *map(str, arguments)]
@@ -63,34 +67,36 @@ def test_certificates_of_no_use_end_a_start_in_one_line(
             (folder / "ca.pem").write_text("hello")
     database = f"sqlite:///{tmp_path}/{module}.db"
     more = ("--secret-file", issued.secret) if module == "thirdparty_server" else ()
-    line = complaint(1, module, "--tls-dir", folder, "--database-url", database, "--listen", "127.0.0.1:0", *more)
+    line = complaint(module, "--tls-dir", folder, "--database-url", database, "--listen", "127.0.0.1:0", *more)
     assert str(folder) in line
 
 
 @pytest.mark.parametrize(
-    ("module", "arguments", "said"),
+    ("settings", "arguments", "said"),
     [
-        ("order_service", ["--insecure", "--listen", "0.0.0.0:0"], "not 0.0.0.0:0"),
-        ("order_service", ["--insecure", "--listen", "[::]:0"], "not [::]:0"),
-        ("thirdparty_server", ["--insecure", "--orders", "10.1.2.3:7001"], "not 10.1.2.3:7001"),
+        (OrderSettings, ["--insecure", "--listen", "0.0.0.0:0"], "not 0.0.0.0:0"),
+        (OrderSettings, ["--insecure", "--listen", "[::]:0"], "not [::]:0"),
+        (PaymentSettings, ["--insecure", "--orders", "10.1.2.3:7001"], "not 10.1.2.3:7001"),
         (
-            "store_terminal",
+            TerminalSettings,
             ["--insecure", "--store-id", "store-1", "--payments", "pay.example.com:7002"],
             "not pay.example.com:7002",
         ),
-        ("order_service", [], "or --insecure"),
-        ("store_terminal", ["--store-id", "store-1"], "or --insecure"),
+        (OrderSettings, [], "or --insecure"),
+        (TerminalSettings, ["--store-id", "store-1"], "or --insecure"),
         (
-            "order_service",
+            OrderSettings,
             ["--insecure", "--tls-dir", "."],
             "or --insecure to go without certificates on this machine, not both",
         ),
     ],
 )
 def test_only_this_machine_is_served_without_tls_and_only_if_asked_for(
-    tmp_path: Path, module: str, arguments: list[str], said: str
+    capsys: pytest.CaptureFixture[str], settings: type[ServerSettings], arguments: list[str], said: str
 ) -> None:
-    line = complaint(2, module, "--database-url", f"sqlite:///{tmp_path}/x.db", *arguments)
+    with pytest.raises(SystemExit):
+        load_settings(settings, arguments)
+    [line] = capsys.readouterr().err.splitlines()
     assert said in line
     assert "--tls-dir" in line
 
@@ -107,14 +113,15 @@ def test_a_secret_that_is_none_ends_a_start_in_one_line(
         secret.write_bytes(content)
         secret.chmod(mode)
     database = f"sqlite:///{tmp_path}/x.db"
-    line = complaint(1, "thirdparty_server", "--insecure", "--secret-file", secret, "--database-url", database)
+    line = complaint("thirdparty_server", "--insecure", "--secret-file", secret, "--database-url", database)
     assert str(secret) in line
     assert said in line
 
 
 def test_with_tls_the_payment_server_needs_its_secret(issued: Authority, tmp_path: Path) -> None:
     folder = issued.folder_of(Role.ORDERS, ALL)
-    line = complaint(2, "thirdparty_server", "--tls-dir", folder, "--database-url", f"sqlite:///{tmp_path}/x.db")
+    database = f"sqlite:///{tmp_path}/x.db"
+    line = complaint("thirdparty_server", "--tls-dir", folder, "--database-url", database, status=2)
     assert "--secret-file" in line
 
 
