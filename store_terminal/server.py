@@ -34,8 +34,8 @@ class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefi
         "sqlite:///store_terminal.db",
         description="this server's own database: sqlite:///FILE or postgresql://USER@HOST/NAME",
     )
-    store_id: str = Field(pattern=IDENTIFIER.pattern, description="the store that it stands in")
-    terminal_id: str = Field("till-1", pattern=IDENTIFIER.pattern, description="what its receipts call it")
+    store_id: str = Field(pattern=f"^{IDENTIFIER.pattern}$", description="the store that it stands in")
+    terminal_id: str = Field("till-1", pattern=f"^{IDENTIFIER.pattern}$", description="what its receipts call it")
     currency: str = Field("GBP", description="ISO 4217 code of checkouts that do not name another")
     prices_include_tax: bool = Field(
         True, description="whether prices include their taxes, in checkouts that do not say it"

@@ -34,6 +34,10 @@ def load(argv: list[str]) -> TillSettings:
                 "was 'soon'; see --help",
             ],
         ),
+        (
+            [*GOOD, "--mesh", "my mesh"],
+            ["till: --mesh: String should match pattern '^[A-Za-z0-9._-]{1,64}$', was 'my mesh'; see --help"],
+        ),
         ([*GOOD, "--grace-s", "0"], ["till: --grace-s: Input should be greater than 0, was '0'; see --help"]),
     ],
 )

@@ -32,7 +32,7 @@ class ServerSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="what goes to standard error")
     tls_dir: Path | None = Field(None, description="folder with ca.pem, cert.pem and key.pem")
     insecure: bool = Field(False, description="go without certificates, on this machine only")
-    mesh: str = Field(MESH, pattern=IDENTIFIER.pattern, description="name of the mesh, as its certificates say")
+    mesh: str = Field(MESH, pattern=f"^{IDENTIFIER.pattern}$", description="name of the mesh, as its certificates say")
     denied: Path | None = Field(None, description="file of revoked certificate URIs, one a line, re-read as it changes")
     grace_s: float = Field(5.0, gt=0, description="how long a stop waits for calls under way")
     calls_max: int = Field(CALLS_MAX, ge=SHARES, description="calls in progress at a time; of one till a quarter")
