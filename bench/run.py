@@ -81,7 +81,7 @@ class Run:
         return phones
 
     def processes(self, stack: Stack) -> Processes:
-        """Whose CPU is measured: the servers', and the database's where it is none of their own."""
+        """The processes whose CPU is measured: the servers, and the database servers if there are any."""
         return {**stack.processes, **self.databases.processes()}
 
     def measure(

@@ -16,11 +16,13 @@ from tillmesh.storage.statements import Transaction
 def find_exchange(transaction: Transaction, request_id: str) -> Exchange | None:
     """The request to another server under that id, if there is one."""
     entry = ENTRIES.find(transaction, request_id)
-    return Exchange(entry, CHECKOUTS.find(transaction, entry.checkout_id)) if entry else None
+    if entry is None:
+        return None
+    return Exchange(entry, CHECKOUTS.find(transaction, entry.checkout_id) if entry.checkout_id else None)
 
 
 def get_exchange(transaction: Transaction, request_id: str) -> Exchange:
-    """The same of an id under which there is one."""
+    """The request to another server under that id, which was written down."""
     exchange = find_exchange(transaction, request_id)
     assert exchange is not None, "nobody waits for what was not asked"
     return exchange
