@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from store_terminal.checkouts.lifecycle import CheckoutState
 from store_terminal.checkouts.model import Checkout
 from store_terminal.outbox import entries, replies
-from store_terminal.outbox.model import Exchange, OrderCopy
+from store_terminal.outbox.model import Exchange, OrderCopy, OutboxEntry
 from store_terminal.outbox.order_reader import READ_WITHIN_S, OrderReader
 from store_terminal.outbox.pay_codes import PayCodes
 from store_terminal.outbox.peers import Peers
@@ -56,6 +56,10 @@ class Exchanges:
         """Drops what is kept in memory of an exchange that has ended."""
         self.pay_codes.drop(request_id)
         self.sleep(request_id)
+
+    def lacks_pay_code(self, entry: OutboxEntry) -> bool:
+        """True for a request that must be sent with a pay code which this process does not have."""
+        return entry.pay_code_shown and self.pay_codes.find(entry.request_id) is None
 
     def wake_after(self, seconds: float, request_id: str) -> None:
         """Pokes an exchange later, also in a longer pause."""

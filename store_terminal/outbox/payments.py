@@ -93,7 +93,7 @@ class Payments:
         try:
             payment = await self._payment(exchange, attempt, within_s)
         except Refusal as refusal:  # no proof that the attempt is dead: only the order's word is
-            lost = refusal.reason in NOT_THERE and self._lacks_pay_code(exchange)
+            lost = refusal.reason in NOT_THERE and self._exchanges.lacks_pay_code(exchange.entry)
             if lost and queries.is_anothers(entry, self._database.replica, self._clock.now_ms()):
                 return exchange, Progress.WAITING  # the process that was shown the code sends it
             return await self._give_up(payment_id, Reason.PAY_CODE_LOST.name if lost else refusal.reason)
@@ -110,7 +110,7 @@ class Payments:
         its payer is read. What lacks its pay code is read as well: it must not be sent without.
         """
         server, payments, entry = self._peers.payment_server, self._peers.payments, exchange.entry
-        if attempt.payer_until_ms or self._lacks_pay_code(exchange):
+        if attempt.payer_until_ms or self._exchanges.lacks_pay_code(exchange.entry):
             read = payment_api.GetPaymentRequest(payment_id=entry.request_id)
             return await server.call(payments.GetPayment, read, timeout_s=within_s)
         request = payment_api.CreatePaymentRequest.FromString(entry.request)
@@ -206,10 +206,6 @@ class Payments:
             await server.call(payments.CancelPayment, request, timeout_s=TELL_TIMEOUT_S)
         except (Refusal, Unanswered) as error:
             log.info("payment_server_not_told", payment_id=payment_id, error=str(error))
-
-    def _lacks_pay_code(self, exchange: Exchange) -> bool:
-        entry = exchange.entry
-        return entry.pay_code_shown and self._exchanges.pay_codes.find(entry.request_id) is None
 
 
 class _OrderUnanswered(Unanswered):

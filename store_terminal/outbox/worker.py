@@ -191,7 +191,7 @@ class Outbox:
 
     async def _step_refund(self, exchange: Exchange) -> tuple[Exchange, Progress]:
         entry, refund_id = exchange.entry, exchange.entry.request_id
-        lost = self._lacks_pay_code(entry)
+        lost = self.exchanges.lacks_pay_code(entry)
         if lost and queries.is_anothers(entry, self._database.replica, self._clock.now_ms()):
             return exchange, Progress.WAITING  # the process that was shown the code sends it
         try:
@@ -216,9 +216,6 @@ class Outbox:
         if code := self.exchanges.pay_codes.find(entry.request_id):
             request.pay_code = code.value.decode()
         return await server.call(service.CreateUnreferencedRefund, request)
-
-    def _lacks_pay_code(self, entry: OutboxEntry) -> bool:
-        return entry.pay_code_shown and self.exchanges.pay_codes.find(entry.request_id) is None
 
 
 def _is_what_was_wanted(kind: RequestKind, order: OrderCopy) -> bool:
