@@ -18,13 +18,14 @@ from order_service.errors import (
     Reason,
 )
 from order_service.lifecycle import ORDER, OrderEvent, OrderState, PaymentState
-from order_service.model import Consent, NewOrder, Order, OrderPayment, OrderVersion, content_hash
+from order_service.model import Consent, NewOrder, Order, OrderChange, OrderPayment, OrderVersion, content_hash
 from order_service.queries import HISTORY, PAYMENTS, VERSIONS
 from tillmesh import line_rows
 from tillmesh.auth.callers import require_store
 from tillmesh.lines import LineItem, totals
 from tillmesh.runtime.errors import CommonReason, FieldViolation, invalid
 from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
+from tillmesh.storage.lists import After
 from tillmesh.storage.statements import Transaction
 
 
@@ -65,6 +66,12 @@ def get_version(transaction: Transaction, order_id: str, version: int) -> OrderV
     if found is None:
         raise Reason.ORDER_VERSION_NOT_FOUND(order_id=order_id, version=order.version, wanted=version)
     return found
+
+
+def list_events(transaction: Transaction, order_id: str, after: After, at_most: int) -> list[OrderChange]:
+    """The order's history, oldest first."""
+    get_order(transaction, order_id)
+    return HISTORY.list(transaction, order_id, after, at_most)
 
 
 def replace_lines(

@@ -1,7 +1,5 @@
 """Queries. A change of an order is compare-and-set on what was read."""
 
-from collections.abc import Sequence
-
 import orjson
 from sqlalchemy import bindparam, select, update
 
@@ -9,10 +7,10 @@ from order_service.lifecycle import OrderState, PaymentState
 from order_service.model import Consent, Order, OrderChange, OrderPayment, OrderVersion, labels_text
 from order_service.tables import order_history, order_payments, order_versions, orders
 from tillmesh.payer import Payer
-from tillmesh.storage.columns import ORIGIN, PAYER, has_payer
+from tillmesh.storage.columns import ORIGIN, PAYER
 from tillmesh.storage.database import require_one_row
 from tillmesh.storage.history import History
-from tillmesh.storage.lists import Before, matching, newest_first
+from tillmesh.storage.lists import After, matching, newest_first
 from tillmesh.storage.records import AMOUNT, Part, Records, as_text
 from tillmesh.storage.statements import Row, Transaction
 
@@ -102,18 +100,9 @@ def clamp_leases(transaction: Transaction, now_ms: int) -> None:
 
 
 def list_orders(
-    transaction: Transaction,
-    *,
-    store_id: str,
-    payer: Payer | None,
-    states: Sequence[OrderState],
-    before: Before,
-    at_most: int,
+    transaction: Transaction, store_id: str, payer: Payer | None, states: list[OrderState], after: After, at_most: int
 ) -> list[Order]:
-    """Orders newest first, those before the given (created_at_ms, order_id)."""
-    query = matching(newest_first(_WITH_LINES, orders.c.order_id, before, at_most), orders, store_id=store_id)
-    if payer:
-        query = query.where(has_payer(orders, payer))
-    if states:
-        query = query.where(orders.c.state.in_(states))
-    return [ORDERS.of(row) for row in transaction.execute(query)]
+    """Orders newest first, those that follow the given (created_at_ms, order_id)."""
+    query = matching(_WITH_LINES, orders, payer, store_id=store_id, state=states)
+    rows = transaction.execute(newest_first(query, orders.c.order_id, after, at_most))
+    return [ORDERS.of(row) for row in rows]

@@ -5,11 +5,11 @@ from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Index, Larg
 from order_service.lifecycle import OrderState, PaymentState
 from tillmesh.storage.columns import origin_columns, payer_columns
 from tillmesh.storage.database import append_only, one_of
-from tillmesh.storage.requests import RequestLog
+from tillmesh.storage.requests import requests_table
 from tillmesh.storage.schema import versioned
 
 METADATA = versioned("0001")
-REQUESTS = RequestLog(METADATA)
+requests_table(METADATA)
 
 orders = Table(
     "orders",

@@ -78,8 +78,8 @@ def assemble(
     return Wiring(
         domain=DOMAIN,
         servicers={
-            f"{api}.CheckoutService": CheckoutServicer(database, outbox, clock, rng, till),
-            f"{api}.TillRefundService": TillRefundServicer(database, outbox, clock, till),
+            f"{api}.CheckoutService": CheckoutServicer(database, clock, outbox, rng, till),
+            f"{api}.TillRefundService": TillRefundServicer(database, clock, outbox, till),
             f"{api}.CatalogueService": CatalogueServicer(database, clock),
         },
         access=ACCESS,

@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, delete, func, insert, select
 from store_terminal.catalogue.model import CatalogueItem
 from store_terminal.catalogue.tables import catalogue
 from tillmesh.runtime.money import Money
-from tillmesh.storage.lists import by_key
+from tillmesh.storage.lists import After, by_key
 from tillmesh.storage.records import Part, Records
 from tillmesh.storage.statements import Transaction
 
@@ -33,7 +33,7 @@ def count_items(transaction: Transaction) -> int:
     return int(transaction.execute(select(func.count()).select_from(catalogue)).scalar_one())
 
 
-def list_items(transaction: Transaction, after_sku: str, at_most: int) -> list[CatalogueItem]:
+def list_items(transaction: Transaction, after: After, at_most: int) -> list[CatalogueItem]:
     """Articles by code, those after the given one."""
-    query = by_key(select(catalogue), catalogue.c.sku, after_sku, at_most)
+    query = by_key(select(catalogue), catalogue.c.sku, after, at_most)
     return [ITEMS.of(row) for row in transaction.execute(query)]

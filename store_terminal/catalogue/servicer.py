@@ -1,57 +1,49 @@
 """The catalogue: protobuf to model and back, nothing else."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from store_terminal.catalogue.messages import catalogue_item, to_item
 from store_terminal.catalogue.model import CatalogueItem
 from store_terminal.catalogue.queries import ITEMS, count_items, list_items, put_items
 from store_terminal.errors import Reason
-from store_terminal.schema import REQUESTS
 from tillmesh.api.terminal.v1 import catalogue_item_pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as api
 from tillmesh.rpc.fields import Fields, shown
-from tillmesh.rpc.paging import Page
-from tillmesh.runtime.clock import Clock
-from tillmesh.storage.database import Database
-from tillmesh.storage.requests import IdempotencyKey
+from tillmesh.rpc.servicer import Servicer
 
 ITEMS_MAX = 1000
 
 
-class CatalogueServicer:
+@dataclass(frozen=True)
+class CatalogueServicer(Servicer):
     """tillmesh.api.terminal.v1.CatalogueService."""
-
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
 
     async def ImportCatalogueItems(self, request: api.ImportCatalogueItemsRequest) -> api.ImportCatalogueItemsResponse:
         """Adds articles and replaces those that are there."""
-        fields = Fields()
-        fields.identifier("request_id", request.request_id)
-        items = _items(fields, request.items)
-        fields.check()
-
-        key = IdempotencyKey.of(request, request.request_id, self._clock.now_ms())
-
-        count = await REQUESTS.answer_once(
-            self._database, key, "catalogue", lambda transaction, _id: count_items(transaction), put_items, items
+        with Fields() as fields:
+            fields.identifier("request_id", request.request_id)
+            items = _items(fields, request.items)
+        count = await self._once(
+            request,
+            request.request_id,
+            "catalogue",
+            lambda transaction, _id: count_items(transaction),
+            put_items,
+            items,
         )
         return api.ImportCatalogueItemsResponse(item_count=count)
 
     async def GetCatalogueItem(self, request: api.GetCatalogueItemRequest) -> catalogue_item_pb2.CatalogueItem:
         """Reads one article."""
-        item = await self._database.run(ITEMS.find, request.sku)
+        item = await self.database.run(ITEMS.find, request.sku)
         if item is None:
             raise Reason.ITEM_NOT_FOUND(sku=request.sku)
         return to_item(item)
 
     async def ListCatalogueItems(self, request: api.ListCatalogueItemsRequest) -> api.ListCatalogueItemsResponse:
         """Lists articles by code."""
-        page = Page[CatalogueItem](self._database.seal, request.page_size, request.page_token, ["ListCatalogueItems"])
-        after = page.after[0] if page.after else ""
-        rows = await self._database.run(list_items, after, page.at_most)
-        shown, token = page.cut(rows, lambda item: [item.sku], to_item)
+        shown, token = await self._listed(request, list_items, lambda item: (item.sku,), to_item)
         return api.ListCatalogueItemsResponse(items=shown, next_page_token=token)
 
 

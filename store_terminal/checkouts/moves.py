@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 from store_terminal.checkouts.lifecycle import CHECKOUT, CheckoutEvent, CheckoutState
-from store_terminal.checkouts.model import Checkout
+from store_terminal.checkouts.model import Checkout, CheckoutChange
 from store_terminal.checkouts.queries import CHECKOUTS, HISTORY
 from store_terminal.errors import Reason
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
+from tillmesh.storage.lists import After
 from tillmesh.storage.statements import Transaction
 
 
@@ -17,6 +18,12 @@ def get_checkout(transaction: Transaction, checkout_id: str) -> Checkout:
     if checkout is None:
         raise Reason.CHECKOUT_NOT_FOUND(checkout_id=checkout_id)
     return checkout
+
+
+def list_events(transaction: Transaction, checkout_id: str, after: After, at_most: int) -> list[CheckoutChange]:
+    """The checkout's history, oldest first."""
+    get_checkout(transaction, checkout_id)
+    return HISTORY.list(transaction, checkout_id, after, at_most)
 
 
 def give_up_payment(transaction: Transaction, *, checkout_id: str, reason: str, now_ms: int) -> Checkout:

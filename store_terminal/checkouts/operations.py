@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from google.protobuf.message import Message
-
 from store_terminal.catalogue.queries import ITEMS
 from store_terminal.checkouts import pricing
 from store_terminal.checkouts.lifecycle import CheckoutEvent, CheckoutState
@@ -28,12 +26,11 @@ from store_terminal.checkouts.moves import advance, get_checkout, require_legal
 from store_terminal.checkouts.queries import CHECKOUTS, HISTORY
 from store_terminal.errors import Reason
 from store_terminal.outbox import requests
-from store_terminal.outbox.entries import write
-from store_terminal.outbox.model import Exchange, RequestKind
+from store_terminal.outbox.model import Exchange, OutboxEntry
 from store_terminal.outbox.pay_codes import PayCodes
+from store_terminal.outbox.queries import ENTRIES
 from tillmesh.auth.callers import actor
 from tillmesh.lines import Adjustment
-from tillmesh.origin import Origin
 from tillmesh.rpc.server import MESSAGE_BYTES_MAX
 from tillmesh.runtime.money import Money
 from tillmesh.storage.statements import Transaction
@@ -120,7 +117,7 @@ def submit_checkout(transaction: Transaction, call: Call, *, checkout_id: str, b
     """Asks for the order."""
     checkout = _basket(transaction, checkout_id, basket_version, CheckoutEvent.SUBMITTED)
     _require_lines(checkout, checkout.lines)
-    return _ask(transaction, call, checkout, RequestKind.CREATE_ORDER, requests.create_order(call.request_id, checkout))
+    return _ask(transaction, checkout, requests.create_order(call, checkout))
 
 
 def cancel_checkout(transaction: Transaction, call: Call, *, checkout_id: str) -> Checkout | Exchange:
@@ -129,7 +126,7 @@ def cancel_checkout(transaction: Transaction, call: Call, *, checkout_id: str) -
     require_legal(checkout, CheckoutEvent.CANCELED)
     if checkout.state is CheckoutState.BASKET:
         return advance(transaction, checkout, checkout, CheckoutEvent.CANCELED, call.now_ms)
-    return _ask(transaction, call, checkout, RequestKind.CANCEL_ORDER, requests.cancel_order(call.request_id, checkout))
+    return _ask(transaction, checkout, requests.cancel_order(call, checkout))
 
 
 def pay_checkout(transaction: Transaction, call: Call, new: NewPayment, pay_codes: PayCodes) -> Exchange:
@@ -142,13 +139,11 @@ def pay_checkout(transaction: Transaction, call: Call, new: NewPayment, pay_code
     if checkout.amount != new.amount:
         raise Reason.AMOUNT_MISMATCH(checkout_id=checkout_id, amount=checkout.amount, wanted=new.amount)
     if new.amount.minor == 0:
-        free = requests.complete_free_order(payment_id, checkout)
-        return _ask(transaction, call, checkout, RequestKind.COMPLETE_FREE_ORDER, free)
+        return _ask(transaction, checkout, requests.complete_free_order(call, checkout))
     if new.pay_code:  # before the entry is there to be taken up
         pay_codes.keep(payment_id, new.pay_code)
-    message = requests.create_payment(payment_id, checkout, _filled(new.origin, checkout.origin))
-    shown = new.pay_code is not None
-    entry = write(transaction, call, checkout_id, RequestKind.PAY, message, pay_code_shown=shown)
+    entry = requests.create_payment(call, checkout, new)
+    ENTRIES.insert(transaction, entry)
     attempt = Attempt(payment_id, "", call.now_ms + new.wait_ms, 0, canceling=False, cancel_unanswered=False)
     after = replace(checkout, unanswered=payment_id, attempt=attempt, payer_display_name="")
     event = CheckoutEvent.PAYMENT_STARTED
@@ -170,8 +165,7 @@ def _change_lines(
     transaction: Transaction, call: Call, checkout: Checkout, lines: Sequence[Line]
 ) -> Checkout | Exchange:
     """A basket changes here and now; a pending transaction only when the order service says so."""
-    items = items_of(lines)
-    total = pricing.checked_totals(items, prices_include_tax=checkout.prices_include_tax)
+    total = pricing.checked_totals(items_of(lines), prices_include_tax=checkout.prices_include_tax)
     if checkout.state is CheckoutState.BASKET:
         after = replace(
             checkout,
@@ -182,9 +176,7 @@ def _change_lines(
         )
         return advance(transaction, checkout, after, CheckoutEvent.CHANGED, call.now_ms)
     _require_lines(checkout, lines)
-    message = requests.replace_order_lines(call.request_id, checkout, items)
-    numbers = [line.number for line in lines]
-    return _ask(transaction, call, checkout, RequestKind.REPLACE_ORDER_LINES, message, line_numbers=numbers)
+    return _ask(transaction, checkout, requests.replace_order_lines(call, checkout, lines))
 
 
 def _require_lines(checkout: Checkout, lines: Sequence[Line]) -> None:
@@ -193,24 +185,12 @@ def _require_lines(checkout: Checkout, lines: Sequence[Line]) -> None:
         raise Reason.CHECKOUT_EMPTY(checkout_id=checkout.checkout_id)
 
 
-def _ask(
-    transaction: Transaction,
-    call: Call,
-    checkout: Checkout,
-    kind: RequestKind,
-    message: Message,
-    line_numbers: Sequence[int] = (),
-) -> Exchange:
+def _ask(transaction: Transaction, checkout: Checkout, entry: OutboxEntry) -> Exchange:
     """Writes down what the order service is to do; the checkout is busy until it has answered."""
-    size = message.ByteSize()
+    size = len(entry.request)
     if size > MESSAGE_BYTES_MAX:  # it would never be answered
         raise Reason.CHECKOUT_TOO_LARGE(checkout_id=checkout.checkout_id, bytes=size, bytes_max=MESSAGE_BYTES_MAX)
-    entry = write(transaction, call, checkout.checkout_id, kind, message, line_numbers=line_numbers)
-    busy = replace(checkout, unanswered=call.request_id, updated_at_ms=call.now_ms)
+    ENTRIES.insert(transaction, entry)
+    busy = replace(checkout, unanswered=entry.request_id, updated_at_ms=entry.created_at_ms)
     CHECKOUTS.change(transaction, checkout, busy)
     return Exchange(entry, busy)
-
-
-def _filled(origin: Origin, usual: Origin) -> Origin:
-    """An origin with what it lacks from another."""
-    return Origin(origin.terminal_id, origin.lane or usual.lane, origin.cashier_id or usual.cashier_id)

@@ -37,12 +37,11 @@ def priced_lines(
     new_lines: Sequence[NewLine], find: Find, *, currency: str, actor: str, last_number: int
 ) -> tuple[Line, ...]:
     """New lines with their numbers, and with all that they lack from the catalogue."""
-    fields = Fields()
-    lines = []
-    for index, new in enumerate(new_lines):
-        item = _priced(fields, f"lines[{index}]", new, find(new.sku), currency, actor)
-        lines.append(Line(last_number + index + 1, item))
-    fields.check()
+    with Fields() as fields:
+        lines = []
+        for index, new in enumerate(new_lines):
+            item = _priced(fields, f"lines[{index}]", new, find(new.sku), currency, actor)
+            lines.append(Line(last_number + index + 1, item))
     return tuple(lines)
 
 
@@ -50,22 +49,23 @@ def changed_line(
     item: LineItem, find: Find, *, currency: str, actor: str, quantity: int | None, price: int | None, reason: str
 ) -> LineItem:
     """A line with another quantity, or with a price that somebody set."""
-    fields = Fields()
-    if item.price_source is PriceSource.LABEL and price is None:
-        fields.require(False, "quantity", "of a LABEL line cannot change without a price: remove it and scan it again")
-    changed = replace(item, quantity=item.quantity if quantity is None else quantity)
-    if price is not None:
-        known = find(item.sku)
-        override = PriceOverride(reason, actor, _known_price(known, currency))
-        changed = replace(
-            changed,
-            unit_price_minor=price,
-            price_source=PriceSource.OVERRIDE,
-            price_override=override,
-            label_amount_minor=0,
-        )
-    check_line(fields, "line", changed)
-    fields.check()
+    with Fields() as fields:
+        if item.price_source is PriceSource.LABEL and price is None:
+            fields.require(
+                False, "quantity", "of a LABEL line cannot change without a price: remove it and scan it again"
+            )
+        changed = replace(item, quantity=item.quantity if quantity is None else quantity)
+        if price is not None:
+            known = find(item.sku)
+            override = PriceOverride(reason, actor, _known_price(known, currency))
+            changed = replace(
+                changed,
+                unit_price_minor=price,
+                price_source=PriceSource.OVERRIDE,
+                price_override=override,
+                label_amount_minor=0,
+            )
+        check_line(fields, "line", changed)
     return changed
 
 
@@ -82,10 +82,11 @@ def adjusted_lines(checkout: Checkout, line_number: int, adjustment: Adjustment)
     except Uneven:
         amount = Money(checkout.amount.currency, adjustment.amount_minor)
         raise Reason.ADJUSTMENT_TOO_LARGE(checkout_id=checkout.checkout_id, amount=amount) from None
-    fields = Fields()
-    most = max((len(line.item.adjustments) for line in changed), default=0)
-    fields.require(most <= ADJUSTMENTS_MAX, "adjustment", f"would be number {most} of a line, {ADJUSTMENTS_MAX} may be")
-    fields.check()
+    with Fields() as fields:
+        most = max((len(line.item.adjustments) for line in changed), default=0)
+        fields.require(
+            most <= ADJUSTMENTS_MAX, "adjustment", f"would be number {most} of a line, {ADJUSTMENTS_MAX} may be"
+        )
     return changed
 
 
@@ -93,12 +94,11 @@ def checked_totals(lines: Sequence[LineItem], *, prices_include_tax: bool) -> To
     """The totals of lines; refuses more than a checkout may hold."""
     come_to = totals(lines, prices_include_tax=prices_include_tax)
     amount = come_to.amount_minor
-    fields = Fields()
-    fields.require(
-        len(lines) <= LINES_MAX, "lines", f"must be at most {LINES_MAX} in a checkout, would be {len(lines)}"
-    )
-    fields.require(amount <= MINOR_UNITS_MAX, "lines", f"must come to at most {MINOR_UNITS_MAX}, would be {amount}")
-    fields.check()
+    with Fields() as fields:
+        fields.require(
+            len(lines) <= LINES_MAX, "lines", f"must be at most {LINES_MAX} in a checkout, would be {len(lines)}"
+        )
+        fields.require(amount <= MINOR_UNITS_MAX, "lines", f"must come to at most {MINOR_UNITS_MAX}, would be {amount}")
     return come_to
 
 
@@ -117,17 +117,16 @@ def with_item(lines: Sequence[Line], number: int, item: LineItem) -> tuple[Line,
 
 def positions(checkout: Checkout, returned: Sequence[ReturnedLine]) -> list[tuple[int, int]]:
     """Position in the order, from 1, and quantity of lines that came back."""
-    fields = Fields()
-    numbers = [line.number for line in checkout.lines]
-    found = []
-    for index, back in enumerate(returned):
-        line = line_of(checkout, back.line_number)
-        most = line.item.quantity
-        fields.require(
-            back.quantity <= most, f"lines[{index}].quantity", f"must be at most {most}, was {back.quantity}"
-        )
-        found.append((numbers.index(back.line_number) + 1, back.quantity))
-    fields.check()
+    with Fields() as fields:
+        numbers = [line.number for line in checkout.lines]
+        found = []
+        for index, back in enumerate(returned):
+            line = line_of(checkout, back.line_number)
+            most = line.item.quantity
+            fields.require(
+                back.quantity <= most, f"lines[{index}].quantity", f"must be at most {most}, was {back.quantity}"
+            )
+            found.append((numbers.index(back.line_number) + 1, back.quantity))
     return found
 
 

@@ -11,9 +11,9 @@ from store_terminal.checkouts.model import Attempt, Checkout, CheckoutChange, Li
 from store_terminal.checkouts.tables import checkout_history, checkouts
 from tillmesh import line_rows
 from tillmesh.payer import Payer
-from tillmesh.storage.columns import ORIGIN, PAYER, has_payer
+from tillmesh.storage.columns import ORIGIN, PAYER
 from tillmesh.storage.history import History
-from tillmesh.storage.lists import Before, matching, newest_first
+from tillmesh.storage.lists import After, matching, newest_first
 from tillmesh.storage.records import AMOUNT, Part, Records, as_text
 from tillmesh.storage.statements import Row, Transaction
 
@@ -79,19 +79,14 @@ HISTORY = History(CHECKOUTS, CheckoutChange, checkout_history, {"amount": AMOUNT
 
 def list_checkouts(
     transaction: Transaction,
-    *,
     payer: Payer | None,
-    states: Sequence[CheckoutState],
+    states: list[CheckoutState],
     lane: str,
     cashier_id: str,
-    before: Before,
+    after: After,
     at_most: int,
 ) -> list[Checkout]:
-    """Checkouts newest first, those before the given (created_at_ms, checkout_id)."""
-    query = newest_first(select(checkouts), checkouts.c.checkout_id, before, at_most)
-    query = matching(query, checkouts, lane=lane, cashier_id=cashier_id)
-    if payer:
-        query = query.where(has_payer(checkouts, payer))
-    if states:
-        query = query.where(checkouts.c.state.in_(states))
-    return [CHECKOUTS.of(row) for row in transaction.execute(query)]
+    """Checkouts newest first, those that follow the given (created_at_ms, checkout_id)."""
+    query = matching(select(checkouts), checkouts, payer, state=states, lane=lane, cashier_id=cashier_id)
+    rows = transaction.execute(newest_first(query, checkouts.c.checkout_id, after, at_most))
+    return [CHECKOUTS.of(row) for row in rows]

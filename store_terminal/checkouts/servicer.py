@@ -2,21 +2,21 @@
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from store_terminal.checkouts import messages, moves, operations, queries
 from store_terminal.checkouts.lifecycle import CheckoutState
 from store_terminal.checkouts.messages import new_lines, to_checkout, to_event
-from store_terminal.checkouts.model import Call, Checkout, CheckoutChange, LineChange, NewCheckout, NewPayment, Till
-from store_terminal.checkouts.queries import HISTORY
+from store_terminal.checkouts.model import Call, Checkout, LineChange, NewCheckout, NewPayment, Till
 from store_terminal.checkouts.receipt import receipt
 from store_terminal.errors import Reason
-from store_terminal.outbox import entries, requests
+from store_terminal.outbox import requests
 from store_terminal.outbox.model import Exchange, RequestKind
+from store_terminal.outbox.queries import find_exchange
 from store_terminal.outbox.worker import Outbox
 from store_terminal.refunds import queries as refund_queries
 from store_terminal.refunds.model import TillRefund
-from store_terminal.schema import REQUESTS
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.terminal.v1 import checkout_pb2, receipt_pb2
@@ -25,13 +25,11 @@ from tillmesh.payer import identity, reference
 from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.line_messages import adjustment_of
 from tillmesh.rpc.messages import state_names, to_payer, to_timestamp
-from tillmesh.rpc.paging import Page
-from tillmesh.runtime.clock import Clock
+from tillmesh.rpc.servicer import Servicer
 from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.ids import new_request_id, new_transaction_number
 from tillmesh.runtime.money import MINOR_UNITS_MAX
-from tillmesh.storage.database import Database
-from tillmesh.storage.requests import IdempotencyKey
+from tillmesh.storage.requests import answer_once
 from tillmesh.storage.statements import Transaction
 
 _Versioned = (
@@ -45,114 +43,102 @@ _Change = _Versioned | api.CreateCheckoutRequest | api.PayCheckoutRequest | api.
 _Effect = Callable[[Transaction, Call], Checkout | Exchange]
 
 
-class CheckoutServicer:
+@dataclass(frozen=True)
+class CheckoutServicer(Servicer):
     """tillmesh.api.terminal.v1.CheckoutService."""
 
-    def __init__(self, database: Database, outbox: Outbox, clock: Clock, rng: random.Random, till: Till) -> None:
-        self._database = database
-        self._outbox = outbox
-        self._exchanges, self._peers = outbox.exchanges, outbox.peers
-        self._clock = clock
-        self._rng = rng
-        self._till = till
+    outbox: Outbox
+    rng: random.Random
+    till: Till
 
     async def CreateCheckout(self, request: api.CreateCheckoutRequest) -> checkout_pb2.Checkout:
         """Opens a basket."""
-        fields = Fields()
-        fields.identifier("request_id", request.request_id)
-        fields.identity("identity_id", request.identity_id, optional=True)
-        currency = fields.currency("currency_code", request.currency_code or self._till.currency)
-        lines = new_lines(fields, request.lines, least=0)
-        labels = fields.labels("labels", request.labels)
-        origin = messages.origin(fields, self._till.terminal_id, request.lane, request.cashier_id)
-        messages.approval(fields, request.approval_id)
-        fields.check()
+        with Fields() as fields:
+            fields.identifier("request_id", request.request_id)
+            fields.identity("identity_id", request.identity_id, optional=True)
+            currency = fields.currency("currency_code", request.currency_code or self.till.currency)
+            lines = new_lines(fields, request.lines, least=0)
+            labels = fields.labels("labels", request.labels)
+            origin = messages.origin(fields, self.till.terminal_id, request.lane, request.cashier_id)
+            messages.approval(fields, request.approval_id)
         unset = not request.HasField("prices_include_tax")
-        prices_include_tax = self._till.prices_include_tax if unset else request.prices_include_tax
-        checkout_id = new_transaction_number(self._rng)
+        prices_include_tax = self.till.prices_include_tax if unset else request.prices_include_tax
+        checkout_id = new_transaction_number(self.rng)
         named = identity(request.identity_id) if request.identity_id else None
-        payer = named or reference(new_request_id(self._rng))  # which says nothing about anybody
-        new = NewCheckout(checkout_id, self._till.store_id, origin, payer, currency, lines, prices_include_tax, labels)
+        payer = named or reference(new_request_id(self.rng))  # which says nothing about anybody
+        new = NewCheckout(checkout_id, self.till.store_id, origin, payer, currency, lines, prices_include_tax, labels)
         effect = partial(operations.create_checkout, new=new)
         return await self._change(request, request.request_id, checkout_id, effect)
 
     async def ResumeCheckout(self, request: api.ResumeCheckoutRequest) -> checkout_pb2.Checkout:
         """Takes up a pending transaction that was raised elsewhere."""
-        fields = Fields()
-        fields.identifier("request_id", request.request_id)
-        fields.identifier("order_id", request.order_id)
-        fields.check()
+        with Fields() as fields:
+            fields.identifier("request_id", request.request_id)
+            fields.identifier("order_id", request.order_id)
         key = self._key(request, request.request_id)
-        return self._message(await self._outbox.resume(key, request.order_id))
+        return self._message(await self.outbox.resume(key, request.order_id))
 
     async def GetCheckout(self, request: api.GetCheckoutRequest) -> checkout_pb2.Checkout:
         """Reads one checkout, with the verdict as its order says now."""
         checkout = await self._get(request.checkout_id)
         if checkout.state not in (CheckoutState.SUBMITTED, CheckoutState.PAYING):
             return self._message(checkout)
-        if self._exchanges.orders.start(checkout) and checkout.unanswered:  # once a second, whoever asks
-            self._outbox.poke(checkout.unanswered)
-        if await self._exchanges.orders.refresh(checkout):
+        if self.outbox.exchanges.orders.start(checkout) and checkout.unanswered:  # once a second, whoever asks
+            self.outbox.poke(checkout.unanswered)
+        if await self.outbox.exchanges.orders.refresh(checkout):
             checkout = await self._get(request.checkout_id)
         return self._message(checkout)
 
     async def ListCheckouts(self, request: api.ListCheckoutsRequest) -> api.ListCheckoutsResponse:
         """Lists checkouts, newest first."""
         states = [CheckoutState(name) for name in state_names(checkout_pb2.Checkout.State, request.states)]
-        fields = Fields()
-        payer = fields.payer_filter(request)
-        fields.check()
-        lane, cashier_id = request.lane, request.cashier_id
-        filters = ["ListCheckouts", payer, states, lane, cashier_id]
-        page = Page[Checkout](self._database.seal, request.page_size, request.page_token, filters)
-        rows = await self._database.run(
+        with Fields() as fields:
+            payer = fields.payer_filter(request)
+        shown, token = await self._listed(
+            request,
             queries.list_checkouts,
-            payer=payer,
-            states=states,
-            lane=lane,
-            cashier_id=cashier_id,
-            before=page.after,
-            at_most=page.at_most,
+            lambda checkout: (checkout.created_at_ms, checkout.checkout_id),
+            self._message,
+            payer,
+            states,
+            request.lane,
+            request.cashier_id,
         )
-        shown, token = page.cut(rows, lambda checkout: [checkout.created_at_ms, checkout.checkout_id], self._message)
         return api.ListCheckoutsResponse(checkouts=shown, next_page_token=token)
 
     async def ListPendingOrders(self, request: api.ListPendingOrdersRequest) -> api.ListPendingOrdersResponse:
         """Lists what a payer still has to pay in this store (CN109598490A)."""
-        fields = Fields()
-        payer = fields.payer("payer", request.payer)
-        fields.check()
+        with Fields() as fields:
+            payer = fields.payer("payer", request.payer)
         pending = order_api.ListOrdersRequest(
-            store_id=self._till.store_id,
+            store_id=self.till.store_id,
             payer=to_payer(payer),
             states=[order_pb2.Order.STATE_OPEN, order_pb2.Order.STATE_LOCKED],
             page_size=request.page_size,
             page_token=request.page_token,
         )
-        answer = await self._peers.list_orders(pending)
+        answer = await self.outbox.peers.list_orders(pending)
         return api.ListPendingOrdersResponse(orders=answer.orders, next_page_token=answer.next_page_token)
 
     async def AddLines(self, request: api.AddLinesRequest) -> checkout_pb2.Checkout:
         """Adds lines."""
-        fields = _checked(request)
-        lines = new_lines(fields, request.lines, least=1)
-        messages.approval(fields, request.approval_id)
-        fields.check()
+        with _checked(request) as fields:
+            lines = new_lines(fields, request.lines, least=1)
+            messages.approval(fields, request.approval_id)
         return await self._change_lines(request, operations.add_lines, lines=lines)
 
     async def UpdateLine(self, request: api.UpdateLineRequest) -> checkout_pb2.Checkout:
         """Changes quantity or price of a line."""
         quantity = request.quantity if request.HasField("quantity") else None
         price = request.unit_price_minor if request.HasField("unit_price_minor") else None
-        fields = _checked(request)
-        for name, value, minimum in (("quantity", quantity, 1), ("unit_price_minor", price, 0)):
-            ok = value is None or minimum <= value <= MINOR_UNITS_MAX
-            fields.require(ok, name, f"must be {minimum} to {MINOR_UNITS_MAX}, was {value}")
-        changes = quantity is not None or price is not None
-        fields.require(changes, "quantity", "or unit_price_minor must be set, or nothing changes")
-        messages.override_reason(fields, "override_reason", request.override_reason)
-        messages.approval(fields, request.approval_id)
-        fields.check()
+        with _checked(request) as fields:
+            for name, value, minimum in (("quantity", quantity, 1), ("unit_price_minor", price, 0)):
+                ok = value is None or minimum <= value <= MINOR_UNITS_MAX
+                fields.require(ok, name, f"must be {minimum} to {MINOR_UNITS_MAX}, was {value}")
+            changes = quantity is not None or price is not None
+            fields.require(changes, "quantity", "or unit_price_minor must be set, or nothing changes")
+            messages.override_reason(fields, "override_reason", request.override_reason)
+            messages.approval(fields, request.approval_id)
         change = LineChange(request.line_number, quantity, price, request.override_reason)
         return await self._change_lines(request, operations.update_line, change=change)
 
@@ -163,11 +149,10 @@ class CheckoutServicer:
 
     async def AdjustCheckout(self, request: api.AdjustCheckoutRequest) -> checkout_pb2.Checkout:
         """Adjusts the price of a line, or of the basket."""
-        fields = _checked(request)
-        fields.require(request.line_number >= 0, "line_number", f"must not be below 0, was {request.line_number}")
-        adjustment = adjustment_of(fields, "adjustment", request.adjustment)
-        messages.approval(fields, request.approval_id)
-        fields.check()
+        with _checked(request) as fields:
+            fields.require(request.line_number >= 0, "line_number", f"must not be below 0, was {request.line_number}")
+            adjustment = adjustment_of(fields, "adjustment", request.adjustment)
+            messages.approval(fields, request.approval_id)
         return await self._change_lines(
             request, operations.adjust_checkout, line_number=request.line_number, adjustment=adjustment
         )
@@ -179,54 +164,50 @@ class CheckoutServicer:
 
     async def CancelCheckout(self, request: api.CancelCheckoutRequest) -> checkout_pb2.Checkout:
         """Abandons a checkout."""
-        fields = Fields()
-        fields.identifier("request_id", request.request_id)
-        fields.check()
+        with Fields() as fields:
+            fields.identifier("request_id", request.request_id)
         effect = partial(operations.cancel_checkout, checkout_id=request.checkout_id)
         return await self._change(request, request.request_id, request.checkout_id, effect)
 
     async def PayCheckout(self, request: api.PayCheckoutRequest) -> checkout_pb2.Checkout:
         """Pays what the shopper was shown."""
         payment_id = request.payment_id
-        fields = Fields()
-        fields.identifier("payment_id", payment_id)
-        fields.positive("order_version", request.order_version)
-        amount = fields.money("amount", request.amount, minimum=0)
-        code = messages.pay_code(fields, request.pay_code)
-        origin = messages.origin(fields, self._till.terminal_id, request.lane, request.cashier_id)
-        fields.check()
+        with Fields() as fields:
+            fields.identifier("payment_id", payment_id)
+            fields.positive("order_version", request.order_version)
+            amount = fields.money("amount", request.amount, minimum=0)
+            code = messages.pay_code(fields, request.pay_code)
+            origin = messages.origin(fields, self.till.terminal_id, request.lane, request.cashier_id)
 
-        wait_ms = self._till.payment_wait_ms
+        wait_ms = self.till.payment_wait_ms
         new = NewPayment(request.checkout_id, request.order_version, amount, origin, code, wait_ms)
-        effect = partial(operations.pay_checkout, new=new, pay_codes=self._exchanges.pay_codes)
+        effect = partial(operations.pay_checkout, new=new, pay_codes=self.outbox.exchanges.pay_codes)
         return await self._change(request, payment_id, request.checkout_id, effect)
 
     async def EnterPin(self, request: api.EnterPinRequest) -> checkout_pb2.Checkout:
         """Passes on the PIN that the shopper keyed in."""
-        fields = Fields()
-        fields.identifier("request_id", request.request_id)
-        amount = fields.money("amount", request.amount)
-        secret = fields.pin(request.pin)
-        fields.check()
+        with Fields() as fields:
+            fields.identifier("request_id", request.request_id)
+            amount = fields.money("amount", request.amount)
+            secret = fields.pin(request.pin)
         checkout = await self._get(request.checkout_id)
         if checkout.attempt is None:
             raise Reason.NO_PAYMENT(checkout_id=request.checkout_id)
         # The payment server alone keeps the request's id. It alone knows what became of the PIN, so a repeat has to
         # reach it anyway; and it compares the payment as well, so no repeat is a yes to a later one.
         consent = requests.confirm_payment(request.request_id, checkout, checkout.attempt, amount, secret)
-        await self._outbox.confirm_payment(consent)
-        settled = await self._outbox.settle(consent.payment_id)
+        await self.outbox.confirm_payment(consent)
+        settled = await self.outbox.settle(consent.payment_id)
         return self._message(settled.of_checkout())
 
     async def CancelCheckoutPayment(self, request: api.CancelCheckoutPaymentRequest) -> checkout_pb2.Checkout:
         """Cancels the payment under way."""
-        fields = Fields()
-        fields.identifier("request_id", request.request_id)
-        fields.check()
+        with Fields() as fields:
+            fields.identifier("request_id", request.request_id)
         key = self._key(request, request.request_id)
 
-        checkout = await REQUESTS.answer_once(
-            self._database,
+        checkout = await answer_once(
+            self.database,
             key,
             request.checkout_id,
             moves.get_checkout,  # a later payment is not what a repeat is about
@@ -236,7 +217,7 @@ class CheckoutServicer:
             now_ms=key.at_ms,
         )
         if checkout.attempt and checkout.attempt.canceling and checkout.state is CheckoutState.PAYING:
-            await self._outbox.cancel_payment(checkout)
+            await self.outbox.cancel_payment(checkout)
         return self._message(await self._get(request.checkout_id))
 
     async def GetReceipt(self, request: api.GetReceiptRequest) -> receipt_pb2.Receipt:
@@ -248,23 +229,18 @@ class CheckoutServicer:
                 raise Reason.CHECKOUT_NOT_PAID(checkout_id=request.checkout_id)
             return checkout, refund_queries.refunds_of(transaction, request.checkout_id)
 
-        checkout, refunds = await self._database.run(read)
+        checkout, refunds = await self.database.run(read)
         return receipt_pb2.Receipt(
             checkout=self._message(checkout),
             paid_time=to_timestamp(checkout.paid_at_ms),
-            text=receipt(checkout, refunds, self._till.terminal_id),
+            text=receipt(checkout, refunds, self.till.terminal_id),
         )
 
     async def ListCheckoutEvents(self, request: api.ListCheckoutEventsRequest) -> api.ListCheckoutEventsResponse:
         """Lists a checkout's history."""
-        filters = ["ListCheckoutEvents", request.checkout_id]
-        page = Page[CheckoutChange](self._database.seal, request.page_size, request.page_token, filters)
-
-        def read(transaction: Transaction) -> list[CheckoutChange]:
-            moves.get_checkout(transaction, request.checkout_id)
-            return HISTORY.list(transaction, request.checkout_id, page.after[0] if page.after else 0, page.at_most)
-
-        shown, token = page.cut(await self._database.run(read), lambda entry: [entry.number], to_event)
+        shown, token = await self._listed(
+            request, moves.list_events, lambda entry: (entry.number,), to_event, request.checkout_id
+        )
         return api.ListCheckoutEventsResponse(events=shown, next_page_token=token)
 
     async def _change_lines(
@@ -281,27 +257,24 @@ class CheckoutServicer:
         """Runs an operation once for its request id; waits for the answer if it asks another server."""
 
         def read(transaction: Transaction, known_id: str) -> Checkout | Exchange:
-            return entries.find_exchange(transaction, request_id) or moves.get_checkout(transaction, known_id)
+            return find_exchange(transaction, request_id) or moves.get_checkout(transaction, known_id)
 
-        outcome = await self._outbox.answer_once(self._key(request, request_id), checkout_id, read, effect)
+        key = self._key(request, request_id)
+        async with self.outbox.writing(key) as call:
+            outcome = await answer_once(self.database, key, checkout_id, read, effect, call)
         if isinstance(outcome, Checkout):
             return self._message(outcome)
-        settled = await self._outbox.settle(request_id, outcome)
+        settled = await self.outbox.settle(request_id, outcome)
         if settled.pending and settled.entry.kind is not RequestKind.PAY:
             raise CommonReason.PEER_UNAVAILABLE(retry_after_ms=1_000)
         return self._message(settled.of_checkout())
 
-    def _key(
-        self, request: _Change | api.ResumeCheckoutRequest | api.CancelCheckoutPaymentRequest, request_id: str
-    ) -> IdempotencyKey:
-        return IdempotencyKey.of(request, request_id, self._clock.now_ms())
-
     async def _get(self, checkout_id: str) -> Checkout:
-        return await self._database.run(moves.get_checkout, checkout_id)
+        return await self.database.run(moves.get_checkout, checkout_id)
 
     def _message(self, checkout: Checkout) -> checkout_pb2.Checkout:
-        reading = self._exchanges.orders.last(checkout.checkout_id)
-        return to_checkout(checkout, reading, self._clock.now_ms())
+        reading = self.outbox.exchanges.orders.last(checkout.checkout_id)
+        return to_checkout(checkout, reading, self.clock.now_ms())
 
 
 def _checked(request: _Versioned) -> Fields:

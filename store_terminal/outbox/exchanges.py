@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from store_terminal.checkouts.lifecycle import CheckoutState
 from store_terminal.checkouts.model import Checkout
-from store_terminal.outbox import entries, replies
+from store_terminal.outbox import queries, replies
 from store_terminal.outbox.model import Exchange, OrderCopy, OutboxEntry
 from store_terminal.outbox.order_reader import READ_WITHIN_S, OrderReader
 from store_terminal.outbox.pay_codes import PayCodes
@@ -36,7 +36,7 @@ class Exchanges:
 
     async def get(self, request_id: str) -> Exchange:
         """An exchange as it is now."""
-        return await self._database.run(entries.get_exchange, request_id)
+        return await self._database.run(queries.get_exchange, request_id)
 
     async def apply(self, outcome: Callable[..., Outcome], **what: Any) -> Outcome:
         """Takes an answer in, as one transaction."""

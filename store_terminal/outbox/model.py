@@ -42,15 +42,15 @@ class OutboxEntry:
     kind: RequestKind
     request: bytes
     """The message, exactly as it is sent each time, but for a pay code."""
-    pay_code_shown: bool
-    """True where a pay code belongs to it, which only the process has that was shown it."""
-    line_numbers: Sequence[int]
-    """Of a REPLACE_ORDER_LINES: the numbers of its lines."""
     trace_id: str
     claimed_by: str
     """The process that drives it: at first the one that wrote it, which may have the pay code."""
     claimed_until_ms: int
     created_at_ms: int
+    pay_code_shown: bool = False
+    """True where a pay code belongs to it, which only the process has that was shown it."""
+    line_numbers: Sequence[int] = ()
+    """Of a REPLACE_ORDER_LINES: the numbers of its lines."""
     state: EntryState = EntryState.PENDING
     reason: str = ""
     refusal: bytes = b""

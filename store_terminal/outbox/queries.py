@@ -5,7 +5,8 @@ from dataclasses import replace
 import orjson
 from sqlalchemy import bindparam, update
 
-from store_terminal.outbox.model import EntryState, OutboxEntry
+from store_terminal.checkouts.queries import CHECKOUTS
+from store_terminal.outbox.model import EntryState, Exchange, OutboxEntry
 from store_terminal.outbox.tables import outbox
 from tillmesh.runtime.errors import Refusal
 from tillmesh.storage.claims import CLAIM_MS, Claims
@@ -17,6 +18,21 @@ LINE_NUMBERS = as_text("line_numbers", orjson.loads, lambda numbers: orjson.dump
 ENTRIES = Records(OutboxEntry, outbox, parts={"line_numbers": LINE_NUMBERS})
 _END_ENTRY = update(outbox).where(outbox.c.request_id == bindparam("key"), outbox.c.state == EntryState.PENDING)
 _CLAIMS = Claims(outbox.c.request_id, outbox.c.state == EntryState.PENDING, outbox.c.created_at_ms)
+
+
+def find_exchange(transaction: Transaction, request_id: str) -> Exchange | None:
+    """The request to another server under that id, if there is one."""
+    entry = ENTRIES.find(transaction, request_id)
+    if entry is None:
+        return None
+    return Exchange(entry, CHECKOUTS.find(transaction, entry.checkout_id) if entry.checkout_id else None)
+
+
+def get_exchange(transaction: Transaction, request_id: str) -> Exchange:
+    """The request to another server under that id, which was written down."""
+    exchange = find_exchange(transaction, request_id)
+    assert exchange is not None, "nobody waits for what was not asked"
+    return exchange
 
 
 def end_entry(

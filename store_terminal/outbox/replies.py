@@ -12,10 +12,8 @@ from store_terminal.checkouts.model import Attempt, Checkout, Line, renumbered
 from store_terminal.checkouts.moves import advance, get_checkout, give_up_payment
 from store_terminal.checkouts.queries import CHECKOUTS, HISTORY
 from store_terminal.errors import ORDER_ALREADY_PAID, ORDER_CANCELED, Reason
-from store_terminal.outbox import queries
-from store_terminal.outbox.entries import get_exchange
 from store_terminal.outbox.model import EntryState, Exchange, OrderCopy, Refunded, RequestKind
-from store_terminal.outbox.queries import end_entry, end_refused
+from store_terminal.outbox.queries import end_entry, end_refused, get_exchange
 from store_terminal.refunds import queries as refund_queries
 from store_terminal.refunds.queries import get_refund
 from tillmesh.lines import LineItem
@@ -257,7 +255,7 @@ def refund_done(transaction: Transaction, *, refund_id: str, refunded: Refunded,
     if not exchange.pending:
         return exchange
     checkout, amount = exchange.checkout, refunded.amount
-    entry = queries.end_entry(transaction, exchange.entry, EntryState.DONE)
+    entry = end_entry(transaction, exchange.entry, EntryState.DONE)
     if checkout is None:
         refund = get_refund(transaction, refund_id)
         refund_queries.fill_refund(transaction, refund_id, amount.minor, refund.items, refund.taxes)
@@ -274,7 +272,7 @@ def refund_refused(transaction: Transaction, *, refund_id: str, refusal: Refusal
     if not exchange.pending:
         return exchange
     checkout = exchange.checkout
-    entry = queries.end_refused(transaction, exchange.entry, refusal)
+    entry = end_refused(transaction, exchange.entry, refusal)
     if checkout:
         nothing, event, reason = Money(checkout.amount.currency, 0), CheckoutEvent.REFUND_REFUSED, refusal.reason
         checkout = advance(

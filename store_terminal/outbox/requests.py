@@ -1,9 +1,13 @@
-"""The messages to the other servers, and their answers as records of this server."""
+"""The requests to the other servers, and their answers as records of this server."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
 
-from store_terminal.checkouts.model import Attempt, Checkout, items_of
-from store_terminal.outbox.model import OrderCopy, Refunded
+from google.protobuf.message import Message
+
+from store_terminal.checkouts.model import Attempt, Call, Checkout, Line, NewPayment, items_of
+from store_terminal.outbox.model import OrderCopy, OutboxEntry, Refunded, RequestKind
 from store_terminal.refunds.model import TillRefund
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
@@ -11,19 +15,21 @@ from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.api.payment.v1 import refund_pb2
 from tillmesh.api.payment.v1 import refund_service_pb2 as refund_api
 from tillmesh.api.type.v1 import money_pb2, payer_pb2
-from tillmesh.lines import LineItem, TaxTotal
+from tillmesh.lines import TaxTotal
 from tillmesh.origin import Origin
 from tillmesh.payer import Payer, identity, reference
 from tillmesh.rpc.line_messages import from_line_item, to_line_item
 from tillmesh.rpc.messages import from_duration, to_money, to_payer
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.secret import Secret
+from tillmesh.runtime.telemetry import trace_id
+from tillmesh.storage.claims import CLAIM_MS
 
 
-def create_order(request_id: str, checkout: Checkout) -> order_api.CreateOrderRequest:
+def create_order(call: Call, checkout: Checkout) -> OutboxEntry:
     """Raises the pending transaction, under the checkout's number."""
-    return order_api.CreateOrderRequest(
-        request_id=request_id,
+    message = order_api.CreateOrderRequest(
+        request_id=call.request_id,
         order_id=checkout.checkout_id,
         store_id=checkout.store_id,
         payer=to_payer(checkout.payer),
@@ -31,53 +37,50 @@ def create_order(request_id: str, checkout: Checkout) -> order_api.CreateOrderRe
         lines=map(to_line_item, items_of(checkout.lines)),
         prices_include_tax=checkout.prices_include_tax,
         labels=checkout.labels,
-        terminal_id=checkout.origin.terminal_id,
-        lane=checkout.origin.lane,
-        cashier_id=checkout.origin.cashier_id,
+        **asdict(checkout.origin),
     )
+    return _entry(call, checkout.checkout_id, RequestKind.CREATE_ORDER, message)
 
 
-def replace_order_lines(
-    request_id: str, checkout: Checkout, items: Sequence[LineItem]
-) -> order_api.ReplaceOrderLinesRequest:
+def replace_order_lines(call: Call, checkout: Checkout, lines: Sequence[Line]) -> OutboxEntry:
     """Changes the order in place, if it is still as this till knows it."""
-    return order_api.ReplaceOrderLinesRequest(
-        request_id=request_id,
-        order_id=checkout.checkout_id,
-        version=checkout.order_version,
-        lines=map(to_line_item, items),
+    message = order_api.ReplaceOrderLinesRequest(
+        **_order_as_known(call, checkout), lines=map(to_line_item, items_of(lines))
     )
+    entry = _entry(call, checkout.checkout_id, RequestKind.REPLACE_ORDER_LINES, message)
+    return replace(entry, line_numbers=[line.number for line in lines])
 
 
-def cancel_order(request_id: str, checkout: Checkout) -> order_api.CancelOrderRequest:
+def cancel_order(call: Call, checkout: Checkout) -> OutboxEntry:
     """Withdraws the order, if it is still as this till knows it."""
-    return order_api.CancelOrderRequest(
-        request_id=request_id, order_id=checkout.checkout_id, version=checkout.order_version
-    )
+    message = order_api.CancelOrderRequest(**_order_as_known(call, checkout))
+    return _entry(call, checkout.checkout_id, RequestKind.CANCEL_ORDER, message)
 
 
-def complete_free_order(request_id: str, checkout: Checkout) -> order_api.CompleteFreeOrderRequest:
+def complete_free_order(call: Call, checkout: Checkout) -> OutboxEntry:
     """Completes an order that came to 0."""
-    return order_api.CompleteFreeOrderRequest(
-        request_id=request_id, order_id=checkout.checkout_id, version=checkout.order_version
-    )
+    message = order_api.CompleteFreeOrderRequest(**_order_as_known(call, checkout))
+    return _entry(call, checkout.checkout_id, RequestKind.COMPLETE_FREE_ORDER, message)
 
 
-def create_payment(payment_id: str, checkout: Checkout, origin: Origin) -> payment_api.CreatePaymentRequest:
+def create_payment(call: Call, checkout: Checkout, new: NewPayment) -> OutboxEntry:
     """Identity, transaction number and amount due (CN109598490A), and the version consented to (rule 4).
 
     As it is stored: the pay code that the payer showed is added when it is sent.
     """
-    return payment_api.CreatePaymentRequest(
-        payment_id=payment_id,
+    usual = checkout.origin
+    message = payment_api.CreatePaymentRequest(
+        payment_id=call.request_id,
         order_id=checkout.checkout_id,
         order_version=checkout.order_version,
         payer=to_payer(checkout.payer),
         amount=to_money(checkout.amount),
-        terminal_id=origin.terminal_id,
-        lane=origin.lane,
-        cashier_id=origin.cashier_id,
+        terminal_id=new.origin.terminal_id,
+        lane=new.origin.lane or usual.lane,
+        cashier_id=new.origin.cashier_id or usual.cashier_id,
     )
+    entry = _entry(call, checkout.checkout_id, RequestKind.PAY, message)
+    return replace(entry, pay_code_shown=new.pay_code is not None)
 
 
 def confirm_payment(
@@ -94,35 +97,49 @@ def confirm_payment(
 
 
 def refund_payment(
-    refund: TillRefund, payment_id: str, amount: Money | None, lines: Sequence[tuple[int, int]]
-) -> refund_api.RefundPaymentRequest:
+    call: Call, refund: TillRefund, payment_id: str, amount: Money | None, lines: Sequence[tuple[int, int]]
+) -> OutboxEntry:
     """Gives money of a payment back: an amount, or lines by position and quantity, or all that is left."""
-    return refund_api.RefundPaymentRequest(
+    message = refund_api.RefundPaymentRequest(
         refund_id=refund.refund_id,
         payment_id=payment_id,
         amount=to_money(amount) if amount else None,
         lines=[refund_pb2.RefundLine(line_number=position, quantity=quantity) for position, quantity in lines],
         note=refund.note,
-        terminal_id=refund.origin.terminal_id,
-        lane=refund.origin.lane,
-        cashier_id=refund.origin.cashier_id,
+        **asdict(refund.origin),
     )
+    return _entry(call, refund.checkout_id, RequestKind.REFUND, message)
 
 
-def create_unreferenced_refund(
-    refund: TillRefund, store_id: str, amount: Money
-) -> refund_api.CreateUnreferencedRefundRequest:
+def create_unreferenced_refund(call: Call, refund: TillRefund, store_id: str, amount: Money) -> OutboxEntry:
     """Gives money back without a sale; the pay code of a payee whom nobody names is added when it is sent."""
     named = {"identity_id": refund.payer.value} if refund.payer else {}
-    return refund_api.CreateUnreferencedRefundRequest(
+    message = refund_api.CreateUnreferencedRefundRequest(
         refund_id=refund.refund_id,
         store_id=store_id,
         **named,
         amount=to_money(amount),
         note=refund.note,
-        terminal_id=refund.origin.terminal_id,
-        lane=refund.origin.lane,
-        cashier_id=refund.origin.cashier_id,
+        **asdict(refund.origin),
+    )
+    return replace(_entry(call, "", RequestKind.UNREFERENCED_REFUND, message), pay_code_shown=refund.payer is None)
+
+
+def _order_as_known(call: Call, checkout: Checkout) -> dict[str, Any]:
+    return {"request_id": call.request_id, "order_id": checkout.checkout_id, "version": checkout.order_version}
+
+
+def _entry(call: Call, checkout_id: str, kind: RequestKind, message: Message) -> OutboxEntry:
+    """A request to be stored before it is sent (rule 3), claimed by this process: it alone may have a pay code."""
+    return OutboxEntry(
+        request_id=call.request_id,
+        checkout_id=checkout_id,
+        kind=kind,
+        request=message.SerializeToString(),
+        trace_id=trace_id.get(),
+        claimed_by=call.replica,
+        claimed_until_ms=call.now_ms + CLAIM_MS,
+        created_at_ms=call.now_ms,
     )
 
 

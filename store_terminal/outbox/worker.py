@@ -6,9 +6,9 @@ once for a request however often it comes.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import TypeVar
 
 import structlog
 from google.rpc import status_pb2
@@ -16,12 +16,11 @@ from google.rpc import status_pb2
 from store_terminal.checkouts.model import Call, Checkout, Till
 from store_terminal.checkouts.moves import get_checkout
 from store_terminal.errors import NEVER_MADE, READ_AGAIN, Reason
-from store_terminal.outbox import entries, queries, replies, requests
+from store_terminal.outbox import queries, replies, requests
 from store_terminal.outbox.exchanges import Exchanges
 from store_terminal.outbox.model import Exchange, OrderCopy, OutboxEntry, RequestKind
 from store_terminal.outbox.payments import Payments
 from store_terminal.outbox.peers import Peers
-from store_terminal.schema import REQUESTS
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
@@ -34,10 +33,9 @@ from tillmesh.runtime.driver import Driver, Progress
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.telemetry import trace_id
 from tillmesh.storage.database import Database
-from tillmesh.storage.requests import IdempotencyKey
+from tillmesh.storage.requests import IdempotencyKey, answer_once, find_resource
 from tillmesh.storage.statements import Transaction
 
-Outcome = TypeVar("Outcome")
 log = structlog.get_logger()
 
 
@@ -64,24 +62,18 @@ class Outbox:
         await self.exchanges.stop()
         await self._driver.stop()
 
-    async def answer_once(
-        self,
-        key: IdempotencyKey,
-        resource: str,
-        read: Callable[[Transaction, str], Outcome],
-        effect: Callable[[Transaction, Call], Outcome],
-    ) -> Outcome:
-        """Runs once what may write an entry; a pay code whose entry is not there is forgotten."""
-        call = Call(key.request_id, self._database.replica, key.at_ms)
+    @asynccontextmanager
+    async def writing(self, key: IdempotencyKey) -> AsyncIterator[Call]:
+        """The call of a request that may write an entry; a pay code whose entry is not there is forgotten."""
         try:
-            return await REQUESTS.answer_once(self._database, key, resource, read, effect, call)
+            yield Call(key.request_id, self._database.replica, key.at_ms)
         except Refusal:
             await self._forget_unwritten(key.request_id)
             raise
 
     async def resume(self, key: IdempotencyKey, order_id: str) -> Checkout:
         """Takes up an order that was raised elsewhere; a repeated request gets the checkout as it is now."""
-        known = await self._database.run(REQUESTS.resource, key)
+        known = await self._database.run(find_resource, key)
         if known is not None:
             return await self._database.run(get_checkout, known)
         order = await self._order_or_refusal(order_id)
@@ -91,7 +83,7 @@ class Outbox:
                 raise order
             return replies.resume_checkout(transaction, order=order, store_id=self._till.store_id, now_ms=key.at_ms)
 
-        checkout = await REQUESTS.answer_once(self._database, key, order_id, get_checkout, resume)
+        checkout = await answer_once(self._database, key, order_id, get_checkout, resume)
         if isinstance(order, OrderCopy):
             self.exchanges.orders.note(checkout, order)
         return checkout
@@ -125,7 +117,7 @@ class Outbox:
             return
         exchange = None
         try:
-            exchange = await self._database.run(entries.find_exchange, request_id)
+            exchange = await self._database.run(queries.find_exchange, request_id)
         finally:
             if exchange is None:
                 self.exchanges.pay_codes.drop(request_id)

@@ -9,9 +9,8 @@ from store_terminal.checkouts.model import Call
 from store_terminal.checkouts.moves import advance, get_checkout, require_legal
 from store_terminal.errors import Reason
 from store_terminal.outbox import requests
-from store_terminal.outbox.entries import write
-from store_terminal.outbox.model import RequestKind
 from store_terminal.outbox.pay_codes import PayCodes
+from store_terminal.outbox.queries import ENTRIES
 from store_terminal.refunds.model import NewRefund, ReturnedGoods, ReturnedLine, TillRefund
 from store_terminal.refunds.queries import REFUNDS
 from tillmesh.auth.callers import actor
@@ -40,8 +39,7 @@ def refund_checkout(
     if not checkout.paid_by:
         raise Reason.NOTHING_WAS_PAID(checkout_id=checkout_id)
     refund = _asked_for(call, new, checkout.payer, currency, checkout_id)
-    message = requests.refund_payment(refund, checkout.paid_by, amount, came_back)
-    write(transaction, call, checkout_id, RequestKind.REFUND, message)
+    ENTRIES.insert(transaction, requests.refund_payment(call, refund, checkout.paid_by, amount, came_back))
     REFUNDS.insert(transaction, refund)
     event, known = CheckoutEvent.REFUND_STARTED, amount or Money(currency, 0)
     advance(transaction, checkout, checkout, event, call.now_ms, amount=known, reference=refund.refund_id)
@@ -58,8 +56,7 @@ def return_goods(
     if code:  # before the entry is there to be taken up
         pay_codes.keep(call.request_id, code)
     amount = Money(goods.currency, goods.total.amount_minor)
-    message = requests.create_unreferenced_refund(refund, goods.store_id, amount)
-    write(transaction, call, "", RequestKind.UNREFERENCED_REFUND, message, pay_code_shown=payer is None)
+    ENTRIES.insert(transaction, requests.create_unreferenced_refund(call, refund, goods.store_id, amount))
     REFUNDS.insert(transaction, refund)
     return refund
 

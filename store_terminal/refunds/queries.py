@@ -13,9 +13,9 @@ from store_terminal.refunds.tables import till_refunds
 from tillmesh import line_rows
 from tillmesh.lines import LineItem, TaxTotal
 from tillmesh.payer import Payer
-from tillmesh.storage.columns import ORIGIN, PAYER, has_payer
+from tillmesh.storage.columns import ORIGIN, PAYER
 from tillmesh.storage.database import require_one_row
-from tillmesh.storage.lists import Before, matching, newest_first
+from tillmesh.storage.lists import After, matching, newest_first
 from tillmesh.storage.records import Records, as_text
 from tillmesh.storage.statements import Transaction
 
@@ -61,14 +61,12 @@ def fill_refund(
 
 
 def list_refunds(
-    transaction: Transaction, *, checkout_id: str, payer: Payer | None, before: Before, at_most: int
+    transaction: Transaction, checkout_id: str, payer: Payer | None, after: After, at_most: int
 ) -> list[TillRefund]:
-    """Refunds newest first, those before the given (created_at_ms, refund_id)."""
-    query = newest_first(_WITH_STATE, till_refunds.c.refund_id, before, at_most)
-    query = matching(query, till_refunds, checkout_id=checkout_id)
-    if payer:
-        query = query.where(has_payer(till_refunds, payer))
-    return [REFUNDS.of(row) for row in transaction.execute(query)]
+    """Refunds newest first, those that follow the given (created_at_ms, refund_id)."""
+    query = matching(_WITH_STATE, till_refunds, payer, checkout_id=checkout_id)
+    rows = transaction.execute(newest_first(query, till_refunds.c.refund_id, after, at_most))
+    return [REFUNDS.of(row) for row in rows]
 
 
 def refunds_of(transaction: Transaction, checkout_id: str) -> list[TillRefund]:

@@ -1,6 +1,7 @@
 """Refunds and returns: protobuf to model and back, nothing else."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from store_terminal.checkouts import messages as checkout_messages
@@ -16,35 +17,30 @@ from tillmesh.auth.callers import actor
 from tillmesh.payer import identity
 from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.line_messages import order_lines
-from tillmesh.rpc.paging import Page
-from tillmesh.runtime.clock import Clock
-from tillmesh.storage.database import Database
-from tillmesh.storage.requests import IdempotencyKey
+from tillmesh.rpc.servicer import Servicer
+from tillmesh.storage.requests import answer_once
 from tillmesh.storage.statements import Transaction
 
 NOTE_MAX = 256
 
 
-class TillRefundServicer:
+@dataclass(frozen=True)
+class TillRefundServicer(Servicer):
     """tillmesh.api.terminal.v1.TillRefundService."""
 
-    def __init__(self, database: Database, outbox: Outbox, clock: Clock, till: Till) -> None:
-        self._database = database
-        self._outbox = outbox
-        self._clock = clock
-        self._till = till
+    outbox: Outbox
+    till: Till
 
     async def RefundCheckout(self, request: api.RefundCheckoutRequest) -> till_refund_pb2.TillRefund:
         """Gives money back for a paid checkout."""
-        fields = Fields()
-        fields.identifier("refund_id", request.refund_id)
-        amount = fields.money("amount", request.amount) if request.HasField("amount") else None
-        lines = messages.returned_lines(fields, request.lines)
-        fields.require(not (amount and lines), "amount", "must be unset with lines: they say how much it is")
-        fields.text("note", request.note, length_max=NOTE_MAX)
-        origin = checkout_messages.origin(fields, self._till.terminal_id, request.lane, request.cashier_id)
-        checkout_messages.approval(fields, request.approval_id)
-        fields.check()
+        with Fields() as fields:
+            fields.identifier("refund_id", request.refund_id)
+            amount = fields.money("amount", request.amount) if request.HasField("amount") else None
+            lines = messages.returned_lines(fields, request.lines)
+            fields.require(not (amount and lines), "amount", "must be unset with lines: they say how much it is")
+            fields.text("note", request.note, length_max=NOTE_MAX)
+            origin = checkout_messages.origin(fields, self.till.terminal_id, request.lane, request.cashier_id)
+            checkout_messages.approval(fields, request.approval_id)
         new = NewRefund(request.note, origin)
         checkout_id = request.checkout_id
         effect = partial(operations.refund_checkout, new=new, checkout_id=checkout_id, amount=amount, lines=lines)
@@ -52,27 +48,26 @@ class TillRefundServicer:
 
     async def ReturnGoods(self, request: api.ReturnGoodsRequest) -> till_refund_pb2.TillRefund:
         """Gives money back for goods whose sale this till does not have."""
-        fields = Fields()
-        fields.identifier("refund_id", request.refund_id)
-        payee = request.WhichOneof("payee")
-        fields.require(payee is not None, "payee", "must be an identity_id or a pay_code")
-        if payee == "identity_id":
-            fields.identity("identity_id", request.identity_id)
-        code = checkout_messages.pay_code(fields, request.pay_code)
-        fields.require(payee != "pay_code" or code is not None, "pay_code", "must not be empty")
-        currency = fields.currency("currency_code", request.currency_code or self._till.currency)
-        unset = not request.HasField("prices_include_tax")
-        taxed = self._till.prices_include_tax if unset else request.prices_include_tax
-        items, total = order_lines(fields, request.lines, prices_include_tax=taxed, actor=actor())
-        fields.require(total.amount_minor > 0, "lines", f"must come to more than 0, came to {total.amount_minor}")
-        fields.text("note", request.note, length_max=NOTE_MAX)
-        origin = checkout_messages.origin(fields, self._till.terminal_id, request.lane, request.cashier_id)
-        checkout_messages.approval(fields, request.approval_id)
-        fields.check()
+        with Fields() as fields:
+            fields.identifier("refund_id", request.refund_id)
+            payee = request.WhichOneof("payee")
+            fields.require(payee is not None, "payee", "must be an identity_id or a pay_code")
+            if payee == "identity_id":
+                fields.identity("identity_id", request.identity_id)
+            code = checkout_messages.pay_code(fields, request.pay_code)
+            fields.require(payee != "pay_code" or code is not None, "pay_code", "must not be empty")
+            currency = fields.currency("currency_code", request.currency_code or self.till.currency)
+            unset = not request.HasField("prices_include_tax")
+            taxed = self.till.prices_include_tax if unset else request.prices_include_tax
+            items, total = order_lines(fields, request.lines, prices_include_tax=taxed, actor=actor())
+            fields.require(total.amount_minor > 0, "lines", f"must come to more than 0, came to {total.amount_minor}")
+            fields.text("note", request.note, length_max=NOTE_MAX)
+            origin = checkout_messages.origin(fields, self.till.terminal_id, request.lane, request.cashier_id)
+            checkout_messages.approval(fields, request.approval_id)
 
         receiver = code or identity(request.identity_id)
-        goods = ReturnedGoods(self._till.store_id, receiver, currency, items, total)
-        pay_codes = self._outbox.exchanges.pay_codes
+        goods = ReturnedGoods(self.till.store_id, receiver, currency, items, total)
+        pay_codes = self.outbox.exchanges.pay_codes
         effect = partial(operations.return_goods, new=NewRefund(request.note, origin), goods=goods, pay_codes=pay_codes)
         return await self._refunded(request, effect)
 
@@ -82,15 +77,16 @@ class TillRefundServicer:
 
     async def ListTillRefunds(self, request: api.ListTillRefundsRequest) -> api.ListTillRefundsResponse:
         """Lists refunds, newest first."""
-        fields = Fields()
-        payer = fields.payer_filter(request)
-        fields.check()
-        filters = ["ListTillRefunds", request.checkout_id, payer]
-        page = Page[TillRefund](self._database.seal, request.page_size, request.page_token, filters)
-        rows = await self._database.run(
-            list_refunds, checkout_id=request.checkout_id, payer=payer, before=page.after, at_most=page.at_most
+        with Fields() as fields:
+            payer = fields.payer_filter(request)
+        shown, token = await self._listed(
+            request,
+            list_refunds,
+            lambda refund: (refund.created_at_ms, refund.refund_id),
+            to_refund,
+            request.checkout_id,
+            payer,
         )
-        shown, token = page.cut(rows, lambda refund: [refund.created_at_ms, refund.refund_id], to_refund)
         return api.ListTillRefundsResponse(refunds=shown, next_page_token=token)
 
     async def _refunded(
@@ -100,10 +96,11 @@ class TillRefundServicer:
     ) -> till_refund_pb2.TillRefund:
         """Starts a refund once for its id, and answers with how it stands."""
         refund_id = request.refund_id
-        key = IdempotencyKey.of(request, refund_id, self._clock.now_ms())
-        await self._outbox.answer_once(key, refund_id, get_refund, effect)
-        await self._outbox.settle(refund_id)
+        key = self._key(request, refund_id)
+        async with self.outbox.writing(key) as call:
+            await answer_once(self.database, key, refund_id, get_refund, effect, call)
+        await self.outbox.settle(refund_id)
         return await self._get(refund_id)
 
     async def _get(self, refund_id: str) -> till_refund_pb2.TillRefund:
-        return to_refund(await self._database.run(get_refund, refund_id))
+        return to_refund(await self.database.run(get_refund, refund_id))

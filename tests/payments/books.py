@@ -149,7 +149,7 @@ class Books:
         return self.run(payment_operations.get_payment, payment_id)
 
     def history(self, payment_id: str) -> list[PaymentHistoryEntry]:
-        return self.run(payment_queries.HISTORY.list, payment_id, 0, 200)
+        return self.run(payment_queries.HISTORY.list, payment_id, None, 200)
 
     def balance(self, account_id: str) -> tuple[int, int]:
         """Posted and held of an account."""

@@ -100,7 +100,7 @@ def check(books: Books) -> None:
     """Each balance is the plain sum, alone and in a list, and the books balance."""
     expected = {account_id: plain_sum(books, account_id) for account_id in SUMMED}
     assert {account_id: books.balance(account_id)[0] for account_id in SUMMED} == expected
-    listed = books.run(lambda transaction: accounts.list_accounts(transaction, "", 100))
+    listed = books.run(lambda transaction: accounts.list_accounts(transaction, None, 100))
     assert [account.account_id for account in listed] == sorted(account.account_id for account in listed)
     assert {
         account.account_id: account.posted_minor for account in listed if account.account_id in expected
@@ -298,5 +298,5 @@ def test_a_statement_is_read_in_pages_as_before(books: Books, clock: ManualClock
 
 
 def statement_page(books: Books, account_id: str, after_id: int) -> list[int]:
-    listed = books.run(lambda transaction: entries.list_entries(transaction, account_id, after_id, 7))
+    listed = books.run(lambda transaction: entries.list_entries(transaction, account_id, [after_id], 7))
     return [entry.transfer_id for entry in listed]

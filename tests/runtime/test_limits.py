@@ -182,14 +182,13 @@ def test_a_call_without_a_deadline_is_refused_and_a_long_one_is_cut() -> None:
 async def test_work_that_takes_too_long_is_given_up_and_other_time_outs_are_what_they_are() -> None:
     limits = Limits(call_s_max=0.01)
 
-    async def fail() -> None:
-        raise TimeoutError("another one")
-
     with pytest.raises(Refusal) as raised:
-        await limits.capped(asyncio.Event().wait())
+        async with limits.cap():
+            await asyncio.Event().wait()
     assert (raised.value.code, raised.value.reason) == (StatusCode.DEADLINE_EXCEEDED, "DEADLINE_CAPPED")
     with pytest.raises(TimeoutError, match="another one"):
-        await limits.capped(fail())
+        async with limits.cap():
+            raise TimeoutError("another one")
 
 
 def test_a_flood_of_refusals_is_one_line_a_second() -> None:

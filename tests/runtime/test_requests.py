@@ -5,20 +5,19 @@ from dataclasses import dataclass
 import pytest
 from google.protobuf.message import Message
 from grpc import StatusCode
-from sqlalchemy import Table, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from tillmesh.api.order.v1 import order_service_pb2
 from tillmesh.auth.callers import Caller, caller, parse_uri
 from tillmesh.runtime.errors import CommonReason, ErrorReason, FieldViolation, Refusal, invalid
 from tillmesh.storage.database import Database, open_database
-from tillmesh.storage.requests import IdempotencyKey, RequestLog, content_hash
+from tillmesh.storage.requests import IdempotencyKey, answer_once, content_hash, requests_table
 from tillmesh.storage.schema import versioned
 from tillmesh.storage.statements import Transaction
 
 METADATA = versioned("0001")
-LOG = RequestLog(METADATA)
-ROWS: Table = METADATA.tables["requests"]
+ROWS = requests_table(METADATA)
 NOW_MS = 1_800_000_000_000
 Effect = Callable[[], "Record"]
 
@@ -86,7 +85,7 @@ async def send(
 ) -> Record:
     """Sends a request, which makes a record or does what the test says; a refusal is remembered."""
     key, act = key_of(message or request()), effect or records.make
-    return await LOG.answer_once(database, key, records.next_id(), records.read, lambda _transaction: act())
+    return await answer_once(database, key, records.next_id(), records.read, lambda _transaction: act())
 
 
 async def refusal(

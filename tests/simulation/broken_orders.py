@@ -85,11 +85,11 @@ def reads_waits_writes() -> list[Patch]:
     real = servicer.OrderServicer.CompleteOrderPayment
 
     async def complete(self: Any, request: Any) -> Any:
-        read: OrderPayment | None = await self._database.run(queries.PAYMENTS.find, request.payment_id)
+        read: OrderPayment | None = await self.database.run(queries.PAYMENTS.find, request.payment_id)
         if read is None or read.state is not PaymentState.GRANTED or read.epoch != request.epoch:
             return await real(self, request)
         await asyncio.sleep(1)
-        now_ms = self._clock.now_ms()
+        now_ms = self.clock.now_ms()
 
         def write(transaction: Any) -> Order:
             order = operations.get_order(transaction, request.order_id)
@@ -99,7 +99,7 @@ def reads_waits_writes() -> list[Patch]:
             moved = replace(order, state=OrderState.PAID, payment_id=request.payment_id, epoch=request.epoch)
             return queries.HISTORY.advance(transaction, order, moved, OrderEvent.PAID, now_ms)
 
-        order = await self._database.run(write)
+        order = await self.database.run(write)
         return self._payment(replace(read, state=PaymentState.PAID), order)
 
     return [(servicer.OrderServicer, "CompleteOrderPayment", complete)]

@@ -6,7 +6,8 @@ from typing import Any
 
 from store_terminal.checkouts import verdicts
 from tests.simulation.process import is_dead
-from tillmesh.storage.requests import IdempotencyKey, RequestLog
+from tillmesh.storage import requests
+from tillmesh.storage.requests import IdempotencyKey
 
 Patch = tuple[Any, str, Any]
 COLUMNS = "request_id, actor, method, content_hash, resource, refusal, at_ms"
@@ -28,11 +29,11 @@ def request_id_is_stored_later() -> list[Patch]:
     """A second transaction stores the id, a second after the effect; a crash in between forgets it."""
     insert = f"INSERT OR IGNORE INTO requests ({COLUMNS}) VALUES (?, ?, ?, ?, ?, NULL, ?)"
 
-    real = RequestLog._store
+    real = requests._store
 
-    def store(self: RequestLog, transaction: Any, key: IdempotencyKey, resource: str, refusal: bytes | None) -> None:
+    def store(transaction: Any, key: IdempotencyKey, resource: str, refusal: bytes | None) -> None:
         if refusal is not None:
-            real(self, transaction, key, resource, refusal)
+            real(transaction, key, resource, refusal)
             return
         row = key.request_id, key.actor, key.method, key.content_hash, resource, key.at_ms
         sqlite = transaction._cursor.connection
@@ -43,27 +44,27 @@ def request_id_is_stored_later() -> list[Patch]:
 
         asyncio.get_running_loop().call_later(1.0, later)
 
-    return [(RequestLog, "_store", store)]
+    return [(requests, "_store", store)]
 
 
 def refusals_are_not_kept() -> list[Patch]:
     """A request that was refused is as good as new."""
-    return [(RequestLog, "_remember_refusal", lambda _self, _connection, _key, _refusal: None)]
+    return [(requests, "_store_refusal", lambda _transaction, _key, _refusal: None)]
 
 
 def answers_forget_refusals() -> list[Patch]:
     """The refusal is kept, but whoever answers the request does not look at it."""
-    real, real_store = RequestLog.resource, RequestLog._store
+    real, real_store = requests.find_resource, requests._store
 
-    def refused(self: RequestLog, transaction: Any, key: IdempotencyKey) -> bool:
-        known = transaction.execute(self._find, {"key": key.request_id}).one_or_none()
+    def refused(transaction: Any, key: IdempotencyKey) -> bool:
+        known = transaction.execute(requests._FIND, {"key": key.request_id}).one_or_none()
         return bool(known and known["refusal"])
 
-    def resource(self: RequestLog, transaction: Any, key: IdempotencyKey) -> str | None:
-        return None if refused(self, transaction, key) else real(self, transaction, key)
+    def find_resource(transaction: Any, key: IdempotencyKey) -> str | None:
+        return None if refused(transaction, key) else real(transaction, key)
 
-    def store(self: RequestLog, transaction: Any, key: IdempotencyKey, *rest: Any) -> None:
-        if not refused(self, transaction, key):
-            real_store(self, transaction, key, *rest)
+    def store(transaction: Any, key: IdempotencyKey, *rest: Any) -> None:
+        if not refused(transaction, key):
+            real_store(transaction, key, *rest)
 
-    return [(RequestLog, "resource", resource), (RequestLog, "_store", store)]
+    return [(requests, "find_resource", find_resource), (requests, "_store", store)]

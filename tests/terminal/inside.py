@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from grpc import aio
@@ -66,6 +66,11 @@ class Inside:
     clock: ManualClock
     calls: Counter[str]
     """Calls to the order service and the payment server so far, by their method."""
+
+    def write_to(self, database: Database) -> None:
+        """Has this database written to from now on."""
+        self.service, self.refunds = replace(self.service, database=database), replace(self.refunds, database=database)
+        self.outbox._database = database
 
     async def create(self, identity_id: str = "ada", lines: Sequence[api.NewLine] = (TEA,)) -> checkout_pb2.Checkout:
         request = api.CreateCheckoutRequest(request_id=new_request_id(), identity_id=identity_id, lines=lines)
@@ -162,7 +167,7 @@ async def terminal(
     service = servicers["tillmesh.api.terminal.v1.CheckoutService"]
     refunds = servicers["tillmesh.api.terminal.v1.TillRefundService"]
     loops = [asyncio.create_task(loop()) for loop in wiring.loops] if resumes else []
-    yield Inside(service, refunds, service._outbox, database, clock, calls)
+    yield Inside(service, refunds, service.outbox, database, clock, calls)
     for loop in loops:
         loop.cancel()
     await asyncio.gather(*loops, return_exceptions=True)

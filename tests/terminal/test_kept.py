@@ -160,7 +160,7 @@ async def test_a_pay_code_of_what_was_not_written_down_is_forgotten(
     async with terminal(database_url, order_service.address, closed_port, today) as inside:
         pending, code, outbox = await inside.submitted(""), fresh_code(behind), inside.outbox
         for ask in (lambda: inside.pay(pending, code=code), lambda: inside.give_back(goods(5), code=code)):
-            outbox._database = Failing(inside.database, times)
+            inside.write_to(Failing(inside.database, times))
             with pytest.raises(Refusal, match="STORAGE_UNAVAILABLE"):
                 await ask()
             assert len(outbox.exchanges.pay_codes) == 0
@@ -171,7 +171,7 @@ async def test_a_pay_code_of_what_was_written_down_is_kept_whatever_fails(
 ) -> None:
     async with terminal(database_url, order_service.address, closed_port, today) as inside:
         pending, other, payment_id = await inside.submitted(""), await inside.submitted(""), new_request_id()
-        inside.outbox._database = Failing(inside.database, 1, rolls_back=False)
+        inside.write_to(Failing(inside.database, 1, rolls_back=False))
         with pytest.raises(Refusal, match="STORAGE_UNAVAILABLE"):
             await inside.pay(pending, payment_id, code=fresh_code(behind))
         with pytest.raises(Refusal, match="REQUEST_ID_REUSED"):

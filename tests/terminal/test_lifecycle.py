@@ -17,7 +17,7 @@ from store_terminal.checkouts.queries import HISTORY
 from store_terminal.checkouts.tables import checkouts
 from store_terminal.checkouts.verdicts import Verdict
 from store_terminal.errors import Reason
-from store_terminal.outbox import entries, replies
+from store_terminal.outbox import queries, replies
 from store_terminal.outbox.model import OrderCopy, Refunded
 from store_terminal.outbox.pay_codes import PayCodes
 from store_terminal.refunds import operations as refund_operations
@@ -118,7 +118,7 @@ def test_a_checkout_goes_where_the_table_says_or_nowhere(
         advance(transaction, before, in_state(target), event, NOW_MS, reason="WHY")
     after = moves.get_checkout(transaction, "c-1")
     assert after.state == (target or state)
-    history = HISTORY.list(transaction, "c-1", 0, 10)
+    history = HISTORY.list(transaction, "c-1", None, 10)
     assert [(entry.number, entry.event) for entry in history] == [(1, "OPENED"), (2, event)][: after.event_count]
     assert len(history) == (2 if target else 1)
     assert (history[-1].to_state, history[-1].reason) == (after.state, "WHY" if target else "")
@@ -252,7 +252,7 @@ def test_an_order_that_is_final_decides_the_payment_under_way(
     pay(transaction, "pay-2")
     read = replies.order_read(transaction, checkout_id="c-1", order=news, now_ms=NOW_MS)
     assert (read.state, read.paid_by, read.attempt and read.attempt.reason) == (state, paid_by, reason)
-    assert entries.get_exchange(transaction, "pay-2").pending == (state is S.PAYING)
+    assert queries.get_exchange(transaction, "pay-2").pending == (state is S.PAYING)
 
 
 def test_a_late_refusal_of_one_payment_does_not_give_up_the_next(transaction: Transaction) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Column, ScalarSelect, bindparam, case, cast, 
 
 from thirdparty_server.ledger.model import MOVING, Account, AccountRef
 from thirdparty_server.ledger.tables import account_sums, accounts, transfers
-from tillmesh.storage.lists import by_key
+from tillmesh.storage.lists import After, by_key
 from tillmesh.storage.records import Records
 from tillmesh.storage.statements import Transaction
 
@@ -100,9 +100,9 @@ def take_accounts(transaction: Transaction, refs: Iterable[AccountRef]) -> None:
     transaction.execute(query.with_for_update())
 
 
-def list_accounts(transaction: Transaction, after_id: str, at_most: int) -> list[Account]:
+def list_accounts(transaction: Transaction, after: After, at_most: int) -> list[Account]:
     """Accounts by id, those after the given one."""
-    query = by_key(_WITH_BALANCE, accounts.c.account_id, after_id, at_most)
+    query = by_key(_WITH_BALANCE, accounts.c.account_id, after, at_most)
     return [_ACCOUNTS.of(row) for row in transaction.execute(query)]
 
 

@@ -12,6 +12,7 @@ from thirdparty_server.ledger.model import Deposit, Entry, Phase, Purpose, Trans
 from thirdparty_server.ledger.tables import transfers
 from tillmesh.auth.callers import actor
 from tillmesh.runtime.money import Money
+from tillmesh.storage.lists import After
 from tillmesh.storage.records import AMOUNT, Records
 from tillmesh.storage.statements import Transaction
 
@@ -89,9 +90,9 @@ def void(transaction: Transaction, what: Transfer, hold_id: int, now_ms: int) ->
     change_balance(transaction, what.debit, held=-what.amount.minor)
 
 
-def list_entries(transaction: Transaction, account_id: str, after_id: int, at_most: int) -> list[Entry]:
+def list_entries(transaction: Transaction, account_id: str, after: After, at_most: int) -> list[Entry]:
     """An account's statement, oldest first."""
-    wanted = {"key": account_id, "after_id": after_id, "at_most": at_most}
+    wanted = {"key": account_id, "after_id": after[0] if after else 0, "at_most": at_most}
     return [_ENTRIES.of(row) for row in transaction.execute(_LIST_ENTRIES, wanted)]
 
 

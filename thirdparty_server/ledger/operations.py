@@ -16,6 +16,7 @@ from thirdparty_server.ledger.model import (
 )
 from tillmesh.auth.callers import require_payer
 from tillmesh.runtime.errors import found
+from tillmesh.storage.lists import After
 from tillmesh.storage.statements import Transaction
 
 FindAccount = Callable[[Transaction, str, str], AccountRef]
@@ -28,10 +29,10 @@ def get_account(transaction: Transaction, account_id: str) -> Account:
     return found(accounts.find_account(transaction, account_id), Reason.ACCOUNT_NOT_FOUND, account_id=account_id)
 
 
-def list_entries(transaction: Transaction, account_id: str, after_id: int, at_most: int) -> list[Entry]:
+def list_entries(transaction: Transaction, account_id: str, after: After, at_most: int) -> list[Entry]:
     """The account's statement, oldest first."""
     get_account(transaction, account_id)
-    return entries.list_entries(transaction, account_id, after_id, at_most)
+    return entries.list_entries(transaction, account_id, after, at_most)
 
 
 def create_deposit(transaction: Transaction, deposit: Deposit, wallet_account: FindAccount) -> Deposit:

@@ -6,6 +6,7 @@ from sqlalchemy import Column, Select, and_, func, select, union_all
 
 from thirdparty_server.ledger.model import ENDING, MOVING, AccountKind, Phase, TrialBalance
 from thirdparty_server.ledger.tables import account_sums, accounts, transfers
+from tillmesh.storage.lists import After, by_key
 from tillmesh.storage.statements import Transaction
 
 DIFFERING_MAX = 100
@@ -13,9 +14,9 @@ DIFFERING_MAX = 100
 _DEBIT, _CREDIT = transfers.c.debit_account_id, transfers.c.credit_account_id
 
 
-def trial_balances(transaction: Transaction, after_currency: str, at_most: int) -> list[TrialBalance]:
+def trial_balances(transaction: Transaction, after: After, at_most: int) -> list[TrialBalance]:
     """Adds up the next currencies from the transfers, and compares each kept balance and roll-up with them."""
-    of_page = _currencies_after(transaction, after_currency, at_most)
+    of_page = _currencies_after(transaction, after, at_most)
     posted_sums = _sums(transaction, of_page, _effect(_CREDIT, 1, MOVING), _effect(_DEBIT, -1, MOVING))
     held_sums = _sums(transaction, of_page, _effect(_DEBIT, 1, [Phase.HOLD]), _effect(_DEBIT, -1, ENDING))
     rolled_up_sums = _sums(transaction, of_page, _rolled_up(_CREDIT, 1), _rolled_up(_DEBIT, -1))
@@ -35,9 +36,9 @@ def trial_balances(transaction: Transaction, after_currency: str, at_most: int) 
     return list(balances.values())
 
 
-def _currencies_after(transaction: Transaction, currency: str, at_most: int) -> list[str]:
-    query = select(accounts.c.currency).distinct().where(accounts.c.currency > currency)
-    return list(transaction.execute(query.order_by(accounts.c.currency).limit(at_most)).scalars())
+def _currencies_after(transaction: Transaction, after: After, at_most: int) -> list[str]:
+    currencies = select(accounts.c.currency).distinct()
+    return transaction.execute(by_key(currencies, accounts.c.currency, after, at_most)).scalars()
 
 
 def _effect(account: Column[str], sign: int, phases: Sequence[Phase]) -> Select[str, int]:

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from thirdparty_server.payers import messages, operations, queries
 from thirdparty_server.payers.pending_orders import PendingOrders
 from thirdparty_server.payers.vault import Vault
-from thirdparty_server.serving import Servicer
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import payer_service_pb2 as payers_api
 from tillmesh.api.payment.v1 import phone_pb2
 from tillmesh.auth.callers import Caller, Role, caller
 from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.messages import to_timestamp
+from tillmesh.rpc.servicer import Servicer
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.secret import Secret
@@ -33,9 +33,8 @@ class PayerServicer(Servicer):
         """Signs in whoever the phone is bound to."""
         self.vault.require()
         phone_uri = _own_phone().uri
-        fields = Fields()
-        pin = fields.pin(request.pin)
-        fields.check()
+        with Fields() as fields:
+            pin = fields.pin(request.pin)
         pin_try = await self.vault.checked(await self.database.run(operations.begin_sign_in, phone_uri), pin)
         token = Secret(secrets.token_urlsafe(TOKEN_BYTES).encode())
         expires_at_ms = self.clock.now_ms() + self.session_ms
@@ -54,9 +53,8 @@ class PayerServicer(Servicer):
     async def RenewPayCodeKey(self, request: payers_api.RenewPayCodeKeyRequest) -> phone_pb2.PayCodeKey:
         """Makes a new key for pay codes."""
         phone_uri = _own_phone().uri
-        fields = Fields()
-        request_id = fields.identifier("request_id", request.request_id)
-        fields.check()
+        with Fields() as fields:
+            request_id = fields.identifier("request_id", request.request_id)
         phone = await self._once(
             request, request_id, phone_uri, operations.bound_phone, operations.renew_key, request_id, phone_uri
         )

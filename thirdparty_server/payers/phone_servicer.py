@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from thirdparty_server.payers import messages, operations, queries
 from thirdparty_server.payers.vault import Vault
-from thirdparty_server.serving import Servicer
 from tillmesh.api.payment.v1 import phone_pb2
 from tillmesh.api.payment.v1 import phone_service_pb2 as api
 from tillmesh.auth.callers import Role, require_payer
 from tillmesh.rpc.fields import Fields
+from tillmesh.rpc.servicer import Servicer
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class PhoneServicer(Servicer):
         """Lists an identity's phones by id."""
         require_payer(request.identity_id)
         shown, token = await self._listed(
-            request, queries.list_phones, lambda phone: phone.phone_uri, messages.to_phone, request.identity_id
+            request, queries.list_phones, lambda phone: (phone.phone_uri,), messages.to_phone, request.identity_id
         )
         return api.ListPhonesResponse(phones=shown, next_page_token=token)
 
@@ -53,8 +53,7 @@ class PhoneServicer(Servicer):
 
     def _checked_uri(self, request: api.BindPhoneRequest | api.UnbindPhoneRequest) -> str:
         """The URI of the phone that a request names."""
-        fields = Fields()
-        fields.identifier("request_id", request.request_id)
-        fields.identifier("phone_id", request.phone_id)
-        fields.check()
+        with Fields() as fields:
+            fields.identifier("request_id", request.request_id)
+            fields.identifier("phone_id", request.phone_id)
         return f"spiffe://{self.mesh}/{Role.PHONE}/{request.phone_id}"

@@ -8,7 +8,7 @@ from thirdparty_server.ledger.model import wallet
 from thirdparty_server.payers.model import CODE_TRIES, PIN_TRIES, Identity, Phone, Wallet
 from thirdparty_server.payers.tables import identities, phones, wallets
 from tillmesh.storage.database import require_one_row
-from tillmesh.storage.lists import by_key
+from tillmesh.storage.lists import After, by_key
 from tillmesh.storage.records import Part, Records, amount_in
 from tillmesh.storage.statements import Transaction
 
@@ -52,16 +52,16 @@ _COUNT_UNCONFIRMED = (
 )
 
 
-def list_identities(transaction: Transaction, after_id: str, at_most: int) -> list[Identity]:
+def list_identities(transaction: Transaction, after: After, at_most: int) -> list[Identity]:
     """Identities by id, those after the given one."""
-    query = by_key(select(identities), identities.c.identity_id, after_id, at_most)
+    query = by_key(select(identities), identities.c.identity_id, after, at_most)
     return [IDENTITIES.of(row) for row in transaction.execute(query)]
 
 
-def list_wallets(transaction: Transaction, identity_id: str, after_currency: str, at_most: int) -> list[Wallet]:
+def list_wallets(transaction: Transaction, identity_id: str, after: After, at_most: int) -> list[Wallet]:
     """An identity's wallets by currency, those after the given one."""
     own = select(wallets).where(wallets.c.identity_id == identity_id)
-    return [WALLETS.of(row) for row in transaction.execute(by_key(own, wallets.c.currency, after_currency, at_most))]
+    return [WALLETS.of(row) for row in transaction.execute(by_key(own, wallets.c.currency, after, at_most))]
 
 
 def count_unconfirmed(transaction: Transaction, wallet: Wallet, day: int) -> bool:
@@ -141,10 +141,10 @@ def find_phone_of_handle(transaction: Transaction, handle: str) -> Phone | None:
     return None if row is None else PHONES.of(row)
 
 
-def list_phones(transaction: Transaction, identity_id: str, after_uri: str, at_most: int) -> list[Phone]:
+def list_phones(transaction: Transaction, identity_id: str, after: After, at_most: int) -> list[Phone]:
     """An identity's phones by URI, those after the given one."""
     own = select(phones).where(phones.c.identity_id == identity_id)
-    return [PHONES.of(row) for row in transaction.execute(by_key(own, phones.c.phone_uri, after_uri, at_most))]
+    return [PHONES.of(row) for row in transaction.execute(by_key(own, phones.c.phone_uri, after, at_most))]
 
 
 def change_key(transaction: Transaction, phone: Phone) -> None:

@@ -6,12 +6,12 @@ from typing import Any
 
 from thirdparty_server.ledger.model import wallet
 from thirdparty_server.payers import messages, operations, queries
-from thirdparty_server.serving import Servicer, masked
 from thirdparty_server.updates import Update
 from tillmesh.api.payment.v1 import wallet_pb2
 from tillmesh.api.payment.v1 import wallet_service_pb2 as api
 from tillmesh.auth.callers import require_payer
 from tillmesh.rpc.fields import Fields
+from tillmesh.rpc.servicer import Servicer, masked
 
 CHANGEABLE: dict[str, Callable[[Fields, wallet_pb2.Wallet], Any]] = {
     "confirmation_threshold": lambda fields, new: messages.threshold(fields, new, "wallet."),
@@ -25,10 +25,9 @@ class WalletServicer(Servicer):
 
     async def OpenWallet(self, request: api.OpenWalletRequest) -> wallet_pb2.Wallet:
         """Opens a wallet in another currency."""
-        fields = Fields()
-        request_id = fields.identifier("request_id", request.request_id)
-        new = messages.new_wallet(fields, request, self.clock.now_ms())
-        fields.check()
+        with Fields() as fields:
+            request_id = fields.identifier("request_id", request.request_id)
+            new = messages.new_wallet(fields, request, self.clock.now_ms())
         opened = await self._once(
             request,
             request_id,
@@ -50,18 +49,17 @@ class WalletServicer(Servicer):
         """Lists an identity's wallets by currency."""
         require_payer(request.identity_id)
         shown, token = await self._listed(
-            request, queries.list_wallets, lambda found: found.currency, messages.to_wallet, request.identity_id
+            request, queries.list_wallets, lambda found: (found.currency,), messages.to_wallet, request.identity_id
         )
         return api.ListWalletsResponse(wallets=shown, next_page_token=token)
 
     async def UpdateWallet(self, request: api.UpdateWalletRequest) -> wallet_pb2.Wallet:
         """Changes what the mask names."""
-        fields = Fields()
-        fields.identifier("request_id", request.request_id)
-        identity_id = fields.identity("wallet.identity_id", request.wallet.identity_id)
-        currency = fields.currency("wallet.currency_code", request.wallet.currency_code)
-        changes = masked(fields, request.update_mask, CHANGEABLE, request.wallet)
-        fields.check()
+        with Fields() as fields:
+            fields.identifier("request_id", request.request_id)
+            identity_id = fields.identity("wallet.identity_id", request.wallet.identity_id)
+            currency = fields.currency("wallet.currency_code", request.wallet.currency_code)
+            changes = masked(fields, request.update_mask, CHANGEABLE, request.wallet)
         changed = await self._once(
             request,
             request.request_id,

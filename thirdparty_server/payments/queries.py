@@ -1,6 +1,6 @@
 """Queries about payments. A change of a payment is compare-and-set on its state and history number."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import and_, bindparam, or_, select, update
 
@@ -11,7 +11,7 @@ from tillmesh.payer import Payer, PayerKind
 from tillmesh.storage.claims import Claims
 from tillmesh.storage.columns import ORIGIN, PAYER
 from tillmesh.storage.history import History
-from tillmesh.storage.lists import Before, matching, newest_first
+from tillmesh.storage.lists import After, matching, newest_first
 from tillmesh.storage.records import AMOUNT, Records
 from tillmesh.storage.statements import Transaction
 
@@ -134,15 +134,15 @@ def due_payments(transaction: Transaction, replica: str, now_ms: int, payer_wind
 
 def list_payments(
     transaction: Transaction,
-    filters: Mapping[str, str],
+    order_id: str,
+    identity_id: str,
+    store_id: str,
     payer: Payer | None,
-    states: Sequence[PaymentState],
-    before: Before,
+    states: list[PaymentState],
+    after: After,
     at_most: int,
 ) -> list[Payment]:
-    """Payments newest first; `filters` are values by column, of which empty ones do not count."""
-    query = matching(select(payments), payments, **filters, **PAYER.dump(payer))
-    if states:
-        query = query.where(payments.c.state.in_(states))
-    page = newest_first(query, payments.c.payment_id, before, at_most)
+    """Payments newest first, those that follow the given (created_at_ms, payment_id); empty filters do not count."""
+    wanted = {"order_id": order_id, "identity_id": identity_id, "store_id": store_id, "state": states}
+    page = newest_first(matching(select(payments), payments, payer, **wanted), payments.c.payment_id, after, at_most)
     return [PAYMENTS.of(row) for row in transaction.execute(page)]

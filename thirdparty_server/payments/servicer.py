@@ -13,17 +13,15 @@ from thirdparty_server.payments.lifecycle import PaymentEvent, PaymentState
 from thirdparty_server.payments.model import Consent, Payment
 from thirdparty_server.payments.orders import Orders
 from thirdparty_server.payments.resolver import PaymentResolver
-from thirdparty_server.schema import REQUESTS
-from thirdparty_server.serving import Servicer
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.auth.callers import Role, acting_role, require_payer, require_store
 from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.messages import state_names
-from tillmesh.rpc.paging import Page
+from tillmesh.rpc.servicer import Servicer
 from tillmesh.runtime.errors import FieldViolation, Refusal, Unanswered, invalid
 from tillmesh.runtime.secret import Secret
-from tillmesh.storage.requests import IdempotencyKey
+from tillmesh.storage.requests import IdempotencyKey, answer_once, find_resource, remember_refusal
 from tillmesh.storage.statements import Transaction
 
 
@@ -39,20 +37,19 @@ class PaymentServicer(Servicer):
 
     async def CreatePayment(self, request: payments_api.CreatePaymentRequest) -> payment_pb2.Payment:
         """Pays an order."""
-        fields = Fields()
-        now_ms = self.clock.now_ms()
-        asked = Payment(
-            payment_id=fields.identifier("payment_id", request.payment_id),
-            order_id=fields.identifier("order_id", request.order_id),
-            order_version=fields.positive("order_version", request.order_version),
-            payer=fields.payer("payer", request.payer),
-            amount=fields.money("amount", request.amount),
-            origin=messages.origin(fields, request),
-            created_at_ms=now_ms,
-            updated_at_ms=now_ms,
-        )
-        code = payer_messages.pay_code(fields, request.pay_code)
-        fields.check()
+        with Fields() as fields:
+            now_ms = self.clock.now_ms()
+            asked = Payment(
+                payment_id=fields.identifier("payment_id", request.payment_id),
+                order_id=fields.identifier("order_id", request.order_id),
+                order_version=fields.positive("order_version", request.order_version),
+                payer=fields.payer("payer", request.payer),
+                amount=fields.money("amount", request.amount),
+                origin=messages.origin(fields, request),
+                created_at_ms=now_ms,
+                updated_at_ms=now_ms,
+            )
+            code = payer_messages.pay_code(fields, request.pay_code)
         if code:
             self.vault.require()  # not within the request: without the secret nothing is decided of it
         shown = ShownCode(code, self.vault, self.pay_code_lock_ms) if code else None
@@ -68,33 +65,37 @@ class PaymentServicer(Servicer):
     async def ListPayments(self, request: payments_api.ListPaymentsRequest) -> payments_api.ListPaymentsResponse:
         """Lists payments, newest first."""
         states = [PaymentState(name) for name in state_names(payment_pb2.Payment.State, request.states)]
-        fields = Fields()
-        hidden = acting_role() is Role.TERMINAL
-        fields.require(not (hidden and request.identity_id), "identity_id", "is not for store terminals")
-        payer = fields.payer_filter(request)
-        fields.check()
+        with Fields() as fields:
+            hidden = acting_role() is Role.TERMINAL
+            fields.require(not (hidden and request.identity_id), "identity_id", "is not for store terminals")
+            payer = fields.payer_filter(request)
         require_store(request.store_id or None)
         require_payer(request.identity_id or None)
-        filters = {"order_id": request.order_id, "identity_id": request.identity_id, "store_id": request.store_id}
-        told = ["ListPayments", filters, payer, states]
-        page = Page[Payment](self.database.seal, request.page_size, request.page_token, told)
-        rows = await self.database.run(queries.list_payments, filters, payer, states, page.after, page.at_most)
-        shown, token = page.cut(rows, lambda payment: [payment.created_at_ms, payment.payment_id], self._message)
+        shown, token = await self._listed(
+            request,
+            queries.list_payments,
+            lambda payment: (payment.created_at_ms, payment.payment_id),
+            self._message,
+            request.order_id,
+            request.identity_id,
+            request.store_id,
+            payer,
+            states,
+        )
         return payments_api.ListPaymentsResponse(payments=shown, next_page_token=token)
 
     async def ConfirmPayment(self, request: payments_api.ConfirmPaymentRequest) -> payment_pb2.Payment:
         """The payer's yes."""
-        fields = Fields()
-        request_id = fields.identifier("request_id", request.request_id)
-        store_id = fields.identifier("store_id", request.store_id)
-        amount = fields.money("amount", request.amount)
-        pin = fields.pin(request.pin) if request.pin else None
-        fields.check()
+        with Fields() as fields:
+            request_id = fields.identifier("request_id", request.request_id)
+            store_id = fields.identifier("store_id", request.store_id)
+            amount = fields.money("amount", request.amount)
+            pin = fields.pin(request.pin) if request.pin else None
         consent = Consent(request.payment_id, store_id, amount, self.clock.now_ms())
         by_pin = pin or acting_role() is Role.TERMINAL
         key = IdempotencyKey.of(request, request_id, consent.at_ms)
         pin_try = await self._try_pin(key, consent, pin) if by_pin else None
-        payment = await REQUESTS.answer_once(
+        payment = await answer_once(
             self.database,
             key,
             request.payment_id,
@@ -107,9 +108,8 @@ class PaymentServicer(Servicer):
 
     async def CancelPayment(self, request: payments_api.CancelPaymentRequest) -> payment_pb2.Payment:
         """Ends an attempt unless its order is paid."""
-        fields = Fields()
-        request_id = fields.identifier("request_id", request.request_id)
-        fields.check()
+        with Fields() as fields:
+            request_id = fields.identifier("request_id", request.request_id)
         payment_id = request.payment_id
         payment = await self._once(
             request,
@@ -139,10 +139,9 @@ class PaymentServicer(Servicer):
         shown, token = await self._listed(
             request,
             queries.HISTORY.list,
-            lambda entry: entry.number,
+            lambda entry: (entry.number,),
             lambda entry: messages.to_event(entry, payment.by_code),
             payment.payment_id,
-            start=0,
         )
         return payments_api.ListPaymentEventsResponse(events=shown, next_page_token=token)
 
@@ -157,7 +156,7 @@ class PaymentServicer(Servicer):
         self.vault.require()
 
         def begin(transaction: Transaction) -> PinTry | None:
-            if REQUESTS.resource(transaction, key) is not None:
+            if find_resource(transaction, key) is not None:
                 return None
             if pin is None:
                 raise invalid([FieldViolation("pin", "must be the payer's, from a store terminal")])
@@ -165,7 +164,7 @@ class PaymentServicer(Servicer):
             assert payment.identity_id is not None, "what nobody pays waits for nobody"
             return payer_operations.begin_pin_try(transaction, payment.identity_id)
 
-        begun = await REQUESTS.run(self.database, key, begin)
+        begun = await remember_refusal(self.database, key, begin)
         return await self.vault.checked(begun, pin) if begun and pin else None
 
     async def _settled(self, payment: Payment) -> payment_pb2.Payment:

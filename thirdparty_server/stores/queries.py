@@ -5,7 +5,7 @@ from sqlalchemy import select
 
 from thirdparty_server.stores.model import Store
 from thirdparty_server.stores.tables import stores
-from tillmesh.storage.lists import by_key
+from tillmesh.storage.lists import After, by_key
 from tillmesh.storage.records import Records, amount_in, as_text
 from tillmesh.storage.statements import Transaction
 
@@ -22,7 +22,7 @@ STORES = Records(
 )
 
 
-def list_stores(transaction: Transaction, after_id: str, at_most: int) -> list[Store]:
+def list_stores(transaction: Transaction, after: After, at_most: int) -> list[Store]:
     """Stores by id, those after the given one."""
-    query = by_key(select(stores), stores.c.store_id, after_id, at_most)
+    query = by_key(select(stores), stores.c.store_id, after, at_most)
     return [STORES.of(row) for row in transaction.execute(query)]

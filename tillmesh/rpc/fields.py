@@ -28,10 +28,17 @@ CASHIER_LENGTH_MAX = 64
 
 
 class Fields:
-    """Collects violations of one request; `check` raises them together."""
+    """Collects violations of one request; the end of a `with` block, or `check`, raises them together."""
 
     def __init__(self) -> None:
         self._violations: list[FieldViolation] = []
+
+    def __enter__(self) -> "Fields":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.check()
 
     def require(self, ok: bool, field: str, rule: str, was: str | int | None = None) -> None:
         """Notes a violation unless `ok`: the rule, and the value that breaks it.

@@ -77,12 +77,6 @@ def _served(
 ) -> Callable[[object, Context], Awaitable[Message]]:
     method, parse = descriptor.name, parser(descriptor.input_type)
 
-    async def answer_to(context: Context) -> Message:
-        known = caller.get()
-        if known and known.role is Role.PHONE:
-            caller.set(await sign_in(known, method, _bearer_token(context.invocation_metadata() or ())))
-        return await behavior(parse(await context.read()))
-
     async def handle(_requests: object, context: Context) -> Message:
         adopt_trace(context.invocation_metadata() or ())
         started = time.monotonic()
@@ -92,8 +86,11 @@ def _served(
             limits.enter(caller.get())
             left_s = limits.time_left_s(context.time_remaining())
             set_deadline(left_s)
-            answering = answer_to(context)
-            answer = await (answering if left_s < limits.call_s_max else limits.capped(answering))
+            async with limits.cap(left_s):
+                known = caller.get()
+                if known and known.role is Role.PHONE:
+                    caller.set(await sign_in(known, method, _bearer_token(context.invocation_metadata() or ())))
+                answer = await behavior(parse(await context.read()))
         except asyncio.CancelledError:
             raise  # the caller went away; what was recorded is driven on
         except Exception as error:

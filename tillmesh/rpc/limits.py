@@ -4,17 +4,16 @@ All of it runs on every call and in the event loop's one thread: dictionaries an
 """
 
 import asyncio
+import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 
 import structlog
 
 from tillmesh.auth.callers import Caller, Role
 from tillmesh.runtime.errors import CommonReason, Refusal
-
-Result = TypeVar("Result")
 
 CALLS_MAX = 512
 CALLS_PER_S = 500
@@ -165,11 +164,15 @@ class Limits:
             raise CommonReason.DEADLINE_REQUIRED(seconds=f"{self.call_s_max:g}")
         return min(remaining_s, self.call_s_max)
 
-    async def capped(self, work: Awaitable[Result]) -> Result:
-        """The outcome of work that is given up once it has taken as long as any call may."""
+    @asynccontextmanager
+    async def cap(self, left_s: float = math.inf) -> AsyncIterator[None]:
+        """Gives up what is done within, once it has taken as long as any call may."""
+        if left_s < self.call_s_max:  # its caller ends it before
+            yield
+            return
         try:
             async with asyncio.timeout(self.call_s_max) as limit:
-                return await work
+                yield
         except TimeoutError:
             if limit.expired():
                 raise CommonReason.DEADLINE_CAPPED(seconds=f"{self.call_s_max:g}") from None

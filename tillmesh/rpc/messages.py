@@ -40,10 +40,11 @@ def to_payer(payer: Payer) -> payer_pb2.Payer:
 
 def state_names(enum: Any, numbers: Sequence[int]) -> list[str]:
     """Names without "STATE_" of the states in a list filter; INVALID_ARGUMENT for what is none."""
-    fields = Fields()
-    names = {number: name.removeprefix("STATE_") for name, number in enum.items() if number}
-    fields.require(len(numbers) <= len(names), "states", f"must be at most {len(names)}, were {len(numbers)}")
-    for index, number in enumerate(numbers[: len(names)]):
-        fields.require(number in names, f"states[{index}]", f"must be one of {', '.join(names.values())}, was {number}")
-    fields.check()
+    with Fields() as fields:
+        names = {number: name.removeprefix("STATE_") for name, number in enum.items() if number}
+        fields.require(len(numbers) <= len(names), "states", f"must be at most {len(names)}, were {len(numbers)}")
+        for index, number in enumerate(numbers[: len(names)]):
+            fields.require(
+                number in names, f"states[{index}]", f"must be one of {', '.join(names.values())}, was {number}"
+            )
     return [names[number] for number in numbers]

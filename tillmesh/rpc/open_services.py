@@ -46,7 +46,8 @@ def open_handlers(
             try:
                 limits.spend(caller, limits.open)
                 limits.occupy(places, caller, limits.open)
-                return await limits.capped(serve(context, caller))
+                async with limits.cap():
+                    return await serve(context, caller)
             except Refusal as refusal:
                 await refuse(context, refusal, domain)
 

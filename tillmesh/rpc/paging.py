@@ -40,7 +40,7 @@ class Page(Generic[Row]):
         """Rows to read: one more than the page has tells whether there is another."""
 
     def cut(
-        self, rows: Sequence[Row], key_of: Callable[[Row], list[Any]], to_message: Callable[[Row], Shown]
+        self, rows: Sequence[Row], key_of: Callable[[Row], Sequence[Any]], to_message: Callable[[Row], Shown]
     ) -> tuple[list[Shown], str]:
         """The page's messages, and the token of the next page (empty if this is the last).
 

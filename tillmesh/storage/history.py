@@ -15,6 +15,7 @@ from sqlalchemy import Table, bindparam, insert, select
 from tillmesh.auth.callers import actor
 from tillmesh.runtime.lifecycle import HistoryEntry, Stateful
 from tillmesh.runtime.telemetry import trace_id
+from tillmesh.storage.lists import After
 from tillmesh.storage.records import Part, Records
 from tillmesh.storage.statements import Transaction
 
@@ -65,9 +66,9 @@ class History(Generic[Record, Entry]):
         moved = replace(after, event_count=before.event_count + 1, updated_at_ms=now_ms)
         return self._write(transaction, before, moved, event, facts)
 
-    def list(self, transaction: Transaction, key: str, after_number: int, at_most: int) -> list[Entry]:
+    def list(self, transaction: Transaction, key: str, after: After, at_most: int) -> list[Entry]:
         """A record's history, oldest first."""
-        wanted = {"key": key, "after_number": after_number, "at_most": at_most}
+        wanted = {"key": key, "after_number": after[0] if after else 0, "at_most": at_most}
         return [self._entries.of(row) for row in transaction.execute(self._list, wanted)]
 
     def _write(

@@ -6,8 +6,8 @@ the same no, and cannot do what its sender was told was not done. No id is ever 
 """
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -95,79 +95,72 @@ def _kept(refusal: Refusal) -> Refusal:
     return kept
 
 
-class RequestLog:
-    """Runs each request's effect once."""
+_REQUESTS = requests_table(MetaData())
+_FIND = select(_REQUESTS).where(_REQUESTS.c.request_id == bindparam("key"))
+_INSERT = insert(_REQUESTS)
 
-    def __init__(self, metadata: MetaData) -> None:
-        table = requests_table(metadata)
-        self._find = select(table).where(table.c.request_id == bindparam("key"))
-        self._insert = insert(table)
 
-    async def answer_once(
-        self,
-        database: Database,
-        key: IdempotencyKey,
-        resource: str,
-        read: Callable[[Transaction, str], Record],
-        effect: Callable[Concatenate[Transaction, Arguments], Record],
-        /,
-        *args: Arguments.args,
-        **kwargs: Arguments.kwargs,
-    ) -> Record:
-        """Makes `effect` once, which makes or changes the record of the id `resource`; `read` answers a repeat.
+def answer_once(
+    database: Database,
+    key: IdempotencyKey,
+    resource: str,
+    read: Callable[[Transaction, str], Record],
+    effect: Callable[Concatenate[Transaction, Arguments], Record],
+    /,
+    *args: Arguments.args,
+    **kwargs: Arguments.kwargs,
+) -> Awaitable[Record]:
+    """Makes `effect` once, which makes or changes the record of the id `resource`; `read` answers a repeat.
 
-        A repeat gets the record as it is now. Raises what the request was refused with, and REQUEST_ID_REUSED when
-        the id came with other content before.
-        """
+    A repeat gets the record as it is now. Raises what the request was refused with, and REQUEST_ID_REUSED when
+    the id came with other content before.
+    """
 
-        def once(transaction: Transaction) -> Record:
-            known = self.resource(transaction, key)
-            if known is not None:
-                return read(transaction, known)
-            record = effect(transaction, *args, **kwargs)
-            self._store(transaction, key, resource, None)
-            return record
+    def once(transaction: Transaction) -> Record:
+        known = find_resource(transaction, key)
+        if known is not None:
+            return read(transaction, known)
+        record = effect(transaction, *args, **kwargs)
+        _store(transaction, key, resource, None)
+        return record
 
-        return await self.run(database, key, once)
+    return remember_refusal(database, key, once)
 
-    async def run(self, database: Database, key: IdempotencyKey, operation: Callable[[Transaction], Record]) -> Record:
-        """Runs an operation of a request, and remembers its refusal if it is refused."""
-        try:
-            return await database.run(operation)
-        except Refusal as refusal:
-            if refusal.code in NOT_REMEMBERED:
-                raise
-            refused = _kept(refusal).to_status("").SerializeToString()
-        # Another copy of the request may have been first: then its answer counts, whatever it is.
-        await database.run(self._remember_refusal, key, refused)
+
+async def remember_refusal(
+    database: Database, key: IdempotencyKey, operation: Callable[[Transaction], Record]
+) -> Record:
+    """Runs an operation of a request, and remembers its refusal if it is refused."""
+    try:
         return await database.run(operation)
+    except Refusal as refusal:
+        if refusal.code in NOT_REMEMBERED:
+            raise
+        refused = _kept(refusal).to_status("").SerializeToString()
+    # Another copy of the request may have been first: then its answer counts, whatever it is.
+    await database.run(_store_refusal, key, refused)
+    return await database.run(operation)
 
-    def resource(self, transaction: Transaction, key: IdempotencyKey) -> str | None:
-        """The id of the record that the request was about, None the first time; raises as `answer_once` does."""
-        row = transaction.execute(self._find, {"key": key.request_id}).one_or_none()
-        if row is None:
-            return None
-        if row["content_hash"] != key.content_hash:
-            raise CommonReason.REQUEST_ID_REUSED(request_id=key.request_id)
-        if row["refusal"] is not None:
-            status = status_pb2.Status.FromString(row["refusal"])
-            raise Refusal.from_status(status) or CommonReason.INTERNAL(trace_id="")
-        resource: str = row["resource"]
-        return resource
 
-    def _remember_refusal(self, transaction: Transaction, key: IdempotencyKey, refusal: bytes) -> None:
-        """Keeps a refusal, unless there is an answer already."""
-        if transaction.execute(self._find, {"key": key.request_id}).first() is None:
-            self._store(transaction, key, "", refusal)
+def find_resource(transaction: Transaction, key: IdempotencyKey) -> str | None:
+    """The id of the record that the request was about, None the first time; raises as `answer_once` does."""
+    row = transaction.execute(_FIND, {"key": key.request_id}).one_or_none()
+    if row is None:
+        return None
+    if row["content_hash"] != key.content_hash:
+        raise CommonReason.REQUEST_ID_REUSED(request_id=key.request_id)
+    if row["refusal"] is not None:
+        status = status_pb2.Status.FromString(row["refusal"])
+        raise Refusal.from_status(status) or CommonReason.INTERNAL(trace_id="")
+    resource: str = row["resource"]
+    return resource
 
-    def _store(self, transaction: Transaction, key: IdempotencyKey, resource: str, refusal: bytes | None) -> None:
-        values = {
-            "request_id": key.request_id,
-            "actor": key.actor,
-            "method": key.method,
-            "content_hash": key.content_hash,
-            "resource": resource,
-            "refusal": refusal,
-            "at_ms": key.at_ms,
-        }
-        transaction.execute(self._insert, values)
+
+def _store_refusal(transaction: Transaction, key: IdempotencyKey, refusal: bytes) -> None:
+    """Keeps a refusal, unless there is an answer already."""
+    if transaction.execute(_FIND, {"key": key.request_id}).first() is None:
+        _store(transaction, key, "", refusal)
+
+
+def _store(transaction: Transaction, key: IdempotencyKey, resource: str, refusal: bytes | None) -> None:
+    transaction.execute(_INSERT, {**asdict(key), "resource": resource, "refusal": refusal})

@@ -1,6 +1,5 @@
 """Queries about refunds. What is written of one is never changed."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, astuple
 
 import orjson
@@ -11,7 +10,7 @@ from thirdparty_server.payments.refunds.tables import refund_lines, refunds
 from tillmesh.lines import TaxTotal
 from tillmesh.payer import Payer
 from tillmesh.storage.columns import ORIGIN, PAYER
-from tillmesh.storage.lists import Before, matching, newest_first
+from tillmesh.storage.lists import After, matching, newest_first
 from tillmesh.storage.records import AMOUNT, Part, Records
 from tillmesh.storage.statements import Row, Transaction
 
@@ -63,20 +62,21 @@ def given_back(transaction: Transaction, payment_id: str) -> dict[int, int]:
 
 def list_refunds(
     transaction: Transaction,
-    filters: Mapping[str, str],
+    payment_id: str,
+    store_id: str,
     payer: Payer | None,
     named_only: bool,
-    before: Before,
+    after: After,
     at_most: int,
 ) -> list[Row]:
-    """Rows of refunds newest first, which `refund_of` completes; `filters` are values by column, empty ones aside.
+    """Rows of refunds newest first, which `refund_of` completes; an empty filter does not count.
 
     `named_only` leaves out those whose payee was named by a code.
     """
-    query = matching(select(refunds), refunds, **filters, **PAYER.dump(payer))
+    query = matching(select(refunds), refunds, payer, payment_id=payment_id, store_id=store_id)
     if named_only:
         query = query.where(not_(refunds.c.by_code))
-    return transaction.execute(newest_first(query, refunds.c.refund_id, before, at_most)).all()
+    return transaction.execute(newest_first(query, refunds.c.refund_id, after, at_most)).all()
 
 
 def refund_of(transaction: Transaction, row: Row) -> Refund:

@@ -15,17 +15,16 @@ from thirdparty_server.payments.orders import Orders
 from thirdparty_server.payments.refunds import messages, operations, queries
 from thirdparty_server.payments.refunds.model import Everything, NewRefund, Refund, Wanted
 from thirdparty_server.payments.resolver import PaymentResolver
-from thirdparty_server.schema import REQUESTS
-from thirdparty_server.serving import Servicer
 from tillmesh.api.payment.v1 import refund_pb2
 from tillmesh.api.payment.v1 import refund_service_pb2 as api
 from tillmesh.auth.callers import Role, acting_role, actor, require_store
 from tillmesh.lines import LINES_MAX
 from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.paging import Page
+from tillmesh.rpc.servicer import Servicer
 from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
 from tillmesh.runtime.secret import Secret
-from tillmesh.storage.requests import IdempotencyKey
+from tillmesh.storage.requests import IdempotencyKey, answer_once, find_resource
 from tillmesh.storage.statements import Row, Transaction
 
 NOTE_MAX = 256
@@ -55,7 +54,7 @@ class RefundServicer(Servicer):
         paid = None
         if settled and settled.state is PaymentState.CAPTURED and not isinstance(wanted, Money):
             paid = await self.orders.paid_version(settled)
-        refund = await REQUESTS.answer_once(
+        refund = await answer_once(
             self.database,
             key,
             new.refund_id,
@@ -80,7 +79,7 @@ class RefundServicer(Servicer):
         new = self._new(fields, request)
         key = IdempotencyKey.of(request, new.refund_id, new.created_at_ms)
         payee = await self._shown(key, code) if code else request.identity_id
-        refund = await REQUESTS.answer_once(
+        refund = await answer_once(
             self.database,
             key,
             new.refund_id,
@@ -99,20 +98,19 @@ class RefundServicer(Servicer):
 
     async def ListRefunds(self, request: api.ListRefundsRequest) -> api.ListRefundsResponse:
         """Lists refunds, newest first."""
-        fields = Fields()
-        payer = fields.payer_filter(request)
-        fields.check()
+        with Fields() as fields:
+            payer = fields.payer_filter(request)
         require_store(request.store_id or None)
         # Or a till would find out, name by name, who showed it a code.
         named_only = payer is not None and acting_role() is Role.TERMINAL
-        filters = {"payment_id": request.payment_id, "store_id": request.store_id}
-        page = Page[Row](self.database.seal, request.page_size, request.page_token, ["ListRefunds", filters, payer])
+        filters = request.payment_id, request.store_id, payer, named_only
+        page = Page[Row](self.database.seal, request.page_size, request.page_token, ["ListRefunds", *filters])
 
         def read(transaction: Transaction) -> tuple[list[refund_pb2.Refund], str]:
             # Lines are read refund by refund: no more of them than fit the page.
             return page.cut(
-                queries.list_refunds(transaction, filters, payer, named_only, page.after, page.at_most),
-                lambda row: [row["created_at_ms"], row["refund_id"]],
+                queries.list_refunds(transaction, *filters, page.after, page.at_most),
+                lambda row: (row["created_at_ms"], row["refund_id"]),
                 lambda row: messages.to_refund(queries.refund_of(transaction, row)),
             )
 
@@ -138,7 +136,7 @@ class RefundServicer(Servicer):
         self.vault.require()
 
         def count(transaction: Transaction) -> None:
-            if REQUESTS.resource(transaction, key) is None:
+            if find_resource(transaction, key) is None:
                 pay_codes.try_code(transaction, shown, key.at_ms)
 
         await self.database.run(count)
@@ -157,7 +155,7 @@ class RefundServicer(Servicer):
 
 def _find(transaction: Transaction, key: IdempotencyKey, payment_id: str) -> tuple[Refund | None, Payment | None]:
     """The refund that this request made before, or the payment that it is about."""
-    refund_id = REQUESTS.resource(transaction, key)
+    refund_id = find_resource(transaction, key)
     if refund_id is not None:
         return operations.get_refund(transaction, refund_id), None
     return None, payment_queries.PAYMENTS.find(transaction, payment_id)

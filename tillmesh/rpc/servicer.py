@@ -1,6 +1,6 @@
-"""What the servicers of this server have in common."""
+"""What the servicers of all servers have in common."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -8,13 +8,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from google.protobuf import field_mask_pb2
 from google.protobuf.message import Message
 
-from thirdparty_server.schema import REQUESTS
 from tillmesh.rpc.fields import Fields, shown
 from tillmesh.rpc.paging import Page
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.storage.database import Database
-from tillmesh.storage.requests import IdempotencyKey
+from tillmesh.storage.requests import IdempotencyKey, answer_once
 from tillmesh.storage.statements import Transaction
 
 Record = TypeVar("Record")
@@ -30,7 +29,11 @@ class Servicer:
     database: Database
     clock: Clock
 
-    async def _once(
+    def _key(self, request: Message, request_id: str) -> IdempotencyKey:
+        """What makes a repeat of this request known."""
+        return IdempotencyKey.of(request, request_id, self.clock.now_ms())
+
+    def _once(
         self,
         request: Message,
         request_id: str,
@@ -40,28 +43,26 @@ class Servicer:
         /,
         *args: Arguments.args,
         **kwargs: Arguments.kwargs,
-    ) -> Record:
-        """Makes the effect of a request once; the arguments are those of `RequestLog.answer_once`."""
-        key = IdempotencyKey.of(request, request_id, self.clock.now_ms())
-        return await REQUESTS.answer_once(self.database, key, resource, read, effect, *args, **kwargs)
+    ) -> Awaitable[Record]:
+        """Makes the effect of a request once; the arguments are those of `answer_once`."""
+        key = self._key(request, request_id)
+        return answer_once(self.database, key, resource, read, effect, *args, **kwargs)
 
     async def _listed(
         self,
         request: Any,
         read: Callable[..., Sequence[Record]],
-        key_of: Callable[[Record], Any],
+        key_of: Callable[[Record], Sequence[Any]],
         to_message: Callable[[Record], Shown],
-        *filters: str,
-        start: Any = "",
+        *filters: Any,
     ) -> tuple[list[Shown], str]:
-        """A page of a list in the order of its keys, which are above `start`, and the token of the next page.
+        """A page of a list, and the token of the next page.
 
         `read` gets the filters, the key of the row before the page, and the number of rows to read.
         """
         told = [type(request).__name__.removesuffix("Request"), *filters]
         page = Page[Record](self.database.seal, request.page_size, request.page_token, told)
-        rows = await self.database.run(read, *filters, page.after[0] if page.after else start, page.at_most)
-        return page.cut(rows, lambda row: [key_of(row)], to_message)
+        return page.cut(await self.database.run(read, *filters, page.after, page.at_most), key_of, to_message)
 
 
 def masked(
