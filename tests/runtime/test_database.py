@@ -1,17 +1,19 @@
 import asyncio
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
 import pytest
+from grpc import StatusCode
 from sqlalchemy import Column, LargeBinary, String, Table, insert, select
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.telemetry import trace_id
-from tillmesh.storage import batches
-from tillmesh.storage.batches import BATCH_MAX, ENOUGH_MAX, GATHER_S_MAX, Gathering, deliver
+from tillmesh.storage.batches import BATCH_MAX, WAITING_MAX, Queue
 from tillmesh.storage.database import Database, append_only, open_database, open_engine, parse_url, require_one_row
 from tillmesh.storage.schema import versioned
 from tillmesh.storage.sqlite import SqliteDatabase
@@ -85,77 +87,36 @@ async def test_operations_that_wait_together_share_one_commit(
     assert names_on_disk(sqlite_url) == list("abcdefgh")
 
 
-class Begun:
-    """A gathering, when it had transactions begun, and with how many operations."""
-
-    def __init__(self) -> None:
-        self.gathering = Gathering(self._begin)
-        self.counts: list[int] = []
-
-    def _begin(self) -> None:
-        waiting = self.gathering.take()
-        self.counts.append(len(waiting))
-        deliver(waiting, [None] * len(waiting))
-
-    def add(self, operations: int) -> "asyncio.Future[list[None]]":
-        """So many operations, which wait from the next round of the event loop on; returns what ends with them."""
-        return asyncio.gather(*(self.gathering.add(note("a")) for _ in range(operations)))
+def queue_of(operations: int) -> Queue:
+    """A queue of a database that begins nothing, in which so many operations of one call wait."""
+    queue = Queue(lambda: None)
+    for _ in range(operations):
+        copy_context().run(queue.add, note("a"))
+    return queue
 
 
-async def crowded() -> Begun:
-    """A gathering whose transactions have all been large lately."""
-    begun = Begun()
-    for _ in range(9):
-        await begun.add(ENOUGH_MAX)
-    return begun
+async def test_a_call_that_would_wait_too_long_is_refused_before_anything_of_it_is_done() -> None:
+    queue = queue_of(WAITING_MAX)
+    with pytest.raises(Refusal, match="STORAGE_OVERLOADED") as raised:
+        copy_context().run(queue.add, note("b"))
+    assert raised.value.code is StatusCode.RESOURCE_EXHAUSTED
+    assert raised.value.retry_after_ms == 500
+    assert len(queue) == WAITING_MAX
 
 
-async def test_who_comes_alone_waits_for_nobody() -> None:
-    begun = Begun()
-    for _ in range(9):
-        adding = begun.add(1)
-        await asyncio.sleep(0)
-        assert begun.gathering.pause_s() == 0
-        await adding
-    assert begun.counts == [1] * 9
+async def test_a_call_that_has_begun_goes_on_however_many_wait() -> None:
+    queue, call = queue_of(WAITING_MAX - 1), copy_context()
+    call.run(queue.add, note("b"))
+    call.run(queue.add, note("c"))
+    assert len(queue) == WAITING_MAX + 1
 
 
-@pytest.fixture
-def patience(monkeypatch: pytest.MonkeyPatch) -> float:
-    """Operations wait for each other as long as no test takes; returns how long."""
-    patience_s = 1000.0
-    monkeypatch.setattr(batches, "GATHER_S", patience_s)
-    monkeypatch.setattr(batches, "GATHER_S_MAX", patience_s)
-    return patience_s
-
-
-async def test_in_a_crowd_operations_wait_for_each_other_until_enough_are_there(patience: float) -> None:
-    begun = await crowded()
-    first = begun.add(1)
-    await asyncio.sleep(0)
-    assert begun.gathering.pause_s() > patience / 2
-    await asyncio.gather(first, begun.add(ENOUGH_MAX - 1))
-    assert begun.counts == [ENOUGH_MAX] * 10
-
-
-async def test_who_has_waited_is_not_kept_waiting_by_transactions_that_end(patience: float) -> None:
-    begun = await crowded()
-    waiting = begun.add(1)
-    await asyncio.sleep(0)
-    first_s = begun.gathering.pause_s()
-    begun.gathering.go_on()
-    assert begun.gathering.pause_s() < first_s
-    await asyncio.gather(waiting, begun.add(ENOUGH_MAX - 1))
-
-
-async def test_a_crowd_is_soon_forgotten() -> None:
-    begun = await crowded()
-    for _ in range(6):
-        await begun.add(1)
-    adding = begun.add(1)
-    await asyncio.sleep(0)
-    assert begun.gathering.pause_s() < GATHER_S_MAX / 2
-    await adding
+async def test_what_nobody_waits_for_any_more_is_not_done(database: Database, database_url: str) -> None:
+    staying = [asyncio.ensure_future(database.run(note(name))) for name in "ab"]
+    leaving = asyncio.ensure_future(database.run(note("c")))
+    leaving.cancel()
+    await asyncio.gather(*staying)
+    assert names_on_disk(database_url) == ["a", "b"]
 
 
 async def test_more_than_one_transaction_takes_are_all_done(database: Database, database_url: str) -> None:
@@ -200,16 +161,44 @@ async def test_callers_are_answered_although_nothing_can_be_rolled_back(
     assert names_on_disk(sqlite_url) == ["c"]
 
 
-async def test_what_waits_is_done_before_the_database_closes(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Gathering, "pause_s", lambda _gathering: GATHER_S_MAX)
+async def test_what_waits_is_done_before_the_database_closes(database_url: str) -> None:
     database = open_database(database_url, METADATA)
     waiting = asyncio.gather(*(database.run(note(name)) for name in "abc"))
     await asyncio.sleep(0)
     await database.close()
-    await asyncio.wait_for(waiting, timeout=30)
+    await waiting
     assert names_on_disk(database_url) == list("abc")
+
+
+@pytest.mark.parametrize("spoilers", [1, 3])
+async def test_what_is_refused_after_it_wrote_costs_the_others_one_more_run_each(
+    database: Database, database_url: str, spoilers: int
+) -> None:
+    runs: Counter[str] = Counter()
+
+    def counted(name: str) -> Operation:
+        def write(transaction: Transaction) -> None:
+            runs[name] += 1
+            note(name)(transaction)
+
+        return write
+
+    operations = [counted("a"), *(note_and_fail(f"spoiler-{number}") for number in range(spoilers)), counted("b")]
+    outcomes = await asyncio.gather(*map(database.run, operations), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [type(None), *[ZeroDivisionError] * spoilers, type(None)]
+    assert names_on_disk(database_url) == ["a", "b"]
+    assert runs == {"a": 1 + spoilers, "b": 1}
+
+
+async def test_a_statement_that_fails_fails_its_own_operation_alone(database: Database, database_url: str) -> None:
+    def wrong(transaction: Transaction) -> None:
+        transaction.exec_driver_sql("SELECT no_such_column FROM notes")
+
+    outcomes = await asyncio.gather(
+        database.run(note("a")), database.run(wrong), database.run(note("b")), return_exceptions=True
+    )
+    assert [isinstance(outcome, DBAPIError) for outcome in outcomes] == [False, True, False]
+    assert names_on_disk(database_url) == ["a", "b"]
 
 
 async def test_operations_that_share_a_commit_still_fail_alone(database: Database, database_url: str) -> None:
@@ -244,9 +233,14 @@ async def test_a_refusal_inside_a_transaction_reaches_the_caller_as_it_is(
 
 
 async def test_a_caller_that_went_away_does_not_undo_its_transaction(database: Database, database_url: str) -> None:
-    gone = asyncio.ensure_future(database.run(note("a")))
-    await asyncio.sleep(0)  # it waits for its commit now
-    gone.cancel()
+    loop = asyncio.get_running_loop()
+
+    def write(transaction: Transaction) -> None:
+        note("a")(transaction)
+        loop.call_soon_threadsafe(gone.cancel)
+
+    gone = asyncio.ensure_future(database.run(write))
+    await asyncio.wait({gone})
     await database.run(note("b"))
     assert gone.cancelled()
     assert names_on_disk(database_url) == ["a", "b"]

@@ -16,7 +16,7 @@ from tests.simulation.process import Process, is_dead, nothing_more, running
 from tillmesh.rpc.handlers import method_handlers
 from tillmesh.rpc.limits import Limits
 from tillmesh.rpc.server import Wiring
-from tillmesh.storage.batches import Gathering
+from tillmesh.storage.batches import Queue
 from tillmesh.storage.chains import HistoryTable, read_chains
 from tillmesh.storage.sqlite import SqliteDatabase
 
@@ -62,9 +62,7 @@ class SimulatedDatabase(SqliteDatabase):
 
     def lose_memory(self) -> None:
         """Forgets what was not committed."""
-        if self._gathering._timer:
-            self._gathering._timer.cancel()
-        self._gathering = Gathering(self._flush)
+        self._queue = Queue(self._flush)
         self._committing = False
 
     def _flush(self) -> None:

@@ -123,8 +123,8 @@ class Driver(Generic[Record]):
 
 
 def _log_failure(event: str, error: Exception, **record: str) -> None:
-    """A database that is away for a while is one line each time, anything else is a bug."""
-    if isinstance(error, Refusal) and error.code is StatusCode.UNAVAILABLE:
+    """A database that is away or busy for a while is one line each time, anything else is a bug."""
+    if isinstance(error, Refusal) and error.code in (StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED):
         log.warning("database_unavailable", reason=error.reason, **record)
     else:
         log.exception(event, exc_info=error, **record)

@@ -187,6 +187,10 @@ class CommonReason(ErrorReason):
         StatusCode.UNAVAILABLE,
         "The server cannot write to its database now; repeat the call with the same request id.",
     )
+    STORAGE_OVERLOADED = (
+        StatusCode.RESOURCE_EXHAUSTED,
+        "{waiting} operations wait for the database; repeat the call with the same request id later.",
+    )
     CONCURRENT_CHANGE = (
         StatusCode.UNAVAILABLE,
         "Somebody else changed the record meanwhile; repeat the call with the same request id.",

@@ -1,24 +1,30 @@
-"""Operations that wait for a database, and are run together."""
+"""Operations that wait for a database, and share its transactions.
+
+It is mostly transactions that cost, not operations. So what waits when a transaction ends shares the next one: where
+operations come one by one, none waits for another; where many come, many share.
+"""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from sqlalchemy.exc import DBAPIError
 
-from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.storage.statements import Transaction
 
 BATCH_MAX = 32
-ENOUGH_MAX = 16
-"""So many wait no longer: a transaction's own cost, shared by them, is next to nothing."""
-GATHER_S = 0.0015
-GATHER_S_MAX = 0.012
-LAST_COUNTS = 0.25
-"""The weight of the last transaction in the average number of operations in one."""
+WAITING_MAX = 64
+"""A call that begins behind so many operations is refused: it would use its deadline up, and keep others waiting."""
+BUSY_MS = 500
+"""A refused call makes sense again after so long."""
+log = structlog.get_logger()
+_admitted: ContextVar[bool] = ContextVar("admitted", default=False)
 
 
 @dataclass(slots=True)
@@ -31,85 +37,75 @@ class Waiting:
     context: Context = field(default_factory=copy_context)
     future: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-    def run(self, transaction: Transaction) -> Any:
-        """Runs the operation as its caller."""
-        return self.context.run(self.operation, transaction, *self.args, **self.kwargs)
 
-
-class Gathering:
+class Queue:
     """Operations that wait for a transaction; `begin` begins one, if it can, with those that it takes.
 
-    It is mostly transactions that cost, not operations. So where many come at a time they wait a moment for each
-    other, the longer the more of them usually share one; where they come one by one, they wait for nobody.
+    It is bounded: a call whose first operation would wait behind too many is refused, and nothing of it was done. Its
+    later operations are never refused, or the call would be half done.
     """
 
     def __init__(self, begin: Callable[[], None]) -> None:
         self._begin = begin
-        self._waiting: list[Waiting] = []
-        self._usual = 1.0
-        self._since_s = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: deque[Waiting] = deque()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def add(self, operation: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "asyncio.Future[Any]":
-        """The outcome of an operation, once its transaction is on disk."""
+        """The outcome of an operation, once it is on disk; STORAGE_OVERLOADED for a call that may not begin."""
+        if len(self._waiting) >= WAITING_MAX and not _admitted.get():
+            raise CommonReason.STORAGE_OVERLOADED(waiting=len(self._waiting), retry_after_ms=BUSY_MS)
+        _admitted.set(True)
         waiting = Waiting(operation, args, kwargs)
-        if not self._waiting:
-            self._since_s = asyncio.get_running_loop().time()
         self._waiting.append(waiting)
-        if len(self._waiting) in (1, self.enough()):
-            self.go_on()
+        if len(self._waiting) == 1:  # what comes in the same round of the event loop shares its transaction
+            asyncio.get_running_loop().call_soon(self._begin)
         return waiting.future
 
-    def go_on(self) -> None:
-        """Has a transaction begun for what waits, after a moment; to be called whenever one has ended."""
-        if self._timer:
-            self._timer.cancel()
-        if self._waiting:
-            self._timer = asyncio.get_running_loop().call_later(self.pause_s(), self._begin)
-
     def take(self) -> list[Waiting]:
-        """Those that waited longest, for one transaction."""
-        taken, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
-        self._since_s = asyncio.get_running_loop().time()
-        self._usual += (len(taken) - self._usual) * LAST_COUNTS
+        """Those that waited longest, for one transaction; without those whose callers have left."""
+        taken: list[Waiting] = []
+        while self._waiting and len(taken) < BATCH_MAX:
+            waiting = self._waiting.popleft()
+            if not waiting.future.done():
+                taken.append(waiting)
         return taken
 
     async def drain(self) -> None:
         """Returns once all that waits now is done."""
         if self._waiting:
             with suppress(Refusal):
-                await self.add(lambda _connection: None)
-
-    def enough(self) -> int:
-        """A batch of this size starts at once. It is a third above the average, so that batches can grow."""
-        return max(1, min(ENOUGH_MAX, int(self._usual * 4 / 3)))
-
-    def pause_s(self) -> float:
-        """Time for which those that wait now still wait for more."""
-        if len(self._waiting) >= self.enough():
-            return 0.0
-        waited_s = asyncio.get_running_loop().time() - self._since_s
-        return max(0.0, min(GATHER_S_MAX, GATHER_S * (self._usual - 1)) - waited_s)
+                await self.add(lambda _transaction: None)
 
 
-class Spoiled(Exception):
-    """An operation failed after it wrote: the transaction that it shares must not be committed."""
+def run_together(
+    batch: Sequence[Waiting], transaction: Transaction, start_again: Callable[[Exception], None]
+) -> list[Any]:
+    """Runs operations in one transaction, each as its caller. What one raises is its own outcome.
 
-
-def outcome(waiting: Waiting, transaction: Transaction) -> Any:
-    """Runs one operation in a shared transaction. Raises Spoiled, and DBAPIError unchanged."""
-    writes_before = transaction.writes
-    try:
-        return waiting.run(transaction)
-    except DBAPIError:
-        raise
-    except Exception as error:
-        if transaction.writes != writes_before:
-            raise Spoiled from error
-        return error
+    An operation that fails after it wrote, or in a statement, spoils the transaction: `start_again` rolls it back and
+    begins another, in which the others run again. It raises where the error is not that operation's own.
+    """
+    spoiled: dict[int, Exception] = {}
+    while True:
+        outcomes: list[Any] = []
+        for index, waiting in enumerate(batch):
+            if index in spoiled:
+                outcomes.append(spoiled[index])
+                continue
+            writes_before = transaction.writes
+            try:
+                outcomes.append(waiting.context.run(waiting.operation, transaction, *waiting.args, **waiting.kwargs))
+            except Exception as error:
+                outcomes.append(error)
+                if isinstance(error, DBAPIError) or transaction.writes != writes_before:
+                    spoiled[index] = error
+                    break
+        else:
+            return outcomes
+        log.info("operation_spoiled", operations=len(batch), error=type(spoiled[index]).__name__)
+        start_again(spoiled[index])
 
 
 def deliver(batch: Sequence[Waiting], outcomes: Sequence[Any]) -> None:

@@ -18,12 +18,12 @@ import sqlalchemy
 import structlog
 from psycopg import IsolationLevel
 from sqlalchemy import URL, Engine, MetaData
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.ids import new_request_id
-from tillmesh.storage.batches import Gathering, Spoiled, Waiting, deliver, outcome
+from tillmesh.storage.batches import Queue, Waiting, deliver, run_together
 from tillmesh.storage.schema import prepare, read_seal
 from tillmesh.storage.statements import Statements, Transaction
 
@@ -49,6 +49,7 @@ REQUIRED_SETTINGS = {
 }
 UNIQUE_VIOLATION = "23505"  # somebody else inserted the row since this transaction looked for it
 SERIALIZATION_FAILURE = "40001"
+STATEMENT_TIMEOUT = "57014"  # it would take as long again
 
 
 class PostgresDatabase:
@@ -66,7 +67,7 @@ class PostgresDatabase:
         self._statements = Statements(self._engine.dialect)
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="database")
         self._idle = CONNECTIONS
-        self._gathering = Gathering(self._flush)
+        self._queue = Queue(self._flush)
         self._sessions = threading.local()
         self._open: set[psycopg.Connection[Any]] = set()
 
@@ -78,11 +79,11 @@ class PostgresDatabase:
         **kwargs: Arguments.kwargs,
     ) -> Awaitable[Outcome]:
         """Runs `operation` as one transaction; returns once it is on disk."""
-        return self._gathering.add(operation, *args, **kwargs)
+        return self._queue.add(operation, *args, **kwargs)
 
     async def close(self) -> None:
         """Closes the database once nothing waits; what was acknowledged is on disk already."""
-        await self._gathering.drain()
+        await self._queue.drain()
         await asyncio.to_thread(self._threads.shutdown)
         for session in self._open:
             session.close()
@@ -91,45 +92,44 @@ class PostgresDatabase:
     def _flush(self) -> None:
         """Gives what waits to the idle threads."""
         loop = asyncio.get_running_loop()
-        while self._gathering and self._idle:
-            batch = self._gathering.take()
+        while self._idle and (batch := self._queue.take()):
             self._idle -= 1
             self._threads.submit(self._run_batch, loop, batch)
 
     def _run_batch(self, loop: asyncio.AbstractEventLoop, batch: Sequence[Waiting]) -> None:
         """In a thread, where nobody would see an error."""
         try:
-            outcomes = self._outcomes(batch)
+            outcomes = self._transact(batch)
         except Exception as error:
             outcomes = [error] * len(batch)
-        loop.call_soon_threadsafe(self._deliver, batch, outcomes)
+        lost = [index for index, outcome in enumerate(outcomes) if _may_try_again(outcome)]
+        settled = [index for index in range(len(batch)) if index not in lost]
+        self._tell(loop, [batch[index] for index in settled], [outcomes[index] for index in settled])
+        for index in lost:
+            self._tell(loop, [batch[index]], [self._again(batch[index], outcomes[index])])
+        loop.call_soon_threadsafe(self._ended)
 
-    def _deliver(self, batch: Sequence[Waiting], outcomes: Sequence[Any]) -> None:
+    def _tell(self, loop: asyncio.AbstractEventLoop, batch: Sequence[Waiting], outcomes: Sequence[Any]) -> None:
+        """Gives callers their outcomes; that the database did not do its work is no error of their operations."""
+        said = [CommonReason.STORAGE_UNAVAILABLE() if isinstance(o, OperationalError) else o for o in outcomes]
+        loop.call_soon_threadsafe(deliver, batch, said)
+
+    def _ended(self) -> None:
         self._idle += 1
-        deliver(batch, outcomes)
-        self._gathering.go_on()
+        self._flush()
 
-    def _outcomes(self, batch: Sequence[Waiting]) -> list[Any]:
-        """Runs the operations in one transaction; if one fails, each in its own."""
-        if len(batch) > 1:
-            try:
-                return self._transact(batch)
-            except Exception as error:
-                log.info("operations_run_one_by_one", operations=len(batch), error=type(error).__name__)
-        return [self._alone(waiting) for waiting in batch]
-
-    def _alone(self, waiting: Waiting) -> Any:
-        result: Any = None
-        for attempt in range(ATTEMPTS_MAX):
+    def _again(self, waiting: Waiting, result: Any) -> Any:
+        """Runs alone what lost a race or its connection, until it does not or has had enough attempts."""
+        for attempt in range(1, ATTEMPTS_MAX):
+            log.info("transaction_again", error=" ".join(str(result).split()), attempt=attempt)
             time.sleep(random.uniform(0, min(PAUSE_MAX_S, 0.002 * (2**attempt - 1))))
             try:
-                result = self._transact([waiting])[0]
+                [result] = self._transact([waiting])
             except Exception as error:
-                result = error.__cause__ if isinstance(error, Spoiled) else error
+                result = error
             if not _may_try_again(result):
                 return result
-            log.info("transaction_again", error=" ".join(str(result).split()), attempt=attempt + 1)
-        return result if isinstance(result, IntegrityError | Refusal) else CommonReason.STORAGE_UNAVAILABLE()
+        return result
 
     def _transact(self, batch: Sequence[Waiting]) -> list[Any]:
         """One transaction. What raises leaves nothing behind, unless it is a commit that nobody knows of."""
@@ -139,7 +139,7 @@ class PostgresDatabase:
             log.error("database_unreachable", error=" ".join(str(error).split()))
             return [CommonReason.STORAGE_UNAVAILABLE()] * len(batch)
         try:
-            outcomes = [outcome(waiting, transaction) for waiting in batch]
+            outcomes = run_together(batch, transaction, lambda error: self._start_again(session, error))
         except BaseException:
             self._roll_back(session)
             raise
@@ -167,6 +167,12 @@ class PostgresDatabase:
             self._sessions.session = session
             self._sessions.transaction = Transaction(session.cursor(), self._statements)
         return session, self._sessions.transaction
+
+    def _start_again(self, session: psycopg.Connection[Any], error: Exception) -> None:
+        """Rolls back what one operation spoiled, unless it is the session that fails."""
+        self._roll_back(session)
+        if session.closed:
+            raise error
 
     def _roll_back(self, session: psycopg.Connection[Any]) -> None:
         try:
@@ -197,7 +203,8 @@ def _assert_keeps_promises(engine: Engine) -> None:
 def _may_try_again(error: Any) -> bool:
     """True after a lost race or a lost connection: nothing was committed, and another attempt may do better."""
     if isinstance(error, DBAPIError):
-        return isinstance(error, OperationalError) or getattr(error.orig, "sqlstate", None) == UNIQUE_VIOLATION
+        state = getattr(error.orig, "sqlstate", None)
+        return state == UNIQUE_VIOLATION or (isinstance(error, OperationalError) and state != STATEMENT_TIMEOUT)
     return isinstance(error, Refusal) and error.reason == CommonReason.CONCURRENT_CHANGE.name
 
 

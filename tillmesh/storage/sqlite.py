@@ -1,8 +1,7 @@
 """SQLite: one writer, which runs what is waiting, a few dozen at most, and commits once.
 
 A commit to disk takes longer than the statements in it. So operations run at once, and while a thread commits
-them the next ones gather; where they come many at a time they gather a little longer, to share a commit. Each
-still fails alone.
+them the next ones wait, to share a commit. Each still fails alone.
 """
 
 import asyncio
@@ -14,16 +13,17 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import sqlalchemy
 import structlog
 from sqlalchemy import URL, Engine, MetaData, event
-from sqlalchemy.exc import DatabaseError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.pool import StaticPool
 
 from tillmesh.runtime.errors import CommonReason
-from tillmesh.storage.batches import Gathering, Spoiled, Waiting, deliver, outcome
+from tillmesh.storage.batches import Queue, Waiting, deliver, run_together
 from tillmesh.storage.schema import prepare, read_seal
 from tillmesh.storage.statements import Statements, Transaction
 
 Outcome = TypeVar("Outcome")
 Arguments = ParamSpec("Arguments")
+SQLITE_ERROR = 1  # a statement is wrong; any other OperationalError is about the disk or the file
 log = structlog.get_logger()
 
 # synchronous 2 is FULL; without recursive_triggers INSERT OR REPLACE gets round an append-only table.
@@ -49,7 +49,7 @@ class SqliteDatabase:
         driver: Any = self._engine.raw_connection().driver_connection
         self._driver: sqlite3.Connection = driver
         self._transaction = Transaction(self._driver.cursor(), Statements(self._engine.dialect))
-        self._gathering = Gathering(self._flush)
+        self._queue = Queue(self._flush)
         self._committing = False
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
 
@@ -61,24 +61,23 @@ class SqliteDatabase:
         **kwargs: Arguments.kwargs,
     ) -> Awaitable[Outcome]:
         """Runs `operation` as one transaction; returns once it is on disk."""
-        return self._gathering.add(operation, *args, **kwargs)
+        return self._queue.add(operation, *args, **kwargs)
 
     async def close(self) -> None:
         """Closes the database once nothing waits; what was acknowledged is on disk already."""
-        await self._gathering.drain()
+        await self._queue.drain()
         await asyncio.to_thread(self._committer.shutdown)
         self._driver.close()
         self._engine.dispose()
 
     def _flush(self) -> None:
         """Runs what waits and begins to commit it, unless a commit is under way."""
-        if self._committing or not self._gathering:
+        if self._committing or not (batch := self._queue.take()):
             return
-        batch = self._gathering.take()
         writes_before = self._transaction.writes
         try:
             self._transaction.command("BEGIN IMMEDIATE")
-            outcomes = self._outcomes(batch)
+            outcomes = run_together(batch, self._transaction, self._start_again)
             if self._transaction.writes == writes_before:
                 self._transaction.command("COMMIT")  # nothing goes to disk
         except DBAPIError as error:
@@ -90,26 +89,12 @@ class SqliteDatabase:
             self._committing = True
             self._commit_aside(lambda error: self._committed(batch, outcomes, error))
 
-    def _outcomes(self, batch: Sequence[Waiting]) -> list[Any]:
-        """Runs the operations in one transaction. If one fails after it wrote, all are run again in savepoints."""
-        try:
-            return [outcome(waiting, self._transaction) for waiting in batch]
-        except (Spoiled, IntegrityError):
-            self._transaction.command("ROLLBACK")
-            self._transaction.command("BEGIN IMMEDIATE")
-            return [self._in_savepoint(waiting) for waiting in batch]
-
-    def _in_savepoint(self, waiting: Waiting) -> Any:
-        self._transaction.command("SAVEPOINT operation")
-        try:
-            result = waiting.run(self._transaction)
-        except Exception as error:
-            if isinstance(error, DBAPIError) and not isinstance(error, IntegrityError):
-                raise
-            self._transaction.command("ROLLBACK TO operation")
-            result = error
-        self._transaction.command("RELEASE operation")
-        return result
+    def _start_again(self, error: Exception) -> None:
+        """Begins another transaction without the operation that raised this, unless it is the disk that fails."""
+        if isinstance(error, OperationalError) and getattr(error.orig, "sqlite_errorcode", None) != SQLITE_ERROR:
+            raise error
+        self._transaction.command("ROLLBACK")
+        self._transaction.command("BEGIN IMMEDIATE")
 
     def _commit_aside(self, then: Callable[[Exception | None], None]) -> None:
         """Commits in a thread; calls `then` with what went wrong, if anything did."""
@@ -142,7 +127,7 @@ class SqliteDatabase:
 
     def _end(self, batch: Sequence[Waiting], outcomes: Sequence[Any]) -> None:
         deliver(batch, outcomes)
-        self._gathering.go_on()
+        asyncio.get_running_loop().call_soon(self._flush)
 
 
 def open_engine(url: URL) -> Engine:

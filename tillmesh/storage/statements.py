@@ -120,13 +120,15 @@ class Transaction:
         self._cursor = cursor
         self._statements = statements
         self.writes = 0
-        """Statements so far that were not plain reads."""
+        """Statements so far that may have changed something."""
 
     def execute(self, statement: ClauseElement, values: Values = NO_VALUES) -> Result:
         """Runs a statement; raises SQLAlchemy's DBAPIError."""
         compiled = self._statements.compiled(statement, values)
-        self.writes += compiled.writes
-        return self._run(compiled.text, compiled.parameters(values), compiled)
+        result = self._run(compiled.text, compiled.parameters(values), compiled)
+        if compiled.writes and result.rowcount:
+            self.writes += 1
+        return result
 
     def execute_many(self, statement: ClauseElement, rows: Sequence[Values]) -> None:
         """Runs a statement that returns nothing, once for each of the values; there must be some."""
