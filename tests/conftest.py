@@ -2,14 +2,14 @@
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from tests.clocks import ManualClock
-from tests.databases import KINDS, databases
+from tests.databases import KINDS, NewDatabase, databases
 from tests.postgres import Cluster, running_cluster
 from tests.trust import secrets
 from tillmesh.auth.callers import act_as
@@ -47,14 +47,14 @@ def postgres() -> Iterator[Cluster]:
 
 
 @pytest.fixture(params=KINDS)
-def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
-    """Makes empty databases, of each kind that a server may have; returns their URLs."""
+def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NewDatabase]:
+    """Makes databases, of each kind that a server may have; returns their URLs."""
     with databases(request, tmp_path) as new:
         yield new
 
 
 @pytest.fixture
-def database_url(new_database: Callable[[], str]) -> str:
+def database_url(new_database: NewDatabase) -> str:
     """An empty database, of each kind that a server may have."""
     return new_database()
 

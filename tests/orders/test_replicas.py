@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from order_service.audit import version_findings
+from order_service.tables import METADATA
 from tests.clocks import ManualClock
 from tests.orders.shop import COFFEE, GIFT, LEASE_MS, TEA_MINOR, Shop, state
 from tests.postgres import Cluster
@@ -23,7 +24,7 @@ ORDERS = [f"o-{number}" for number in range(ROUNDS)]
 
 @pytest.fixture
 async def shops(postgres: Cluster, clock: ManualClock) -> AsyncIterator[tuple[Shop, Shop]]:
-    with postgres.database() as url:
+    with postgres.database(METADATA) as url:
         first, second = Shop(url, clock), Shop(url, clock)
         yield first, second
         await asyncio.gather(first.database.close(), second.database.close())

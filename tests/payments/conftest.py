@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.clocks import ManualClock
+from tests.databases import NewDatabase
 from tests.payments.books import Books
 from tests.payments.side import Side, payment_side
 from tests.processes import Server, running
@@ -18,6 +19,12 @@ def order_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real order service that no test stops."""
     with running("order_service", tmp_path_factory.mktemp("orders")) as server:
         yield server
+
+
+@pytest.fixture
+def database_url(new_database: NewDatabase) -> str:
+    """A database with this server's tables, of each kind that it may have."""
+    return new_database(METADATA)
 
 
 @pytest.fixture

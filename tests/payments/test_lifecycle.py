@@ -31,7 +31,7 @@ NOT_LEGAL = [pair for pair in EVERY if not PAYMENT.is_legal(*pair)]
 @pytest.fixture(scope="module", params=KINDS)
 def books(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Books]:
     with databases(request, tmp_path_factory.mktemp("lifecycle")) as new_database:
-        books = Books.open(new_database())
+        books = Books.open(new_database(METADATA))
         yield books
         books.check()
         books.close()

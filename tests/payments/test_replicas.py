@@ -19,6 +19,7 @@ from tests.trust.secrets import PIN
 from thirdparty_server.errors import Reason
 from thirdparty_server.payments import operations as payment_operations
 from thirdparty_server.payments.model import Lock
+from thirdparty_server.tables import METADATA
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import identity_pb2, payment_pb2
@@ -40,7 +41,7 @@ HISTORY = HistoryTable("payment_history", "payments", "payment_id")
 async def sides(
     postgres: Cluster, tmp_path: Path, order_service: Server, clock: ManualClock
 ) -> AsyncIterator[tuple[Side, Side]]:
-    with postgres.database() as url:
+    with postgres.database(METADATA) as url:
         async with AsyncExitStack() as stack:
             first, second = [
                 await stack.enter_async_context(payment_side(url, tmp_path, order_service.address, clock))

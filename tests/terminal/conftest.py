@@ -6,11 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from store_terminal.tables import METADATA
+from tests.databases import NewDatabase
 from tests.payments.side import secret_file
 from tests.processes import Server, running, start_server
 from tests.terminal.proxy import link
 from tests.terminal.shaky import CutOff, Shaky
 from tests.terminal.till import Behind, Till, terminal_flags
+
+
+@pytest.fixture
+def database_url(new_database: NewDatabase) -> str:
+    """A database with this server's tables, of each kind that it may have."""
+    return new_database(METADATA)
 
 
 @pytest.fixture(scope="session")

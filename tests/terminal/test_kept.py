@@ -213,7 +213,7 @@ async def test_a_replica_leaves_a_payment_by_pay_code_to_the_one_that_was_shown_
     postgres: Cluster, order_service: Server, payments: Link, behind: Behind, today: ManualClock
 ) -> None:
     phone = shopper_with_phone(behind, funds=100_000)
-    with postgres.database() as url:
+    with postgres.database(METADATA) as url:
         async with (
             terminal(url, order_service.address, payments.address, today, resumes=True) as first,
             terminal(url, order_service.address, payments.address, today, resumes=True) as second,
@@ -239,7 +239,7 @@ async def test_a_replica_leaves_a_payment_by_pay_code_to_the_one_that_was_shown_
 async def test_a_replica_ends_a_payment_whose_code_died_with_the_one_that_was_shown_it(
     postgres: Cluster, order_service: Server, payments: Link, behind: Behind, today: ManualClock
 ) -> None:
-    with postgres.database() as url:
+    with postgres.database(METADATA) as url:
         async with terminal(url, order_service.address, payments.address, today, resumes=True) as second:
             async with terminal(url, order_service.address, payments.address, today) as first:
                 payments.lose_requests()

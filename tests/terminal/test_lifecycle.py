@@ -23,7 +23,6 @@ from store_terminal.outbox.pay_codes import PayCodes
 from store_terminal.refunds import operations as refund_operations
 from store_terminal.refunds import queries as refund_queries
 from store_terminal.refunds.model import NewRefund
-from store_terminal.tables import METADATA
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.lines import LineItem
 from tillmesh.origin import Origin
@@ -31,7 +30,6 @@ from tillmesh.payer import identity
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
 from tillmesh.storage.database import open_engine, parse_url
-from tillmesh.storage.schema import prepare
 from tillmesh.storage.statements import Statements, Transaction
 
 S, E = CheckoutState, CheckoutEvent
@@ -60,7 +58,6 @@ def pay(transaction: Transaction, payment_id: str) -> None:
 @pytest.fixture
 def transaction(database_url: str) -> Iterator[Transaction]:
     engine = open_engine(parse_url(database_url))
-    prepare(engine, METADATA)
     driver = engine.raw_connection()
     yield Transaction(driver.cursor(), Statements(engine.dialect))
     driver.close()

@@ -11,6 +11,7 @@ from store_terminal.checkouts.lifecycle import CheckoutState
 from store_terminal.checkouts.model import Checkout
 from store_terminal.outbox.model import OrderCopy
 from store_terminal.outbox.order_reader import READ_EVERY_MS, OrderReader
+from store_terminal.tables import METADATA
 from tests.clocks import ManualClock
 from tests.postgres import Cluster
 from tests.processes import Server, running, wait_until
@@ -211,7 +212,7 @@ async def test_the_payment_server_is_asked_once_a_second_for_all_who_ask(
 async def test_what_a_replica_read_before_the_other_one_tried_to_pay_says_nothing_any_more(
     postgres: Cluster, order_service: Server, payment_server: Server, behind: Behind, today: ManualClock
 ) -> None:
-    with postgres.database() as url:
+    with postgres.database(METADATA) as url:
         async with (
             terminal(url, order_service.address, payment_server.address, today) as first,
             terminal(url, order_service.address, payment_server.address, today) as second,
