@@ -18,10 +18,10 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import MetaData
 
+from tests.processes import DEADLINE_S
 from tillmesh.storage.database import open_engine, parse_url
 from tillmesh.storage.schema import prepare
 
-START_WITHIN_S = 60
 OWNER = "postgres"
 NOBODY = "nobody"
 STRANGER = "stranger"
@@ -122,7 +122,7 @@ class Cluster:
     def start(self) -> None:
         """Starts the server and waits until it takes connections."""
         self._tell("start")
-        end = time.monotonic() + START_WITHIN_S
+        end = time.monotonic() + DEADLINE_S
         while not self._answers():
             assert time.monotonic() < end, f"PostgreSQL did not start; it said:\n{(self.folder / 'log').read_text()}"
             time.sleep(0.02)

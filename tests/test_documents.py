@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import DEADLINE_S
 from tests.sources import ROOT
 from tillmesh.local.processes import ServerName
 
@@ -43,7 +44,7 @@ def test_every_link_within_the_project_leads_somewhere(document: Path) -> None:
 
 def generate(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "tools/generate.py", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
 
 
 def test_what_is_generated_is_up_to_date() -> None:

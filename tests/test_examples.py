@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.processes import DEADLINE_S
 from tests.sources import ROOT
 from tillmesh.api.terminal.v1.checkout_pb2 import Verdict
 from tillmesh.local.mesh import Mesh
@@ -35,7 +36,7 @@ def node_client(tmp_path: Path) -> Path:
     client = tmp_path / "node"
     shutil.copytree(ROOT / "examples/node", client, ignore=shutil.ignore_patterns("node_modules"))
     install = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--prefer-offline"]
-    done = subprocess.run(install, cwd=client, capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(install, cwd=client, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     if done.returncode:
         pytest.skip(f"npm cannot install the packages here: {done.stderr[-500:]}")
     return client
@@ -47,7 +48,7 @@ def test_node_drives_a_whole_checkout_from_the_proto_files(mesh: Mesh, node_clie
     command += ["--certificates", str(where.tls_dir)]
     done = subprocess.run(
         [*command, "--protos", str(ROOT / "protos")],
-        cwd=node_client, capture_output=True, text=True, timeout=100, check=False,
+        cwd=node_client, capture_output=True, text=True, timeout=DEADLINE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     story = re.sub(r"shopper-\w+", "shopper", done.stdout)
@@ -84,7 +85,7 @@ def test_a_phone_in_javascript_makes_the_pay_codes_that_the_payment_server_takes
         f"console.log(payCode('{handle}', Buffer.from('{key.value.hex()}', 'hex'), {step * STEP_MS}))" for step in steps
     ]
     program = "\n".join(["const { createHmac } = require('node:crypto');", *functions, *asks])
-    done = subprocess.run(["node", "-e", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["node", "-e", program], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert done.stdout.split() == [make(handle, key, step).value.decode() for step in steps], done.stderr
 
 
@@ -99,7 +100,7 @@ def buf_curl(mesh: Mesh, package: str, *arguments: str) -> str:
     command = [str(BUF), "curl", "--protocol", "grpc", "--timeout", "30s", "--servername", server]
     command += ["--cacert", str(folder / "ca.pem")]
     command += ["--cert", str(folder / "cert.pem"), "--key", str(folder / "key.pem")]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -16,6 +16,7 @@ from bench.load import closed_loop, open_loop
 from bench.machine import cpu_s
 from bench.report import Ratio
 from tests.payments.books import Books
+from tests.processes import DEADLINE_S
 from tests.sources import ROOT
 from thirdparty_server.payments.lifecycle import PaymentState
 from thirdparty_server.tables import METADATA
@@ -24,7 +25,7 @@ from thirdparty_server.tables import METADATA
 def test_a_quick_run_measures_calls_beside_the_floor_and_judges_their_limits(tmp_path: Path) -> None:
     limits = ["--limit", "LockOrder=1000000", "--limit", "CreateOrder=0.01"]
     command = [sys.executable, "-m", "bench", "--quick", "--only", "rpc", "--out", str(tmp_path), *limits]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert done.returncode == 1, done.stderr
     assert "CreateOrder costs" in done.stdout
     assert "LockOrder costs" not in done.stdout
@@ -39,7 +40,7 @@ def test_a_quick_run_measures_calls_beside_the_floor_and_judges_their_limits(tmp
 
 def test_a_part_that_does_not_exist_is_one_plain_line() -> None:
     command = [sys.executable, "-m", "bench", "--only", "rpc,speed"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert done.returncode == 2
     assert "speed" in done.stderr
     assert "Traceback" not in done.stderr

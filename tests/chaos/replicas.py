@@ -16,7 +16,7 @@ from tests.chaos.reckoning import Reckoning, let_finish, reckon, wait_until_fina
 from tests.chaos.shopper import Shopper
 from tests.chaos.witness import Witness
 from tests.postgres import Cluster
-from tests.processes import Server, start_server
+from tests.processes import DEADLINE_S, Server, start_server
 from tillmesh.client.connections import Addresses, Client
 from tillmesh.local.processes import ServerName
 
@@ -24,7 +24,6 @@ REPLICAS = 2
 SHOPPERS = 8
 ANSWERS_BETWEEN = 50
 """How many requests must be answered before the next thing goes wrong."""
-ANSWERED_WITHIN_S = 60.0
 
 
 class Replicas:
@@ -142,4 +141,4 @@ async def _answered(witness: Witness) -> None:
     async def count() -> int:
         return witness.answers.total()
 
-    await asyncio.wait_for(poll(count, lambda answers: answers >= wanted), timeout=ANSWERED_WITHIN_S)
+    await asyncio.wait_for(poll(count, lambda answers: answers >= wanted), timeout=DEADLINE_S)

@@ -10,6 +10,7 @@ import pytest
 
 from order_service.tables import METADATA
 from tests.chaos.books import broken_in
+from tests.processes import DEADLINE_S
 from tillmesh.local.processes import ServerName
 from tillmesh.storage.database import open_database
 
@@ -26,7 +27,7 @@ def said_by_server(database: Path) -> str:
     """What the server says of it, which must be one line."""
     flags = ["--insecure", "--listen", "127.0.0.1:0", "--database-url", f"sqlite:///{database}"]
     done = subprocess.run(
-        [sys.executable, "-m", "order_service", *flags], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "order_service", *flags], capture_output=True, text=True, timeout=DEADLINE_S, check=False
     )
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()

@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.processes import DEADLINE_S
 from tillmesh.client.connections import Addresses
 from tillmesh.local.mesh import Mesh
 
 TILLMESH = Path(sys.executable).with_name("tillmesh")
-ENDS_WITHIN_S = 120
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"
 
 
@@ -24,7 +24,7 @@ def tillmesh(
         input=types,
         capture_output=True,
         text=True,
-        timeout=ENDS_WITHIN_S,
+        timeout=DEADLINE_S,
     )
     assert "Traceback" not in done.stderr
     return done

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.cli.command_line import ENDS_WITHIN_S, TILLMESH, environment, tillmesh
+from tests.cli.command_line import TILLMESH, environment, tillmesh
+from tests.processes import DEADLINE_S
 from tillmesh.client.connections import Addresses
 from tillmesh.local.processes import ServerName
 
@@ -30,7 +31,7 @@ class Up:
 
     def ended(self) -> tuple[int, str]:
         """Its exit status and what it said on standard error, once it has ended."""
-        _, errors = self.process.communicate(timeout=ENDS_WITHIN_S)
+        _, errors = self.process.communicate(timeout=DEADLINE_S)
         return self.process.returncode, errors
 
     def _read_until(self, last: str) -> str:
@@ -54,7 +55,7 @@ def up(data_dir: Path) -> Iterator[Up]:
     finally:
         if process.poll() is None:
             process.terminate()
-            process.communicate(timeout=ENDS_WITHIN_S)
+            process.communicate(timeout=DEADLINE_S)
 
 
 @contextmanager

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command_line import environment
+from tests.processes import DEADLINE_S
 from tests.sources import ROOT
 
 TOOLS = Path(sys.executable).parent
 INSTALL = (TOOLS / "uv", "pip", "install", "--quiet")
-BUILD_WITHIN_S, DEMO_WITHIN_S = 100, 240
 
 
 def run(*command: str | Path, within_s: float, cwd: Path = ROOT) -> str:
@@ -27,17 +27,17 @@ def run(*command: str | Path, within_s: float, cwd: Path = ROOT) -> str:
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
     """A virtual environment with the wheel and requirements.txt alone."""
-    run(TOOLS / "hatchling", "build", "--target", "wheel", "--directory", tmp_path, within_s=BUILD_WITHIN_S)
+    run(TOOLS / "hatchling", "build", "--target", "wheel", "--directory", tmp_path, within_s=DEADLINE_S)
     (wheel,) = tmp_path.glob("*.whl")
-    run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", within_s=BUILD_WITHIN_S)
+    run(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv", within_s=DEADLINE_S)
     there = ("--python", tmp_path / "venv/bin/python")
-    run(*INSTALL, *there, "--require-hashes", "-r", "requirements.txt", within_s=BUILD_WITHIN_S)
-    run(*INSTALL, *there, "--no-deps", "--offline", wheel, within_s=BUILD_WITHIN_S)
+    run(*INSTALL, *there, "--require-hashes", "-r", "requirements.txt", within_s=DEADLINE_S)
+    run(*INSTALL, *there, "--no-deps", "--offline", wheel, within_s=DEADLINE_S)
     return tmp_path / "venv"
 
 
 def test_the_wheel_alone_plays_the_demo_and_says_whose_its_parts_are(installed: Path, tmp_path: Path) -> None:
-    told = run(installed / "bin/tillmesh", "demo", within_s=DEMO_WITHIN_S, cwd=tmp_path)
+    told = run(installed / "bin/tillmesh", "demo", within_s=DEADLINE_S, cwd=tmp_path)
     figures = next(json.loads(line) for line in told.splitlines() if line.startswith("{"))
     assert (figures["reconciled"], figures["net"]) == (True, "548000.14")
     for turn in (

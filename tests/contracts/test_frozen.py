@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import DEADLINE_S
 from tests.sources import ROOT
 
 BUF = Path(sys.executable).parent / "buf"
@@ -17,7 +18,9 @@ BROKEN = 100
 
 
 def buf(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([BUF, *arguments], cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(
+        [BUF, *arguments], cwd=folder, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import grpc
 import pytest
 from grpc_status import rpc_status
 
+from tests.processes import DEADLINE_S
 from tests.sources import ROOT
 from tillmesh.api.terminal.v1 import checkout_pb2, checkout_service_pb2, checkout_service_pb2_grpc
 from tillmesh.api.type.v1 import money_pb2
@@ -31,7 +32,7 @@ JARS_OF_GRPC = [f"grpc-{part}" for part in ("api", "context", "core", "netty", "
 JARS_NEEDED = [*JARS_OF_GRPC, "protobuf", "guava", "geronimo-annotation-1.3-spec", "netty-common", "netty-handler"]
 
 
-def run(*command: str | Path, cwd: Path = ROOT, timeout: float = 250) -> str:
+def run(*command: str | Path, cwd: Path = ROOT, timeout: float = DEADLINE_S) -> str:
     """Standard output of a command that succeeds."""
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -187,7 +188,7 @@ def test_cpp_reads_a_verdict_and_why_it_was_refused(tmp_path: Path) -> None:
 
         def ask(checkout_id: str) -> tuple[int, list[str]]:
             command = map(str, [program, address, own, checkout_id])
-            done = subprocess.run(list(command), capture_output=True, text=True, timeout=60, check=False)
+            done = subprocess.run(list(command), capture_output=True, text=True, timeout=DEADLINE_S, check=False)
             return done.returncode, done.stdout.splitlines()
 
         assert ask("c-1") == (0, ["VERDICT_SAFE_TO_RETRY, 1099511627776 GBP in minor units"])

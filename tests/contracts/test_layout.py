@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor import FileDescriptor
 
+from tests.processes import DEADLINE_S
 from tests.sources import ROOT
 from tillmesh.api.terminal.v1 import checkout_pb2
 
@@ -111,7 +112,7 @@ def test_a_call_a_message_a_field_or_a_value_without_a_comment_is_found(tmp_path
         "message CheckRequest {}\n"
     )
     buf = Path(sys.executable).parent / "buf"
-    done = subprocess.run([buf, "lint"], cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run([buf, "lint"], cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     for what in ('Message "Bare"', 'Enum "State"', 'value "STATE_UNSPECIFIED"', 'Field "state"', 'RPC "Check"'):
         assert re.search(rf"{what}.*comment", done.stdout), f"{what}: {done.stdout}"
 

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from order_service.errors import Reason
 from tests.databases import KINDS, databases
 from tests.orders.shop import PAYER, TEA, event_name, line
-from tests.processes import Server, refusal_of, running, start_server, wait_until
+from tests.processes import DEADLINE_S, Server, refusal_of, running, start_server, wait_until
 from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as api
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
@@ -56,7 +56,7 @@ def acknowledged_until_killed(server: Server) -> dict[str, order_pb2.Order]:
         calls = [stub.CreateOrder.future(create(f"o-{number}")) for number in range(200)]
         for number, call in enumerate(calls):
             try:
-                order = call.result(timeout=60)
+                order = call.result(timeout=DEADLINE_S)
             except grpc.RpcError:
                 continue
             acknowledged[order.order_id] = order

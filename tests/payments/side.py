@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from tests.clocks import ManualClock
+from tests.processes import DEADLINE_S
 from tests.trust.secrets import keep_bytes
 from thirdparty_server.ledger.servicer import AccountServicer
 from thirdparty_server.payers.identity_servicer import IdentityServicer
@@ -58,7 +59,6 @@ if TYPE_CHECKING:  # the generated module has it in its types alone
     from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceAsyncStub
 
 STORE = "store-1"
-DEADLINE_S = 30.0
 INSTANT = 10**9
 """A threshold below which every payment of a test is."""
 

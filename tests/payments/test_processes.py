@@ -12,8 +12,8 @@ import grpc
 import pytest
 
 from tests.payments.proxy import Proxy, Way
-from tests.payments.side import DEADLINE_S, INSTANT, STORE, asked, gbp, line, named, state_and_reason
-from tests.processes import Server, patient, running, start_server, wait_until
+from tests.payments.side import INSTANT, STORE, asked, gbp, line, named, state_and_reason
+from tests.processes import DEADLINE_S, Server, patient, running, start_server, wait_until
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.clocks import ManualClock
-from tests.payments.side import DEADLINE_S, Side, gbp, line, payment_side, until
-from tests.processes import start_server
+from tests.payments.side import Side, gbp, line, payment_side, until
+from tests.processes import DEADLINE_S, start_server
 from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import payment_pb2

@@ -11,6 +11,7 @@ from grpc import StatusCode
 from sqlalchemy import Column, LargeBinary, String, Table, insert, select
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
+from tests.processes import DEADLINE_S
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.telemetry import trace_id
 from tillmesh.storage.batches import BATCH_MAX, WAITING_MAX, Queue
@@ -121,7 +122,7 @@ async def test_what_nobody_waits_for_any_more_is_not_done(database: Database, da
 
 async def test_more_than_one_transaction_takes_are_all_done(database: Database, database_url: str) -> None:
     names = [f"{number:03}" for number in range(3 * BATCH_MAX + 1)]
-    await asyncio.wait_for(asyncio.gather(*(database.run(note(name)) for name in names)), timeout=60)
+    await asyncio.wait_for(asyncio.gather(*(database.run(note(name)) for name in names)), timeout=DEADLINE_S)
     assert names_on_disk(database_url) == names
 
 

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 
+from tests.processes import DEADLINE_S
 from tillmesh.auth.callers import Caller, act_as, actor, caller, parse_uri
 from tillmesh.runtime import driver as driver_module
 from tillmesh.runtime.deadlines import remaining_s, set_deadline
@@ -113,7 +114,7 @@ async def test_a_poke_cuts_the_pause_short() -> None:
     task = driver.drive("p-1")
     await record.stepped(1)
     driver.drive("p-1")
-    await asyncio.wait_for(task, timeout=30)
+    await asyncio.wait_for(task, timeout=DEADLINE_S)
     assert record.steps == 2
 
 
@@ -144,7 +145,7 @@ async def test_settle_waits_no_longer_than_it_may_and_leaves_the_record_going() 
     driver = Driver(record.get, record.step, ENDLESS_PAUSE, DETACH)
     assert await driver.settle("p-1", within_s=0.01) == 1
     task = driver.drive("p-1")
-    await asyncio.wait_for(task, timeout=30)
+    await asyncio.wait_for(task, timeout=DEADLINE_S)
     assert record.steps == 2
     assert not task.cancelled()
 
@@ -198,7 +199,7 @@ async def test_resume_takes_up_what_is_due_although_the_database_failed_before(
         return answer
 
     resuming = asyncio.create_task(driver.resume(due))
-    await asyncio.wait_for(record.stepped(2), timeout=30)
+    await asyncio.wait_for(record.stepped(2), timeout=DEADLINE_S)
     resuming.cancel()
 
 
@@ -214,7 +215,7 @@ async def test_resume_leaves_the_pause_of_a_record_that_is_under_way(monkeypatch
 
     resuming = asyncio.create_task(driver.resume(due))
     for _ in range(10):
-        await asyncio.wait_for(rounds.get(), timeout=30)
+        await asyncio.wait_for(rounds.get(), timeout=DEADLINE_S)
     assert record.steps == 1
     resuming.cancel()
     await driver.stop()
@@ -226,7 +227,7 @@ async def test_stop_leaves_the_records_as_they_are() -> None:
     task = driver.drive("p-1")
     await record.stepped(1)
     await driver.stop()
-    await asyncio.wait({task}, timeout=30)
+    await asyncio.wait({task}, timeout=DEADLINE_S)
     assert task.cancelled()
     assert record.steps == 1
 
@@ -248,5 +249,5 @@ async def test_what_happens_during_the_last_step_is_not_lost() -> None:
     await read.wait()
     assert driver.drive("p-1") is task
     confirmed.set()
-    await asyncio.wait_for(task, timeout=30)
+    await asyncio.wait_for(task, timeout=DEADLINE_S)
     assert steps == 2

@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, Column, String, Table, bindparam, insert, sel
 from sqlalchemy.exc import IntegrityError
 
 from tests.postgres import STRANGER, Cluster, running_cluster
+from tests.processes import DEADLINE_S
 from tillmesh.runtime.errors import Refusal
 from tillmesh.storage.database import Database, append_only, open_database
 from tillmesh.storage.schema import versioned
@@ -76,7 +77,7 @@ async def test_a_row_that_somebody_keeps_locked_keeps_nobody_else_waiting(
         holder.execute("SELECT count FROM counters WHERE name = 'a' FOR UPDATE")
         outcomes = await asyncio.wait_for(
             asyncio.gather(*(first.run(partial(count_up, name=name)) for name in "ab"), return_exceptions=True),
-            timeout=30,
+            timeout=DEADLINE_S,
         )
         holder.rollback()
     assert [getattr(outcome, "reason", outcome) for outcome in outcomes] == ["STORAGE_UNAVAILABLE", 2]

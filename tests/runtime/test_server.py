@@ -11,7 +11,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.processes import refusal_of, running, start_server, wait_until
+from tests.processes import DEADLINE_S, refusal_of, running, start_server, wait_until
 from tillmesh.api.payment.v1 import refund_service_pb2 as api
 from tillmesh.api.payment.v1.refund_service_pb2_grpc import RefundServiceStub
 
@@ -38,8 +38,8 @@ def test_a_stop_lets_the_call_under_way_finish_and_closes_the_database_after_it(
         server.process.send_signal(signal.SIGTERM)
         wait_until(logged(server.log, '"stopping"'))
         server.process.send_signal(signal.SIGUSR1)
-        assert answer.result(timeout=60).refund_id == "r-1"
-        assert server.process.wait(60) == 0
+        assert answer.result(timeout=DEADLINE_S).refund_id == "r-1"
+        assert server.process.wait(DEADLINE_S) == 0
         assert server.log.read_text().endswith("closed\n")
 
 
@@ -48,7 +48,7 @@ def test_a_call_that_never_ends_does_not_keep_a_server_from_stopping(tmp_path: P
         answer = RefundServiceStub(channel).GetRefund.future(api.GetRefundRequest(refund_id="r-1"))
         wait_until(logged(server.log, "under way"))
         assert server.stop() == 0
-        assert isinstance(answer.exception(timeout=60), grpc.RpcError)
+        assert isinstance(answer.exception(timeout=DEADLINE_S), grpc.RpcError)
 
 
 def test_a_bug_in_a_call_is_told_by_its_trace_and_the_server_goes_on(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_server_whose_background_loop_died_does_not_go_on_as_if_nothing_were(t
     """Without its sweeper an order service would answer, and leave orders locked for ever."""
     with running(SLOW, tmp_path) as server:
         server.process.send_signal(signal.SIGUSR2)
-        assert server.process.wait(60) == 1
+        assert server.process.wait(DEADLINE_S) == 1
         assert "a background loop ended: ZeroDivisionError('in a loop')" in server.log.read_text()
 
 
@@ -90,7 +90,7 @@ def complaint(*flags: str) -> str:
         [sys.executable, "-m", "order_service", "--insecure", *flags],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE_S,
         check=False,
     )
     assert done.returncode == 1

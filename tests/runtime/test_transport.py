@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.processes import running
+from tests.processes import DEADLINE_S, running
 from tests.runtime.other_grpcio import NAME, VERSION
 from tests.sources import ROOT
 from tillmesh.api.order.v1 import order_service_pb2 as api
@@ -19,7 +19,7 @@ from tillmesh.rpc.transport import GRPCIO
 def test_a_server_does_not_start_with_another_grpcio_and_says_what_to_do(tmp_path: Path) -> None:
     command = [sys.executable, "-m", NAME, "--insecure", "--listen", "127.0.0.1:0"]
     command += ["--database-url", f"sqlite:///{tmp_path}/orders.db"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"{NAME}: grpcio {VERSION} is installed")

@@ -13,6 +13,7 @@ from unittest.mock import patch
 import pytest
 
 from order_service import operations as order_operations
+from tests.processes import DEADLINE_S
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.runner import parts, report, run_seed
 from tests.simulation.scripted import Case, as_markdown, cases, play
@@ -72,7 +73,7 @@ def test_a_seed_is_the_same_schedule_in_every_process() -> None:
         command = [sys.executable, "-c", IN_ANOTHER_PROCESS, *map(str, seeds)]
         environment = os.environ | {"PYTHONHASHSEED": hash_seed}
         done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False
         )
         assert (done.stdout.split(), done.stderr) == (here, "")
     assert len(set(here)) == len(seeds)

@@ -16,6 +16,7 @@ from store_terminal.refunds.servicer import TillRefundServicer
 from store_terminal.server import TerminalSettings, assemble
 from store_terminal.tables import METADATA
 from tests.clocks import ManualClock
+from tests.processes import DEADLINE_S
 from tests.terminal.till import TEA, terminal_flags
 from tillmesh.api.terminal.v1 import checkout_pb2, till_refund_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
@@ -30,7 +31,6 @@ from tillmesh.storage.database import Database, open_database
 
 WAIT_MS = 60_000
 MARGIN_MS = 3_000
-DEADLINE_S = 60.0
 
 
 class Counting:
@@ -84,7 +84,7 @@ class Inside:
         return await self.service.SubmitCheckout(submit)
 
     async def pay(
-        self, checkout: checkout_pb2.Checkout, payment_id: str = "", within_s: float = 20, code: str = ""
+        self, checkout: checkout_pb2.Checkout, payment_id: str = "", within_s: float = DEADLINE_S, code: str = ""
     ) -> checkout_pb2.Checkout:
         set_deadline(within_s)
         request = api.PayCheckoutRequest(
@@ -106,7 +106,7 @@ class Inside:
         return await self.service.GetCheckout(api.GetCheckoutRequest(checkout_id=checkout.checkout_id))
 
     async def give_back(
-        self, *lines: line_item_pb2.LineItem, code: str, refund_id: str = "", within_s: float = 20
+        self, *lines: line_item_pb2.LineItem, code: str, refund_id: str = "", within_s: float = DEADLINE_S
     ) -> till_refund_pb2.TillRefund:
         set_deadline(within_s)
         request = refunds_api.ReturnGoodsRequest(refund_id=refund_id or new_request_id(), pay_code=code, lines=lines)

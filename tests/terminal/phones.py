@@ -3,8 +3,9 @@
 import time
 from dataclasses import dataclass
 
+from tests.processes import DEADLINE_S
 from tests.terminal.shoppers import INSTANT
-from tests.terminal.till import DEADLINE_S, Behind
+from tests.terminal.till import Behind
 from tests.trust.secrets import PIN, keep, keep_bytes
 from tillmesh import paycode
 from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 from grpc import StatusCode
 
+from tests.processes import DEADLINE_S
 from tests.terminal.till import (
     COFFEE,
-    DEADLINE_S,
     TEA,
     TEA_MINOR,
     Till,

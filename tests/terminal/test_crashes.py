@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 from grpc import StatusCode
 
-from tests.processes import Server, running, wait_until
+from tests.processes import DEADLINE_S, Server, running, wait_until
 from tests.terminal.shaky import CutOff, Shaky
 from tests.terminal.till import (
     COFFEE,
@@ -201,7 +201,7 @@ def test_a_payment_is_canceled_while_the_payment_server_is_away_and_stays_so(sha
             payer=payer(shopper),
             amount=paying.amount,
         )
-        assert behind.payments.CreatePayment(late, timeout=20).state == payment_pb2.Payment.STATE_VOIDED
+        assert behind.payments.CreatePayment(late, timeout=DEADLINE_S).state == payment_pb2.Payment.STATE_VOIDED
         shaky.payments.heal()
         assert said(till.pay(till.add(freed, COFFEE))) == "PAID HAND_OVER_GOODS"
     assert behind.wallet(shopper) == (100_000 - TEA_MINOR - 400, 0)

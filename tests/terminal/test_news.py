@@ -14,8 +14,8 @@ from store_terminal.outbox.order_reader import READ_EVERY_MS, OrderReader
 from store_terminal.tables import METADATA
 from tests.clocks import ManualClock
 from tests.postgres import Cluster
-from tests.processes import Server, running, wait_until
-from tests.terminal.inside import DEADLINE_S, now_ms, terminal
+from tests.processes import DEADLINE_S, Server, running, wait_until
+from tests.terminal.inside import now_ms, terminal
 from tests.terminal.proxy import link
 from tests.terminal.shaky import CutOff
 from tests.terminal.test_lifecycle import in_state, order

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 from grpc import StatusCode
 
-from tests.processes import wait_until
+from tests.processes import DEADLINE_S, wait_until
 from tests.terminal.till import COFFEE, TEA_MINOR, Behind, Till, code_of, gbp, goods, refused, said
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
@@ -213,7 +213,9 @@ def test_one_trace_follows_a_payment_through_till_and_order_service(till: Till, 
     request = api.PayCheckoutRequest(
         payment_id=new_request_id(), checkout_id=pending.checkout_id, order_version=1, amount=pending.amount
     )
-    till.service.PayCheckout(request, timeout=20, metadata=(("traceparent", f"00-{trace}-b7ad6b7169203331-01"),))
+    till.service.PayCheckout(
+        request, timeout=DEADLINE_S, metadata=(("traceparent", f"00-{trace}-b7ad6b7169203331-01"),)
+    )
     assert [event.trace_id for event in till.history(pending)][-2:] == [trace, trace]
     events = behind.orders.ListOrderEvents(orders_api.ListOrderEventsRequest(order_id=pending.checkout_id)).events
     assert [event.trace_id for event in events][-2:] == [trace, trace]

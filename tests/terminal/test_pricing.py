@@ -8,8 +8,9 @@ from grpc import StatusCode
 
 from store_terminal.checkouts.messages import origin
 from store_terminal.checkouts.pricing import came_back
+from tests.processes import DEADLINE_S
 from tests.terminal.test_baskets import article, import_items
-from tests.terminal.till import COFFEE, DEADLINE_S, TEA, TEA_MINOR, Behind, Till, gbp, payer, refused, said
+from tests.terminal.till import COFFEE, TEA, TEA_MINOR, Behind, Till, gbp, payer, refused, said
 from tillmesh.api.terminal.v1 import catalogue_item_pb2, checkout_pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as catalogue_api
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api

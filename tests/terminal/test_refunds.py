@@ -3,10 +3,10 @@
 import pytest
 from grpc import StatusCode
 
+from tests.processes import DEADLINE_S
 from tests.terminal.phones import shopper_with_phone
 from tests.terminal.till import (
     COFFEE,
-    DEADLINE_S,
     TEA,
     TEA_MINOR,
     Behind,

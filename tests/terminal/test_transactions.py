@@ -4,11 +4,10 @@ from pathlib import Path
 
 from grpc import StatusCode
 
-from tests.processes import Server, running
+from tests.processes import DEADLINE_S, Server, running
 from tests.terminal.shaky import Shaky
 from tests.terminal.till import (
     COFFEE,
-    DEADLINE_S,
     TEA,
     TEA_MINOR,
     Behind,

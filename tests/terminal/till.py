@@ -8,6 +8,7 @@ import pytest
 from google.rpc import status_pb2
 from grpc_status.rpc_status import GRPC_DETAILS_METADATA_KEY
 
+from tests.processes import DEADLINE_S
 from tests.terminal.shoppers import STORE, Shoppers
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
@@ -25,7 +26,6 @@ from tillmesh.api.type.v1.money_pb2 import Money
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 
-DEADLINE_S = 20.0
 TEA = api.NewLine(sku="TEA", quantity=2, unit_price_minor=125, title="Tea")
 TEA_MINOR = 250
 COFFEE = api.NewLine(sku="COFFEE", quantity=1, unit_price_minor=400, title="Coffee")

@@ -22,8 +22,8 @@ import store_terminal.access
 import store_terminal.server
 import thirdparty_server.access
 import thirdparty_server.server
-from tests.processes import Server, patient, refusal_of, running
-from tests.terminal.till import DEADLINE_S, Behind, Till, gbp
+from tests.processes import DEADLINE_S, Server, patient, refusal_of, running
+from tests.terminal.till import Behind, Till, gbp
 from tests.trust.secrets import keep_bytes
 from tillmesh.api.payment.v1.store_pb2 import Store
 from tillmesh.api.payment.v1.store_service_pb2 import CreateStoreRequest

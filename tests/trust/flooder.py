@@ -14,13 +14,13 @@ from pathlib import Path
 import uvloop
 from grpc import aio
 
+from tests.processes import DEADLINE_S
 from tillmesh.api.order.v1 import order_service_pb2 as api
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.auth.callers import MESH, Role
 from tillmesh.auth.tls import TlsFiles
 
 LIST = api.ListOrdersRequest(store_id="store-a", page_size=5)
-DEADLINE_S = 120.0
 OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 
 

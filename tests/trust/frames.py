@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from tests.processes import DEADLINE_S
 from tillmesh.auth.callers import Role
 from tillmesh.auth.tls import TlsFiles
 
@@ -16,7 +17,6 @@ END_STREAM, END_HEADERS, ACK = 1, 4, 1
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 NO_TABLE = struct.pack(">HI", 1, 0)
 """A setting: the server must send all headers in full, so that they can be read without a table of earlier ones."""
-PATIENCE_S = 240.0
 _STATUS = re.compile(rb"grpc-status[\x01\x02]([0-9]{1,2})")
 Header = tuple[bytes, bytes]
 
@@ -66,7 +66,7 @@ class Wire:
     _buffer: bytes = b""
     ended: dict[int, int | None] = field(default_factory=dict)
 
-    def open(self, path: bytes, *more: Header, timeout: bytes = b"30S") -> int:
+    def open(self, path: bytes, *more: Header, timeout: bytes = b"300S") -> int:
         """Sends the headers of a call; returns its stream."""
         stream, self._next = self._next, self._next + 2
         headers: list[Header] = [(b":method", b"POST"), (b":scheme", b"https"), (b":path", path), (b":authority", b"x")]
@@ -135,7 +135,7 @@ def connected(address: str, role: Role, files: TlsFiles, *settings: bytes) -> It
     host, _, port = address.rpartition(":")
     name = f"{role}.{files.mesh}"
     with (
-        socket.create_connection((host, int(port)), PATIENCE_S) as raw,
+        socket.create_connection((host, int(port)), DEADLINE_S) as raw,
         context.wrap_socket(raw, server_hostname=name) as tls,
     ):
         tls.sendall(PREFACE + frame(SETTINGS, 0, 0, b"".join((NO_TABLE, *settings))))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import grpc
 
+from tests.processes import DEADLINE_S
 from tillmesh.api.order.v1 import order_service_pb2 as api
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
@@ -22,7 +23,6 @@ from tillmesh.runtime.ids import new_request_id
 ADA = Payer(identity_id="ada")
 TEA = LineItem(sku="TEA", title="Tea", quantity=2, unit_price_minor=125)
 PAUSE_S = 0.02
-DEADLINE_S = 120.0
 
 
 def main(orders: int, folder: Path, address: str) -> None:

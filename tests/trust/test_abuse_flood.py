@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.processes import wait_until
+from tests.processes import DEADLINE_S, wait_until
 from tests.trust.fort import HOSTILE, LIST_ORDERS, NEIGHBOUR, STOLEN, Fort, Who, running_fort
 from tests.trust.frames import Wire, message
 from tests.trust.test_abuse_limits import let_in
@@ -21,7 +21,6 @@ from tillmesh.rpc.limits import CALLS_MAX, SHARES
 
 IDLE_STREAMS, CONNECTIONS = 200, 4
 CALL_S_MAX = 5
-PATIENCE_S = 240
 P99_S_MAX = 1.0
 GROWTH_KB_MAX = 32 * 1024
 WATCH = b"/grpc.health.v1.Health/Watch"
@@ -54,7 +53,7 @@ class Party:
 
     def end(self) -> Any:
         """Tells it to end, which some do sooner or later by themselves; what it has to say."""
-        said, _ = self._process.communicate(timeout=PATIENCE_S)
+        said, _ = self._process.communicate(timeout=DEADLINE_S)
         return json.loads(said)
 
 

@@ -10,14 +10,13 @@ from contextlib import ExitStack, suppress
 import grpc
 import pytest
 
-from tests.processes import wait_until
+from tests.processes import DEADLINE_S, wait_until
 from tests.trust.fort import HOSTILE, LIST_ORDERS, NEIGHBOUR, Fort, running_fort
 from tests.trust.frames import (
     ACK,
     CONTINUATION,
     END_HEADERS,
     HEADERS,
-    PATIENCE_S,
     PING,
     PREFACE,
     RST_STREAM,
@@ -47,7 +46,7 @@ def fort(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fort]:
 def is_peaceful(fort: Fort) -> bool:
     """True if somebody honest is served, on a new connection."""
     with fort.files(NEIGHBOUR).open_blocking_channel(fort.server.address, Role.ORDERS) as channel:
-        OrderServiceStub(channel).ListOrders(LIST, timeout=30)
+        OrderServiceStub(channel).ListOrders(LIST, timeout=DEADLINE_S)
     return fort.server.process.poll() is None
 
 
@@ -146,7 +145,7 @@ def test_a_hostile_connection_harms_nobody(fort: Fort, attack: Callable[[Wire], 
 def raw(fort: Fort) -> socket.socket:
     """A TCP connection and nothing more."""
     host, _, port = fort.server.address.rpartition(":")
-    return socket.create_connection((host, int(port)), PATIENCE_S)
+    return socket.create_connection((host, int(port)), DEADLINE_S)
 
 
 def is_closed(connection: socket.socket) -> bool:

@@ -13,6 +13,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from grpc import StatusCode, aio
 from grpc_status.rpc_status import GRPC_DETAILS_METADATA_KEY
 
+from tests.processes import DEADLINE_S
 from tests.terminal.till import TEA, goods
 from tests.trust.certified import ACCESS, ALL, HERE, Shops, methods_of, names_of, running_shops
 from tests.trust.fort import memory_kb
@@ -31,7 +32,6 @@ from tillmesh.auth.tls import TlsFiles
 from tillmesh.rpc.server import MESSAGE_BYTES_MAX
 
 AT_A_TIME = 48
-PATIENCE_S = 30.0
 GROWTH_KB_MAX = 40 * 1024  # most of it is SQLite's page cache, which fills to 64 MB
 ORDERS = [f"order-{number}" for number in range(8)]
 TRUSTED = "wallet-with-money"
@@ -145,7 +145,7 @@ class Sender:
         channel = await self._channel(server, folder)
         call: Any = channel.unary_unary(f"/{method.containing_service.full_name}/{method.name}")
         try:
-            await call(payload, timeout=PATIENCE_S, metadata=self._sessions.get(folder, ()))
+            await call(payload, timeout=DEADLINE_S, metadata=self._sessions.get(folder, ()))
         except aio.AioRpcError as error:
             self.statuses[method.name, error.code().name] += 1
             told = dict(error.trailing_metadata() or ())

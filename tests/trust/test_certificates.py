@@ -12,7 +12,7 @@ import grpc
 import pytest
 from cryptography import x509
 
-from tests.processes import Server, refusal_of, running, start_server, wait_until
+from tests.processes import DEADLINE_S, Server, refusal_of, running, start_server, wait_until
 from tests.terminal.till import Behind, goods, refund_state
 from tests.trust.certified import ACCESS, ALL, DEVICE, HERE, THERE, TILL, Shops, flags, forge, refusal
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
@@ -158,13 +158,13 @@ def paid(behind: Behind) -> str:
         payer=order.payer,
         amount=order.amount,
     )
-    return STATE.Name(behind.payments.CreatePayment(request, timeout=20).state).removeprefix("STATE_")
+    return STATE.Name(behind.payments.CreatePayment(request, timeout=DEADLINE_S).state).removeprefix("STATE_")
 
 
 def is_closed(behind: Behind) -> bool:
     """True if no connection comes about."""
     with pytest.raises(grpc.RpcError) as raised:
-        behind.payments.ListPayments(payments_api.ListPaymentsRequest(), timeout=20)
+        behind.payments.ListPayments(payments_api.ListPaymentsRequest(), timeout=DEADLINE_S)
     assert isinstance(raised.value, grpc.Call)
     return raised.value.code() is grpc.StatusCode.UNAVAILABLE
 
@@ -254,7 +254,7 @@ def test_a_server_with_a_certificate_for_another_role_is_not_trusted(shops: Shop
     files = TlsFiles(shops.authority.folder_of(Role.PLATFORM, ALL), shops.authority.mesh)
     with files.open_blocking_channel(shops.servers[server].address, wanted) as channel:
         with pytest.raises(grpc.RpcError) as raised:
-            OrderServiceStub(channel).GetOrder(orders_api.GetOrderRequest(order_id="x"), timeout=20)
+            OrderServiceStub(channel).GetOrder(orders_api.GetOrderRequest(order_id="x"), timeout=DEADLINE_S)
         assert isinstance(raised.value, grpc.Call)
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
         with pytest.raises(AssertionError):

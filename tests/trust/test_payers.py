@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
+from tests.processes import DEADLINE_S
 from tests.terminal.till import Behind, goods
 from tests.trust.certified import ALL, HERE, TILL, Shops, refusal, running_shops
 from tests.trust.secrets import NEW_PIN, PIN, WRONG_PIN, files_with_secrets, keep, keep_bytes
@@ -58,7 +59,7 @@ class Phone:
         return (("authorization", f"Bearer {self.token}"),)
 
     def sign_in(self, pin: str = PIN) -> payers_api.Session:
-        session: payers_api.Session = self.payers.SignIn(payers_api.SignInRequest(pin=pin), timeout=20)
+        session: payers_api.Session = self.payers.SignIn(payers_api.SignInRequest(pin=pin), timeout=DEADLINE_S)
         self.token = keep(session.access_token)
         return session
 
@@ -69,7 +70,7 @@ class Phone:
     def reads(self, payment_id: str, metadata: Metadata) -> payment_pb2.Payment:
         """A payment, with that metadata."""
         request = payments_api.GetPaymentRequest(payment_id=payment_id)
-        answer: payment_pb2.Payment = self.payments.GetPayment(request, metadata=metadata, timeout=20)
+        answer: payment_pb2.Payment = self.payments.GetPayment(request, metadata=metadata, timeout=DEADLINE_S)
         return answer
 
 
@@ -80,7 +81,7 @@ def new_phone(shops: Shops, identity_id: str, name: str = "") -> Phone:
     pin = identities_api.SetPinRequest(request_id=new_request_id(), identity_id=identity_id, pin=PIN)
     IdentityServiceStub(platform).SetPin(pin)
     request = phones_api.BindPhoneRequest(request_id=new_request_id(), identity_id=identity_id, phone_id=phone_id)
-    key = PhoneServiceStub(platform).BindPhone(request, timeout=20).pay_code_key
+    key = PhoneServiceStub(platform).BindPhone(request, timeout=DEADLINE_S).pay_code_key
     channel = shops.channel(Role.PAYMENTS, shops.authority.issue(Role.PHONE, phone_id))
     return Phone(channel, identity_id, key.handle, keep_bytes(key.key))
 
@@ -106,7 +107,7 @@ def scanned_for(shops: Shops, order: order_pb2.Order, code: str) -> payment_pb2.
     request = payment_of(order)
     request.pay_code = code
     till = shops.behind(shops.authority.folder_of(Role.TERMINAL, HERE, TILL))
-    return till.payments.CreatePayment(request, timeout=20)
+    return till.payments.CreatePayment(request, timeout=DEADLINE_S)
 
 
 def test_a_payer_signs_in_shows_a_code_and_reads_the_payment(shops: Shops) -> None:
@@ -116,7 +117,7 @@ def test_a_payer_signs_in_shows_a_code_and_reads_the_payment(shops: Shops) -> No
     assert (STATE.Name(payment.state), payment.payer_display_name, payment.identity_id) == ("STATE_CAPTURED", "Ada", "")
     assert phone.reads(payment.payment_id, phone.bearer).identity_id == phone.identity_id
     request = payment_of(sold(shops, Payer(identity_id=phone.identity_id)))
-    paid = phone.payments.CreatePayment(request, metadata=phone.bearer, timeout=20)
+    paid = phone.payments.CreatePayment(request, metadata=phone.bearer, timeout=DEADLINE_S)
     assert STATE.Name(paid.state) == "STATE_CAPTURED"
 
 
@@ -158,13 +159,13 @@ def test_a_store_sees_payer_in_place_of_the_phone_and_the_platform_sees_who_it_w
     phone = new_phone(shops, shops.platform.shopper(), "phone-of-ada")
     phone.sign_in()
     request = payment_of(sold(shops, Payer(identity_id=phone.identity_id)))
-    paid = phone.payments.CreatePayment(request, metadata=phone.bearer, timeout=20)
+    paid = phone.payments.CreatePayment(request, metadata=phone.bearer, timeout=DEADLINE_S)
     events = payments_api.ListPaymentEventsRequest(payment_id=paid.payment_id)
     till = shops.behind(shops.authority.folder_of(Role.TERMINAL, HERE, TILL))
     seen = {
-        "store": till.payments.ListPaymentEvents(events, timeout=20).events,
-        "platform": shops.platform.payments.ListPaymentEvents(events, timeout=20).events,
-        "payer": phone.payments.ListPaymentEvents(events, metadata=phone.bearer, timeout=20).events,
+        "store": till.payments.ListPaymentEvents(events, timeout=DEADLINE_S).events,
+        "platform": shops.platform.payments.ListPaymentEvents(events, timeout=DEADLINE_S).events,
+        "payer": phone.payments.ListPaymentEvents(events, metadata=phone.bearer, timeout=DEADLINE_S).events,
     }
     server, own = f"spiffe://tillmesh/payments/{ALL}", "spiffe://tillmesh/phone/phone-of-ada"
     assert {event.actor for event in seen["store"]} == {"payer", server}
@@ -179,12 +180,12 @@ def test_an_order_s_history_names_who_asked_and_then_the_payment_server(shops: S
     request = orders_api.CreateOrderRequest(
         request_id=new_request_id(), store_id=HERE, payer=whoever(), currency_code="GBP", lines=[goods(700)]
     )
-    order = till.orders.CreateOrder(request, timeout=20)
+    order = till.orders.CreateOrder(request, timeout=DEADLINE_S)
     assert scanned_for(shops, order, new_phone(shops, shops.platform.shopper()).code()).state == STATE.STATE_CAPTURED
     events = orders_api.ListOrderEventsRequest(order_id=order.order_id)
     terminal, server = f"spiffe://tillmesh/terminal/{HERE}/{TILL}", f"spiffe://tillmesh/payments/{ALL}"
     for reader in (till, shops.platform):
-        assert [event.actor for event in reader.orders.ListOrderEvents(events, timeout=20).events] == [
+        assert [event.actor for event in reader.orders.ListOrderEvents(events, timeout=DEADLINE_S).events] == [
             terminal,
             server,
             server,
@@ -212,22 +213,22 @@ def use_every_secret(shops: Shops) -> None:
     assert refusal(phone.payers.SignIn, payers_api.SignInRequest(pin=WRONG_PIN)).reason == "PIN_WRONG"
     assert refusal(phone.payers.SignIn, payers_api.SignInRequest(pin=f"{PIN}-{PIN}")).reason == "INVALID_FIELD"
     renew = payers_api.RenewPayCodeKeyRequest(request_id=new_request_id())
-    keep_bytes(phone.payers.RenewPayCodeKey(renew, metadata=phone.bearer, timeout=20).key)
+    keep_bytes(phone.payers.RenewPayCodeKey(renew, metadata=phone.bearer, timeout=DEADLINE_S).key)
     assert scanned(shops, phone.code()).reason == "PAY_CODE_INVALID"
     pay_at_the_pin_pad(shops, shopper)
-    phone.payers.SignOut(payers_api.SignOutRequest(), metadata=phone.bearer, timeout=20)
+    phone.payers.SignOut(payers_api.SignOutRequest(), metadata=phone.bearer, timeout=DEADLINE_S)
     stub = IdentityServiceStub(shops.channel(Role.PAYMENTS, shops.authority.folder_of(Role.PLATFORM, ALL)))
     for identity_id, pin in ((shopper, NEW_PIN), ("nobody", NEW_PIN)):
         request = identities_api.SetPinRequest(request_id=new_request_id(), identity_id=identity_id, pin=pin)
         if identity_id == shopper:
-            stub.SetPin(request, timeout=20)
+            stub.SetPin(request, timeout=DEADLINE_S)
             request.identity_id = "another"  # the same id with other content
         assert refusal(stub.SetPin, request).code in (grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.NOT_FOUND)
 
 
 def pay_at_the_pin_pad(shops: Shops, shopper: str) -> None:
     till: Behind = shops.behind(shops.authority.folder_of(Role.TERMINAL, HERE, TILL))
-    waiting = till.payments.CreatePayment(payment_of(sold(shops, Payer(identity_id=shopper))), timeout=20)
+    waiting = till.payments.CreatePayment(payment_of(sold(shops, Payer(identity_id=shopper))), timeout=DEADLINE_S)
     for pin, outcome in ((WRONG_PIN, "PIN_WRONG"), (PIN, "")):
         request = payments_api.ConfirmPaymentRequest(
             request_id=new_request_id(), payment_id=waiting.payment_id, store_id=HERE, amount=waiting.amount, pin=pin
@@ -235,7 +236,7 @@ def pay_at_the_pin_pad(shops: Shops, shopper: str) -> None:
         if outcome:
             assert refusal(till.payments.ConfirmPayment, request).reason == outcome
         else:
-            assert till.payments.ConfirmPayment(request, timeout=20).state == STATE.STATE_CAPTURED
+            assert till.payments.ConfirmPayment(request, timeout=DEADLINE_S).state == STATE.STATE_CAPTURED
 
 
 def test_no_secret_is_in_a_log_or_a_database(talkative: Shops, tmp_path: Path) -> None:

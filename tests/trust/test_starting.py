@@ -13,7 +13,7 @@ from cryptography import x509
 
 from order_service.server import OrderSettings
 from store_terminal.server import TerminalSettings
-from tests.processes import running
+from tests.processes import DEADLINE_S, running
 from tests.trust.certified import ALL, flags, forge, refusal
 from thirdparty_server.server import PaymentSettings
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
@@ -29,7 +29,7 @@ def complaint(module: str, *arguments: object, status: int = 1) -> str:
     """The one line that a server says that does not start."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TILLMESH_")}
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert (done.returncode, done.stdout) == (status, "")
     [line] = done.stderr.splitlines()
     assert line.startswith(f"{module}: ")
@@ -169,7 +169,7 @@ def test_the_command_line_makes_certificates_that_servers_and_clients_use(cert: 
         running("order_service", tmp_path, *flags(authority, Role.ORDERS, "central")) as orders,
         TlsFiles(till, "tillmesh").open_blocking_channel(orders.address, Role.ORDERS) as channel,
     ):
-        OrderServiceStub(channel).ListOrders(request, timeout=20)
+        OrderServiceStub(channel).ListOrders(request, timeout=DEADLINE_S)
         authority.denied.write_text("spiffe://tillmesh/terminal/store-7/till-2")  # by hand, without a line end
         assert cert(folder, "deny", uri) == (0, "")
         assert "revoked" in refusal(OrderServiceStub(channel).ListOrders, request).text

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
-from tests.processes import refusal_of, wait_until
+from tests.processes import DEADLINE_S, refusal_of, wait_until
 from tests.terminal.till import TEA_MINOR, Behind, Till, gbp, goods, payer, refund_state, said, steady
 from tests.trust.certified import ACCESS, ALL, DEVICE, HERE, THERE, TILL, Shops, call, methods_of, refusal
 from tillmesh.api.order.v1 import order_pb2
@@ -35,7 +35,7 @@ class Caller(NamedTuple):
     refunds: Any
 
     def pay(self, order: order_pb2.Order, payment_id: str = "") -> payment_pb2.Payment:
-        return self.behind.payments.CreatePayment(payment_of(order, payment_id), timeout=20)
+        return self.behind.payments.CreatePayment(payment_of(order, payment_id), timeout=DEADLINE_S)
 
     def pay_with_consent(self, shops: Shops, order: order_pb2.Order, payment_id: str = "") -> payment_pb2.Payment:
         """A till asks, and the shopper says yes to it through the platform."""
@@ -99,7 +99,7 @@ def theirs(shops: Shops) -> Theirs:
     captured = till.pay_with_consent(shops, till.behind.raise_order(shopper, THERE))
     waiting = till.pay(till.behind.raise_order(platform.behind.shopper(), THERE))
     assert (captured.state, waiting.state) == (STATE.STATE_CAPTURED, STATE.STATE_AWAITING_PAYER)
-    refund = till.refunds.RefundPayment(refund_of(captured.payment_id, gbp(100)), timeout=20)
+    refund = till.refunds.RefundPayment(refund_of(captured.payment_id, gbp(100)), timeout=DEADLINE_S)
     return Theirs(
         THERE,
         shopper,
@@ -339,7 +339,7 @@ def test_another_caller_s_request_id_brings_nobody_their_answer(shops: Shops) ->
         assert refusal(stranger.behind.payments.CancelPayment, cancellation).reason in reasons
     now = ours.behind.orders.CreateOrder(creation)
     assert (now.order_id, now.state, now.payment_id) == (order.order_id, order_pb2.Order.STATE_PAID, payment.payment_id)
-    assert ours.behind.payments.CreatePayment(payment, timeout=20).refunded == gbp(10)
+    assert ours.behind.payments.CreatePayment(payment, timeout=DEADLINE_S).refunded == gbp(10)
 
 
 def test_two_devices_of_one_store_have_request_ids_of_their_own(shops: Shops) -> None:
