@@ -2,7 +2,9 @@
 
 import os
 import random
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,68 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Two noisy cores decide nothing: an example may take as long as it takes.
 settings.register_profile("tillmesh", deadline=None, derandomize=True, database=None)
 settings.load_profile("tillmesh")
+
+
+PROCESSES = {
+    *("cut_off", "fort", "hasty_fort", "installed", "mesh", "mortal", "order_service", "other_till"),
+    *(
+        "pair",
+        "payment_server",
+        "postgres",
+        "processes",
+        "shaky",
+        "shops",
+        "slow_fort",
+        "stub",
+        "terminal",
+        "undamaged",
+    ),
+}
+"""Fixtures that start processes."""
+STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.exec", "os.system"}
+may_start: list[bool] = []
+"""Whether the test that runs may start a process."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests whose fixtures start processes, PostgreSQL's among them; others say so themselves."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        kinds = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+        if not PROCESSES.isdisjoint(fixtures) or "postgresql" in kinds:
+            item.add_marker("process")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """A test without that mark can start no process, so that none runs in `make quick`."""
+    with allowed(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """The same."""
+    with allowed(item):
+        return (yield)
+
+
+@contextmanager
+def allowed(item: pytest.Item) -> Iterator[None]:
+    may_start.append(item.get_closest_marker("process") is not None)
+    try:
+        yield
+    finally:
+        may_start.pop()
+
+
+def refuse_processes(event: str, arguments: tuple[object, ...]) -> None:
+    if may_start and not may_start[-1] and event in STARTS:
+        raise AssertionError(f"mark the test with pytest.mark.process: it starts {arguments[0]}")
+
+
+sys.addaudithook(refuse_processes)
 
 
 @pytest.fixture(scope="session", autouse=True)

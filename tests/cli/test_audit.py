@@ -4,13 +4,12 @@ import hashlib
 import re
 import shutil
 import sqlite3
-import subprocess
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.cli.command_line import tillmesh
+from tests.cli.command_line import Done, tillmesh
 from tillmesh.local.mesh import Mesh
 from tillmesh.local.processes import ServerName
 from tillmesh.runtime.lifecycle import NO_HISTORY
@@ -52,11 +51,11 @@ def sell_and_pay(mesh: Mesh) -> str:
     return match[1]
 
 
-def verify(data_dir: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def verify(data_dir: Path, *arguments: str | Path) -> Done:
     return tillmesh("audit", "verify", "--data-dir", data_dir, *arguments)
 
 
-def digest(done: subprocess.CompletedProcess[str]) -> str:
+def digest(done: Done) -> str:
     """The last line of what a verification without findings says."""
     assert (done.returncode, done.stderr) == (0, "")
     last = done.stdout.splitlines()[-1]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command_line import Person, found, tillmesh
+from tests.cli.command_line import Person, found, tillmesh, tillmesh_process
 
 NOWHERE = "127.0.0.1:1"
 
@@ -92,6 +92,15 @@ def test_failures_are_one_plain_line(person: Person) -> None:
     assert "The catalogue has no article UNHEARD-OF" in person.fails("sell", "grace", "UNHEARD-OF")
     # The payment server shows its own certificate, so it is not taken for the order service.
     assert "cannot be reached" in person.fails("orders", "--orders", person.mesh.addresses.payments)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("command", "status"), [(["--help"], 0), (["orders", "--orders", NOWHERE, "--json"], 1)])
+def test_what_is_installed_is_the_command_that_is_tested(command: list[str], status: int) -> None:
+    with_insecure = ["--insecure", *command]
+    installed = tillmesh_process(*with_insecure)
+    assert installed == tillmesh(*with_insecure)
+    assert installed.returncode == status
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tillmesh.cli.replay.invoices import Invoice, read_invoices
 from tillmesh.cli.replay.reconcile import settled
 from tillmesh.cli.replay.runner import Runner
@@ -10,6 +12,8 @@ from tillmesh.client.connections import Client
 from tillmesh.local.mesh import Mesh
 from tillmesh.local.processes import ServerName
 from tillmesh.samples import ONLINE_RETAIL
+
+pytestmark = pytest.mark.process
 
 INVOICES = 120
 

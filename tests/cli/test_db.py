@@ -3,18 +3,18 @@
 import re
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
-from typer.testing import CliRunner
 
-from tests.cli.command_line import tillmesh
+from tests.cli.command_line import Done, tillmesh
 from tests.postgres import Cluster
 from tests.processes import running, start_server
 from tillmesh.api.order.v1.order_service_pb2 import ListOrdersRequest
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
-from tillmesh.cli.app import app
 from tillmesh.cli.commands import db
 from tillmesh.local.mesh import take_data_dir
 from tillmesh.local.processes import ServerName
@@ -45,14 +45,18 @@ def old_mesh(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def next_release(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+def next_release(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Done]:
     """The command line of a release that has a second version of each schema."""
-    folder, now = tmp_path_factory.mktemp("next"), db.migrations_of
+    folder = tmp_path_factory.mktemp("next")
     for role in ServerName:
-        shutil.copytree(now(role), folder / role, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(db.migrations_of(role), folder / role, ignore=shutil.ignore_patterns("__pycache__"))
         (folder / role / "0002_second.py").write_text(SECOND)
-    monkeypatch.setattr(db, "migrations_of", lambda role: folder / role)
-    return CliRunner()
+
+    def run(*arguments: str | Path) -> Done:
+        with patch.object(db, "migrations_of", lambda role: folder / role):
+            return tillmesh(*arguments)
+
+    return run
 
 
 def columns(data_dir: Path, role: ServerName) -> list[str]:
@@ -61,6 +65,7 @@ def columns(data_dir: Path, role: ServerName) -> list[str]:
         return [row[1] for row in connection.execute("PRAGMA table_info(requests)")]
 
 
+@pytest.mark.process
 def test_what_is_at_the_needed_version_stays_as_it_is_and_is_served(old_mesh: Path) -> None:
     status = tillmesh("db", "status", "--data-dir", old_mesh).stdout
     for role in ServerName:
@@ -71,12 +76,13 @@ def test_what_is_at_the_needed_version_stays_as_it_is_and_is_served(old_mesh: Pa
         assert not OrderServiceStub(channel).ListOrders(ListOrdersRequest()).orders
 
 
-def test_the_next_release_brings_databases_on(old_mesh: Path, next_release: CliRunner) -> None:
+@pytest.mark.process
+def test_the_next_release_brings_databases_on(old_mesh: Path, next_release: Callable[..., Done]) -> None:
     where = ["--data-dir", str(old_mesh)]
-    status = next_release.invoke(app, ["db", "status", *where]).stdout
+    status = next_release("db", "status", *where).stdout
     assert re.search(rf"{ServerName.ORDERS} .* 0001 +0002 ", status)
-    upgraded = next_release.invoke(app, ["db", "upgrade", *where])
-    assert upgraded.exit_code == 0
+    upgraded = next_release("db", "upgrade", *where)
+    assert upgraded.returncode == 0
     for role in ServerName:
         assert f"{role}: 0002: A column for a note.\n" in upgraded.stdout
         assert "note" in columns(old_mesh, role)
@@ -100,13 +106,13 @@ def test_nothing_is_upgraded_under_a_running_mesh(old_mesh: Path) -> None:
 
 
 def test_a_postgresql_database_is_upgraded_and_then_served(
-    postgres: Cluster, tmp_path: Path, next_release: CliRunner
+    postgres: Cluster, tmp_path: Path, next_release: Callable[..., Done]
 ) -> None:
     with postgres.database() as url:
         assert re.search(r"order_service .* none +0001 ", tillmesh("db", "status", "--orders", url).stdout)
         assert "order_service: 0001: " in tillmesh("db", "upgrade", "--orders", url).stdout
         start_server(ServerName.ORDERS, tmp_path, "--database-url", url).kill()
-        assert "order_service: 0002: " in next_release.invoke(app, ["db", "upgrade", "--orders", url]).stdout
+        assert "order_service: 0002: " in next_release("db", "upgrade", "--orders", url).stdout
         with pytest.raises(AssertionError, match="is at version 0002 of its schema, this server needs version 0001"):
             start_server(ServerName.ORDERS, tmp_path, "--database-url", url)
 

@@ -1,4 +1,4 @@
-"""`tillmesh replay`, as a process, through three real servers."""
+"""`tillmesh replay`, through three real servers."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.command_line import row, tillmesh, write_invoices
+from tests.cli.command_line import row, tillmesh, tillmesh_process, write_invoices
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.cli.replay.invoices import read_invoices
 from tillmesh.cli.replay.reconcile import Books, reconcile, settled
@@ -57,13 +57,14 @@ def result(stdout: str) -> dict[str, Any]:
     return figures
 
 
+@pytest.mark.process
 def test_a_replay_on_its_own_mesh_reconciles_and_leaves_nothing(tmp_path: Path) -> None:
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     file = write_invoices(tmp_path, *some_invoices("own"))
     os.environ["TMPDIR"] = str(temporary)
     try:
-        done = tillmesh("replay", file)
+        done = tillmesh_process("replay", file)
     finally:
         del os.environ["TMPDIR"]
     assert done.returncode == 0, done.stderr

@@ -9,10 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.cli.command_line import TILLMESH, environment, tillmesh
 from tests.processes import DEADLINE_S
 from tillmesh.client.connections import Addresses
 from tillmesh.local.processes import ServerName
+
+pytestmark = pytest.mark.process
 
 ANY_PORTS = ("--orders-port", "0", "--payments-port", "0", "--terminal-port", "0")
 
