@@ -13,7 +13,6 @@ from thirdparty_server.ledger.tables import account_sums, accounts, transfers
 from tillmesh.auth.callers import act_as
 from tillmesh.runtime.errors import Refusal
 from tillmesh.storage.database import Database
-from tillmesh.storage.lists import After, by_key
 from tillmesh.storage.records import Records
 from tillmesh.storage.statements import Transaction
 
@@ -67,11 +66,11 @@ class RollUps:
         seen_s, up_to_id = self._seen[0]
         if now_s - seen_s < SAFE_AGE_S:
             return 0
-        total, after = 0, None
-        while page := await self._database.run(list_summed_accounts, after, ACCOUNTS_A_PAGE):
+        total, after_id = 0, ""
+        while page := await self._database.run(list_summed_accounts, after_id, ACCOUNTS_A_PAGE):
             for account_id in page:
                 total += await self._roll_up(account_id, up_to_id)
-            after = page[-1:]
+            after_id = page[-1]
         return total
 
     async def _roll_up(self, account_id: str, up_to_id: int) -> int:
@@ -94,7 +93,12 @@ _SUM_NEXT = select(
     func.sum(case((_next.c.phase.in_(MOVING), _gain), else_=0)).label("minor"),
 )
 _NEWEST_TRANSFER = select(func.coalesce(func.max(transfers.c.transfer_id), 0))
-_SUMMED_ACCOUNTS = select(accounts.c.account_id).where(accounts.c.credit_limit_minor.is_(None))
+_SUMMED_ACCOUNTS = (
+    select(accounts.c.account_id)
+    .where(accounts.c.credit_limit_minor.is_(None), accounts.c.account_id > bindparam("after_id"))
+    .order_by(accounts.c.account_id)
+    .limit(bindparam("at_most"))
+)
 _ROLL_UPS = Records(RollUp, account_sums, guard=("through_transfer_id",))
 
 
@@ -103,9 +107,9 @@ def newest_transfer_id(transaction: Transaction) -> int:
     return int(transaction.execute(_NEWEST_TRANSFER).scalar_one())
 
 
-def list_summed_accounts(transaction: Transaction, after: After, at_most: int) -> list[str]:
+def list_summed_accounts(transaction: Transaction, after_id: str, at_most: int) -> list[str]:
     """Ids of accounts whose balance is a sum, those after the given one."""
-    return transaction.execute(by_key(_SUMMED_ACCOUNTS, accounts.c.account_id, after, at_most)).scalars()
+    return transaction.execute(_SUMMED_ACCOUNTS, {"after_id": after_id, "at_most": at_most}).scalars()
 
 
 def roll_up(transaction: Transaction, account_id: str, *, up_to_id: int, at_least: int, at_most: int) -> int:
