@@ -13,7 +13,7 @@ FROZEN := protos/frozen.binpb
 PIN = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) \
 	--no-header --no-emit-index-url --no-emit-find-links pyproject.toml
 
-.PHONY: help demo up test examples simulate mutants chaos bench check proto freeze docs format pins hooks dist clean
+.PHONY: help demo up test quick examples simulate mutants chaos bench check proto freeze docs format pins hooks dist clean
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +36,10 @@ up: $(READY) ## Start the three servers and keep them running until Ctrl-C
 	@$(BIN)/tillmesh up
 
 test: $(READY) ## Run all tests, or those of T=tests/FILE.py::NAME
-	$(BIN)/python -m pytest -q $(or $(T),-n 2)
+	$(BIN)/python -m pytest -q $(or $(T),-n 3 --dist worksteal)
+
+quick: $(READY) ## Run the tests that start neither a process nor PostgreSQL: half of all, in a minute or two
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not chaos and not process"
 
 examples: $(READY) ## Generate and run clients in other languages, and say what is not installed here
 	$(BIN)/python -m pytest -q -rs tests/contracts/test_languages.py tests/test_examples.py

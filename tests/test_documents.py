@@ -47,6 +47,7 @@ def generate(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
 
 
+@pytest.mark.process
 def test_what_is_generated_is_up_to_date() -> None:
     done = generate("--check")
     assert (done.returncode, done.stderr) == (0, "")
@@ -62,6 +63,7 @@ def test_the_names_of_the_servers_are_among_what_is_generated() -> None:
     assert "| `tillmesh.api.order.v1` | `orders` | `order.tillmesh` | `TILLMESH_ORDER_*` | 7001 |" in table
 
 
+@pytest.mark.process
 def test_the_generator_says_what_it_can_be_asked_for() -> None:
     done = generate()
     assert done.returncode == 2

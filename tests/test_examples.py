@@ -73,6 +73,7 @@ def test_the_till_in_javascript_shows_something_for_every_verdict_and_ends_at_th
     assert re.findall(r"\w+", final[1]) == ["VERDICT_HAND_OVER_GOODS", "VERDICT_CLOSED"]
 
 
+@pytest.mark.process
 def test_a_phone_in_javascript_makes_the_pay_codes_that_the_payment_server_takes() -> None:
     if shutil.which("node") is None:
         pytest.skip("node is not installed")

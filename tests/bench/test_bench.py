@@ -11,6 +11,8 @@ from collections import Counter
 from itertools import count
 from pathlib import Path
 
+import pytest
+
 from bench.fill import fill
 from bench.load import closed_loop, open_loop
 from bench.machine import cpu_s
@@ -22,6 +24,7 @@ from thirdparty_server.payments.lifecycle import PaymentState
 from thirdparty_server.tables import METADATA
 
 
+@pytest.mark.process
 def test_a_quick_run_measures_calls_beside_the_floor_and_judges_their_limits(tmp_path: Path) -> None:
     limits = ["--limit", "LockOrder=1000000", "--limit", "CreateOrder=0.01"]
     command = [sys.executable, "-m", "bench", "--quick", "--only", "rpc", "--out", str(tmp_path), *limits]
@@ -38,6 +41,7 @@ def test_a_quick_run_measures_calls_beside_the_floor_and_judges_their_limits(tmp
     assert "<svg" in (tmp_path / "costs.svg").read_text()
 
 
+@pytest.mark.process
 def test_a_part_that_does_not_exist_is_one_plain_line() -> None:
     command = [sys.executable, "-m", "bench", "--only", "rpc,speed"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S, check=False)

@@ -23,7 +23,6 @@ from tillmesh.local.processes import ServerName
 REPLICAS = 2
 SHOPPERS = 8
 ANSWERS_BETWEEN = 50
-"""How many requests must be answered before the next thing goes wrong."""
 
 
 class Replicas:
@@ -105,8 +104,13 @@ class Replicas:
             await link.close()
 
 
-async def storm_over_replicas(folder: Path, postgres: Cluster, rng: random.Random) -> Reckoning:
-    """Kills one process of each role, and then PostgreSQL, under load; each comes back."""
+async def storm_over_replicas(
+    folder: Path, postgres: Cluster, rng: random.Random, answers_between: int = ANSWERS_BETWEEN
+) -> Reckoning:
+    """Kills one process of each role, and then PostgreSQL, under load; each comes back.
+
+    So many requests must be answered before the next thing goes wrong.
+    """
     found, witness, closed = Reckoning(), Witness(), asyncio.Event()
     async with AsyncExitStack() as stack:
         databases = {role: stack.enter_context(postgres.database()) for role in ServerName}
@@ -117,14 +121,14 @@ async def storm_over_replicas(folder: Path, postgres: Cluster, rng: random.Rando
             for number, client in enumerate(clients)
         ]
         for role in ServerName:
-            await _answered(witness)
+            await _answered(witness, answers_between)
             await replicas.kill(role, 0)
-            await _answered(witness)  # by the other one
+            await _answered(witness, answers_between)  # by the other one
             await replicas.restart(role, 0)
-        await _answered(witness)
+        await _answered(witness, answers_between)
         await asyncio.to_thread(postgres.crash)
         await asyncio.to_thread(postgres.start)
-        await _answered(witness)
+        await _answered(witness, answers_between)
         healed_s = time.monotonic()
         closed.set()
         await let_finish(shoppers, found)
@@ -134,9 +138,9 @@ async def storm_over_replicas(folder: Path, postgres: Cluster, rng: random.Rando
     return found
 
 
-async def _answered(witness: Witness) -> None:
+async def _answered(witness: Witness, more: int) -> None:
     """Waits until some more requests were answered."""
-    wanted = witness.answers.total() + ANSWERS_BETWEEN
+    wanted = witness.answers.total() + more
 
     async def count() -> int:
         return witness.answers.total()

@@ -6,6 +6,8 @@ import shutil
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.chaos.asking import ask, gbp
 from tests.chaos.disks import fill_disks
 from tests.chaos.fleet import Fleet
@@ -19,7 +21,9 @@ from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
 from tillmesh.local.processes import ServerName
 from tillmesh.runtime.ids import new_request_id
 
-KILLS = 2
+pytestmark = pytest.mark.process
+
+KILLS = 1
 
 
 def test_servers_killed_under_load_lose_nothing_and_damaged_logs_open_as_a_prefix(tmp_path: Path) -> None:

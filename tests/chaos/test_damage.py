@@ -46,6 +46,7 @@ def blank_pages(content: bytes) -> bytes:
     return content[:8192] + bytes(8192) + content[16384:]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("damage", [replace_all, cut_off_half, blank_pages])
 def test_a_damaged_database_is_refused_in_one_line(database: Path, damage: Callable[[bytes], bytes]) -> None:
     database.write_bytes(damage(database.read_bytes()))

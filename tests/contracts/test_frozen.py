@@ -11,6 +11,8 @@ import pytest
 from tests.processes import DEADLINE_S
 from tests.sources import ROOT
 
+pytestmark = pytest.mark.process
+
 BUF = Path(sys.executable).parent / "buf"
 FROZEN = ROOT / "protos/frozen.binpb"
 BROKEN = 100

@@ -23,6 +23,8 @@ from tillmesh.auth.tls import TlsFiles
 from tillmesh.local.authority import Authority
 from tillmesh.runtime.errors import CommonReason, FieldViolation, Refusal, invalid
 
+pytestmark = pytest.mark.process
+
 EXAMPLE = ROOT / "examples/protoc"
 GOOGLEAPIS = Path(next(iter(google.rpc.__path__))).parent.parent
 PROTOS = sorted(path.relative_to(ROOT / "protos") for path in (ROOT / "protos").rglob("*.proto"))

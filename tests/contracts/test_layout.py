@@ -100,6 +100,7 @@ def test_every_list_has_pages() -> None:
     assert len(methods) >= 10
 
 
+@pytest.mark.process
 def test_a_call_a_message_a_field_or_a_value_without_a_comment_is_found(tmp_path: Path) -> None:
     lint = ROOT / "buf.yaml"
     (tmp_path / "buf.yaml").write_text(lint.read_text())

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from order_service.audit import version_findings
 from tests.clocks import ManualClock
@@ -238,5 +238,7 @@ class OrderMachine(RuleBasedStateMachine):
         assert last.amount == order.amount
 
 
-OrderMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=40)
-TestOrders = pytest.mark.timeout(900)(OrderMachine.TestCase)  # a failure takes minutes to become a small example
+@pytest.mark.timeout(3600)  # a failure takes minutes to become a small example
+@pytest.mark.parametrize("examples", [15, pytest.param(150, marks=pytest.mark.chaos)])
+def test_the_invariants_hold_whatever_is_called(examples: int) -> None:
+    run_state_machine_as_test(OrderMachine, settings=settings(max_examples=examples, stateful_step_count=40))

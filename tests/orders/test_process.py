@@ -65,6 +65,7 @@ def acknowledged_until_killed(server: Server) -> dict[str, order_pb2.Order]:
     return acknowledged
 
 
+@pytest.mark.process
 def test_nothing_acknowledged_is_missing_after_kill_9(tmp_path: Path) -> None:
     server = start_server("order_service", tmp_path)
     with server.channel() as channel:
@@ -88,6 +89,7 @@ def test_nothing_acknowledged_is_missing_after_kill_9(tmp_path: Path) -> None:
         assert stub.GetOrderVersion(api.GetOrderVersionRequest(order_id="o-0", version=1)).lines == list(TEA)
 
 
+@pytest.mark.process
 def test_a_lock_that_lapsed_while_the_server_was_dead_ends_after_its_restart(tmp_path: Path) -> None:
     server = start_server("order_service", tmp_path)
     with server.channel() as channel:

@@ -217,9 +217,9 @@ class MoneyIsConserved(RuleBasedStateMachine):
         return sum(getattr(wallet, balance) for wallet in self.model.values() if wallet.currency == currency)
 
 
-# Without shrinking: on a real file that takes longer than reading thirty steps does.
-SETTINGS = settings(max_examples=20, stateful_step_count=30, phases=[Phase.generate])
-
-
-def test_money_is_conserved_whatever_happens() -> None:
-    run_state_machine_as_test(MoneyIsConserved, settings=SETTINGS)
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("examples", [6, pytest.param(60, marks=pytest.mark.chaos)])
+def test_money_is_conserved_whatever_happens(examples: int) -> None:
+    # Without shrinking: on a real file that takes longer than reading thirty steps does.
+    rules = settings(max_examples=examples, stateful_step_count=30, phases=[Phase.generate])
+    run_state_machine_as_test(MoneyIsConserved, settings=rules)

@@ -141,6 +141,7 @@ async def test_an_append_only_table_is_never_emptied(databases: tuple[Database, 
         await databases[0].run(lambda transaction: transaction.exec_driver_sql(statement))
 
 
+@pytest.mark.process
 async def test_while_the_server_is_away_nothing_is_acknowledged_and_then_all_goes_on() -> None:
     with running_cluster() as postgres, postgres.database() as url:
         database = open_database(url, METADATA)

@@ -15,6 +15,8 @@ from tests.processes import DEADLINE_S, refusal_of, running, start_server, wait_
 from tillmesh.api.payment.v1 import refund_service_pb2 as api
 from tillmesh.api.payment.v1.refund_service_pb2_grpc import RefundServiceStub
 
+pytestmark = pytest.mark.process
+
 SLOW = "tests.runtime.slow_server"
 TRACE = "0123456789abcdef0123456789abcdef"
 

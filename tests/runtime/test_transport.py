@@ -16,6 +16,7 @@ from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.rpc.transport import GRPCIO
 
 
+@pytest.mark.process
 def test_a_server_does_not_start_with_another_grpcio_and_says_what_to_do(tmp_path: Path) -> None:
     command = [sys.executable, "-m", NAME, "--insecure", "--listen", "127.0.0.1:0"]
     command += ["--database-url", f"sqlite:///{tmp_path}/orders.db"]
@@ -27,6 +28,7 @@ def test_a_server_does_not_start_with_another_grpcio_and_says_what_to_do(tmp_pat
     assert "--unguarded-transport" in line
 
 
+@pytest.mark.process
 def test_without_the_guard_it_starts_with_a_warning_and_serves(tmp_path: Path) -> None:
     with running(NAME, tmp_path, "--unguarded-transport") as server, server.channel() as channel:
         with pytest.raises(grpc.RpcError) as raised:

@@ -31,6 +31,8 @@ from tillmesh.auth.callers import Role
 from tillmesh.auth.tls import TlsFiles
 from tillmesh.rpc.server import MESSAGE_BYTES_MAX
 
+pytestmark = pytest.mark.process
+
 AT_A_TIME = 48
 GROWTH_KB_MAX = 40 * 1024  # most of it is SQLite's page cache, which fills to 64 MB
 ORDERS = [f"order-{number}" for number in range(8)]

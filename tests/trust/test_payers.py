@@ -239,6 +239,7 @@ def pay_at_the_pin_pad(shops: Shops, shopper: str) -> None:
             assert till.payments.ConfirmPayment(request, timeout=DEADLINE_S).state == STATE.STATE_CAPTURED
 
 
+@pytest.mark.process
 def test_no_secret_is_in_a_log_or_a_database(talkative: Shops, tmp_path: Path) -> None:
     use_every_secret(talkative)
     logged = talkative.payments.log.read_text()
@@ -248,6 +249,7 @@ def test_no_secret_is_in_a_log_or_a_database(talkative: Shops, tmp_path: Path) -
     assert files_with_secrets(tmp_path) == []
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("written", [PIN.encode(), PIN.encode().hex().encode(), base64.b64encode(f"o{PIN}.".encode())])
 def test_a_secret_would_be_found(tmp_path: Path, written: bytes) -> None:
     """As it is, in hexadecimal digits, and in base64 within something else."""

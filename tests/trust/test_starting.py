@@ -44,6 +44,7 @@ def issued(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return authority
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("module", "damage"),
     [
@@ -103,6 +104,7 @@ def test_only_this_machine_is_served_without_tls_and_only_if_asked_for(
     assert "--tls-dir" in line
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("content", "mode", "said"),
     [(b"x" * 31, 0o600, "32 random bytes"), (b"x" * 32, 0o644, "chmod 600"), (None, 0o600, "No such file")],
@@ -120,6 +122,7 @@ def test_a_secret_that_is_none_ends_a_start_in_one_line(
     assert said in line
 
 
+@pytest.mark.process
 def test_with_tls_the_payment_server_needs_its_secret(issued: Authority, tmp_path: Path) -> None:
     folder = issued.folder_of(Role.ORDERS, ALL)
     database = f"sqlite:///{tmp_path}/x.db"
@@ -149,6 +152,7 @@ def cert(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
     return run
 
 
+@pytest.mark.process
 def test_the_command_line_makes_certificates_that_servers_and_clients_use(cert: Cert, tmp_path: Path) -> None:
     folder = tmp_path / "ca"
     assert cert(folder, "init") == (0, "")
