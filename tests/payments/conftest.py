@@ -4,12 +4,14 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 
 from tests.clocks import ManualClock
 from tests.databases import NewDatabase
 from tests.payments.books import Books
 from tests.payments.side import Side, payment_side
 from tests.processes import Server, running
+from thirdparty_server.payers import vault
 from thirdparty_server.tables import METADATA
 from tillmesh.storage.database import Database, open_database
 
@@ -25,6 +27,14 @@ def order_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def database_url(new_database: NewDatabase) -> str:
     """A database with this server's tables, of each kind that it may have."""
     return new_database(METADATA)
+
+
+@pytest.fixture(autouse=True)
+def cheap_pins(monkeypatch: pytest.MonkeyPatch) -> PasswordHasher:
+    """PINs that are hashed in no time; returns what hashes them in a server."""
+    real = vault._ARGON2
+    monkeypatch.setattr(vault, "_ARGON2", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    return real
 
 
 @pytest.fixture

@@ -185,7 +185,7 @@ def guesses(rng: random.Random, phone: Phone, other: Phone, used: list[str]) -> 
     ]
 
 
-async def test_of_ten_thousand_guessed_and_replayed_codes_none_counts(side: Side, rng: random.Random) -> None:
+async def test_of_thousands_of_guessed_and_replayed_codes_none_counts(side: Side, rng: random.Random) -> None:
     phone, other = await payer(side), await payer(side)
     used: list[str] = []
     refusals: Counter[str] = Counter()
@@ -208,7 +208,9 @@ async def test_of_ten_thousand_guessed_and_replayed_codes_none_counts(side: Side
         assert found.identity is None
         refusals[found.reason] += 1
 
-    while refusals.total() < 10_000:
+    # Fewer on PostgreSQL: most are refused before the database is asked.
+    many = 10_000 if side.settings.database_url.startswith("sqlite") else 1_000
+    while refusals.total() < many:
         side.clock.advance(LOCK_MS)  # what is locked gets free, so that it is not the lock alone that holds
         used.append(phone.code())
         assert state_and_reason(await scan(side, await order_under_reference(side, 1), used[-1])) == PAID

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 
 from tests.clocks import ManualClock
 from tests.payments.phones import (
@@ -28,6 +29,7 @@ from tests.trust.secrets import NEW_PIN, PIN, WRONG_PIN
 from thirdparty_server.errors import Reason
 from thirdparty_server.payers import operations as payer_operations
 from thirdparty_server.payers import queries as payer_queries
+from thirdparty_server.payers import vault
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
@@ -109,7 +111,10 @@ async def test_a_pin_that_is_none_is_refused_without_repeating_it(side: Side, pi
     assert await outcome(phone, PIN) == "signed in"  # and it was no try
 
 
-async def test_a_pin_is_kept_so_that_equal_ones_do_not_show(side: Side) -> None:
+async def test_a_pin_is_kept_so_that_equal_ones_do_not_show(
+    side: Side, cheap_pins: PasswordHasher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vault, "_ARGON2", cheap_pins)  # as a server does it
     first, second = await payer(side), await payer(side)
     hashes = await side.database.run(
         lambda transaction: {payer_queries.find_pin(transaction, phone.identity_id)[0] for phone in (first, second)}
