@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -338,15 +339,20 @@ def secret_file(folder: Path) -> Path:
     return path
 
 
+@cache
+def usual_settings() -> PaymentSettings:
+    """What is the same for all; to read flags takes longer than many a test."""
+    return load_settings(PaymentSettings, ["--insecure"])
+
+
 @asynccontextmanager
 async def payment_side(
-    database_url: str, folder: Path, orders_address: str, clock: ManualClock, *, secret: bool = True
+    database_url: str, folder: Path, orders_address: str, clock: ManualClock, *, secret: bool = True, **others: object
 ) -> AsyncIterator[Side]:
     """The payment server without its own port; its background loop does not run, so nothing moves by itself."""
-    flags = ["--insecure", "--database-url", database_url, "--orders", orders_address]
-    if secret:
-        flags += ["--secret-file", str(secret_file(folder))]
-    settings = load_settings(PaymentSettings, flags)
+    file = secret_file(folder) if secret else None
+    changed = {"database_url": database_url, "orders": orders_address, "secret_file": file}
+    settings = usual_settings().model_copy(update=changed | others)
     database = open_database(settings.database_url, METADATA)
     channel = open_channel(orders_address, Role.ORDERS, None)
     stub = OrderServiceStub(cast(aio.Channel, Patient(channel)))

@@ -111,12 +111,11 @@ async def test_a_wallet_that_is_opened_before_the_order_is_locked_pays_after_a_y
 
 
 @pytest.fixture
-async def strict(
-    database_url: str, tmp_path: Path, order_service: Server, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Side]:
+async def strict(database_url: str, tmp_path: Path, order_service: Server, clock: ManualClock) -> AsyncIterator[Side]:
     """A server at which a store may name few identities that cannot pay."""
-    monkeypatch.setenv("TILLMESH_PAYMENT_IDENTITY_GUESSES_PER_HOUR", str(PER_HOUR))
-    async with payment_side(database_url, tmp_path, order_service.address, clock) as side:
+    async with payment_side(
+        database_url, tmp_path, order_service.address, clock, identity_guesses_per_hour=PER_HOUR
+    ) as side:
         yield side
 
 
