@@ -11,7 +11,8 @@ from tillmesh.runtime.errors import Refusal
 from tillmesh.storage.database import Database
 
 SWEEP_INTERVAL_S = 0.5
-ORDERS_A_SWEEP = 200
+ORDERS_A_SWEEP = 32
+"""So many are unlocked in one transaction: while it runs, no call is served."""
 
 log = structlog.get_logger()
 

@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, update
 from store_terminal.checkouts.queries import CHECKOUTS
 from store_terminal.outbox.model import EntryState, Exchange, OutboxEntry
 from store_terminal.outbox.tables import outbox
+from tillmesh.runtime.driver import After, Due
 from tillmesh.runtime.errors import Refusal
 from tillmesh.storage.claims import CLAIM_MS, Claims
 from tillmesh.storage.database import require_one_row
@@ -51,9 +52,9 @@ def end_refused(transaction: Transaction, entry: OutboxEntry, refusal: Refusal) 
     return end_entry(transaction, entry, EntryState.REFUSED, refusal.reason, status)
 
 
-def due_requests(transaction: Transaction, replica: str, now_ms: int) -> list[str]:
-    """Ids of requests that other servers have owed an answer to for a while, oldest first: this replica's share."""
-    return _CLAIMS.take(transaction, replica, now_ms)
+def due_requests(transaction: Transaction, replica: str, now_ms: int, after: After, at_most: int) -> list[Due]:
+    """Requests that other servers have owed an answer to for a while, oldest first: this replica's share."""
+    return _CLAIMS.take(transaction, replica, now_ms, after, at_most)
 
 
 def is_anothers(entry: OutboxEntry, replica: str, now_ms: int) -> bool:

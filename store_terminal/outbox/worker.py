@@ -29,7 +29,7 @@ from tillmesh.api.payment.v1 import refund_service_pb2 as refund_api
 from tillmesh.auth.callers import act_as
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.deadlines import set_deadline, time_to_answer_s
-from tillmesh.runtime.driver import Driver, Progress
+from tillmesh.runtime.driver import DUE_A_PAGE, After, Driver, Due, Progress
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.telemetry import trace_id
 from tillmesh.storage.database import Database
@@ -100,7 +100,7 @@ class Outbox:
 
     def poke(self, request_id: str) -> None:
         """Asks at once instead of after a pause."""
-        self._driver.drive(request_id)
+        self._driver.poke(request_id)
 
     async def confirm_payment(self, request: payment_api.ConfirmPaymentRequest) -> None:
         """Passes on the payer's yes; raises what it is refused with."""
@@ -128,9 +128,9 @@ class Outbox:
         except Refusal as refusal:
             return refusal
 
-    async def _due(self) -> Sequence[str]:
+    async def _due(self, after: After) -> Sequence[Due]:
         replica, now_ms = self._database.replica, self._clock.now_ms()
-        return await self._database.run(queries.due_requests, replica, now_ms)
+        return await self._database.run(queries.due_requests, replica, now_ms, after, DUE_A_PAGE)
 
     async def _step(self, exchange: Exchange) -> tuple[Exchange, Progress]:
         if exchange.pending:

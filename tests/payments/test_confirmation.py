@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.payments.side import STORE, Side, gbp, line, refused, state_and_reason
+from tests.payments.side import STORE, Side, gbp, ids_of, line, refused, state_and_reason
 from thirdparty_server.errors import Reason
 from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
@@ -126,17 +126,17 @@ async def test_a_yes_that_comes_too_late_takes_nothing_and_the_order_is_unlocked
 async def test_a_payment_is_taken_up_when_its_payers_time_is_over_and_not_before(side: Side) -> None:
     _, payment = await waiting(side)
     side.clock.advance(payment.confirm_remaining.ToMilliseconds() - 1)
-    assert await side.resolver.due() == []
+    assert ids_of(await side.resolver.due()) == []
     side.clock.advance(1)
-    assert await side.resolver.due() == [payment.payment_id]
+    assert ids_of(await side.resolver.due()) == [payment.payment_id]
 
 
 async def test_a_clock_that_stepped_back_gives_the_payer_no_more_than_a_whole_window(side: Side) -> None:
     _, payment = await waiting(side)
     side.clock.advance(-86_400_000)
-    assert await side.resolver.due() == []
+    assert ids_of(await side.resolver.due()) == []
     side.clock.advance(side.settings.timing().payer_window_ms)
-    assert await side.resolver.due() == [payment.payment_id]
+    assert ids_of(await side.resolver.due()) == [payment.payment_id]
     assert await side.finish(payment.payment_id) == ("VOIDED", "PAYER_TIMEOUT")
 
 

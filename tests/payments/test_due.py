@@ -10,6 +10,7 @@ from sqlalchemy.sql import ClauseElement
 from tests.payments.books import NOW_MS, Books
 from thirdparty_server.payments import queries as payment_queries
 from thirdparty_server.payments.lifecycle import PaymentState
+from tillmesh.runtime.driver import DUE_A_PAGE
 from tillmesh.storage.statements import Statements, Transaction, Values
 
 LATER_MS = NOW_MS + 60_000
@@ -24,10 +25,8 @@ def steps_of_a_look(path: Path) -> int:
         steps += 1
 
     driver.set_progress_handler(step, 1)
-    assert (
-        payment_queries.due_payments(Transaction(driver.cursor(), Statements(sqlite.dialect())), "", LATER_MS, 90_000)
-        == []
-    )
+    transaction = Transaction(driver.cursor(), Statements(sqlite.dialect()))
+    assert payment_queries.due_payments(transaction, "", LATER_MS, 90_000, None, DUE_A_PAGE) == []
     driver.close()
     return steps
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.clocks import ManualClock
-from tests.payments.side import Side, gbp, line, payment_side, until
+from tests.payments.side import Side, gbp, ids_of, line, payment_side, until
 from tests.processes import DEADLINE_S, start_server
 from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
@@ -112,7 +112,7 @@ async def test_a_payment_is_given_up_only_once_the_order_has_acknowledged(
     side.clock.advance(DAY_MS)
     await step_without_an_answer(side, payment_id)
     assert await side.state(payment_id) == ("VOIDING", "ORDER_UNREACHABLE")
-    assert payment_id in await side.resolver.due()
+    assert payment_id in ids_of(await side.resolver.due())
     mortal.start()
     assert await step_until_answered(side, payment_id) == ("VOIDED", "ORDER_UNREACHABLE")
     late = await lock(side, order, payment_id)
@@ -139,7 +139,7 @@ async def test_held_money_waits_for_the_order_as_long_as_it_takes(
     set_deadline(None)
     assert canceled.state == payment_pb2.Payment.STATE_AUTHORIZED
     assert await side.wallet(order.payer.identity_id) == (1000, 1000)
-    assert payment_id in await side.resolver.due()
+    assert payment_id in ids_of(await side.resolver.due())
     mortal.start()
     assert await step_until_answered(side, payment_id) == ("CAPTURED", "")
     assert (await side.order_now(order)).state == order_pb2.Order.STATE_PAID
@@ -288,15 +288,15 @@ async def test_another_orders_lock_frees_nothing(side: Side) -> None:
 
 async def test_a_fresh_payment_is_left_to_its_caller_and_a_stale_one_is_taken_up(side: Side) -> None:
     payment_id = await side.record(await side.order(await side.shopper(funds=1000)))
-    assert await side.resolver.due() == []
+    assert ids_of(await side.resolver.due()) == []
     side.clock.advance(1000)
-    assert await side.resolver.due() == [payment_id]
+    assert ids_of(await side.resolver.due()) == [payment_id]
 
 
 async def test_a_clock_that_stepped_back_does_not_leave_a_payment_lying(side: Side) -> None:
     payment_id = await side.record(await side.order(await side.shopper(funds=1000)))
     side.clock.advance(-DAY_MS)
-    assert await side.resolver.due() == [payment_id]
+    assert ids_of(await side.resolver.due()) == [payment_id]
 
 
 async def test_final_payments_are_not_taken_up(side: Side) -> None:
@@ -304,4 +304,4 @@ async def test_final_payments_are_not_taken_up(side: Side) -> None:
     await side.captured(payer_id)
     await side.pay(await side.order(payer_id))
     side.clock.advance(DAY_MS)
-    assert await side.resolver.due() == []
+    assert ids_of(await side.resolver.due()) == []

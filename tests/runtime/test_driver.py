@@ -1,6 +1,6 @@
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pytest
@@ -9,7 +9,7 @@ from tests.processes import DEADLINE_S
 from tillmesh.auth.callers import Caller, act_as, actor, caller, parse_uri
 from tillmesh.runtime import driver as driver_module
 from tillmesh.runtime.deadlines import remaining_s, set_deadline
-from tillmesh.runtime.driver import Driver, Progress
+from tillmesh.runtime.driver import DRIVEN_MAX, DUE_A_PAGE, After, Driver, Due, Progress
 from tillmesh.runtime.errors import Unanswered
 
 
@@ -188,11 +188,11 @@ async def test_resume_takes_up_what_is_due_although_the_database_failed_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(driver_module, "RESUME_INTERVAL_S", 0.001)
-    answers: list[Sequence[str] | Exception] = [OSError("disk"), ["p-1"]]
+    answers: list[Sequence[Due] | Exception] = [OSError("disk"), [(0, "p-1")]]
     record = Record(Progress.STEPPED, Progress.DONE)
     driver = Driver(record.get, record.step, NO_PAUSE, DETACH)
 
-    async def due() -> Sequence[str]:
+    async def due(_after: After) -> Sequence[Due]:
         answer = answers.pop(0) if answers else []
         if isinstance(answer, Exception):
             raise answer
@@ -209,9 +209,9 @@ async def test_resume_leaves_the_pause_of_a_record_that_is_under_way(monkeypatch
     driver = Driver(record.get, record.step, ENDLESS_PAUSE, DETACH)
     rounds: asyncio.Queue[None] = asyncio.Queue()
 
-    async def due() -> Sequence[str]:
+    async def due(_after: After) -> Sequence[Due]:
         rounds.put_nowait(None)
-        return ["p-1"]
+        return [(0, "p-1")]
 
     resuming = asyncio.create_task(driver.resume(due))
     for _ in range(10):
@@ -251,3 +251,106 @@ async def test_what_happens_during_the_last_step_is_not_lost() -> None:
     confirmed.set()
     await asyncio.wait_for(task, timeout=DEADLINE_S)
     assert steps == 2
+
+
+class Crowd:
+    """Very many records that are due, and how many of them are driven at once."""
+
+    def __init__(self, count: int, *, peer_is_away: bool = False) -> None:
+        self.left = [(number, f"p-{number:05}") for number in range(count)]
+        self.peer_is_away = peer_is_away
+        self.driver = Driver(self.get, self.step, ENDLESS_PAUSE, DETACH)
+        self.tried: list[str] = []
+        self.most = 0
+        self.progress = asyncio.Event()
+
+    async def get(self, key: str) -> str:
+        await asyncio.sleep(0)
+        self.most = max(self.most, len(self.driver))
+        return key
+
+    async def step(self, key: str) -> tuple[str, Progress]:
+        await asyncio.sleep(0)
+        self.tried.append(key)
+        self.progress.set()
+        if self.peer_is_away:
+            raise Unanswered("away")
+        self.left = [due for due in self.left if due[1] != key]
+        return key, Progress.DONE
+
+    async def due(self, after: After) -> Sequence[Due]:
+        return [due for due in self.left if after is None or due > after][:DUE_A_PAGE]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self.progress.clear()
+            await self.progress.wait()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver_module, "RESUME_INTERVAL_S", 0.001)
+    monkeypatch.setattr(driver_module, "BACKOFF_MAX_S", 0.001)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_however_many_records_are_due_a_fixed_number_is_driven_at_once() -> None:
+    crowd = Crowd(10 * DRIVEN_MAX)
+    resuming = asyncio.create_task(crowd.driver.resume(crowd.due))
+    await crowd.until(lambda: not crowd.left)
+    resuming.cancel()
+    assert len(set(crowd.tried)) == 10 * DRIVEN_MAX
+    assert crowd.most <= DRIVEN_MAX
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_records_whose_peer_is_away_take_turns_and_all_end_once_it_is_back() -> None:
+    crowd = Crowd(5 * DRIVEN_MAX, peer_is_away=True)
+    resuming = asyncio.create_task(crowd.driver.resume(crowd.due))
+    await crowd.until(lambda: len(set(crowd.tried)) == 5 * DRIVEN_MAX)
+    assert crowd.most <= DRIVEN_MAX
+    crowd.peer_is_away = False
+    for _, key in list(crowd.left):
+        crowd.driver.poke(key)  # their pauses have no end here
+    await crowd.until(lambda: not crowd.left)
+    resuming.cancel()
+    await crowd.driver.stop()
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_caller_s_own_record_is_not_queued_behind_those_that_are_due() -> None:
+    crowd = Crowd(3 * DRIVEN_MAX, peer_is_away=True)
+    resuming = asyncio.create_task(crowd.driver.resume(crowd.due))
+    await crowd.until(lambda: len(crowd.tried) >= DRIVEN_MAX)
+    before = len(crowd.tried)
+    settling = asyncio.create_task(crowd.driver.settle("mine", 3600))
+    await crowd.until(lambda: "mine" in crowd.tried)
+    assert crowd.tried.index("mine") - before <= DRIVEN_MAX
+    assert not settling.done()
+    resuming.cancel()
+    settling.cancel()
+    await crowd.driver.stop()
+
+
+async def test_what_callers_no_longer_wait_for_gives_way_beyond_the_limit() -> None:
+    crowd = Crowd(0, peer_is_away=True)
+    settled = await asyncio.gather(*(crowd.driver.settle(f"p-{number}", 0) for number in range(3 * DRIVEN_MAX)))
+    assert len(settled) == 3 * DRIVEN_MAX
+    await crowd.until(lambda: len(crowd.tried) == 3 * DRIVEN_MAX)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(crowd.driver) == DRIVEN_MAX
+    await crowd.driver.stop()
+
+
+async def test_a_record_whose_task_died_is_driven_again() -> None:
+    deaths = iter([SystemError("the log cannot be written")])
+
+    def detach() -> None:
+        for death in deaths:
+            raise death
+
+    record = Record(Progress.DONE)
+    driver = Driver(record.get, record.step, NO_PAUSE, detach)
+    assert await driver.settle("p-1", 30) == 0
+    assert await driver.settle("p-1", 30) == 1

@@ -8,6 +8,7 @@ from thirdparty_server.payments.lifecycle import PaymentState
 from thirdparty_server.payments.model import Payment, PaymentHistoryEntry
 from thirdparty_server.payments.tables import BY_CODE, GRANTED, GUESSED, UNFINISHED, payment_history, payments
 from tillmesh.payer import Payer, PayerKind
+from tillmesh.runtime.driver import Due
 from tillmesh.storage.claims import Claims
 from tillmesh.storage.columns import ORIGIN, PAYER
 from tillmesh.storage.history import History
@@ -123,13 +124,15 @@ def latest_payer_by_code(
     return None if found is None else found["identity_id"]
 
 
-def due_payments(transaction: Transaction, replica: str, now_ms: int, payer_window_ms: int) -> list[str]:
-    """Ids of this replica's share of payments that are neither final nor fresh, nor waiting for a payer in time.
+def due_payments(
+    transaction: Transaction, replica: str, now_ms: int, payer_window_ms: int, after: Due | None, at_most: int
+) -> list[Due]:
+    """A page of this replica's share of payments that are neither final nor fresh, nor waiting for a payer in time.
 
     No payer has more time than a whole window, in case the clock stepped back.
     """
     transaction.execute(_CLAMP, {"longest_ms": now_ms + payer_window_ms})
-    return _CLAIMS.take(transaction, replica, now_ms)
+    return _CLAIMS.take(transaction, replica, now_ms, after, at_most)
 
 
 def list_payments(

@@ -15,7 +15,7 @@ from tillmesh.auth.callers import act_as
 from tillmesh.rpc.messages import from_duration
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.deadlines import time_to_answer_s
-from tillmesh.runtime.driver import Driver, Progress
+from tillmesh.runtime.driver import DUE_A_PAGE, After, Driver, Due, Progress
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.telemetry import trace_id
 from tillmesh.storage.database import Database
@@ -64,10 +64,10 @@ class PaymentResolver:
             case PaymentState.AWAITING_PAYER | PaymentState.CAPTURED | PaymentState.VOIDED:
                 return payment, Progress.DONE
 
-    async def due(self) -> list[str]:
-        """Payments that nobody else is driving on."""
-        replica, window_ms = self._database.replica, self._timing.payer_window_ms
-        return await self._database.run(queries.due_payments, replica, self._clock.now_ms(), window_ms)
+    async def due(self, after: After = None) -> list[Due]:
+        """A page of the payments that nobody else is driving on."""
+        replica, window_ms, now_ms = self._database.replica, self._timing.payer_window_ms, self._clock.now_ms()
+        return await self._database.run(queries.due_payments, replica, now_ms, window_ms, after, DUE_A_PAGE)
 
     async def _lock(self, payment: Payment) -> tuple[Payment, Progress]:
         asked_at_ms = self._clock.now_ms()

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, TypeVar
 
@@ -15,8 +16,14 @@ from tillmesh.runtime.errors import Refusal, Unanswered
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 5.0
 RESUME_INTERVAL_S = 1.0
+DRIVEN_MAX = 64
+"""The most records that are driven at a time while no caller waits for them."""
+DUE_A_PAGE = DRIVEN_MAX
 
 Record = TypeVar("Record")
+Due = tuple[int, str]
+"""The time since when a record is due, and its key."""
+After = Due | None
 log = structlog.get_logger()
 
 
@@ -28,12 +35,27 @@ class Progress(Enum):
     DONE = "done"  # final, or waiting for somebody who will call
 
 
+@dataclass(slots=True, eq=False)
+class _Run(Generic[Record]):
+    """A record that is being driven."""
+
+    poked: asyncio.Event = field(default_factory=asyncio.Event)
+    callers: int = 0
+    """Those that wait for it now."""
+    gives_way: bool = False
+    """True once it has to end its pause and leave the rest to `resume`."""
+    task: "asyncio.Task[Record | None]" = field(init=False)
+
+
 class Driver(Generic[Record]):
     """At most one task a record in this process, each stepping its record until it is done.
 
     `get` reads a record by its key. `step` takes it one step on, and returns it as it is then. It is read again
     where somebody else may have changed it meanwhile: after a pause, a poke or a failure. `detach` cuts a task off
     from the request that started it.
+
+    Records that callers wait for are driven at once; how many those are is bounded by the calls in progress. Of all
+    others DRIVEN_MAX are driven at a time: where more are due, those that pause give way.
     """
 
     def __init__(
@@ -47,79 +69,145 @@ class Driver(Generic[Record]):
         self._get = get
         self._step = step
         self._rng = rng
-        self._tasks: dict[str, asyncio.Task[Record]] = {}
-        self._pokes: dict[str, asyncio.Event] = {}
+        self._runs: dict[str, _Run[Record]] = {}
+        self._alone: dict[str, None] = {}
+        """Keys of the runs that no caller waits for."""
+        self._pausing: dict[str, None] = {}
+        """Those of them that pause, longest first."""
+        self._changed = asyncio.Event()
+        self._moved = False
 
-    def drive(self, key: str, record: Record | None = None) -> "asyncio.Task[Record]":
+    def __len__(self) -> int:
+        """The number of records that are being driven."""
+        return len(self._runs)
+
+    def drive(self, key: str, record: Record | None = None) -> "asyncio.Task[Record | None]":
         """Starts driving a record, or cuts short the pause of the task that does.
 
-        Whoever has just read or written it gives it along.
+        Whoever has just read or written it gives it along. The task returns None where it gave way.
         """
-        if key in self._tasks:
-            self._pokes[key].set()
-            return self._tasks[key]
-        self._pokes[key] = asyncio.Event()
-        task = asyncio.get_running_loop().create_task(self._run(key, record))
-        self._tasks[key] = task
-        return task
+        run = self._runs.get(key)
+        if run is not None:
+            run.gives_way = False
+            run.poked.set()
+            return run.task
+        run = self._runs[key] = _Run()
+        self._alone[key] = None
+        run.task = asyncio.get_running_loop().create_task(self._run(key, run, record))
+        return run.task
+
+    def poke(self, key: str) -> None:
+        """Drives a record if there is room for it; else `resume` comes to it."""
+        if key in self._runs or len(self._alone) < DRIVEN_MAX:
+            self.drive(key)
 
     async def settle(self, key: str, within_s: float, record: Record | None = None) -> Record:
         """Drives a record and waits until it is done, but no longer than `within_s`; returns it as it is then."""
-        task = self.drive(key, record)
-        await asyncio.wait({task}, timeout=max(0.0, within_s))
-        return task.result() if task.done() and not task.cancelled() else await self._get(key)
+        task, run = self.drive(key, record), self._runs[key]
+        run.callers += 1
+        self._alone.pop(key, None)
+        try:
+            await asyncio.wait({task}, timeout=max(0.0, within_s))
+        finally:
+            run.callers -= 1
+            if run.callers == 0 and self._runs.get(key) is run:
+                self._alone[key] = None
+                self._changed.set()
+        settled = None if not task.done() or task.cancelled() or task.exception() else task.result()
+        return await self._get(key) if settled is None else settled
 
-    async def resume(self, due: Callable[[], Awaitable[Sequence[str]]]) -> None:
-        """For ever: takes up each record that `due` names, from its recorded state."""
+    async def resume(self, due: Callable[[After], Awaitable[Sequence[Due]]]) -> None:
+        """For ever: takes up each record that `due` names, from its recorded state.
+
+        `due` returns the DUE_A_PAGE records that have been due longest and follow the given one. Where not one record
+        of a page moved, the next page waits: a peer that is away is not asked for thousands of records at once.
+        """
+        after: After = None
+        stuck = 0
         while True:
+            self._moved = False
+            page: Sequence[Due] = ()
             try:
-                for key in await due():
-                    if key not in self._tasks:  # a poke would cut short the pause of one that is under way
+                page = await due(after)
+                for _, key in page:
+                    if key not in self._runs:  # a poke would cut short the pause of one that is under way
+                        await self._make_room()
                         self.drive(key)
             except Exception as error:
                 _log_failure("resume_failed", error)
-            await asyncio.sleep(RESUME_INTERVAL_S)
+            stuck = 0 if self._moved or len(page) < DUE_A_PAGE else stuck + 1
+            after = page[-1] if len(page) == DUE_A_PAGE else None
+            if after is None:
+                await asyncio.sleep(RESUME_INTERVAL_S)
+            elif stuck:
+                await asyncio.sleep(_longest_pause_s(stuck))
 
     async def stop(self) -> None:
         """Cancels all tasks; the records stay as they are and are resumed at the next start."""
-        tasks = list(self._tasks.values())
+        tasks = [run.task for run in self._runs.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._tasks.clear()
-        self._pokes.clear()
 
-    async def _run(self, key: str, record: Record | None) -> Record:
-        self._detach()
+    async def _make_room(self) -> None:
+        """Returns once another record may be driven for nobody; has those give way that have paused longest."""
+        while len(self._alone) >= DRIVEN_MAX:
+            self._changed.clear()
+            for key in list(self._pausing)[:1]:
+                self._runs[key].gives_way = True
+                self._runs[key].poked.set()
+                del self._pausing[key]
+            await self._changed.wait()
+
+    async def _run(self, key: str, run: _Run[Record], record: Record | None) -> Record | None:
         tries = 0
-        while True:
-            if self._pokes[key].is_set():
-                record = None
-            self._pokes[key].clear()  # a poke from here on may be about what this step does not see
-            record, progress = await self._try(key, record)
-            if record is not None and progress is Progress.DONE and not self._pokes[key].is_set():
-                del self._tasks[key], self._pokes[key]
-                return record
-            tries = 0 if progress is Progress.STEPPED else tries + 1
-            if progress is Progress.WAITING:
-                await self._pause(key, tries)
-            if progress is not Progress.STEPPED:
-                record = None
+        try:
+            self._detach()
+            while not run.gives_way:
+                if run.poked.is_set():
+                    record = None
+                run.poked.clear()  # a poke from here on may be about what this step does not see
+                record, progress = await self._try(key, record)
+                if record is not None and progress is Progress.DONE and not run.poked.is_set():
+                    return record
+                tries = 0 if progress is Progress.STEPPED else tries + 1
+                if progress is Progress.WAITING:
+                    await self._pause(key, run, tries)
+                if progress is not Progress.STEPPED:
+                    record = None
+            return None
+        finally:
+            del self._runs[key]
+            self._alone.pop(key, None)
+            self._changed.set()
 
     async def _try(self, key: str, record: Record | None) -> tuple[Record | None, Progress]:
         try:
-            return await self._step(await self._get(key) if record is None else record)
+            stepped = await self._step(await self._get(key) if record is None else record)
         except Unanswered as error:
             log.info("peer_unanswered", record=key, error=str(error))
         except Exception as error:
             _log_failure("step_failed", error, record=key)
+        else:
+            self._moved |= stepped[1] is not Progress.WAITING
+            return stepped
         return None, Progress.WAITING
 
-    async def _pause(self, key: str, tries: int) -> None:
+    async def _pause(self, key: str, run: _Run[Record], tries: int) -> None:
         """Full jitter: a uniform share of an exponentially growing pause."""
-        longest_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(tries, 10))
+        if run.callers == 0:
+            if len(self._alone) > DRIVEN_MAX:
+                run.gives_way = True
+                return
+            self._pausing[key] = None
+            self._changed.set()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._pokes[key].wait(), timeout=self._rng.uniform(0, longest_s))
+            await asyncio.wait_for(run.poked.wait(), timeout=self._rng.uniform(0, _longest_pause_s(tries)))
+        self._pausing.pop(key, None)
+
+
+def _longest_pause_s(tries: int) -> float:
+    return min(BACKOFF_MAX_S, BACKOFF_FIRST_S * (1 << min(tries, 10)))
 
 
 def _log_failure(event: str, error: Exception, **record: str) -> None:

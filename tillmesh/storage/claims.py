@@ -7,15 +7,26 @@ same record. The claims of a replica that dies run out.
 
 from typing import Any
 
-from sqlalchemy import BigInteger, BindParameter, Column, ColumnElement, String, and_, bindparam, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    Column,
+    ColumnElement,
+    String,
+    and_,
+    bindparam,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
+from tillmesh.runtime.driver import After, Due
 from tillmesh.storage.statements import Transaction
 
 FRESH_MS = 1_000
 """A record that changed less than this ago is being driven by the request that changed it."""
 CLAIM_MS = 5_000
-CLAIMED_AT_ONCE = 500
-"""The most records that one replica claims in a round. Other replicas claim the next ones."""
 
 
 def claim_columns() -> tuple[Column[str], Column[int]]:
@@ -43,17 +54,28 @@ class Claims:
             until_ms > now_ms + 2 * CLAIM_MS,
             and_(by == bindparam("replica"), until_ms <= now_ms + CLAIM_MS // 2),
         )
-        self._free = select(key).where(due, free).order_by(changed_at_ms).limit(CLAIMED_AT_ONCE)
-        self._free = self._free.with_for_update(skip_locked=True)
+        page = select(changed_at_ms.label("since_ms"), key.label("key")).order_by(changed_at_ms, key)
+        page = page.where(due).limit(bindparam("at_most"))
+        last = bindparam("after_ms", type_=BigInteger), bindparam("after_key", type_=String)
+        following = page.where(tuple_(changed_at_ms, key) > tuple_(*last))
+        self._free, self._free_after = (
+            query.where(free).with_for_update(skip_locked=True) for query in (page, following)
+        )
+        self._mine, self._mine_after = (query.where(by == bindparam("replica")) for query in (page, following))
         self._claim = update(key.table).where(key == bindparam("key"))
-        self._mine = select(key).where(due, by == bindparam("replica")).order_by(changed_at_ms)
 
-    def take(self, transaction: Transaction, replica: str, now_ms: int) -> list[Any]:
-        """Keys of the due records that are this replica's; one without a name is alone, and all are."""
-        at = {"now_ms": now_ms, "replica": replica}
+    def take(self, transaction: Transaction, replica: str, now_ms: int, after: After, at_most: int) -> list[Due]:
+        """Due records that are this replica's, longest due first, those that follow the given one.
+
+        A process without a replica name is the only one, so all are its own.
+        """
+        at: dict[str, Any] = {"now_ms": now_ms, "replica": replica, "at_most": at_most}
+        if after:
+            at |= {"after_ms": after[0], "after_key": after[1]}
         if replica:
             claim = {"claimed_by": replica, "claimed_until_ms": now_ms + CLAIM_MS}
-            free = transaction.execute(self._free, at).scalars()
+            free = [row["key"] for row in transaction.execute(self._free_after if after else self._free, at)]
             if free:
                 transaction.execute_many(self._claim, [claim | {"key": key} for key in free])
-        return transaction.execute(self._mine, at).scalars()
+        rows = transaction.execute(self._mine_after if after else self._mine, at)
+        return [(row["since_ms"], row["key"]) for row in rows]
