@@ -206,6 +206,19 @@ def test_a_young_transfer_is_not_rolled_up(books: Books, clock: ManualClock, pay
     check(books)
 
 
+def test_what_was_seen_a_safe_age_ago_is_rolled_up_in_that_very_round(
+    books: Books, clock: ManualClock, payer_id: str
+) -> None:
+    rolls, rng = process(books, clock), random.Random(2)
+    books.runner.run(rolls.round())
+    clock.advance(1)
+    trade(books, rng, payer_id, 40)
+    books.runner.run(rolls.round())
+    clock.advance(SAFE_AGE_MS)
+    assert books.runner.run(rolls.round()) > 0
+    check(books)
+
+
 def test_after_a_restart_what_is_there_is_young_again(books: Books, clock: ManualClock, payer_id: str) -> None:
     trade(books, random.Random(3), payer_id, 40)
     books.runner.run(process(books, clock).round())

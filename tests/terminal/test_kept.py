@@ -126,6 +126,47 @@ async def test_a_pay_code_is_forgotten_when_its_payment_or_refund_ends(
         assert len(codes) == 0
 
 
+async def test_a_pay_code_is_forgotten_while_its_payment_waits_for_the_payer(
+    database_url: str, order_service: Server, payments: Link, behind: Behind, today: ManualClock
+) -> None:
+    async with terminal(database_url, order_service.address, payments.address, today) as inside:
+        phone = shopper_with_phone(behind, threshold=1)
+        assert said(await inside.pay(await inside.submitted(""), code=phone.code())) == "PAYING ASK_PAYER"
+        assert len(inside.outbox.exchanges.pay_codes) == 0
+
+
+async def test_a_pay_code_is_forgotten_when_its_order_says_that_it_is_paid(
+    database_url: str, order_service: Server, payments: Link, behind: Behind, today: ManualClock
+) -> None:
+    async with terminal(database_url, order_service.address, payments.address, today) as inside:
+        await inside.pay(await inside.submitted(behind.shopper()))  # the connection is there
+        payments.lose_answers()
+        paying = await inside.pay(await inside.submitted(""), within_s=SHORT_S, code=fresh_code(behind))
+        assert len(inside.outbox.exchanges.pay_codes) == 1
+        await asyncio.to_thread(wait_until, lambda: behind.payment_states(paying) == ["CAPTURED"])
+        assert said(await inside.get(paying)) == "PAID HAND_OVER_GOODS"
+        assert len(inside.outbox.exchanges.pay_codes) == 0
+
+
+async def test_a_pay_code_is_forgotten_when_its_refund_was_ended_by_a_replica(
+    database_url: str, order_service: Server, payment_server: Server, behind: Behind, today: ManualClock
+) -> None:
+    peers, refund_id = (order_service.address, payment_server.address), new_request_id()
+    async with (
+        terminal(database_url, *peers, today) as inside,
+        terminal(database_url, *peers, today, resumes=True) as replica,
+    ):
+        inside.outbox._database = Failing(inside.database, 1, rolls_back=False)
+        with pytest.raises(Refusal, match="STORAGE_UNAVAILABLE"):
+            await inside.give_back(goods(5), code=fresh_code(behind), refund_id=refund_id)
+        assert len(inside.outbox.exchanges.pay_codes) == 1
+        today.advance(CLAIM_MS + 1)
+        assert (await replica.ended_refund(refund_id)).reason == "PAY_CODE_LOST"
+        with pytest.raises(Refusal, match="PAY_CODE_LOST"):
+            await inside.outbox.settle(refund_id)
+        assert len(inside.outbox.exchanges.pay_codes) == 0
+
+
 class Failing:
     """A database that rolls back so many transactions after they ran, or only says so."""
 
