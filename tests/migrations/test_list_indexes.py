@@ -1,0 +1,94 @@
+"""A page of a list is read from an index in its own order: it takes no longer however long the list is."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.sql import ClauseElement
+
+from order_service.queries import list_orders
+from store_terminal.checkouts.queries import list_checkouts
+from store_terminal.refunds.queries import list_refunds as list_till_refunds
+from tests.migrations.test_migrations import tables
+from thirdparty_server.payments.queries import list_payments
+from thirdparty_server.payments.refunds.queries import list_refunds
+from tillmesh.payer import identity
+from tillmesh.storage.database import open_database
+from tillmesh.storage.statements import NO_VALUES, Result, Transaction, Values
+
+ADA = identity("ada")
+
+
+class Explaining(Transaction):
+    """Keeps SQLite's plan of each statement instead of running it."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        super().__init__(transaction._cursor, transaction._statements)
+        self.plan: list[str] = []
+
+    def execute(self, statement: ClauseElement, values: Values = NO_VALUES) -> Result:
+        compiled = self._statements.compiled(statement, values)
+        rows = self.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled.text}", compiled.parameters(values))
+        self.plan += [str(row["detail"]) for row in rows]
+        return Result([], [], 0)
+
+
+def orders(store_id: str = "", payer: Any = None) -> Callable[..., Any]:
+    return partial(list_orders, store_id=store_id, payer=payer, states=[])
+
+
+def payments(payer: Any = None, **filters: str) -> Callable[..., Any]:
+    return partial(list_payments, filters=filters, payer=payer, states=[])
+
+
+def refunds(payer: Any = None, **filters: str) -> Callable[..., Any]:
+    return partial(list_refunds, filters=filters, payer=payer, named_only=False)
+
+
+def checkouts(payer: Any = None, lane: str = "", cashier_id: str = "") -> Callable[..., Any]:
+    return partial(list_checkouts, payer=payer, states=[], lane=lane, cashier_id=cashier_id)
+
+
+def till_refunds(checkout_id: str = "", payer: Any = None) -> Callable[..., Any]:
+    return partial(list_till_refunds, checkout_id=checkout_id, payer=payer)
+
+
+LISTS: Mapping[str, tuple[str, Callable[..., Any]]] = {
+    "orders_newest": ("order_service", orders()),
+    "orders_of_store": ("order_service", orders(store_id="store-1")),
+    "orders_of_payer": ("order_service", orders(payer=ADA)),
+    "payments_newest": ("thirdparty_server", payments()),
+    "payments_of_store": ("thirdparty_server", payments(store_id="store-1")),
+    "payments_of_order": ("thirdparty_server", payments(order_id="order-1")),
+    "payments_of_identity": ("thirdparty_server", payments(identity_id="ada")),
+    "payments_of_payer": ("thirdparty_server", payments(payer=ADA)),
+    "refunds_newest": ("thirdparty_server", refunds()),
+    "refunds_of_store": ("thirdparty_server", refunds(store_id="store-1")),
+    "refunds_of_payment": ("thirdparty_server", refunds(payment_id="payment-1")),
+    "refunds_of_payer": ("thirdparty_server", refunds(payer=ADA)),
+    "checkouts_newest": ("store_terminal", checkouts()),
+    "checkouts_of_payer": ("store_terminal", checkouts(payer=ADA)),
+    "checkouts_of_lane": ("store_terminal", checkouts(lane="lane-1")),
+    "checkouts_of_cashier": ("store_terminal", checkouts(cashier_id="cashier-1")),
+    "till_refunds_newest": ("store_terminal", till_refunds()),
+    "till_refunds_of_checkout": ("store_terminal", till_refunds(checkout_id="checkout-1")),
+    "till_refunds_of_payer": ("store_terminal", till_refunds(payer=ADA)),
+}
+
+
+@pytest.mark.parametrize("index", LISTS)
+async def test_a_page_is_read_from_the_index_of_its_list(tmp_path: Path, index: str) -> None:
+    service, read = LISTS[index]
+    database = open_database(f"sqlite:///{tmp_path}/list.db", tables(service))
+
+    def plan(transaction: Transaction) -> list[str]:
+        explaining = Explaining(transaction)
+        read(explaining, before=(1, "id"), at_most=10)
+        return explaining.plan
+
+    steps = await database.run(plan)
+    await database.close()
+    assert f"INDEX {index} " in steps[0], steps
+    assert not [step for step in steps if "TEMP B-TREE" in step]
