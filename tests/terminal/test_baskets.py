@@ -12,6 +12,7 @@ from tests.terminal.till import (
     TEA_MINOR,
     Till,
     gbp,
+    goods,
     payer,
     refused,
     said,
@@ -306,3 +307,40 @@ def test_an_approval_is_taken_and_one_that_is_too_long_is_refused(till: Till) ->
     with refused("INVALID_FIELD", StatusCode.INVALID_ARGUMENT) as refusals:
         open_basket("a" * 65)
     assert [violation.field for violation in refusals[0].violations] == ["approval_id"]
+
+
+def test_wherever_there_is_an_approval_one_that_is_too_long_is_refused(till: Till) -> None:
+    basket, approval_id = till.create(), "a" * 65
+    checkout_id, basket_version = basket.checkout_id, basket.basket_version
+    add = api.AddLinesRequest(
+        request_id="r-1", checkout_id=checkout_id, basket_version=basket_version, lines=[TEA], approval_id=approval_id
+    )
+    update = api.UpdateLineRequest(
+        request_id="r-1",
+        checkout_id=checkout_id,
+        basket_version=basket_version,
+        line_number=1,
+        quantity=9,
+        approval_id=approval_id,
+    )
+    adjust = api.AdjustCheckoutRequest(
+        request_id="r-1",
+        checkout_id=checkout_id,
+        basket_version=basket_version,
+        adjustment=off(-1),
+        approval_id=approval_id,
+    )
+    refund = refunds_api.RefundCheckoutRequest(refund_id="r-1", checkout_id=checkout_id, approval_id=approval_id)
+    back = refunds_api.ReturnGoodsRequest(refund_id="r-1", identity_id="ada", lines=[goods(1)], approval_id=approval_id)
+    calls: list[Callable[[], object]] = [
+        lambda: till.service.AddLines(add, timeout=DEADLINE_S),
+        lambda: till.service.UpdateLine(update, timeout=DEADLINE_S),
+        lambda: till.service.AdjustCheckout(adjust, timeout=DEADLINE_S),
+        lambda: till.refunds.RefundCheckout(refund, timeout=DEADLINE_S),
+        lambda: till.refunds.ReturnGoods(back, timeout=DEADLINE_S),
+    ]
+    for call in calls:
+        with refused("INVALID_FIELD", StatusCode.INVALID_ARGUMENT) as refusals:
+            call()
+        assert [violation.field for violation in refusals[0].violations] == ["approval_id"]
+    assert till.get(basket) == basket
