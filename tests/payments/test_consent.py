@@ -95,6 +95,13 @@ async def test_after_so_many_payments_a_day_the_payer_is_asked(side: Side) -> No
     assert [await shown(side, phone) for _ in range(3)] == [PAID, PAID, WAITS]
 
 
+async def test_a_payer_whose_limit_is_no_payment_a_day_is_asked_each_time(side: Side) -> None:
+    phone = await payer(side, threshold=500, unconfirmed_max=0)
+    assert [await shown(side, phone) for _ in range(2)] == [WAITS, WAITS]
+    side.clock.advance(DAY_MS)
+    assert await shown(side, phone) == WAITS
+
+
 async def test_a_clock_that_steps_back_gives_nobody_more_payments(side: Side) -> None:
     phone = await payer(side, unconfirmed_max=1)
     assert await shown(side, phone) == PAID
