@@ -25,21 +25,12 @@ settings.load_profile("tillmesh")
 
 
 PROCESSES = {
-    *("cut_off", "fort", "hasty_fort", "installed", "mesh", "mortal", "order_service", "other_till"),
-    *(
-        "pair",
-        "payment_server",
-        "postgres",
-        "processes",
-        "shaky",
-        "shops",
-        "slow_fort",
-        "stub",
-        "terminal",
-        "undamaged",
-    ),
-}
+    "cut_off", "fort", "hasty_fort", "installed", "mesh", "mortal", "order_service", "other_till", "pair",
+    "payment_server", "postgres", "processes", "shaky", "shops", "slow_fort", "stub", "terminal", "undamaged",
+}  # fmt: skip
 """Fixtures that start processes."""
+LONG = {"chaos", "test_abuse_flood.py", "test_abuse_frames.py", "test_wheel.py"}
+"""Folders and files with tests that take half a minute."""
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.exec", "os.system"}
 may_start: list[bool] = []
 """Whether the test that runs may start a process."""
@@ -53,6 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         kinds = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
         if not PROCESSES.isdisjoint(fixtures) or "postgresql" in kinds:
             item.add_marker("process")
+    # The long ones first, so that none is left to one worker when the others have ended.
+    items.sort(key=lambda item: LONG.isdisjoint(item.path.parts))
 
 
 @pytest.hookimpl(wrapper=True)
