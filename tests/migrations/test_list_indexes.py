@@ -39,12 +39,13 @@ def orders(store_id: str = "", payer: Any = None) -> Callable[..., Any]:
     return partial(list_orders, store_id=store_id, payer=payer, states=[])
 
 
-def payments(payer: Any = None, **filters: str) -> Callable[..., Any]:
-    return partial(list_payments, filters=filters, payer=payer, states=[])
+def payments(order_id: str = "", identity_id: str = "", store_id: str = "", payer: Any = None) -> Callable[..., Any]:
+    wanted = partial(list_payments, order_id=order_id, identity_id=identity_id, store_id=store_id)
+    return partial(wanted, payer=payer, states=[])
 
 
-def refunds(payer: Any = None, **filters: str) -> Callable[..., Any]:
-    return partial(list_refunds, filters=filters, payer=payer, named_only=False)
+def refunds(payment_id: str = "", store_id: str = "", payer: Any = None) -> Callable[..., Any]:
+    return partial(list_refunds, payment_id=payment_id, store_id=store_id, payer=payer, named_only=False)
 
 
 def checkouts(payer: Any = None, lane: str = "", cashier_id: str = "") -> Callable[..., Any]:
@@ -85,7 +86,7 @@ async def test_a_page_is_read_from_the_index_of_its_list(tmp_path: Path, index: 
 
     def plan(transaction: Transaction) -> list[str]:
         explaining = Explaining(transaction)
-        read(explaining, before=(1, "id"), at_most=10)
+        read(explaining, after=(1, "id"), at_most=10)
         return explaining.plan
 
     steps = await database.run(plan)

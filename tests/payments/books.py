@@ -1,7 +1,7 @@
 """Payments brought into any state by the operations alone, without an order service."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Concatenate, ParamSpec, TypeVar
@@ -21,6 +21,7 @@ from thirdparty_server.payments.refunds.model import NewRefund
 from thirdparty_server.tables import METADATA
 from tillmesh.origin import NOWHERE
 from tillmesh.payer import identity as identity_payer
+from tillmesh.runtime.driver import Due
 from tillmesh.runtime.money import Money
 from tillmesh.storage.database import Database, open_database
 from tillmesh.storage.statements import Transaction
@@ -45,6 +46,11 @@ def twice(columns: str) -> str:
 def without(column: str) -> str:
     """That a row needs this."""
     return f"(?i)not null.*{column}|{column}.*not-null"
+
+
+def ids_of(due: Sequence[Due]) -> list[str]:
+    """Ids of what is due."""
+    return [key for _, key in due]
 
 
 @dataclass

@@ -50,7 +50,7 @@ from tillmesh.origin import NOWHERE
 from tillmesh.rpc.handlers import SignIn
 from tillmesh.rpc.peers import Peer, open_channel
 from tillmesh.rpc.settings import load_settings
-from tillmesh.runtime.driver import Due, Progress
+from tillmesh.runtime.driver import Progress
 from tillmesh.runtime.errors import ErrorReason, Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.money import Money as ModelMoney
@@ -324,11 +324,6 @@ class Side:
             assert balance.sum.minor_units == 0
             assert not balance.differing_account_ids
         return {balance.currency_code: balance for balance in listed.trial_balances}
-
-
-def ids_of(due: Sequence[Due]) -> list[str]:
-    """Ids of what is due."""
-    return [key for _, key in due]
 
 
 def state_and_reason(payment: payment_pb2.Payment) -> tuple[str, str]:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.payments.side import STORE, Side, gbp, ids_of, line, refused, state_and_reason
+from tests.payments.books import ids_of
+from tests.payments.side import STORE, Side, gbp, line, refused, state_and_reason
 from thirdparty_server.errors import Reason
 from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api

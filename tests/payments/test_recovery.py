@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.clocks import ManualClock
-from tests.payments.side import Side, gbp, ids_of, line, payment_side, until
+from tests.payments.books import ids_of
+from tests.payments.side import Side, gbp, line, payment_side, until
 from tests.processes import DEADLINE_S, start_server
 from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api

@@ -11,8 +11,9 @@ from google.protobuf import field_mask_pb2
 from sqlalchemy.exc import OperationalError
 
 from tests.clocks import ManualClock
+from tests.payments.books import ids_of
 from tests.payments.phones import TILL, acting, order_under_reference, pay_at_till, payer, scan
-from tests.payments.side import STORE, Side, asked, ids_of, payment_side, state_and_reason
+from tests.payments.side import STORE, Side, asked, payment_side, state_and_reason
 from tests.postgres import Cluster
 from tests.processes import Server
 from tests.trust.secrets import PIN
