@@ -30,12 +30,14 @@ SECOND = '''"""Authors have a name, which every note needs."""
 import sqlalchemy as sa
 from alembic import op
 
+from tillmesh.storage.schema import BYTEWISE
+
 revision, down_revision = "0002", "0001"
 
 
 def upgrade():
-    op.execute("CREATE TABLE more (body VARCHAR)")
-    op.add_column("authors", sa.Column("name", sa.String))
+    op.create_table("more", sa.Column("body", BYTEWISE))
+    op.add_column("authors", sa.Column("name", BYTEWISE))
     op.execute("UPDATE authors SET name = 'unknown'")
     with op.batch_alter_table("authors") as batch:
         batch.alter_column("name", nullable=False)

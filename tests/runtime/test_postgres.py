@@ -1,8 +1,13 @@
 """What only PostgreSQL does: many writers, connections that break, a server that is away, another's settings."""
 
 import asyncio
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from functools import partial
+from importlib import import_module
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -14,8 +19,9 @@ from sqlalchemy.exc import IntegrityError
 from tests.postgres import STRANGER, Cluster, running_cluster
 from tests.processes import DEADLINE_S
 from tillmesh.runtime.errors import Refusal
+from tillmesh.storage import postgres
 from tillmesh.storage.database import Database, append_only, open_database
-from tillmesh.storage.schema import versioned
+from tillmesh.storage.schema import VERSION_TABLE, versioned
 from tillmesh.storage.statements import Transaction
 
 METADATA = versioned("0001")
@@ -190,3 +196,112 @@ async def test_of_several_hosts_the_one_that_answers_is_used(postgres: Cluster, 
     database = open_database(several, METADATA)
     assert await database.run(count_up) == 1
     await database.close()
+
+
+class Freezing:
+    """A link to PostgreSQL that can freeze: it goes on taking what is sent, so the kernel acknowledges it."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self._far = f"{sqlalchemy.make_url(url).query['host']}/.s.PGSQL.5432"
+        self._near = folder / ".s.PGSQL.5432"
+        self._writers: list[asyncio.StreamWriter] = []
+        self._joints: list[asyncio.Task[None]] = []
+        self.url = url.partition("?")[0] + f"?host={folder}"
+        self.freezes = False
+
+    async def open(self) -> asyncio.Server:
+        return await asyncio.start_unix_server(self._accept, self._near)
+
+    async def close(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.gather(*self._joints)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._joints.append(asyncio.create_task(self._join(reader, writer)))
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_unix_connection(self._far)
+        pair = [writer, far_writer]
+        self._writers += pair
+        frozen = asyncio.Event()
+        await asyncio.gather(self._pump(reader, far_writer, frozen), self._pump(far_reader, writer, frozen))
+        for one in pair:
+            one.transport.abort()
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, frozen: asyncio.Event) -> None:
+        with suppress(OSError):
+            while data := await source.read(65_536):
+                if self.freezes:
+                    frozen.set()
+                if not frozen.is_set():
+                    sink.write(data)
+            sink.transport.abort()
+
+
+@pytest.fixture
+async def freezing(url: str) -> AsyncIterator[Freezing]:
+    folder = Path(tempfile.mkdtemp())  # the path of a socket has a limit
+    link = Freezing(url, folder)
+    server = await link.open()
+    yield link
+    server.close()
+    await link.close()
+    shutil.rmtree(folder)
+
+
+async def test_a_server_that_takes_everything_and_answers_nothing_is_given_up(
+    freezing: Freezing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres, "WATCH_EVERY_S", 0.05)
+    monkeypatch.setattr(postgres, "TRANSACTION_MAX_S", 0.5)
+    database = await asyncio.to_thread(open_database, freezing.url, METADATA)
+    await asyncio.gather(*(database.run(count_up) for _ in range(MANY)))
+    freezing.freezes = True
+    stuck = asyncio.ensure_future(database.run(count_up))
+    await asyncio.sleep(0)
+    await asyncio.wait({stuck}, timeout=0.1)
+    freezing.freezes = False  # what is frozen stays so, and a new connection works
+    assert await asyncio.wait_for(stuck, DEADLINE_S) == MANY + 1
+    assert await database.run(count_up) == MANY + 2
+    await database.close()
+
+
+async def test_a_session_that_became_read_only_is_replaced(databases: tuple[Database, Database], url: str) -> None:
+    first, _ = databases
+    database_name = sql.Identifier(database_of(url))
+    with psycopg.connect(url, autocommit=True) as owner:
+        owner.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(database_name))
+        assert await first.run(lambda transaction: transaction.execute(FIND, {"key": "a"}).first()) is None
+        with pytest.raises(Refusal, match="STORAGE_UNAVAILABLE"):
+            await first.run(count_up)
+        owner.execute("SET default_transaction_read_only = off")
+        owner.execute(sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(database_name))
+    assert await first.run(count_up) == 1
+
+
+async def test_a_statement_that_takes_too_long_is_not_tried_again(databases: tuple[Database, Database]) -> None:
+    first, runs = databases[0], 0
+
+    def slow(transaction: Transaction) -> None:
+        nonlocal runs
+        runs += 1
+        transaction.exec_driver_sql("SET LOCAL statement_timeout = 1")
+        transaction.exec_driver_sql("SELECT pg_sleep(60)")
+
+    outcomes = await asyncio.gather(first.run(count_up), first.run(slow), return_exceptions=True)
+    assert outcomes[0] == 1
+    assert isinstance(outcomes[1], Refusal)
+    assert outcomes[1].reason == "STORAGE_UNAVAILABLE"
+    assert runs == 1
+
+
+@pytest.mark.parametrize("service", ["order_service", "thirdparty_server", "store_terminal"])
+async def test_every_text_compares_by_its_bytes(url: str, service: str) -> None:
+    await open_database(url, import_module(f"{service}.tables").METADATA).close()
+    query = "SELECT table_name, column_name, collation_name FROM information_schema.columns"
+    texts = " WHERE table_schema = 'public' AND data_type IN ('text', 'character varying')"
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(query + texts).fetchall()
+    assert rows
+    assert [row for row in rows if row[2] != "C" and row[0] != VERSION_TABLE] == []

@@ -156,7 +156,7 @@ async def test_a_pay_code_is_forgotten_when_its_refund_was_ended_by_a_replica(
         terminal(database_url, *peers, today) as inside,
         terminal(database_url, *peers, today, resumes=True) as replica,
     ):
-        inside.outbox._database = Failing(inside.database, 1, rolls_back=False)
+        inside.write_to(Failing(inside.database, 1, rolls_back=False))
         with pytest.raises(Refusal, match="STORAGE_UNAVAILABLE"):
             await inside.give_back(goods(5), code=fresh_code(behind), refund_id=refund_id)
         assert len(inside.outbox.exchanges.pay_codes) == 1

@@ -6,11 +6,14 @@ again, each operation by itself.
 """
 
 import asyncio
+import os
 import random
+import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import psycopg
@@ -35,6 +38,17 @@ CONNECTIONS = 4
 ATTEMPTS_MAX = 10
 PAUSE_MAX_S = 0.2
 CONNECT_TIMEOUT_S = 2
+WATCH_EVERY_S = 1.0
+TRANSACTION_MAX_S = 20.0
+"""A transaction that takes longer has lost its server, although nothing says so: its connection is cut."""
+# A server that vanishes is noticed within 10 s, also by a connection that only waits. A URL may say otherwise.
+KEEPALIVES = {
+    "keepalives": "1",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
 # A transaction that hangs would keep its rows locked, and with them an order. Operations that share a transaction
 # lock rows in any order, so two transactions may wait for each other: it is better to give up soon and run them alone.
 SESSION_LIMITS = """
@@ -49,7 +63,16 @@ REQUIRED_SETTINGS = {
 }
 UNIQUE_VIOLATION = "23505"  # somebody else inserted the row since this transaction looked for it
 SERIALIZATION_FAILURE = "40001"
+KNOWN_STATES = ("22", "23", "40", "42", "55P03", "57014")
+"""The beginnings of SQLSTATEs after which a session is as good as before; after any other it is closed.
+
+Such as 25006: the server became a standby, and another connection may find the primary.
+"""
 STATEMENT_TIMEOUT = "57014"  # it would take as long again
+
+
+class SessionLost(Exception):
+    """The connection is gone, and with it what the transaction did."""
 
 
 class PostgresDatabase:
@@ -70,6 +93,9 @@ class PostgresDatabase:
         self._queue = Queue(self._flush)
         self._sessions = threading.local()
         self._open: set[psycopg.Connection[Any]] = set()
+        self._busy: dict[psycopg.Connection[Any], float] = {}
+        """Connections with a transaction under way, and since when."""
+        self._watching: asyncio.TimerHandle | None = None
 
     def run(
         self,
@@ -85,6 +111,8 @@ class PostgresDatabase:
         """Closes the database once nothing waits; what was acknowledged is on disk already."""
         await self._queue.drain()
         await asyncio.to_thread(self._threads.shutdown)
+        if self._watching:
+            self._watching.cancel()
         for session in self._open:
             session.close()
         self._engine.dispose()
@@ -95,6 +123,17 @@ class PostgresDatabase:
         while self._idle and (batch := self._queue.take()):
             self._idle -= 1
             self._threads.submit(self._run_batch, loop, batch)
+            self._watching = self._watching or loop.call_later(WATCH_EVERY_S, self._watch)
+
+    def _watch(self) -> None:
+        """Cuts connections on which a transaction takes too long: their threads wait for an answer that never comes."""
+        now_s = time.monotonic()
+        for session, since_s in list(self._busy.items()):
+            if now_s - since_s > TRANSACTION_MAX_S:
+                log.error("connection_cut", seconds=round(now_s - since_s, 1))
+                _cut(session)
+        busy = self._idle < CONNECTIONS
+        self._watching = asyncio.get_running_loop().call_later(WATCH_EVERY_S, self._watch) if busy else None
 
     def _run_batch(self, loop: asyncio.AbstractEventLoop, batch: Sequence[Waiting]) -> None:
         """In a thread, where nobody would see an error."""
@@ -111,7 +150,9 @@ class PostgresDatabase:
 
     def _tell(self, loop: asyncio.AbstractEventLoop, batch: Sequence[Waiting], outcomes: Sequence[Any]) -> None:
         """Gives callers their outcomes; that the database did not do its work is no error of their operations."""
-        said = [CommonReason.STORAGE_UNAVAILABLE() if isinstance(o, OperationalError) else o for o in outcomes]
+        said = [
+            CommonReason.STORAGE_UNAVAILABLE() if isinstance(o, OperationalError | SessionLost) else o for o in outcomes
+        ]
         loop.call_soon_threadsafe(deliver, batch, said)
 
     def _ended(self) -> None:
@@ -138,12 +179,9 @@ class PostgresDatabase:
         except psycopg.Error as error:
             log.error("database_unreachable", error=" ".join(str(error).split()))
             return [CommonReason.STORAGE_UNAVAILABLE()] * len(batch)
+        self._busy[session] = time.monotonic()
         try:
             outcomes = run_together(batch, transaction, lambda error: self._start_again(session, error))
-        except BaseException:
-            self._roll_back(session)
-            raise
-        try:
             session.commit()
         except psycopg.Error as error:
             self._roll_back(session)
@@ -151,6 +189,11 @@ class PostgresDatabase:
                 raise CommonReason.CONCURRENT_CHANGE() from error
             log.error("commit_unknown", error=str(error))  # it may be on disk: the callers repeat their requests
             return [CommonReason.STORAGE_UNAVAILABLE()] * len(batch)
+        except BaseException:
+            self._roll_back(session)
+            raise
+        finally:
+            del self._busy[session]
         return outcomes
 
     def _session(self) -> tuple[psycopg.Connection[Any], Transaction]:
@@ -171,8 +214,10 @@ class PostgresDatabase:
     def _start_again(self, session: psycopg.Connection[Any], error: Exception) -> None:
         """Rolls back what one operation spoiled, unless it is the session that fails."""
         self._roll_back(session)
-        if session.closed:
-            raise error
+        if isinstance(error, DBAPIError) and not (_state(error) or "").startswith(KNOWN_STATES):
+            session.close()
+        if session.closed:  # what was rolled back is run again, each operation by itself on another connection
+            raise SessionLost(str(error)) from error
 
     def _roll_back(self, session: psycopg.Connection[Any]) -> None:
         try:
@@ -187,8 +232,13 @@ def open_engine(url: URL) -> Engine:
         url.set(drivername="postgresql+psycopg"),
         poolclass=NullPool,
         hide_parameters=True,
-        connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_S, **KEEPALIVES, **_given(url)},
     )
+
+
+def _given(url: URL) -> dict[str, Any]:
+    """What a URL says of keepalives, which counts."""
+    return {name: value for name, value in url.query.items() if name in KEEPALIVES}
 
 
 def _assert_keeps_promises(engine: Engine) -> None:
@@ -203,9 +253,23 @@ def _assert_keeps_promises(engine: Engine) -> None:
 def _may_try_again(error: Any) -> bool:
     """True after a lost race or a lost connection: nothing was committed, and another attempt may do better."""
     if isinstance(error, DBAPIError):
-        state = getattr(error.orig, "sqlstate", None)
+        state = _state(error)
         return state == UNIQUE_VIOLATION or (isinstance(error, OperationalError) and state != STATEMENT_TIMEOUT)
+    if isinstance(error, SessionLost):
+        return True
     return isinstance(error, Refusal) and error.reason == CommonReason.CONCURRENT_CHANGE.name
+
+
+def _state(error: DBAPIError) -> str | None:
+    """The SQLSTATE of an error; None where the server did not answer."""
+    state: str | None = getattr(error.orig, "sqlstate", None)
+    return state
+
+
+def _cut(session: psycopg.Connection[Any]) -> None:
+    """Ends a connection under the thread that waits for it, which a mere close would not wake."""
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(session.fileno())) as connection:
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _line(error: DBAPIError) -> str:

@@ -29,6 +29,8 @@ from tillmesh.storage.seal import KEY_BYTES, Seal
 
 VERSION_TABLE = "alembic_version"
 NO_VERSION = "has tables but no version of a schema: is it another program's?"
+BYTEWISE = String().with_variant(String(collation="C"), "postgresql")
+"""The type of a text column that a migration adds; those of a new table get it by themselves."""
 LOCK = 7_111_003
 """The advisory lock of PostgreSQL that whoever makes or changes a schema holds."""
 
@@ -42,8 +44,17 @@ def versioned(version: str) -> MetaData:
         connection.execute(insert(table).values(version_num=version))
 
     event.listen(table, "after_create", remember)
+    event.listen(metadata, "before_create", _compare_bytewise, once=True)
     _seal_key_table(metadata)
     return metadata
+
+
+def _compare_bytewise(metadata: MetaData, _connection: Connection, **_: Any) -> None:
+    """Texts compare by their bytes, as in SQLite: another collation changes with its library, and breaks indexes."""
+    for table in metadata.sorted_tables:
+        for column in table.columns:
+            if isinstance(column.type, String) and table.name != VERSION_TABLE:
+                column.type = column.type.with_variant(type(column.type)(collation="C"), "postgresql")
 
 
 def _seal_key_table(metadata: MetaData) -> Table:
