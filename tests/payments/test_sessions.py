@@ -120,6 +120,16 @@ async def test_a_bound_phone_is_not_bound_to_somebody_else(side: Side) -> None:
         await side.phones.BindPhone(request)
 
 
+@pytest.mark.parametrize("wrong", ["", "no spaces"])
+async def test_what_a_phone_and_a_request_are_called_makes_sense(side: Side, wrong: str) -> None:
+    bind_it = phones_api.BindPhoneRequest(request_id=wrong, identity_id=await side.shopper(), phone_id=wrong)
+    unbind_it = phones_api.UnbindPhoneRequest(request_id=wrong, phone_id=wrong)
+    for call in (lambda: side.phones.BindPhone(bind_it), lambda: side.phones.UnbindPhone(unbind_it)):
+        with refused(CommonReason.INVALID_FIELD) as refusals:
+            await call()
+        assert [violation.field for violation in refusals[0].violations] == ["request_id", "phone_id"]
+
+
 async def test_a_repeated_binding_makes_no_other_key_and_gets_the_phone_as_it_is_now(side: Side) -> None:
     identity_id = await side.shopper()
     request = phones_api.BindPhoneRequest(

@@ -227,6 +227,18 @@ def test_states_that_are_none_can_not_be_listed(till: Till) -> None:
             till.service.ListCheckouts(request, timeout=DEADLINE_S)
 
 
+def test_nothing_is_listed_of_a_payer_who_can_be_nobody(till: Till) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: till.service.ListCheckouts(api.ListCheckoutsRequest(payer=payer("no spaces"))),
+        lambda: till.refunds.ListTillRefunds(refunds_api.ListTillRefundsRequest(payer=payer("no spaces"))),
+        lambda: till.service.ListPendingOrders(api.ListPendingOrdersRequest(payer=payer("no spaces"))),
+    ]
+    for call in calls:
+        with refused("INVALID_FIELD", StatusCode.INVALID_ARGUMENT) as refusals:
+            call()
+        assert [violation.field for violation in refusals[0].violations] == ["payer.identity_id"]
+
+
 def test_the_catalogue_gives_title_and_price_to_lines_that_lack_them(till: Till) -> None:
     import_items(till, article("MUG", 850, title="Mug"), article("GIFT", 0))
     basket = till.create(
