@@ -5,7 +5,7 @@ from sqlalchemy import bindparam, select, update
 
 from order_service.lifecycle import OrderState, PaymentState
 from order_service.model import Consent, Order, OrderChange, OrderPayment, OrderVersion, labels_text
-from order_service.tables import order_history, order_payments, order_versions, orders
+from order_service.tables import PENDING, PENDING_STATES, order_history, order_payments, order_versions, orders
 from tillmesh.payer import Payer
 from tillmesh.storage.columns import ORIGIN, PAYER
 from tillmesh.storage.database import require_one_row
@@ -103,6 +103,10 @@ def list_orders(
     transaction: Transaction, store_id: str, payer: Payer | None, states: list[OrderState], after: After, at_most: int
 ) -> list[Order]:
     """Orders newest first, those that follow the given (created_at_ms, order_id)."""
-    query = matching(_WITH_LINES, orders, payer, store_id=store_id, state=states)
+    query = matching(_WITH_LINES, orders, payer, store_id=store_id)
+    if set(states) == set(PENDING_STATES):  # or a payer's history would be read to find what is pending
+        query = query.where(PENDING)
+    elif states:
+        query = query.where(orders.c.state.in_(states))
     rows = transaction.execute(newest_first(query, orders.c.order_id, after, at_most))
     return [ORDERS.of(row) for row in rows]

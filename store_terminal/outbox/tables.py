@@ -25,5 +25,11 @@ outbox = Table(
 )
 _unanswered = outbox.c.state == EntryState.PENDING
 _busy = and_(_unanswered, outbox.c.kind != RequestKind.REFUND, outbox.c.kind != RequestKind.UNREFERENCED_REFUND)
-Index("outbox_unanswered", outbox.c.created_at_ms, sqlite_where=_unanswered, postgresql_where=_unanswered)
+Index(
+    "outbox_unanswered",
+    outbox.c.created_at_ms,
+    outbox.c.request_id,
+    sqlite_where=_unanswered,
+    postgresql_where=_unanswered,
+)
 Index("one_unanswered_a_checkout", outbox.c.checkout_id, unique=True, sqlite_where=_busy, postgresql_where=_busy)

@@ -1,6 +1,6 @@
 """A page of a list is read from an index in its own order: it takes no longer however long the list is."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from sqlalchemy.sql import ClauseElement
 
+from order_service.lifecycle import OrderState
 from order_service.queries import list_orders
+from order_service.tables import PENDING_STATES
 from store_terminal.checkouts.queries import list_checkouts
+from store_terminal.outbox.queries import due_requests
 from store_terminal.refunds.queries import list_refunds as list_till_refunds
 from tests.migrations.test_migrations import tables
-from thirdparty_server.payments.queries import list_payments
+from thirdparty_server.payments.queries import due_payments, list_payments
 from thirdparty_server.payments.refunds.queries import list_refunds
 from tillmesh.payer import identity
 from tillmesh.storage.database import open_database
@@ -35,8 +38,8 @@ class Explaining(Transaction):
         return Result([], [], 0)
 
 
-def orders(store_id: str = "", payer: Any = None) -> Callable[..., Any]:
-    return partial(list_orders, store_id=store_id, payer=payer, states=[])
+def orders(store_id: str = "", payer: Any = None, states: Sequence[OrderState] = ()) -> Callable[..., Any]:
+    return partial(list_orders, store_id=store_id, payer=payer, states=list(states))
 
 
 def payments(order_id: str = "", identity_id: str = "", store_id: str = "", payer: Any = None) -> Callable[..., Any]:
@@ -60,6 +63,8 @@ LISTS: Mapping[str, tuple[str, Callable[..., Any]]] = {
     "orders_newest": ("order_service", orders()),
     "orders_of_store": ("order_service", orders(store_id="store-1")),
     "orders_of_payer": ("order_service", orders(payer=ADA)),
+    "orders_pending_of_payer": ("order_service", orders(payer=ADA, states=PENDING_STATES)),
+    "orders_pending_at_store": ("order_service", orders("store-1", ADA, PENDING_STATES)),
     "payments_newest": ("thirdparty_server", payments()),
     "payments_of_store": ("thirdparty_server", payments(store_id="store-1")),
     "payments_of_order": ("thirdparty_server", payments(order_id="order-1")),
@@ -93,3 +98,24 @@ async def test_a_page_is_read_from_the_index_of_its_list(tmp_path: Path, index: 
     await database.close()
     assert f"INDEX {index} " in steps[0], steps
     assert not [step for step in steps if "TEMP B-TREE" in step]
+
+
+def due(index: str) -> tuple[str, Callable[..., Any]]:
+    if index == "outbox_unanswered":
+        return "store_terminal", partial(due_requests, replica="", now_ms=2)
+    return "thirdparty_server", partial(due_payments, replica="", now_ms=2, payer_window_ms=1)
+
+
+@pytest.mark.parametrize("index", ["outbox_unanswered", "payments_unfinished"])
+async def test_a_page_of_what_is_due_is_read_from_its_index(tmp_path: Path, index: str) -> None:
+    service, read = due(index)
+    database = open_database(f"sqlite:///{tmp_path}/due.db", tables(service))
+
+    def plan(transaction: Transaction) -> list[str]:
+        explaining = Explaining(transaction)
+        read(explaining, after=(1, "id"), at_most=10)
+        return explaining.plan
+
+    steps = await database.run(plan)
+    await database.close()
+    assert [step.partition(" (")[0] for step in steps] == [f"SEARCH {index.partition('_')[0]} USING INDEX {index}"]

@@ -131,7 +131,8 @@ def due_payments(
 
     No payer has more time than a whole window, in case the clock stepped back.
     """
-    transaction.execute(_CLAMP, {"longest_ms": now_ms + payer_window_ms})
+    if after is None:
+        transaction.execute(_CLAMP, {"longest_ms": now_ms + payer_window_ms})
     return _CLAIMS.take(transaction, replica, now_ms, after, at_most)
 
 

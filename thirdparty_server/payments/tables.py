@@ -68,7 +68,13 @@ GUESSED = and_(
     payments.c.reason.in_([literal_column(f"'{reason}'") for reason in UNABLE_TO_PAY]),
 )
 Index("one_capture_an_order", payments.c.order_id, unique=True, sqlite_where=_captured, postgresql_where=_captured)
-Index("payments_unfinished", payments.c.updated_at_ms, sqlite_where=UNFINISHED, postgresql_where=UNFINISHED)
+Index(
+    "payments_unfinished",
+    payments.c.updated_at_ms,
+    payments.c.payment_id,
+    sqlite_where=UNFINISHED,
+    postgresql_where=UNFINISHED,
+)
 Index("payments_newest", payments.c.created_at_ms, payments.c.payment_id)
 Index("payments_of_order", payments.c.order_id, payments.c.created_at_ms, payments.c.payment_id)
 Index(
