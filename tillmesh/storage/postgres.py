@@ -162,6 +162,8 @@ class PostgresDatabase:
     def _again(self, waiting: Waiting, result: Any) -> Any:
         """Runs alone what lost a race or its connection, until it does not or has had enough attempts."""
         for attempt in range(1, ATTEMPTS_MAX):
+            if waiting.future.done():
+                break  # its caller has left
             log.info("transaction_again", error=" ".join(str(result).split()), attempt=attempt)
             time.sleep(random.uniform(0, min(PAUSE_MAX_S, 0.002 * (2**attempt - 1))))
             try:
