@@ -3,9 +3,11 @@
 import os
 import random
 import sys
-from collections.abc import Generator, Iterator
+import traceback
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -13,8 +15,14 @@ from hypothesis import settings
 from tests.clocks import ManualClock
 from tests.databases import KINDS, NewDatabase, databases
 from tests.postgres import Cluster, running_cluster
+from tests.sources import SERVICES
 from tests.trust import secrets
 from tillmesh.auth.callers import act_as
+from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.storage import batches, sqlite
+from tillmesh.storage import postgres as postgres_database
+from tillmesh.storage.batches import Waiting
+from tillmesh.storage.statements import Transaction
 
 # Where this is set, each server compiles all that it imports anew, and starts four times slower.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -114,6 +122,33 @@ def new_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[New
 def database_url(new_database: NewDatabase) -> str:
     """An empty database, of each kind that a server may have."""
     return new_database()
+
+
+@pytest.fixture(autouse=True)
+def checks_come_before_writes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No server refuses after it wrote, or all that shares the transaction would have to run again."""
+    late: list[Exception] = []
+    run_together = batches.run_together
+
+    def noting(batch: Sequence[Waiting], transaction: Transaction, start_again: Callable[[Exception], None]) -> Any:
+        def note(error: Exception) -> None:
+            if refused_by_a_server(error):
+                late.append(error)
+            start_again(error)
+
+        return run_together(batch, transaction, note)
+
+    for database in (sqlite, postgres_database):
+        monkeypatch.setattr(database, "run_together", noting)
+    yield
+    assert late == []
+
+
+def refused_by_a_server(error: Exception) -> bool:
+    """True for a refusal that the code of a service raised; a change that came first is known by the write alone."""
+    raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
+    decided = isinstance(error, Refusal) and error.reason != CommonReason.CONCURRENT_CHANGE.name
+    return decided and any(service in Path(raised_in).parts for service in SERVICES)
 
 
 @pytest.fixture(autouse=True)
