@@ -60,12 +60,14 @@ class Server:
             yield patient(channel)
 
 
-def start_server(module: str, folder: Path, *flags: str, listen: str = "127.0.0.1:0") -> Server:
+def start_server(
+    module: str, folder: Path, *flags: str, listen: str = "127.0.0.1:0", log: Path | None = None
+) -> Server:
     """Runs `python -m module` with its database in `folder`; returns once it serves.
 
-    Started again with the same folder it has the same database; its log goes on in MODULE.log.
+    Started again with the same folder it has the same database; its log goes on in MODULE.log, if `log` is no other.
     """
-    log = folder / f"{module}.log"
+    log = log or folder / f"{module}.log"
     if "--tls-dir" not in flags:
         flags = ("--insecure", *flags)
     command = [sys.executable, "-m", module, "--listen", listen, "--database-url", f"sqlite:///{folder / module}.db"]
@@ -81,15 +83,16 @@ def start_server(module: str, folder: Path, *flags: str, listen: str = "127.0.0.
     if not said:
         process.kill()
         process.wait()
-        raise AssertionError(f"{module} did not start; it said {line!r} and logged:\n{log.read_text()}")
+        logged = log.read_text() if log.is_file() else "not to a file"
+        raise AssertionError(f"{module} did not start; it said {line!r} and logged:\n{logged}")
     assert name == module
     return Server(process, address, log)
 
 
 @contextmanager
-def running(module: str, folder: Path, *flags: str) -> Iterator[Server]:
+def running(module: str, folder: Path, *flags: str, log: Path | None = None) -> Iterator[Server]:
     """A server for the length of a block."""
-    server = start_server(module, folder, *flags)
+    server = start_server(module, folder, *flags, log=log)
     try:
         yield server
     finally:

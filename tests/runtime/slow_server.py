@@ -1,8 +1,11 @@
 """A server whose calls end when the test says so, by SIGUSR1; `python -m tests.runtime.slow_server` starts it."""
 
 import asyncio
+import logging
 import signal
 import sys
+
+import structlog
 
 from tillmesh.api.payment.v1 import refund_pb2
 from tillmesh.api.payment.v1 import refund_service_pb2 as api
@@ -15,9 +18,18 @@ from tillmesh.storage.schema import versioned
 NAME = "tests.runtime.slow_server"
 METHODS = ("RefundPayment", "CreateUnreferencedRefund", "GetRefund", "ListRefunds")
 
+log = structlog.get_logger()
+
 
 class SlowSettings(ServerSettings, cli_prog_name=NAME):
     """Takes the flags of every server."""
+
+
+class Mute:
+    """Says nothing of itself."""
+
+    def __repr__(self) -> str:
+        raise ValueError("mute")
 
 
 class SlowServicer:
@@ -37,8 +49,12 @@ class SlowServicer:
         """Has a bug."""
         raise ZeroDivisionError(request.note)
 
-    async def CreateUnreferencedRefund(self, _request: api.CreateUnreferencedRefundRequest) -> refund_pb2.Refund:
-        """Is called by no test."""
+    async def CreateUnreferencedRefund(self, request: api.CreateUnreferencedRefundRequest) -> refund_pb2.Refund:
+        """Logs what no log can show, and as many more lines as the amount says."""
+        log.info("odd", value=Mute(), key={("no", "key"): 1})
+        logging.getLogger("odd").error("%d is no number", "this")
+        for number in range(request.amount.minor_units):
+            log.info("one_of_many", number=number)
         return refund_pb2.Refund()
 
     async def ListRefunds(self, _request: api.ListRefundsRequest) -> api.ListRefundsResponse:
@@ -52,7 +68,7 @@ async def wire(settings: SlowSettings) -> Wiring:
 
     async def close() -> None:
         await database.close()
-        print("closed", file=sys.stderr, flush=True)
+        log.info("closed")
 
     broken = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR2, broken.set)

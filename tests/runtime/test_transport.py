@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.processes import DEADLINE_S, running
+from tests.processes import DEADLINE_S, running, wait_until
 from tests.runtime.other_grpcio import NAME, VERSION
 from tests.sources import ROOT
 from tillmesh.api.order.v1 import order_service_pb2 as api
@@ -34,7 +34,7 @@ def test_without_the_guard_it_starts_with_a_warning_and_serves(tmp_path: Path) -
         with pytest.raises(grpc.RpcError) as raised:
             OrderServiceStub(channel).GetOrder(api.GetOrderRequest(order_id="7K3M-9Q2X-VB4T"))
         assert raised.value.code() is grpc.StatusCode.NOT_FOUND
-        assert '"unguarded_transport"' in server.log.read_text()
+        wait_until(lambda: '"unguarded_transport"' in server.log.read_text())
 
 
 def test_an_installation_gets_the_grpcio_that_servers_start_with() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.processes import DEADLINE_S
+from tests.processes import DEADLINE_S, wait_until
 from tests.terminal.till import Behind, goods
 from tests.trust.certified import ALL, HERE, TILL, Shops, refusal, running_shops
 from tests.trust.secrets import NEW_PIN, PIN, WRONG_PIN, files_with_secrets, keep, keep_bytes
@@ -242,8 +242,8 @@ def pay_at_the_pin_pad(shops: Shops, shopper: str) -> None:
 @pytest.mark.process
 def test_no_secret_is_in_a_log_or_a_database(talkative: Shops, tmp_path: Path) -> None:
     use_every_secret(talkative)
-    logged = talkative.payments.log.read_text()
-    assert all(f'"method": "{name}"' in logged for name in ("SignIn", "CreatePayment", "ConfirmPayment", "SetPin"))
+    logged = [f'"method": "{name}"' for name in ("SignIn", "CreatePayment", "ConfirmPayment", "SetPin")]
+    wait_until(lambda: all(said in talkative.payments.log.read_text() for said in logged))
     for server in talkative.servers.values():
         server.kill()  # what it had not checkpointed stays in the write-ahead log
     assert files_with_secrets(tmp_path) == []

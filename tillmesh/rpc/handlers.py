@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import grpc
@@ -98,10 +99,12 @@ def _served(
             if refusal.code in FLOODING:
                 limits.report(refusal, caller.get())
             else:
-                log.info("rpc", method=method, code=refusal.code.name, reason=refusal.reason, ms=_ms(started))
+                _log_after(
+                    log.info, "rpc", method=method, code=refusal.code.name, reason=refusal.reason, ms=_ms(started)
+                )
             await refuse(context, refusal, domain)
             raise  # not reached: abort raises
-        log.info("rpc", method=method, code="OK", ms=_ms(started))
+        _log_after(log.info, "rpc", method=method, code="OK", ms=_ms(started))
         return answer
 
     return handle
@@ -125,10 +128,15 @@ def as_refusal(error: Exception, method: str) -> Refusal:
     if isinstance(error, Refusal):
         return error
     if isinstance(error, Unanswered):
-        log.info("peer_unanswered", method=method, error=str(error))
+        _log_after(log.info, "peer_unanswered", method=method, error=str(error))
         return CommonReason.PEER_UNAVAILABLE(retry_after_ms=1_000)
-    log.exception("rpc_failed", method=method, exc_info=error)
+    _log_after(log.exception, "rpc_failed", method=method, exc_info=error)
     return CommonReason.INTERNAL(trace_id=trace_id.get())
+
+
+def _log_after(say: Callable[..., object], event: str, **fields: object) -> None:
+    """Logs once the answer is on its way, so that nothing about the log can change the answer."""
+    asyncio.get_running_loop().call_soon(partial(say, event, **fields))
 
 
 def _ms(started: float) -> float:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 import resource
 import signal
 import sys
@@ -54,14 +55,16 @@ class Wiring:
 
 def run(name: str, settings: ServerSettings, wire: Callable[[], Awaitable[Wiring]]) -> None:
     """Serves until SIGTERM or SIGINT. One line on standard output says where."""
-    configure_logs(name, settings.log_level)
+    logs = configure_logs(name, settings.log_level)
     logging.getLogger("grpc").setLevel(logging.ERROR)
     logging.getLogger("grpc._cython.cygrpc").addFilter(lambda line: not line.getMessage().startswith(PROVOKED))
     try:
         uvloop.run(_serve(name, settings, wire))
     except (OSError, RuntimeError, ValueError) as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        logs.tell(f"{name}: {error}")
         raise SystemExit(1) from None
+    finally:
+        logs.flush()
 
 
 async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitable[Wiring]]) -> None:
@@ -89,11 +92,19 @@ async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitab
         host = settings.listen.rpartition(":")[0]
         for service in ("", *wiring.servicers):
             await healthy.set(service, health_pb2.HealthCheckResponse.SERVING)
-        print(f"{name} is serving on {host}:{port}", flush=True)
+        _announce(f"{name} is serving on {host}:{port}")
         log.info("serving", address=f"{host}:{port}")
         serving = asyncio.create_task(server.wait_for_termination())  # not to be cancelled: that would undo a stop
         await _until_stopped(stop, [*tasks, serving])
         log.info("stopping")
+
+
+def _announce(line: str) -> None:
+    """Says it on standard output; a server whose standard output is a full disk serves all the same."""
+    try:
+        os.write(sys.stdout.fileno(), f"{line}\n".encode())
+    except OSError as error:
+        log.warning("address_not_told", error=str(error))
 
 
 def _build(wiring: Wiring, settings: ServerSettings) -> tuple[aio.Server, health.aio.HealthServicer]:

@@ -4,11 +4,18 @@ import logging
 import random
 import re
 import sys
+import threading
 from collections.abc import Iterable
 from contextvars import ContextVar
+from typing import Any
 
 import structlog
 
+from tillmesh.runtime.log_lines import LineWriter
+
+FLUSH_WITHIN_S = 2.0
+"""How long the end of a process waits for its log."""
+NO_FILE = -1
 TRACEPARENT = "traceparent"
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 
@@ -41,19 +48,104 @@ def _add_trace(_logger: object, _method: str, event: structlog.typing.EventDict)
     return event
 
 
-def configure_logs(server: str, level: str) -> None:
-    """One JSON object a line on standard error; `level` as in the logging module."""
+def _shown(value: object) -> str:
+    """What an object says of itself, or that it says nothing."""
+    try:
+        return repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__} that raises {type(error).__name__}>"
+
+
+def render(logger: object, method: str, event: structlog.typing.EventDict) -> str:
+    """One JSON object, whatever was logged: it shows as a text what JSON cannot show."""
+    given = dict(event)
+    try:
+        return _rendered(logger, method, event)
+    except Exception:
+        shown = {str(key): value if isinstance(value, str) else _shown(value) for key, value in given.items()}
+        return _rendered(logger, method, shown)
+
+
+def _rendered(logger: object, method: str, event: structlog.typing.EventDict) -> str:
+    rendered: Any = event
+    for processor in _PROCESSORS:
+        rendered = processor(logger, method, rendered)
+    return str(rendered)
+
+
+_PROCESSORS: tuple[structlog.typing.Processor, ...] = (
+    _add_trace,
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+    structlog.processors.JSONRenderer(),
+)
+
+
+def _lines_dropped(count: int) -> str:
+    return render(None, "warning", {"event": "log_lines_dropped", "count": count})
+
+
+class _Lines:
+    """The logger of structlog behind which a `LineWriter` is."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        self.debug = self.info = self.warning = self.error = self.critical = self.exception = self.msg = writer.add
+
+
+class _LineHandler(logging.Handler):
+    """The handler of the logging module behind which a `LineWriter` is."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hands the line on; where it cannot be made, what it was to be made of."""
+        try:
+            line = self.format(record)
+        except Exception:
+            line = f"{record.levelname} {record.name} {_shown(record.msg)} {_shown(record.args)}"
+        self._writer.add(line)
+
+
+class Logs:
+    """The log of this process."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        self._writer = writer
+
+    def tell(self, line: str) -> None:
+        """Writes a line for people, after all that was logged before."""
+        self._writer.add(line)
+
+    def flush(self) -> None:
+        """Returns once everything is written; it does not wait long for a reader that does not read."""
+        self._writer.flush(FLUSH_WITHIN_S)
+
+
+def configure_logs(server: str, level: str) -> Logs:
+    """One JSON object a line on standard error; `level` as in the logging module.
+
+    Who logs neither waits nor fails, whatever standard error is.
+    """
+    writer = LineWriter(sys.stderr.fileno() if sys.stderr else NO_FILE, _lines_dropped)
     structlog.configure(
-        processors=[
-            _add_trace,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
+        processors=[render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=lambda *_: _Lines(writer),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.clear_contextvars()
-    logging.basicConfig(stream=sys.stderr, level=level, format=f"{server} %(levelname)s %(name)s %(message)s")
+    handlers = [_LineHandler(writer)]
+    logging.basicConfig(handlers=handlers, level=level, format=f"{server} %(levelname)s %(name)s %(message)s")
+    _log_what_python_says()
+    return Logs(writer)
+
+
+def _log_what_python_says() -> None:
+    """Python itself writes warnings and uncaught errors to standard error, and waits for it."""
+    said = logging.getLogger("python")
+    logging.captureWarnings(True)
+    sys.unraisablehook = lambda what: said.error("%s", what.err_msg or "ignored", exc_info=what.exc_value)
+    threading.excepthook = lambda what: said.error("a thread ended", exc_info=what.exc_value)

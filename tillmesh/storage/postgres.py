@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import psycopg
@@ -96,6 +97,7 @@ class PostgresDatabase:
         self._busy: dict[psycopg.Connection[Any], float] = {}
         """Connections with a transaction under way, and since when."""
         self._watching: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop  # the one that `run` is called in
 
     def run(
         self,
@@ -119,23 +121,23 @@ class PostgresDatabase:
 
     def _flush(self) -> None:
         """Gives what waits to the idle threads."""
-        loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         while self._idle and (batch := self._queue.take()):
             self._idle -= 1
-            self._threads.submit(self._run_batch, loop, batch)
-            self._watching = self._watching or loop.call_later(WATCH_EVERY_S, self._watch)
+            self._threads.submit(self._run_batch, batch)
+            self._watching = self._watching or self._loop.call_later(WATCH_EVERY_S, self._watch)
 
     def _watch(self) -> None:
         """Cuts connections on which a transaction takes too long: their threads wait for an answer that never comes."""
         now_s = time.monotonic()
         for session, since_s in list(self._busy.items()):
             if now_s - since_s > TRANSACTION_MAX_S:
-                log.error("connection_cut", seconds=round(now_s - since_s, 1))
                 _cut(session)
+                log.error("connection_cut", seconds=round(now_s - since_s, 1))
         busy = self._idle < CONNECTIONS
         self._watching = asyncio.get_running_loop().call_later(WATCH_EVERY_S, self._watch) if busy else None
 
-    def _run_batch(self, loop: asyncio.AbstractEventLoop, batch: Sequence[Waiting]) -> None:
+    def _run_batch(self, batch: Sequence[Waiting]) -> None:
         """In a thread, where nobody would see an error."""
         try:
             outcomes = self._transact(batch)
@@ -143,17 +145,21 @@ class PostgresDatabase:
             outcomes = [error] * len(batch)
         lost = [index for index, outcome in enumerate(outcomes) if _may_try_again(outcome)]
         settled = [index for index in range(len(batch)) if index not in lost]
-        self._tell(loop, [batch[index] for index in settled], [outcomes[index] for index in settled])
+        self._tell([batch[index] for index in settled], [outcomes[index] for index in settled])
         for index in lost:
-            self._tell(loop, [batch[index]], [self._again(batch[index], outcomes[index])])
-        loop.call_soon_threadsafe(self._ended)
+            self._tell([batch[index]], [self._again(batch[index], outcomes[index])])
+        self._loop.call_soon_threadsafe(self._ended)
 
-    def _tell(self, loop: asyncio.AbstractEventLoop, batch: Sequence[Waiting], outcomes: Sequence[Any]) -> None:
+    def _log(self, say: Callable[..., object], event: str, **fields: object) -> None:
+        """Logs in the event loop: here an error would become the outcome of operations."""
+        self._loop.call_soon_threadsafe(partial(say, event, **fields))
+
+    def _tell(self, batch: Sequence[Waiting], outcomes: Sequence[Any]) -> None:
         """Gives callers their outcomes; that the database did not do its work is no error of their operations."""
         said = [
             CommonReason.STORAGE_UNAVAILABLE() if isinstance(o, OperationalError | SessionLost) else o for o in outcomes
         ]
-        loop.call_soon_threadsafe(deliver, batch, said)
+        self._loop.call_soon_threadsafe(deliver, batch, said)
 
     def _ended(self) -> None:
         self._idle += 1
@@ -164,7 +170,7 @@ class PostgresDatabase:
         for attempt in range(1, ATTEMPTS_MAX):
             if waiting.future.done():
                 break  # its caller has left
-            log.info("transaction_again", error=" ".join(str(result).split()), attempt=attempt)
+            self._log(log.info, "transaction_again", error=_one_line(result), attempt=attempt)
             time.sleep(random.uniform(0, min(PAUSE_MAX_S, 0.002 * (2**attempt - 1))))
             try:
                 [result] = self._transact([waiting])
@@ -179,7 +185,7 @@ class PostgresDatabase:
         try:
             session, transaction = self._session()
         except psycopg.Error as error:
-            log.error("database_unreachable", error=" ".join(str(error).split()))
+            self._log(log.error, "database_unreachable", error=_one_line(error))
             return [CommonReason.STORAGE_UNAVAILABLE()] * len(batch)
         self._busy[session] = time.monotonic()
         try:
@@ -189,7 +195,9 @@ class PostgresDatabase:
             self._roll_back(session)
             if error.sqlstate == SERIALIZATION_FAILURE:
                 raise CommonReason.CONCURRENT_CHANGE() from error
-            log.error("commit_unknown", error=str(error))  # it may be on disk: the callers repeat their requests
+            self._log(
+                log.error, "commit_unknown", error=str(error)
+            )  # it may be on disk: the callers repeat their requests
             return [CommonReason.STORAGE_UNAVAILABLE()] * len(batch)
         except BaseException:
             self._roll_back(session)
@@ -275,4 +283,8 @@ def _cut(session: psycopg.Connection[Any]) -> None:
 
 
 def _line(error: DBAPIError) -> str:
-    return " ".join(str(error.orig).split())
+    return _one_line(error.orig)
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())

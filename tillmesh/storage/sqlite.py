@@ -118,12 +118,19 @@ class SqliteDatabase:
 
     def _fail(self, batch: Sequence[Waiting], error: Exception) -> None:
         """A full or failing disk: SQLite may have rolled back more than one savepoint, so nothing counts."""
+        again = self._rolled_back()
+        self._end(batch, [CommonReason.STORAGE_UNAVAILABLE()] * len(batch))
         log.error("transaction_failed", error=str(getattr(error, "orig", error)), operations=len(batch))
+        if again:
+            log.error("rollback_failed", error=str(again))
+
+    def _rolled_back(self) -> sqlite3.Error | None:
+        """The error of a rollback that failed: the next transaction cannot begin then, and tries this again."""
         try:
             self._driver.rollback()
-        except sqlite3.Error as again:  # the next transaction cannot begin then, and tries this again
-            log.error("rollback_failed", error=str(again))
-        self._end(batch, [CommonReason.STORAGE_UNAVAILABLE()] * len(batch))
+        except sqlite3.Error as error:
+            return error
+        return None
 
     def _end(self, batch: Sequence[Waiting], outcomes: Sequence[Any]) -> None:
         deliver(batch, outcomes)
