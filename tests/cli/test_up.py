@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command_line import TILLMESH, environment, tillmesh
-from tests.processes import DEADLINE_S
+from tests.processes import DEADLINE_S, wait_until
 from tillmesh.client.connections import Addresses
 from tillmesh.local.processes import ServerName
 
@@ -109,6 +109,15 @@ def test_when_one_dies_it_says_which_and_stops_the_others(tmp_path: Path) -> Non
         assert status == 1
         assert f"tillmesh up: {ServerName.PAYMENTS.value} was ended by SIGKILL" in errors
         assert all(is_gone(pid) for pid in running.pids.values())
+
+
+def test_servers_end_when_their_mesh_is_killed_and_the_next_one_starts(tmp_path: Path) -> None:
+    with up(tmp_path) as running:
+        running.process.kill()
+        assert running.process.wait(DEADLINE_S) == -signal.SIGKILL
+        wait_until(lambda: all(is_gone(pid) for pid in running.pids.values()))
+    with up(tmp_path) as running:
+        assert not any(is_gone(pid) for pid in running.pids.values())
 
 
 def test_a_taken_port_is_told_with_the_servers_own_words(tmp_path: Path) -> None:

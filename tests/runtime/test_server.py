@@ -2,9 +2,11 @@
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +136,35 @@ def test_more_connections_than_the_system_lets_it_have_are_said_in_one_line(tmp_
 
 def test_an_address_that_is_none_is_named_in_one_line(tmp_path: Path) -> None:
     assert "no-port" in complaint("--listen", "localhost:no-port", "--database-url", f"sqlite:///{tmp_path}/orders.db")
+
+
+def test_a_second_server_on_one_sqlite_file_does_not_start_and_names_the_file(tmp_path: Path) -> None:
+    database = tmp_path / "order_service.db"
+    (tmp_path / "link.db").symlink_to(database)
+    with running("order_service", tmp_path) as server:
+        for name in (database, tmp_path / "link.db"):
+            said = complaint("--listen", "127.0.0.1:0", "--database-url", f"sqlite:///{name}")
+            assert said.startswith(f"order_service: another server uses the database {database}; stop it, or give")
+        with closing(sqlite3.connect(database)) as reader, closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+            reader.backup(copy)
+            assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert server.process.poll() is None
+        server.kill()
+    with running("order_service", tmp_path) as again:
+        assert again.stop() == 0
+
+
+def test_a_server_that_is_told_to_ends_with_its_standard_input(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "order_service", "--insecure", "--listen", "127.0.0.1:0", "--end-with-stdin"]
+    command += ["--database-url", f"sqlite:///{tmp_path}/orders.db"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdin
+    try:
+        assert " is serving on " in process.stdout.readline()
+        assert process.poll() is None
+        process.stdin.close()
+        assert process.wait(DEADLINE_S) == 0
+    finally:
+        process.kill()
+        process.stdout.close()

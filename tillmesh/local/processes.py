@@ -53,23 +53,34 @@ class Process:
 
     def start(self, deadline: float) -> None:
         """Starts the process and waits until its health service says SERVING."""
-        command = [sys.executable, "-m", self.role.value, "--listen", self.address]
+        command = [sys.executable, "-m", self.role.value, "--listen", self.address, "--end-with-stdin"]
         command += ["--database-url", f"sqlite:///{self.database.resolve()}", *self._arguments()]
         with self.log.open("a") as log:
-            # A session of its own: Ctrl-C is for the mesh, which stops its processes in order.
+            # A session of its own: Ctrl-C is for the mesh, which stops its processes in order. Where the mesh cannot,
+            # killed or interrupted in the midst of this, the system closes standard input, and that stops the process.
             self._popen = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
             )
         self._wait_for_address(deadline)
         self._wait_for_health(deadline)
 
-    def failure(self) -> str | None:
-        """The reason why the process has ended; None while it runs."""
+    def end(self) -> str | None:
+        """How the process ended, in one line; None while it runs."""
         status = self._popen.poll() if self._popen else None
         if status is None:
             return None
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
-        return f"{self.role} {how}{self._last_words()}"
+        return f"{self.role} {how}"
+
+    def failure(self) -> str | None:
+        """The same with its last words."""
+        end = self.end()
+        return f"{end}{self._last_words()}" if end else None
 
     def terminate(self) -> None:
         """Asks the process to stop."""
@@ -96,6 +107,8 @@ class Process:
         if self._popen:
             self._popen.wait()
             self._stdout().close()
+            if self._popen.stdin:
+                self._popen.stdin.close()
             self._popen = None
 
     def _stdout(self) -> IO[str]:

@@ -7,8 +7,9 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,7 @@ from tillmesh.rpc.open_services import open_handlers
 from tillmesh.rpc.settings import ServerSettings
 from tillmesh.rpc.transport import open_server
 from tillmesh.runtime.telemetry import configure_logs
+from tillmesh.storage.file_lock import sole_server
 
 MESSAGE_BYTES_MAX = 256 * 1024  # an order of 2,000 lines passes, with titles of usual length
 FILES_BESIDE_CONNECTIONS = 100
@@ -59,12 +61,23 @@ def run(name: str, settings: ServerSettings, wire: Callable[[], Awaitable[Wiring
     logging.getLogger("grpc").setLevel(logging.ERROR)
     logging.getLogger("grpc._cython.cygrpc").addFilter(lambda line: not line.getMessage().startswith(PROVOKED))
     try:
-        uvloop.run(_serve(name, settings, wire))
+        if settings.end_with_stdin:
+            threading.Thread(target=_stop_at_end_of_input, name="stdin", daemon=True).start()
+        with sole_server(settings.database_url):
+            uvloop.run(_serve(name, settings, wire))
     except (OSError, RuntimeError, ValueError) as error:
         logs.tell(f"{name}: {error}")
         raise SystemExit(1) from None
     finally:
         logs.flush()
+
+
+def _stop_at_end_of_input() -> None:
+    """Asks this process to stop once nobody has the other end of its standard input: whoever started it has ended."""
+    with suppress(OSError):
+        while os.read(0, 1024):
+            continue
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitable[Wiring]]) -> None:

@@ -39,6 +39,7 @@ class ServerSettings(BaseSettings):
     calls_per_s: int = Field(CALLS_PER_S, ge=1, description="calls a second that a till or device may make")
     call_s_max: float = Field(CALL_S_MAX, gt=0, description="how long a call may take, whatever its deadline")
     connections_max: int = Field(1_000, ge=1, description="connections open at a time")
+    end_with_stdin: bool = Field(False, description="stop once standard input ends, as when its starter was killed")
     unguarded_transport: bool = Field(
         False, description="serve with gRPC's own server, which one broken frame can end; for other versions of grpcio"
     )
