@@ -1,4 +1,4 @@
-"""`tillmesh up`: three processes that come and go together."""
+"""`tillmesh up`: three processes that come and go together, and come back."""
 
 import os
 import re
@@ -13,7 +13,10 @@ import pytest
 
 from tests.cli.command_line import TILLMESH, environment, tillmesh
 from tests.processes import DEADLINE_S, wait_until
+from tillmesh.auth.callers import Role
 from tillmesh.client.connections import Addresses
+from tillmesh.local.keeper import Keeper
+from tillmesh.local.mesh import LOCAL, Mesh
 from tillmesh.local.processes import ServerName
 
 pytestmark = pytest.mark.process
@@ -37,6 +40,17 @@ class Up:
         """Its exit status and what it said on standard error, once it has ended."""
         _, errors = self.process.communicate(timeout=DEADLINE_S)
         return self.process.returncode, errors
+
+    def hears(self) -> str:
+        """The next line on standard error."""
+        assert self.process.stderr
+        line: str = self.process.stderr.readline()
+        if again := re.search(r"runs again, as process (\d+)", line):
+            self.pids[ServerName.PAYMENTS] = int(again[1])
+        return line
+
+    def payments_pid(self) -> int:
+        return self.pids[ServerName.PAYMENTS]
 
     def _read_until(self, last: str) -> str:
         assert self.process.stdout
@@ -72,6 +86,17 @@ def ignoring_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def no_room_for(name: str, *, in_folder: Path) -> Iterator[None]:
+    """A folder stands where the new file is to be written, which fails as on a full disk, and as late."""
+    obstacle = in_folder / f".{name}.new"
+    obstacle.mkdir()
+    try:
+        yield
+    finally:
+        obstacle.rmdir()
+
+
 def is_gone(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -102,13 +127,35 @@ def test_being_told_to_end_stops_all_three_also_in_a_shells_background(tmp_path:
         assert all(is_gone(pid) for pid in running.pids.values())
 
 
-def test_when_one_dies_it_says_which_and_stops_the_others(tmp_path: Path) -> None:
+def test_one_that_dies_is_started_again_where_it_was_and_the_others_stay(tmp_path: Path) -> None:
     with up(tmp_path) as running:
-        os.kill(running.pids[ServerName.PAYMENTS], signal.SIGKILL)
-        status, errors = running.ended()
-        assert status == 1
-        assert f"tillmesh up: {ServerName.PAYMENTS.value} was ended by SIGKILL" in errors
-        assert all(is_gone(pid) for pid in running.pids.values())
+        assert tillmesh("identity", "ada", mesh=running.addresses).returncode == 0
+        for pause in ("0.5", "1"):
+            os.kill(running.payments_pid(), signal.SIGKILL)
+            assert running.hears() == f"thirdparty_server was ended by SIGKILL; it starts again in {pause} s.\n"
+            assert running.hears().startswith("thirdparty_server runs again, as process ")
+        assert "wallet/ada" in tillmesh("statement", "ada", mesh=running.addresses).stdout
+        assert not is_gone(running.pids[ServerName.ORDERS])
+        assert not is_gone(running.pids[ServerName.TERMINAL])
+        running.process.send_signal(signal.SIGINT)
+        assert running.ended() == (0, "")
+        assert is_gone(running.payments_pid())
+
+
+def test_a_mesh_that_cannot_renew_its_certificates_says_so_and_keeps_the_old_ones(tmp_path: Path) -> None:
+    said: list[str] = []
+    with Mesh(tmp_path) as mesh:
+        pair = mesh.authority.folder_of(Role.ORDERS, LOCAL)
+        before = [(pair / name).read_bytes() for name in ("cert.pem", "key.pem")]
+        with no_room_for("key.pem", in_folder=pair):
+            Keeper(mesh, said.append, renew_after_s=0).look()
+        assert [(pair / name).read_bytes() for name in ("cert.pem", "key.pem")] == before
+        [line] = said
+        assert line.startswith("The certificates could not be renewed: ")
+        Keeper(mesh, said.append, renew_after_s=0).look()
+        assert (pair / "cert.pem").read_bytes() != before[0]
+        assert mesh.failure() is None
+    assert len(said) == 1
 
 
 def test_servers_end_when_their_mesh_is_killed_and_the_next_one_starts(tmp_path: Path) -> None:

@@ -87,9 +87,14 @@ class Authority:
         folder = self.folder_of(role, *names)
         folder.mkdir(exist_ok=True, mode=0o700)
         # The key last: who reads between finds an old pair or notices the new one at the next look.
-        _write(folder / "ca.pem", issuer.public_bytes(serialization.Encoding.PEM))
-        _write(folder / "cert.pem", certificate.public_bytes(serialization.Encoding.PEM))
-        _write(folder / "key.pem", _key_pem(key), secret=True)
+        # All are written before the first is replaced: a full disk leaves the old pair, not half of each.
+        fresh = [
+            _write_beside(folder / "ca.pem", issuer.public_bytes(serialization.Encoding.PEM)),
+            _write_beside(folder / "cert.pem", certificate.public_bytes(serialization.Encoding.PEM)),
+            _write_beside(folder / "key.pem", _key_pem(key), secret=True),
+        ]
+        for written, path in fresh:
+            written.replace(path)
         return folder
 
     def folder_of(self, role: Role, *names: str) -> Path:
@@ -138,8 +143,14 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def _write(path: Path, content: bytes, *, secret: bool = False) -> None:
     """Replaces a file at once, so that nobody ever reads half of it."""
+    written, path = _write_beside(path, content, secret=secret)
+    written.replace(path)
+
+
+def _write_beside(path: Path, content: bytes, *, secret: bool = False) -> tuple[Path, Path]:
+    """Writes what is to replace a file; returns where, and the file."""
     fresh = path.with_name(f".{path.name}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600 if secret else 0o644)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
-    fresh.replace(path)
+    return fresh, path

@@ -119,7 +119,8 @@ class Mesh:
         self.processes[role].kill()
 
     def restart(self, role: ServerName) -> None:
-        """Starts one again, at its old address and with its old database."""
+        """Starts one again, at its old address and with its old database; ends what is left of it before."""
+        self.kill(role)
         self.processes[role].start(time.monotonic() + START_WITHIN_S)
 
     def failure(self) -> str | None:

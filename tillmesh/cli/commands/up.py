@@ -1,6 +1,7 @@
 """`tillmesh up`: the three servers, until Ctrl-C."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -9,14 +10,12 @@ import typer
 from tillmesh.cli.display import err, out, show_table
 from tillmesh.cli.options import CurrencyCode, DataDir
 from tillmesh.client.connections import tls_dir
-from tillmesh.client.failures import Failure
-from tillmesh.local.authority import LIFETIME
+from tillmesh.local.keeper import Keeper
 from tillmesh.local.mesh import Mesh, StoreOptions
 from tillmesh.local.processes import ServerName
 from tillmesh.samples import ONLINE_RETAIL
 
 WATCH_INTERVAL_S = 0.2
-RENEW_AFTER_S = LIFETIME.total_seconds() / 3
 
 
 def up(
@@ -35,24 +34,25 @@ def up(
 ) -> None:
     """Start order service, payment server and store terminal, and keep them running until Ctrl-C.
 
-    Everything is kept in the data directory and is there again at the next start.
+    Everything is kept in the data directory and is there again at the next start. A server that dies is started again.
     """
     store = StoreOptions(store_id, terminal_id, currency, prices_include_tax)
     ports = (orders_port, payments_port, terminal_port)
     try:
         with Mesh(data_dir, store=store, ports=ports) as mesh:
             _introduce(mesh)
-            renew_at = time.time() + RENEW_AFTER_S
-            while not (failure := mesh.failure()):
+            keeper = Keeper(mesh, _say)
+            while True:
                 time.sleep(WATCH_INTERVAL_S)
-                if time.time() >= renew_at:
-                    mesh.renew_certificates()
-                    renew_at = time.time() + RENEW_AFTER_S
-            err.print("Stopping the others.")
+                keeper.look()
     except KeyboardInterrupt:
         out.print("\nStopped; the data stays.")
-        return
-    raise Failure(failure)
+
+
+def _say(line: str) -> None:
+    """Tells a person, if it can: a full disk must not stop the servers."""
+    with suppress(OSError):
+        err.print(line, markup=False, soft_wrap=True)
 
 
 def _introduce(mesh: Mesh) -> None:
