@@ -5,8 +5,9 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,42 @@ def test_a_taken_port_is_told_with_the_servers_own_words(tmp_path: Path) -> None
     assert done.returncode == 1
     assert done.stderr.startswith(f"tillmesh up: {ServerName.PAYMENTS.value} ended with exit status 1; the end of")
     assert f"127.0.0.1:{port}" in done.stderr
+
+
+def processes_that_name(folder: Path) -> list[int]:
+    """The processes with this folder in their command line."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            if os.fsencode(folder) in (entry / "cmdline").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+STARTS_CHILD = """
+import os, signal, subprocess
+from tillmesh.cli import main
+
+class Interrupted(subprocess.Popen):
+    def __init__(self, *args, **kwargs):
+        at = os.environ["INTERRUPT"]
+        if at == "before":
+            os.kill(os.getpid(), signal.SIGINT)
+        super().__init__(*args, **kwargs)
+        if at == "within":
+            os.kill(os.getpid(), signal.SIGINT)
+
+subprocess.Popen = Interrupted
+main()
+"""
+"""A mesh that is interrupted in the midst of the start of a child: nobody knows of the child yet."""
+
+
+@pytest.mark.parametrize("moment", ["before", "within"])
+def test_ctrl_c_amid_the_start_of_a_child_leaves_none(tmp_path: Path, moment: str) -> None:
+    command = [sys.executable, "-c", STARTS_CHILD, "up", "--data-dir", str(tmp_path), *ANY_PORTS]
+    done = subprocess.run(
+        command, env=environment() | {"INTERRUPT": moment}, capture_output=True, timeout=DEADLINE_S, check=False
+    )
+    assert b"Stopped; the data stays." in done.stdout, done.stderr
+    wait_until(lambda: processes_that_name(tmp_path) == [])
