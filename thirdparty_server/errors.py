@@ -50,6 +50,10 @@ class Reason(ErrorReason):
         "The PIN is locked after too many wrong ones; let the platform set a new one.",
     )
     PIN_NOT_SET = (StatusCode.FAILED_PRECONDITION, "No PIN is set for this payer; let the platform set one.")
+    PIN_TRY_UNDER_WAY = (
+        StatusCode.UNAVAILABLE,
+        "The PIN of this request is being checked already; repeat the call with the same request id.",
+    )
     PAY_CODE_REQUIRED = (
         StatusCode.FAILED_PRECONDITION,
         "Refund {refund_id} names no payee. Scan the payee's pay code, under a new refund id.",

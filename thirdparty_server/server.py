@@ -18,6 +18,7 @@ from thirdparty_server.payers.identity_servicer import IdentityServicer
 from thirdparty_server.payers.payer_servicer import PayerServicer, Sessions
 from thirdparty_server.payers.pending_orders import PendingOrders
 from thirdparty_server.payers.phone_servicer import PhoneServicer
+from thirdparty_server.payers.pin_tries import PinTries
 from thirdparty_server.payers.vault import Vault
 from thirdparty_server.payers.wallet_servicer import WalletServicer
 from thirdparty_server.payments.model import Timing
@@ -95,13 +96,14 @@ def assemble(
     resolver = PaymentResolver(database, orders, clock, settings.timing(), rng, server)
     roll_ups = RollUps(database, lambda: asyncio.get_running_loop().time(), server)
     vault = settings.vault()
+    tries = PinTries(database, vault, clock)
     code_lock_ms, session_ms = int(settings.pay_code_lock_s * 1000), int(settings.session_s * 1000)
     api = "tillmesh.api.payment.v1"
     return Wiring(
         domain=DOMAIN,
         servicers={
             f"{api}.PaymentService": PaymentServicer(
-                database, clock, resolver, orders, vault, code_lock_ms, settings.identity_guesses_per_hour
+                database, clock, resolver, orders, vault, tries, code_lock_ms, settings.identity_guesses_per_hour
             ),
             f"{api}.RefundService": RefundServicer(database, clock, resolver, orders, vault, code_lock_ms),
             f"{api}.IdentityService": IdentityServicer(database, clock, vault),
@@ -109,12 +111,12 @@ def assemble(
             f"{api}.PhoneService": PhoneServicer(database, clock, vault, settings.mesh),
             f"{api}.StoreService": StoreServicer(database, clock),
             f"{api}.AccountService": AccountServicer(database, clock, payer_operations.wallet_account),
-            f"{api}.PayerService": PayerServicer(database, clock, PendingOrders(stub, peer), vault, session_ms),
+            f"{api}.PayerService": PayerServicer(database, clock, PendingOrders(stub, peer), vault, tries, session_ms),
         },
         access=ACCESS,
         gate=settings.gate(),
         loops=[resolver.run, roll_ups.run],
-        on_stop=[resolver.stop, orders_channel.close, database.close],
+        on_stop=[tries.drain, resolver.stop, orders_channel.close, database.close],
         sign_in=Sessions(database, clock).sign_in,
     )
 

@@ -27,6 +27,7 @@ MAY_LACK = {
         "payment_history": {"from_state"},
         "payments": {"hold_id", "identity_id"},  # before the order was locked for it, and who pays was known
         "phones": {"token_expires_at_ms", "token_hash"},  # signed out
+        "pin_tries": {"right_pin"},  # not known yet, or wrong
         "requests": {"refusal"},
         "stores": {"unreferenced_refund_limit_minor"},
         "transfers": {"ends_phase", "hold_id"},  # of what ends no hold

@@ -67,4 +67,6 @@ class PinTry:
 
     identity_id: str
     pin_hash: str
+    attempt: int = 0
+    """How often the check of its request id was begun; 0 for a try without one."""
     right: bool = False

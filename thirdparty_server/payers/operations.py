@@ -7,7 +7,8 @@ from thirdparty_server.errors import Reason
 from thirdparty_server.ledger import accounts
 from thirdparty_server.ledger.model import AccountRef
 from thirdparty_server.payers import queries
-from thirdparty_server.payers.model import PIN_TRIES, Identity, Phone, PinTry, Wallet
+from thirdparty_server.payers.model import Identity, Phone, PinTry, Wallet
+from thirdparty_server.payers.pin_counting import require_same_pin
 from thirdparty_server.payers.vault import token_hash
 from thirdparty_server.updates import Update
 from tillmesh import paycode
@@ -15,28 +16,6 @@ from tillmesh.auth.callers import require_payer
 from tillmesh.runtime.errors import CommonReason, found
 from tillmesh.runtime.secret import Secret
 from tillmesh.storage.statements import Transaction
-
-
-# PINs. A try is counted, then checked outside of any transaction, then settled with its effect.
-def begin_pin_try(transaction: Transaction, identity_id: str) -> PinTry:
-    """Counts a try before it is made, so that no number of guesses at once gets more of them."""
-    counted = queries.count_pin_try(transaction, identity_id)
-    pin_hash, _ = queries.find_pin(transaction, identity_id)
-    if pin_hash is None:
-        raise Reason.PIN_NOT_SET()
-    if not counted:
-        raise Reason.PIN_LOCKED()
-    return PinTry(identity_id, pin_hash)
-
-
-def settle_pin_try(transaction: Transaction, pin_try: PinTry) -> None:
-    """Forgets the wrong tries after the right one; refuses a wrong one, and one of a PIN that was changed meanwhile."""
-    if pin_try.right and queries.reset_pin_tries(transaction, pin_try.identity_id, pin_try.pin_hash):
-        return
-    _, failures = queries.find_pin(transaction, pin_try.identity_id)
-    if failures >= PIN_TRIES:
-        raise Reason.PIN_LOCKED()
-    raise Reason.PIN_WRONG(tries_left=PIN_TRIES - failures)
 
 
 def set_pin(transaction: Transaction, identity_id: str, pin_hash: str) -> Identity:
@@ -79,16 +58,11 @@ def renew_key(transaction: Transaction, request_id: str, phone_uri: str) -> Phon
     return phone
 
 
-def begin_sign_in(transaction: Transaction, phone_uri: str) -> PinTry:
-    """Counts a try of the PIN of whoever the phone is bound to."""
-    return begin_pin_try(transaction, bound_phone(transaction, phone_uri).identity_id)
-
-
 def sign_in(transaction: Transaction, phone_uri: str, pin_try: PinTry, token: Secret, expires_at_ms: int) -> Identity:
     """Starts a session, unless PIN or phone are no longer what was tried."""
     if not queries.start_session(transaction, phone_uri, pin_try.identity_id, token_hash(token), expires_at_ms):
         raise Reason.PHONE_NOT_BOUND(phone_uri=phone_uri)
-    settle_pin_try(transaction, pin_try)
+    require_same_pin(transaction, pin_try)
     identity = queries.IDENTITIES.find(transaction, pin_try.identity_id)
     assert identity is not None, "a phone is bound to an identity"
     return identity

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from thirdparty_server.payers import messages, operations, queries
 from thirdparty_server.payers.pending_orders import PendingOrders
+from thirdparty_server.payers.pin_tries import PinTries
 from thirdparty_server.payers.vault import Vault
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import payer_service_pb2 as payers_api
@@ -27,6 +28,7 @@ class PayerServicer(Servicer):
 
     pending_orders: PendingOrders
     vault: Vault
+    pin_tries: PinTries
     session_ms: int
 
     async def SignIn(self, request: payers_api.SignInRequest) -> payers_api.Session:
@@ -35,7 +37,8 @@ class PayerServicer(Servicer):
         phone_uri = _own_phone().uri
         with Fields() as fields:
             pin = fields.pin(request.pin)
-        pin_try = await self.vault.checked(await self.database.run(operations.begin_sign_in, phone_uri), pin)
+        phone = await self.database.run(operations.bound_phone, phone_uri)
+        pin_try = await self.pin_tries.make(phone.identity_id, pin)
         token = Secret(secrets.token_urlsafe(TOKEN_BYTES).encode())
         expires_at_ms = self.clock.now_ms() + self.session_ms
         identity = await self.database.run(operations.sign_in, phone_uri, pin_try, token, expires_at_ms)

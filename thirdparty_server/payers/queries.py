@@ -1,12 +1,13 @@
 """Queries about identities, wallets and phones. A change of a record with a version is compare-and-set on it."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, delete, or_, select, update
+from sqlalchemy import and_, bindparam, case, delete, insert, or_, select, update
 
 from thirdparty_server.ledger.model import wallet
 from thirdparty_server.payers.model import CODE_TRIES, PIN_TRIES, Identity, Phone, Wallet
-from thirdparty_server.payers.tables import identities, phones, wallets
+from thirdparty_server.payers.tables import identities, phones, pin_tries, wallets
 from tillmesh.storage.database import require_one_row
 from tillmesh.storage.lists import After, by_key
 from tillmesh.storage.records import Part, Records, amount_in
@@ -85,6 +86,15 @@ _COUNT_PIN_TRY = (
 _RESET_PIN_TRIES = (
     update(identities).where(_OF_IDENTITY, identities.c.pin_hash == bindparam("hash")).values(pin_failures=0)
 )
+_FIND_PIN_TRY = select(pin_tries).where(pin_tries.c.request_id == bindparam("key"))
+_ADD_PIN_TRY = insert(pin_tries)
+_AT_ATTEMPT = and_(pin_tries.c.request_id == bindparam("key"), pin_tries.c.attempt == bindparam("known_attempt"))
+_TAKE_PIN_TRY = (
+    update(pin_tries)
+    .where(_AT_ATTEMPT)
+    .values(attempt=pin_tries.c.attempt + 1, checked_by=bindparam("replica"), begun_at_ms=bindparam("now_ms"))
+)
+_KEEP_RIGHT_PIN = update(pin_tries).where(_AT_ATTEMPT).values(right_pin=bindparam("mark"))
 _TAKE_STEP = (
     update(phones)
     .where(
@@ -133,6 +143,28 @@ def count_pin_try(transaction: Transaction, identity_id: str) -> bool:
 def reset_pin_tries(transaction: Transaction, identity_id: str, pin_hash: str) -> bool:
     """Forgets wrong tries; False if that is no longer the PIN."""
     return transaction.execute(_RESET_PIN_TRIES, {"key": identity_id, "hash": pin_hash}).rowcount == 1
+
+
+def find_pin_try(transaction: Transaction, request_id: str) -> Mapping[str, Any] | None:
+    """The row of the try that came with that request id."""
+    return transaction.execute(_FIND_PIN_TRY, {"key": request_id}).one_or_none()
+
+
+def add_pin_try(transaction: Transaction, **values: Any) -> None:
+    """Writes down the first check of a request's try."""
+    transaction.execute(_ADD_PIN_TRY, {**values, "attempt": 1, "right_pin": None})
+
+
+def take_pin_try(transaction: Transaction, request_id: str, attempt: int, replica: str, now_ms: int) -> None:
+    """Takes over the try of a request at that attempt, for the next one."""
+    values = {"key": request_id, "known_attempt": attempt, "replica": replica, "now_ms": now_ms}
+    require_one_row(transaction.execute(_TAKE_PIN_TRY, values))
+
+
+def keep_right_pin(transaction: Transaction, request_id: str, attempt: int, mark: bytes) -> None:
+    """Keeps that the PIN of a request was right."""
+    values = {"key": request_id, "known_attempt": attempt, "mark": mark}
+    require_one_row(transaction.execute(_KEEP_RIGHT_PIN, values))
 
 
 def find_phone_of_handle(transaction: Transaction, handle: str) -> Phone | None:

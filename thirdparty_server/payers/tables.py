@@ -41,6 +41,18 @@ wallets = Table(
     Column("created_at_ms", BigInteger, nullable=False),
     ForeignKeyConstraint(["account_id", "currency"], ["accounts.account_id", "accounts.currency"]),
 )
+# The tries of a PIN that came with a request id: each counts once, however often the request is repeated.
+pin_tries = Table(
+    "pin_tries",
+    METADATA,
+    Column("request_id", String, primary_key=True),
+    Column("content_hash", LargeBinary, nullable=False),
+    Column("identity_id", String, ForeignKey("identities.identity_id"), nullable=False),
+    Column("attempt", BigInteger, CheckConstraint("attempt >= 1"), nullable=False),
+    Column("checked_by", String, nullable=False),
+    Column("begun_at_ms", BigInteger, nullable=False),
+    Column("right_pin", LargeBinary),
+)
 # A payer's own terminal: whose it is, who is signed in on it, and which pay codes of it still count.
 phones = Table(
     "phones",

@@ -22,7 +22,8 @@ MASTER_BYTES_MIN = 32
 # What OWASP asks of argon2id at the least, about 40 ms; the library's default takes seven times as long.
 _ARGON2 = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 # However many PINs come at once, a core of two or more is left for everything else.
-_THREADS = ThreadPoolExecutor(max_workers=max(1, (os.cpu_count() or 1) - 1), thread_name_prefix="pin")
+HASHES_MAX = max(1, (os.cpu_count() or 1) - 1)
+_THREADS = ThreadPoolExecutor(max_workers=HASHES_MAX, thread_name_prefix="pin")
 
 
 @dataclass(frozen=True)

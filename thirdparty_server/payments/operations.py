@@ -20,7 +20,7 @@ from thirdparty_server.ledger import accounts, entries
 from thirdparty_server.ledger.model import AccountRef, Purpose, Transfer, store_sales, wallet
 from thirdparty_server.payers import queries as payer_queries
 from thirdparty_server.payers.model import PinTry
-from thirdparty_server.payers.operations import settle_pin_try
+from thirdparty_server.payers.pin_counting import require_same_pin
 from thirdparty_server.payments import queries
 from thirdparty_server.payments.lifecycle import PAYMENT, PaymentEvent, PaymentState
 from thirdparty_server.payments.model import DAY_MS, Consent, FoundPayer, Lock, Payment
@@ -103,7 +103,7 @@ def waiting_payment(transaction: Transaction, consent: Consent) -> Payment:
 def confirm_payment(transaction: Transaction, consent: Consent, pin_try: PinTry | None = None) -> Payment:
     """The payer's yes, by a PIN where there is one: holds the money."""
     if pin_try:
-        settle_pin_try(transaction, pin_try)
+        require_same_pin(transaction, pin_try)
     payment = _waiting(take_payment(transaction, consent.payment_id), consent)
     return _hold_funds(transaction, payment, payment, consent.at_ms)
 

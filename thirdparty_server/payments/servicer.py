@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from thirdparty_server.errors import PAYMENT_CANCELED
 from thirdparty_server.payers import messages as payer_messages
-from thirdparty_server.payers import operations as payer_operations
 from thirdparty_server.payers.model import PinTry
 from thirdparty_server.payers.pay_codes import ShownCode
+from thirdparty_server.payers.pin_tries import PinTries
 from thirdparty_server.payers.vault import Vault
 from thirdparty_server.payments import messages, operations, payer_search, queries
 from thirdparty_server.payments.lifecycle import PaymentEvent, PaymentState
@@ -32,6 +32,7 @@ class PaymentServicer(Servicer):
     resolver: PaymentResolver
     orders: Orders
     vault: Vault
+    pin_tries: PinTries
     pay_code_lock_ms: int
     identity_guesses_per_hour: int
 
@@ -155,17 +156,17 @@ class PaymentServicer(Servicer):
         """Checks the PIN for a payment that waits for it; None if this request was answered before."""
         self.vault.require()
 
-        def begin(transaction: Transaction) -> PinTry | None:
+        def find_payer(transaction: Transaction) -> str | None:
             if find_resource(transaction, key) is not None:
                 return None
             if pin is None:
                 raise invalid([FieldViolation("pin", "must be the payer's, from a store terminal")])
             payment = operations.waiting_payment(transaction, consent)
             assert payment.identity_id is not None, "what nobody pays waits for nobody"
-            return payer_operations.begin_pin_try(transaction, payment.identity_id)
+            return payment.identity_id
 
-        begun = await remember_refusal(self.database, key, begin)
-        return await self.vault.checked(begun, pin) if begun and pin else None
+        identity_id = await remember_refusal(self.database, key, find_payer)
+        return await self.pin_tries.make_once(key, identity_id, pin) if identity_id and pin else None
 
     async def _settled(self, payment: Payment) -> payment_pb2.Payment:
         """Drives the payment on and answers with what it came to within the caller's deadline."""
