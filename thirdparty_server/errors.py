@@ -50,7 +50,7 @@ class Reason(ErrorReason):
         "The PIN is locked after too many wrong ones; let the platform set a new one.",
     )
     PIN_NOT_SET = (StatusCode.FAILED_PRECONDITION, "No PIN is set for this payer; let the platform set one.")
-    PIN_TRY_UNDER_WAY = (
+    PIN_TRY_NOT_SETTLED = (
         StatusCode.UNAVAILABLE,
         "The PIN of this request is being checked already; repeat the call with the same request id.",
     )

@@ -211,7 +211,7 @@ async def test_what_a_server_began_before_it_died_is_tried_by_the_next_and_count
         key = key_of(request, first)
         await began_and_died(first, phone, key)
     if first.database.replica:
-        with refused(Reason.PIN_TRY_UNDER_WAY):
+        with refused(Reason.PIN_TRY_NOT_SETTLED):
             await at_the_pad(second, request)
         clock.advance(pin_counting.CHECK_MS_MAX)
     with acting(TILL):
@@ -234,6 +234,6 @@ async def test_who_was_taken_for_dead_settles_nothing(sides: tuple[Side, Side], 
     clock.advance(pin_counting.CHECK_MS_MAX)
     await began_and_died(second, phone, key)
     checked = await first.settings.vault().checked(begun, Secret(PIN.encode()))
-    with refused(Reason.PIN_TRY_UNDER_WAY):
+    with refused(Reason.PIN_TRY_NOT_SETTLED):
         await first.database.run(pin_counting.settle_once, key, checked)
     assert await failures(first, phone.identity_id) == 1

@@ -129,14 +129,17 @@ class Wire:
 @contextmanager
 def connected(address: str, role: Role, files: TlsFiles, *settings: bytes) -> Iterator[Wire]:
     """A connection to a server of that role, with a certificate, after the preface."""
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), DEADLINE_S) as raw, encrypted(raw, role, files, *settings) as wire:
+        yield wire
+
+
+@contextmanager
+def encrypted(raw: socket.socket, role: Role, files: TlsFiles, *settings: bytes) -> Iterator[Wire]:
+    """The same over a connection that stands."""
     context = ssl.create_default_context(cafile=files.folder / "ca.pem")
     context.load_cert_chain(files.folder / "cert.pem", files.folder / "key.pem")
     context.set_alpn_protocols(["h2"])
-    host, _, port = address.rpartition(":")
-    name = f"{role}.{files.mesh}"
-    with (
-        socket.create_connection((host, int(port)), DEADLINE_S) as raw,
-        context.wrap_socket(raw, server_hostname=name) as tls,
-    ):
+    with context.wrap_socket(raw, server_hostname=f"{role}.{files.mesh}") as tls:
         tls.sendall(PREFACE + frame(SETTINGS, 0, 0, b"".join((NO_TABLE, *settings))))
         yield Wire(tls)

@@ -39,7 +39,9 @@ GROWTH_KB_MAX = 32 * 1024
 
 @pytest.fixture(scope="module")
 def fort(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fort]:
-    with running_fort(tmp_path_factory.mktemp("fort"), "--connections-max", str(CONNECTIONS_MAX)) as fort:
+    with running_fort(
+        tmp_path_factory.mktemp("fort"), "--connections-max", str(CONNECTIONS_MAX), "--handshake-s", "5"
+    ) as fort:
         yield fort
 
 

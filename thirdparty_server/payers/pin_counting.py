@@ -63,7 +63,7 @@ def settle_once(transaction: Transaction, key: IdempotencyKey, pin_try: PinTry) 
         return None
     known = queries.find_pin_try(transaction, key.request_id)
     if known is None or known["attempt"] != pin_try.attempt:
-        raise Reason.PIN_TRY_UNDER_WAY()
+        raise Reason.PIN_TRY_NOT_SETTLED()
     settle_pin_try(transaction, pin_try)
     queries.keep_right_pin(transaction, key.request_id, pin_try.attempt, _mark(pin_try.pin_hash))
     return pin_try
@@ -88,7 +88,7 @@ def _begin_again(
             raise _wrong(transaction, identity_id)
         return PinTry(identity_id, pin_hash, attempt, right=True)
     if known["checked_by"] != replica and now_ms < known["begun_at_ms"] + CHECK_MS_MAX:
-        raise Reason.PIN_TRY_UNDER_WAY()
+        raise Reason.PIN_TRY_NOT_SETTLED()
     queries.take_pin_try(transaction, key.request_id, attempt, replica, now_ms)
     return PinTry(identity_id, pin_hash, attempt + 1)
 

@@ -122,7 +122,8 @@ def _announce(line: str) -> None:
 
 def _build(wiring: Wiring, settings: ServerSettings) -> tuple[aio.Server, health.aio.HealthServicer]:
     _make_room_for(settings.connections_max)
-    server = open_server(MESSAGE_BYTES_MAX, settings.connections_max, settings.unguarded_transport)
+    unguarded = settings.unguarded_transport
+    server = open_server(MESSAGE_BYTES_MAX, settings.connections_max, settings.handshake_s, unguarded)
     limits = settings.limits()
     for service, servicer in wiring.servicers.items():
         access = wiring.access[service]

@@ -40,6 +40,7 @@ class ServerSettings(BaseSettings):
     call_s_max: float = Field(CALL_S_MAX, gt=0, description="how long a call may take, whatever its deadline")
     connections_max: int = Field(1_000, ge=1, description="connections open at a time")
     end_with_stdin: bool = Field(False, description="stop once standard input ends, as when its starter was killed")
+    handshake_s: float = Field(20.0, ge=0.001, le=600, description="how long a client may take to connect, with TLS")
     unguarded_transport: bool = Field(
         False, description="serve with gRPC's own server, which one broken frame can end; for other versions of grpcio"
     )

@@ -11,7 +11,7 @@ STREAMS_A_CONNECTION = 256
 log = structlog.get_logger()
 
 
-def open_server(message_bytes_max: int, connections_max: int, unguarded: bool) -> aio.Server:
+def open_server(message_bytes_max: int, connections_max: int, handshake_s: float, unguarded: bool) -> aio.Server:
     """A server whose connections end when they are silent, old, or not HTTP/2 over TLS soon enough.
 
     Raises RuntimeError if it cannot be guarded with this grpcio, and is not to go `unguarded`.
@@ -24,7 +24,7 @@ def open_server(message_bytes_max: int, connections_max: int, unguarded: bool) -
         ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
         ("grpc.max_allowed_incoming_connections", connections_max),
         ("grpc.max_concurrent_streams", STREAMS_A_CONNECTION),
-        ("grpc.server_handshake_timeout_ms", 5_000),
+        ("grpc.server_handshake_timeout_ms", int(handshake_s * 1_000)),
         # A client whose cable was pulled, or that hangs, is gone after 40 s. Its own pings are welcome every 10 s.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
