@@ -5,7 +5,7 @@ from typing import Any
 
 import grpc
 import pytest
-from google.protobuf import message_factory
+from google.protobuf import descriptor_pb2, message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -32,6 +32,7 @@ CALLS_MAX, SHARE = 8, 2
 LIST = api.ListOrdersRequest(store_id=HERE, page_size=1)
 ASKED = message(LIST.SerializeToString())
 WATCH, REFLECT = b"/grpc.health.v1.Health/Watch", b"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+NEWER_REFLECTION = "grpc.reflection.v1.ServerReflection"
 LIST_SERVICES = reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString()
 STREAMS = [(WATCH, b""), (REFLECT, LIST_SERVICES)]
 NO_WINDOW = b"\0\4\0\0\0\0"
@@ -108,6 +109,21 @@ def services(channel: grpc.Channel) -> set[str]:
     stub = reflection_pb2_grpc.ServerReflectionStub(channel)
     [answer] = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
     return {service.name for service in answer.list_services_response.service}
+
+
+def test_reflection_of_the_newer_name_says_the_same_and_knows_itself(fort: Fort) -> None:
+    channel = fort.channel(PLATFORM)
+    newer: Any = channel.stream_stream(
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    asked = [{"list_services": ""}, {"file_containing_symbol": NEWER_REFLECTION}]
+    listed, contract = newer(iter([reflection_pb2.ServerReflectionRequest(**each) for each in asked]))
+    assert {service.name for service in listed.list_services_response.service} == services(channel)
+    assert NEWER_REFLECTION in services(channel)
+    [file] = contract.file_descriptor_response.file_descriptor_proto
+    assert descriptor_pb2.FileDescriptorProto.FromString(file).package == "grpc.reflection.v1"
 
 
 # Calls a second

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool, text_format
 from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
@@ -14,15 +15,27 @@ from tillmesh.runtime.errors import Refusal
 
 Handlers = dict[str, "grpc.RpcMethodHandler[Any, Any]"]
 Serve = Callable[[Context, str], Awaitable[Any]]
+REFLECTION_SERVICES = (reflection.SERVICE_NAME, "grpc.reflection.v1.ServerReflection")
+"""Clients ask for v1 first; both have the same messages but for their package, which is not on the wire."""
 _CHECK = parser(health_pb2.HealthCheckRequest.DESCRIPTOR)
 _REFLECT = parser(reflection_pb2.ServerReflectionRequest.DESCRIPTOR)
+
+
+def add_reflection_v1() -> None:
+    """Makes the contract of reflection's v1 known, for those who ask about it: grpcio has the one before it alone."""
+    before = descriptor_pb2.FileDescriptorProto()
+    reflection_pb2.DESCRIPTOR.CopyToProto(before)
+    text = text_format.MessageToString(before).replace("v1alpha", "v1")
+    contract = text_format.Parse(text, descriptor_pb2.FileDescriptorProto())
+    descriptor_pool.Default().AddSerializedFile(contract.SerializeToString())
 
 
 def open_handlers(
     healthy: health.aio.HealthServicer, services: Sequence[str], domain: str, limits: Limits
 ) -> dict[str, Handlers]:
     """The handlers of both services by name. As those of all others they take streams, and read for themselves."""
-    names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
+    add_reflection_v1()
+    names = [*services, health.SERVICE_NAME, *REFLECTION_SERVICES]
     reflecting = reflection.aio.ReflectionServicer(names)
 
     async def check(context: Context, _caller: str) -> Any:
@@ -55,14 +68,13 @@ def open_handlers(
 
     serialize = health_pb2.HealthCheckResponse.SerializeToString
     answers = reflection_pb2.ServerReflectionResponse.SerializeToString
+    info: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
+        limited(reflect, limits.streams), None, answers
+    )
     return {
         health.SERVICE_NAME: {
             "Check": grpc.stream_unary_rpc_method_handler(limited(check, limits.checks), None, serialize),
             "Watch": grpc.stream_stream_rpc_method_handler(limited(watch, limits.streams), None, serialize),
         },
-        reflection.SERVICE_NAME: {
-            "ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(
-                limited(reflect, limits.streams), None, answers
-            )
-        },
+        **{service: {"ServerReflectionInfo": info} for service in REFLECTION_SERVICES},
     }
