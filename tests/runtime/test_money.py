@@ -58,6 +58,8 @@ def test_a_price_that_is_none_says_what_is_wrong_with_it(text: str, currency: st
         (Money("JPY", 1250), "1250 JPY"),
         (Money("BHD", 1), "0.001 BHD"),
         (Money("GBP", MINOR_UNITS_MAX), "10000000000000.00 GBP"),
+        (Money("JPY", 0), "0 JPY"),
+        (Money("BHD", -(10**31) - 1), "-10000000000000000000000000000.001 BHD"),  # more digits than decimals keep
     ],
 )
 def test_an_amount_reads_with_all_digits_of_its_currency(money: Money, text: str) -> None:

@@ -33,7 +33,10 @@ class Money:
 
     def decimal(self) -> str:
         """The amount as a plain decimal with all the currency's digits: "12.50", "1250"."""
-        return f"{Decimal(self.minor).scaleb(-MINOR_DIGITS[self.currency]):f}"
+        digits = MINOR_DIGITS[self.currency]
+        text = f"{abs(self.minor):0{digits + 1}}"  # integers only: decimals are rounded to 28 digits
+        whole, part = text[: len(text) - digits], text[len(text) - digits :]
+        return ("-" if self.minor < 0 else "") + (f"{whole}.{part}" if part else whole)
 
 
 def minor_units(text: str, currency: str) -> int:
