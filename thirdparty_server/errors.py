@@ -28,6 +28,10 @@ class Reason(ErrorReason):
     )
     STORE_SUSPENDED = (StatusCode.FAILED_PRECONDITION, "Store {store_id} is suspended; the platform can activate it.")
     ACCOUNT_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no account {account_id}.")
+    BALANCE_LIMIT_EXCEEDED = (
+        StatusCode.FAILED_PRECONDITION,
+        "Account {account_id} would have more than {most}, the most there may be; use another wallet.",
+    )
     PAYMENT_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no payment {payment_id}.")
     REFUND_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no refund {refund_id}.")
     PHONE_NOT_FOUND = (StatusCode.NOT_FOUND, "Phone {phone_uri} is not bound, or no longer to that identity.")

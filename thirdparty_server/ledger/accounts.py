@@ -8,8 +8,10 @@ from collections.abc import Iterable
 
 from sqlalchemy import BigInteger, Column, ScalarSelect, bindparam, case, cast, func, select, update
 
-from thirdparty_server.ledger.model import MOVING, Account, AccountRef
+from thirdparty_server.errors import Reason
+from thirdparty_server.ledger.model import BALANCE_MAX, MOVING, Account, AccountRef
 from thirdparty_server.ledger.tables import account_sums, accounts, transfers
+from tillmesh.runtime.money import Money
 from tillmesh.storage.lists import After, by_key
 from tillmesh.storage.records import Records
 from tillmesh.storage.statements import Transaction
@@ -35,6 +37,8 @@ _ADD_TO_BALANCE = (
         accounts.c.account_id == bindparam("key"),
         accounts.c.posted_minor + bindparam("posted") - accounts.c.held_minor - bindparam("held")
         >= -accounts.c.credit_limit_minor,
+        # In this order nothing here leaves the range of an integer, which PostgreSQL refuses and SQLite rounds.
+        accounts.c.posted_minor <= bindparam("posted_before_max", type_=BigInteger),
     )
     .values(
         posted_minor=accounts.c.posted_minor + bindparam("posted"),
@@ -107,8 +111,13 @@ def list_accounts(transaction: Transaction, after: After, at_most: int) -> list[
 
 
 def change_balance(transaction: Transaction, ref: AccountRef, posted: int = 0, held: int = 0) -> None:
-    """Changes a kept balance, within its limit, in one conditional update."""
+    """Changes a kept balance, within its limit, in one conditional update.
+
+    Overdrawn if too little would be left; BALANCE_LIMIT_EXCEEDED for money that would be more than a balance can be.
+    """
     if ref.guarded:
-        changed = transaction.execute(_ADD_TO_BALANCE, {"key": ref.account_id, "posted": posted, "held": held})
-        if changed.rowcount != 1:
+        values = {"key": ref.account_id, "posted": posted, "held": held, "posted_before_max": BALANCE_MAX - posted}
+        if transaction.execute(_ADD_TO_BALANCE, values).rowcount != 1:
+            if posted > 0:  # what only gains is never overdrawn
+                raise Reason.BALANCE_LIMIT_EXCEEDED(account_id=ref.account_id, most=Money(ref.currency, BALANCE_MAX))
             raise Overdrawn(ref.account_id)

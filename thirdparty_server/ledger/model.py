@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from tillmesh.runtime.money import Money
+from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
+
+BALANCE_MAX = 9_000 * MINOR_UNITS_MAX
+"""No kept balance is further from zero: an amount more still is a signed 64-bit integer."""
 
 
 class AccountKind(StrEnum):

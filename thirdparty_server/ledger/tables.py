@@ -14,9 +14,17 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from thirdparty_server.ledger.model import AccountKind, Phase, Purpose
+from thirdparty_server.ledger.model import BALANCE_MAX, AccountKind, Phase, Purpose
 from thirdparty_server.schema import METADATA
+from tillmesh.runtime.money import MINOR_UNITS_MAX
 from tillmesh.storage.database import append_only, one_of
+
+
+def _integer(column: str) -> CheckConstraint:
+    """Refuses what SQLite would make a float of: a sum beyond 64 bits. The column may be NULL where it says so."""
+    check = CheckConstraint(f"typeof({column}) IN ('integer', 'null')", name=f"{column}_is_an_integer")
+    return check.ddl_if(dialect="sqlite")
+
 
 accounts = Table(
     "accounts",
@@ -24,9 +32,15 @@ accounts = Table(
     Column("account_id", String, primary_key=True),
     Column("kind", String, one_of("kind", AccountKind), nullable=False),
     Column("currency", String, nullable=False),
-    Column("credit_limit_minor", BigInteger),
-    Column("posted_minor", BigInteger, nullable=False),
-    Column("held_minor", BigInteger, CheckConstraint("held_minor >= 0"), nullable=False),
+    Column("credit_limit_minor", BigInteger, CheckConstraint(f"credit_limit_minor BETWEEN 0 AND {MINOR_UNITS_MAX}")),
+    Column(
+        "posted_minor",
+        BigInteger,
+        CheckConstraint(f"posted_minor BETWEEN -{MINOR_UNITS_MAX} AND {BALANCE_MAX}"),
+        nullable=False,
+    ),
+    Column("held_minor", BigInteger, CheckConstraint(f"held_minor BETWEEN 0 AND {BALANCE_MAX}"), nullable=False),
+    *(_integer(column) for column in ("credit_limit_minor", "posted_minor", "held_minor")),
     UniqueConstraint("account_id", "currency"),
     CheckConstraint("posted_minor - held_minor >= -credit_limit_minor", name="within_limit"),
     CheckConstraint(
@@ -46,7 +60,10 @@ transfers = Table(
     Column("debit_account_id", String, nullable=False),
     Column("credit_account_id", String, nullable=False),
     Column("currency", String, nullable=False),
-    Column("amount_minor", BigInteger, CheckConstraint("amount_minor > 0"), nullable=False),
+    Column(
+        "amount_minor", BigInteger, CheckConstraint(f"amount_minor BETWEEN 1 AND {MINOR_UNITS_MAX}"), nullable=False
+    ),
+    _integer("amount_minor"),
     Column("hold_id", BigInteger, unique=True),
     Column("ends_phase", String, Computed("CASE WHEN hold_id IS NOT NULL THEN 'HOLD' END", persisted=True)),
     Column("purpose", String, one_of("purpose", Purpose), nullable=False),
@@ -83,4 +100,5 @@ account_sums = Table(
     Column("account_id", String, ForeignKey("accounts.account_id"), primary_key=True),
     Column("through_transfer_id", BigInteger, ForeignKey("transfers.transfer_id"), nullable=False),
     Column("posted_minor", BigInteger, nullable=False),
+    _integer("posted_minor"),
 )
