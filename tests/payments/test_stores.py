@@ -245,3 +245,13 @@ async def test_a_store_that_is_another_is_paid_as_ever(side: Side) -> None:
     await side.store(store_id="store-2")
     await side.stores.UpdateStore(change(SUSPENDED, ["state"], store_id="store-2"))
     await side.captured(payer_id)
+
+
+@pytest.mark.parametrize("limit", [0, 1_000, None])
+async def test_a_limit_in_one_currency_lets_nothing_out_in_any_other(side: Side, limit: int | None) -> None:
+    await side.store(limit=limit)
+    for currency in ("USD", "EUR", "JPY", "CHF", "BHD"):
+        payee = await side.shopper(currency=currency)
+        with refused(Reason.UNREFERENCED_REFUND_LIMIT_EXCEEDED):
+            await side.give_back(payee, 1, currency)
+        assert await side.wallet(payee, currency) == (0, 0)
