@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.payments.proxy import Proxy, Way
+from tests.links import Link
 from tests.payments.side import INSTANT, STORE, asked, gbp, line, named, state_and_reason
 from tests.processes import DEADLINE_S, Server, patient, running, start_server, wait_until
 from tillmesh.api.order.v1 import order_pb2
@@ -36,13 +36,13 @@ class Mesh:
 
     def __init__(self, folder: Path, orders: Server) -> None:
         self._folder = folder
-        self.proxy = Proxy(orders.address)
+        self.link = Link(orders.address)
         self.orders_server = orders
         self.orders = OrderServiceStub(patient(grpc.insecure_channel(orders.address)))
         self.start()
 
     def start(self) -> None:
-        self.server = start_server("thirdparty_server", self._folder, "--orders", self.proxy.address, *FLAGS)
+        self.server = start_server("thirdparty_server", self._folder, "--orders", self.link.address, *FLAGS)
         self._channel = patient(grpc.insecure_channel(self.server.address))
         self.payments = PaymentServiceStub(self._channel)
         self.identities = IdentityServiceStub(self._channel)
@@ -55,7 +55,7 @@ class Mesh:
 
     def restart(self) -> None:
         self.kill()
-        self.proxy.heal()
+        self.link.heal()
         self.start()
 
     def shopper(self, threshold: int = INSTANT) -> str:
@@ -138,7 +138,7 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     folder = tmp_path_factory.mktemp("processes")
     with running("order_service", folder) as orders:
         mesh = Mesh(folder, orders)
-        with mesh.proxy:
+        with mesh.link:
             yield mesh
         mesh.kill()
 
@@ -146,7 +146,7 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 @pytest.fixture
 def mesh(processes: Mesh) -> Mesh:
     """The same processes for each test, with the cable whole."""
-    processes.proxy.heal()
+    processes.link.heal()
     return processes
 
 
@@ -159,7 +159,7 @@ def yes(payment: payment_pb2.Payment) -> payments_api.ConfirmPaymentRequest:
 def test_killed_before_the_order_heard_of_it(mesh: Mesh) -> None:
     mesh.warm_up()
     order = mesh.order(mesh.shopper())
-    mesh.proxy.cut(Way.REQUESTS)
+    mesh.link.lose_requests()
     call = mesh.payments.CreatePayment.future(request := asked(order))
     mesh.until_payment(request.payment_id, "PENDING")
     mesh.restart()
@@ -170,7 +170,7 @@ def test_killed_before_the_order_heard_of_it(mesh: Mesh) -> None:
 def test_killed_after_the_order_was_locked_and_before_the_answer_came(mesh: Mesh) -> None:
     mesh.warm_up()
     order = mesh.order(mesh.shopper())
-    mesh.proxy.cut(Way.ANSWERS)
+    mesh.link.lose_answers()
     call = mesh.payments.CreatePayment.future(request := asked(order))
     mesh.until_order(order, order_pb2.Order.STATE_LOCKED)
     mesh.restart()
@@ -203,7 +203,7 @@ def test_killed_while_the_payer_is_asked(mesh: Mesh) -> None:
 
 def test_killed_with_the_money_held_before_the_order_was_asked(mesh: Mesh) -> None:
     order, payment = mesh.waiting()
-    mesh.proxy.cut(Way.REQUESTS)
+    mesh.link.lose_requests()
     call = mesh.payments.ConfirmPayment.future(yes(payment))
     mesh.until_payment(payment.payment_id, "AUTHORIZED")
     mesh.kill()
@@ -211,13 +211,13 @@ def test_killed_with_the_money_held_before_the_order_was_asked(mesh: Mesh) -> No
     assert call.exception(DEADLINE_S) is not None
     assert mesh.wallet(order.payer.identity_id) == (FUNDS, PRICE)
     assert mesh.order_now(order).state == order_pb2.Order.STATE_LOCKED
-    mesh.proxy.heal()
+    mesh.link.heal()
     mesh.check(order, payment.payment_id, captured=True)
 
 
 def test_killed_after_the_order_was_paid_and_before_the_answer_came(mesh: Mesh) -> None:
     order, payment = mesh.waiting()
-    mesh.proxy.cut(Way.ANSWERS)
+    mesh.link.lose_answers()
     call = mesh.payments.ConfirmPayment.future(yes(payment))
     mesh.until_order(order, order_pb2.Order.STATE_PAID)
     assert mesh.wallet(order.payer.identity_id) == (FUNDS, PRICE)
@@ -228,7 +228,7 @@ def test_killed_after_the_order_was_paid_and_before_the_answer_came(mesh: Mesh) 
 
 def test_killed_while_it_gives_up(mesh: Mesh) -> None:
     order, payment = mesh.waiting()
-    mesh.proxy.cut(Way.REQUESTS)
+    mesh.link.lose_requests()
     cancel = payments_api.CancelPaymentRequest(request_id=new_request_id(), payment_id=payment.payment_id)
     call = mesh.payments.CancelPayment.future(cancel)
     mesh.until_payment(payment.payment_id, "VOIDING")
@@ -283,12 +283,12 @@ def test_one_trace_id_follows_a_payment_through_both_servers_also_after_a_restar
     order = mesh.order(mesh.shopper())
     trace_id = secrets.token_hex(16)
     metadata = (("traceparent", f"00-{trace_id}-{secrets.token_hex(8)}-01"),)
-    mesh.proxy.cut(Way.REQUESTS)
+    mesh.link.lose_requests()
     call = mesh.payments.CreatePayment.future(request := asked(order), metadata=metadata)
     mesh.until_payment(request.payment_id, "PENDING")
     mesh.kill()
     logged = mesh.server.log.stat().st_size
-    mesh.proxy.heal()
+    mesh.link.heal()
     mesh.start()
     assert call.exception(DEADLINE_S) is not None
     mesh.check(order, request.payment_id, captured=True)

@@ -8,9 +8,9 @@ import pytest
 
 from store_terminal.tables import METADATA
 from tests.databases import NewDatabase
+from tests.links import Link
 from tests.payments.side import secret_file
 from tests.processes import Server, running, start_server
-from tests.terminal.proxy import link
 from tests.terminal.shaky import CutOff, Shaky
 from tests.terminal.till import Behind, Till, terminal_flags
 
@@ -69,7 +69,7 @@ def closed_port() -> Iterator[str]:
 
 @pytest.fixture
 def shaky(tmp_path: Path, order_service: Server, payment_server: Server) -> Iterator[Shaky]:
-    with link(order_service.address) as orders, link(payment_server.address) as payments:
+    with Link(order_service.address) as orders, Link(payment_server.address) as payments:
         flags = terminal_flags(orders.address, payments.address)
         shaky = Shaky(tmp_path, flags, start_server("store_terminal", tmp_path, *flags), orders, payments)
         yield shaky
@@ -79,7 +79,7 @@ def shaky(tmp_path: Path, order_service: Server, payment_server: Server) -> Iter
 @pytest.fixture
 def cut_off(tmp_path: Path, order_service: Server) -> Iterator[CutOff]:
     with (
-        link(order_service.address) as orders,
+        Link(order_service.address) as orders,
         running("thirdparty_server", tmp_path, "--orders", orders.address) as payment_server,
     ):
         flags = terminal_flags(order_service.address, payment_server.address)

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.links import Link
 from tests.processes import Server, start_server
-from tests.terminal.proxy import Link
 from tests.terminal.till import Behind, Till
 
 

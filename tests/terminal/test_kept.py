@@ -12,11 +12,11 @@ from store_terminal.checkouts.tables import checkout_history
 from store_terminal.outbox.pay_codes import PayCodes
 from store_terminal.tables import METADATA
 from tests.clocks import ManualClock
+from tests.links import Link
 from tests.postgres import Cluster
 from tests.processes import Server, wait_until
 from tests.terminal.inside import Inside, now_ms, terminal
 from tests.terminal.phones import shopper_with_phone
-from tests.terminal.proxy import Link, link
 from tests.terminal.till import Behind, goods, refund_state, said
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.api.terminal.v1 import till_refund_service_pb2
@@ -37,7 +37,7 @@ def today() -> ManualClock:
 
 @pytest.fixture
 def payments(payment_server: Server) -> Iterator[Link]:
-    with link(payment_server.address) as payments:
+    with Link(payment_server.address) as payments:
         yield payments
 
 

@@ -13,10 +13,10 @@ from store_terminal.outbox.model import OrderCopy
 from store_terminal.outbox.order_reader import READ_EVERY_MS, OrderReader
 from store_terminal.tables import METADATA
 from tests.clocks import ManualClock
+from tests.links import Link
 from tests.postgres import Cluster
 from tests.processes import DEADLINE_S, Server, running, wait_until
 from tests.terminal.inside import now_ms, terminal
-from tests.terminal.proxy import link
 from tests.terminal.shaky import CutOff
 from tests.terminal.test_lifecycle import in_state, order
 from tests.terminal.till import COFFEE, TEA_MINOR, Behind, Till, refused, said, terminal_flags
@@ -139,7 +139,7 @@ async def test_an_order_is_read_once_a_second_for_all_who_ask(
 async def test_without_an_answer_the_last_verdict_is_told_with_its_age(
     database_url: str, order_service: Server, closed_port: str, today: ManualClock
 ) -> None:
-    with link(order_service.address) as orders:
+    with Link(order_service.address) as orders:
         async with terminal(database_url, orders.address, closed_port, today) as inside:
             pending = await inside.submitted()
             assert pending.verdict_age.ToMilliseconds() == 0

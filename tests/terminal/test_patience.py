@@ -7,9 +7,9 @@ import pytest
 from store_terminal.outbox.order_reader import READ_EVERY_MS
 from store_terminal.outbox.payments import PAYER_GRACE_MS
 from tests.clocks import ManualClock
+from tests.links import Link
 from tests.processes import Server, wait_until
 from tests.terminal.inside import MARGIN_MS, WAIT_MS, now_ms, terminal
-from tests.terminal.proxy import link
 from tests.terminal.till import TEA_MINOR, Behind, said
 from tillmesh.api.terminal.v1 import checkout_pb2
 
@@ -57,7 +57,7 @@ async def test_do_not_retry_never_shows_while_the_order_answers(
 async def test_do_not_retry_shows_once_the_order_left_a_cancellation_unanswered_and_survives_the_process(
     database_url: str, order_service: Server, closed_port: str, today: ManualClock
 ) -> None:
-    with link(order_service.address) as orders:
+    with Link(order_service.address) as orders:
         async with terminal(database_url, orders.address, closed_port, today) as inside:
             paying = await inside.pay(await inside.submitted(), within_s=0.5)
             orders.lose_requests()
