@@ -15,7 +15,7 @@ from tillmesh.rpc.server import Wiring, run
 from tillmesh.rpc.settings import ServerSettings, load_settings
 from tillmesh.runtime.clock import Clock, SystemClock
 from tillmesh.runtime.ids import SYSTEM_RNG
-from tillmesh.storage.database import Database, open_database
+from tillmesh.storage.database import Database, answer, open_database
 
 
 class OrderSettings(ServerSettings, cli_prog_name="order_service", env_prefix="TILLMESH_ORDER_"):
@@ -37,6 +37,7 @@ def assemble(settings: OrderSettings, database: Database, clock: Clock, rng: ran
         servicers={"tillmesh.api.order.v1.OrderService": servicer},
         access=ACCESS,
         gate=settings.gate(),
+        probe=lambda: database.run(answer),
         loops=[Sweeper(database, clock, settings.own_uri(Role.ORDERS)).run],
         on_stop=[database.close],
     )

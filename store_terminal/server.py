@@ -23,7 +23,7 @@ from tillmesh.rpc.settings import ServerSettings, load_settings
 from tillmesh.runtime.clock import Clock, SystemClock
 from tillmesh.runtime.ids import IDENTIFIER, SYSTEM_RNG
 from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS
-from tillmesh.storage.database import Database, open_database
+from tillmesh.storage.database import Database, answer, open_database
 
 
 class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefix="TILLMESH_TERMINAL_"):
@@ -84,6 +84,7 @@ def assemble(
         },
         access=ACCESS,
         gate=replace(gate, store_id=settings.store_id) if (gate := settings.gate()) else None,
+        probe=lambda: database.run(answer),
         loops=[outbox.run],
         on_stop=[outbox.stop, orders_channel.close, payments_channel.close, database.close],
     )

@@ -35,7 +35,7 @@ from tillmesh.rpc.server import Wiring, run
 from tillmesh.rpc.settings import ServerSettings, load_settings
 from tillmesh.runtime.clock import Clock, SystemClock
 from tillmesh.runtime.ids import SYSTEM_RNG
-from tillmesh.storage.database import Database, open_database
+from tillmesh.storage.database import Database, answer, open_database
 
 
 class PaymentSettings(ServerSettings, cli_prog_name="thirdparty_server", env_prefix="TILLMESH_PAYMENT_"):
@@ -115,6 +115,7 @@ def assemble(
         },
         access=ACCESS,
         gate=settings.gate(),
+        probe=lambda: database.run(answer),
         loops=[resolver.run, roll_ups.run],
         on_stop=[tries.drain, resolver.stop, orders_channel.close, database.close],
         sign_in=Sessions(database, clock).sign_in,

@@ -14,9 +14,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from tests.postgres import running_cluster
 from tests.processes import DEADLINE_S, refusal_of, running, start_server, wait_until
 from tillmesh.api.payment.v1 import refund_service_pb2 as api
 from tillmesh.api.payment.v1.refund_service_pb2_grpc import RefundServiceStub
+from tillmesh.rpc.health import LIVENESS
 
 pytestmark = pytest.mark.process
 
@@ -38,6 +40,27 @@ def test_a_server_that_says_it_serves_is_healthy_and_lists_its_services(tmp_path
         for service in ("", "tillmesh.api.order.v1.OrderService"):
             answer = stub.Check(health_pb2.HealthCheckRequest(service=service))
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_a_server_serves_as_long_as_its_database_answers_and_lives_in_any_case(tmp_path: Path) -> None:
+    states = health_pb2.HealthCheckResponse
+    with (
+        running_cluster() as cluster,
+        cluster.database() as url,
+        running("order_service", tmp_path, "--database-url", url) as server,
+        server.channel() as channel,
+    ):
+        stub = health_pb2_grpc.HealthStub(channel)
+
+        def says(state: Any, service: str = "") -> bool:
+            return bool(stub.Check(health_pb2.HealthCheckRequest(service=service)).status == state)
+
+        cluster.crash()
+        wait_until(lambda: says(states.NOT_SERVING))
+        assert says(states.NOT_SERVING, "tillmesh.api.order.v1.OrderService")
+        assert says(states.SERVING, LIVENESS)
+        cluster.start()
+        wait_until(lambda: says(states.SERVING))
 
 
 def test_a_stop_lets_the_call_under_way_finish_and_closes_the_database_after_it(tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ from typing import Any
 import structlog
 import uvloop
 from grpc import aio
-from grpc_health.v1 import health, health_pb2
+from grpc_health.v1 import health
 
 from tillmesh.auth.callers import Gate
 from tillmesh.rpc.handlers import Access, SignIn, method_handlers, no_payers
+from tillmesh.rpc.health import Probe, follow, no_database, say
 from tillmesh.rpc.open_services import open_handlers
 from tillmesh.rpc.settings import ServerSettings
 from tillmesh.rpc.transport import open_server
@@ -53,6 +54,8 @@ class Wiring:
     """Resources to close at the end, in this order."""
     sign_in: SignIn = no_payers
     """Finds the identity of a phone."""
+    probe: Probe = no_database
+    """Returns once the database has answered; raises what calls would be refused with."""
 
 
 def run(name: str, settings: ServerSettings, wire: Callable[[], Awaitable[Wiring]]) -> None:
@@ -103,8 +106,9 @@ async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitab
         stack.push_async_callback(_cancel, tasks)
         stack.push_async_callback(healthy.enter_graceful_shutdown)
         host = settings.listen.rpartition(":")[0]
-        for service in ("", *wiring.servicers):
-            await healthy.set(service, health_pb2.HealthCheckResponse.SERVING)
+        services = list(wiring.servicers)
+        await say(healthy, services, True)  # the database has just been opened
+        tasks.append(asyncio.create_task(follow(healthy, services, wiring.probe)))
         _announce(f"{name} is serving on {host}:{port}")
         log.info("serving", address=f"{host}:{port}")
         serving = asyncio.create_task(server.wait_for_termination())  # not to be cancelled: that would undo a stop

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy
-from sqlalchemy import DDL, URL, CheckConstraint, Engine, MetaData, Table, event
+from sqlalchemy import DDL, URL, CheckConstraint, Engine, MetaData, Table, event, literal, select
 from sqlalchemy.exc import ArgumentError
 
 from tillmesh.runtime.errors import CommonReason
@@ -19,6 +19,7 @@ from tillmesh.storage.seal import Seal
 from tillmesh.storage.sqlite import SqliteDatabase
 from tillmesh.storage.statements import Result, Transaction
 
+_ANSWER = select(literal(1))
 Outcome = TypeVar("Outcome")
 Arguments = ParamSpec("Arguments")
 
@@ -80,6 +81,11 @@ def one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
     """A CHECK that allows the values of an enum only."""
     allowed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({allowed})", name=f"{column}_is_known")
+
+
+def answer(transaction: Transaction) -> int:
+    """Proves that a database answers."""
+    return int(transaction.execute(_ANSWER).scalar_one())
 
 
 def append_only(table: Table) -> None:
