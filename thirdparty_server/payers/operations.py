@@ -60,9 +60,9 @@ def renew_key(transaction: Transaction, request_id: str, phone_uri: str) -> Phon
 
 def sign_in(transaction: Transaction, phone_uri: str, pin_try: PinTry, token: Secret, expires_at_ms: int) -> Identity:
     """Starts a session, unless PIN or phone are no longer what was tried."""
+    require_same_pin(transaction, pin_try)
     if not queries.start_session(transaction, phone_uri, pin_try.identity_id, token_hash(token), expires_at_ms):
         raise Reason.PHONE_NOT_BOUND(phone_uri=phone_uri)
-    require_same_pin(transaction, pin_try)
     identity = queries.IDENTITIES.find(transaction, pin_try.identity_id)
     assert identity is not None, "a phone is bound to an identity"
     return identity

@@ -34,8 +34,13 @@ def redeem(transaction: Transaction, shown: ShownCode, now_ms: int, *, only_for:
     phone, step = made
     if only_for not in (None, phone.identity_id):
         return PAYER_MISMATCH
+    return take_code(transaction, phone, step, now_ms) or phone
+
+
+def take_code(transaction: Transaction, phone: Phone, step: int, now_ms: int) -> str:
+    """Takes the code that a phone made for a step; the reason why it does not count, or empty."""
     if queries.take_step(transaction, phone.handle, step, now_ms):
-        return phone
+        return ""
     return (Reason.PAY_CODE_LOCKED if phone.code_locked_until_ms > now_ms else Reason.PAY_CODE_USED).name
 
 
@@ -45,14 +50,20 @@ def try_code(transaction: Transaction, shown: ShownCode, now_ms: int) -> tuple[P
     Counts a wrong code of a phone: for a call that refuses it in a transaction of its own, because what a refused
     call writes is undone.
     """
+    phone, step = find_code(transaction, shown, now_ms)
+    if phone and step is None:
+        queries.count_code_failure(transaction, phone.handle, now_ms, now_ms + shown.lock_ms)
+    return None if phone is None or step is None else (phone, step)
+
+
+def find_code(transaction: Transaction, shown: ShownCode, now_ms: int) -> tuple[Phone | None, int | None]:
+    """The phone that a code names, and the step for which it made it; None for a phone or a step that is not there."""
     parsed = paycode.parse(shown.code)
     if parsed is None:
-        return None
+        return None, None
     phone = queries.find_phone_of_handle(transaction, parsed.handle)
     key = shown.vault.pay_code_key(parsed.handle, phone.key_id if phone else "")  # an unknown one takes as long
     now = paycode.step_at(now_ms)
     macs = {step: paycode.mac_of(parsed.handle, key, step) for step in (now - 1, now, now + 1)}
     steps = [step for step, mac in macs.items() if hmac.compare_digest(mac, parsed.mac)]
-    if phone and not steps:
-        queries.count_code_failure(transaction, phone.handle, now_ms, now_ms + shown.lock_ms)
-    return (phone, steps[-1]) if phone and steps else None
+    return phone, steps[-1] if steps else None

@@ -34,9 +34,9 @@ def update_store(transaction: Transaction, store_id: str, update: Update) -> Sto
     if limit and limit.currency != store.currency:
         field, rule = "store.unreferenced_refund_limit.currency_code", f"must be {store.currency}"
         raise invalid([FieldViolation(field, f"{rule}, was {shown(limit.currency)}")])
-    queries.STORES.change(transaction, store, changed)
     if limit != store.unreferenced_refund_limit:
         _limit_returns(transaction, changed)
+    queries.STORES.change(transaction, store, changed)
     return changed
 
 

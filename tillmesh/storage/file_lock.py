@@ -15,6 +15,9 @@ def sole_server(url: str) -> Iterator[None]:
     The lock is on a file beside it, so that SQLite's own locks, commands that read and backups know nothing of it. The
     system gives it back when the process ends, however it ends.
     """
+    if not url:
+        yield  # a server without a database
+        return
     database = parse_url(url)
     path = Path(database.database or "").resolve()
     if not is_sqlite(database) or database.database in (None, "", ":memory:") or not path.parent.is_dir():

@@ -6,9 +6,9 @@ from thirdparty_server.errors import Reason
 from thirdparty_server.ledger import accounts, entries
 from thirdparty_server.ledger.model import Purpose, Transfer, store_returns
 from thirdparty_server.payers import queries as payer_queries
-from thirdparty_server.payers.model import Wallet
+from thirdparty_server.payers.model import Phone, Wallet
 from thirdparty_server.payers.operations import get_identity, get_wallet
-from thirdparty_server.payers.pay_codes import ShownCode, redeem
+from thirdparty_server.payers.pay_codes import ShownCode, find_code, take_code
 from thirdparty_server.payments import operations as payment_operations
 from thirdparty_server.payments.lifecycle import PAYMENT, PaymentEvent
 from thirdparty_server.payments.model import PaidVersion, Payment
@@ -83,17 +83,23 @@ def create_unreferenced_refund(
     shop = store_queries.STORES.find(transaction, store_id)
     if shop and shop.state is StoreState.SUSPENDED:
         raise Reason.STORE_SUSPENDED(store_id=store_id)
-    wallet = _wallet_of(transaction, payee, amount.currency, new.created_at_ms)
-    if shop is None or shop.currency != amount.currency:
-        raise _exceeds_limit(store_id, Money(amount.currency, 0), amount)
+    if isinstance(payee, str):
+        made, wallet = None, _wallet_of(transaction, payee, amount.currency)
+    else:
+        made = _made(transaction, payee, new.created_at_ms)
+        wallet = _wallet_of(transaction, made[0], amount.currency)
     debit = store_returns(store_id, amount.currency)
+    account = accounts.find_account(transaction, debit.account_id) if shop else None
+    left = account.left if account else Money(amount.currency, 0)
+    if left.minor < amount.minor:
+        raise _exceeds_limit(store_id, left, amount)
+    if made and (reason := take_code(transaction, *made, new.created_at_ms)):
+        raise Reason[reason]()
     back = Transfer(debit, wallet.account, amount, Purpose.UNREFERENCED_REFUND, new.refund_id)
     try:
         entries.transfer(transaction, back, new.created_at_ms)
-    except accounts.Overdrawn:
-        account = accounts.find_account(transaction, debit.account_id)
-        assert account is not None, "it was opened with the store's record"
-        raise _exceeds_limit(store_id, account.left, amount) from None
+    except accounts.Overdrawn:  # another process gave money back meanwhile
+        raise _exceeds_limit(store_id, left, amount) from None
     by_code = isinstance(payee, ShownCode)
     refund = new.made(store_id, identity(wallet.identity_id), GivenBack(amount), by_code=by_code)
     queries.insert_refund(transaction, refund)
@@ -138,13 +144,18 @@ def _refund_lines(coming_back: Mapping[int, int], worth: Returned) -> tuple[Refu
     return tuple(RefundLine(index + 1, quantity, amounts[index]) for index, quantity in sorted(coming_back.items()))
 
 
-def _wallet_of(transaction: Transaction, payee: str | ShownCode, currency: str, now_ms: int) -> Wallet:
+def _made(transaction: Transaction, shown: ShownCode, now_ms: int) -> tuple[Phone, int]:
+    """The phone that made a code, and for which step. A wrong code was counted before, where no refusal undoes it."""
+    phone, step = find_code(transaction, shown, now_ms)
+    if phone is None or step is None:
+        raise Reason.PAY_CODE_INVALID()
+    return phone, step
+
+
+def _wallet_of(transaction: Transaction, payee: Phone | str, currency: str) -> Wallet:
     """Where the money goes. No store terminal learns who there is, nor who showed it a code."""
-    if isinstance(payee, ShownCode):
-        phone = redeem(transaction, payee, now_ms)
-        if isinstance(phone, str):
-            raise Reason[phone]()
-        wallet = payer_queries.WALLETS.find(transaction, phone.identity_id, currency)
+    if isinstance(payee, Phone):
+        wallet = payer_queries.WALLETS.find(transaction, payee.identity_id, currency)
         return found(wallet, Reason.NO_WALLET_IN_CURRENCY, currency=currency)
     try:
         get_identity(transaction, payee)
