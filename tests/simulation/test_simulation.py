@@ -85,6 +85,7 @@ def test_a_seed_is_the_same_schedule_in_every_process() -> None:
     assert len(set(here)) == len(seeds)
 
 
+@pytest.mark.mutant
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_is_caught(name: str) -> None:
     seeds = [CAUGHT_BY.get(name, 0), *range(SEEDS_OF_A_MUTANT.get(name, SEEDS_A_MUTANT))]
