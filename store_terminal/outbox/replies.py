@@ -19,6 +19,7 @@ from store_terminal.refunds.queries import get_refund
 from tillmesh.lines import LineItem
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
+from tillmesh.runtime.telemetry import trace_id
 from tillmesh.storage.statements import Transaction
 
 E = CheckoutEvent
@@ -68,15 +69,17 @@ def order_read(transaction: Transaction, *, checkout_id: str, order: OrderCopy, 
     if checkout.state is not CheckoutState.PAYING:
         return refresh(transaction, checkout, order, now_ms)
     payment_id = checkout.unanswered
+    if not order.paid and not order.canceled:
+        return checkout
+    trace_id.set(get_exchange(transaction, payment_id).entry.trace_id)  # it is the payment's, whoever looked
     if order.paid and order.paid_by == payment_id:
         name = order.payer_display_name
         exchange = payment_paid(transaction, payment_id=payment_id, payer_display_name=name, now_ms=now_ms)
         return exchange.of_checkout()
-    if order.paid or order.canceled:  # for good: this till's attempt can never pay it
-        reason = ORDER_ALREADY_PAID if order.paid else ORDER_CANCELED
-        exchange = payment_ended(transaction, payment_id=payment_id, reason=reason, order=order, now_ms=now_ms)
-        return exchange.of_checkout()
-    return checkout
+    # It is so for good: this till's attempt can never pay it.
+    reason = ORDER_ALREADY_PAID if order.paid else ORDER_CANCELED
+    exchange = payment_ended(transaction, payment_id=payment_id, reason=reason, order=order, now_ms=now_ms)
+    return exchange.of_checkout()
 
 
 def refresh(transaction: Transaction, checkout: Checkout, order: OrderCopy, now_ms: int) -> Checkout:

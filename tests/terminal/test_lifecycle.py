@@ -29,6 +29,7 @@ from tillmesh.origin import Origin
 from tillmesh.payer import identity
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
+from tillmesh.runtime.telemetry import trace_id
 from tillmesh.storage.database import open_engine, parse_url
 from tillmesh.storage.statements import Statements, Transaction
 
@@ -246,8 +247,11 @@ def test_an_order_that_is_final_decides_the_payment_under_way(
     transaction: Transaction, news: OrderCopy, state: CheckoutState, paid_by: str, reason: str
 ) -> None:
     HISTORY.begin(transaction, in_state(S.SUBMITTED), "OPENED")
+    trace_id.set("of the payment")
     pay(transaction, "pay-2")
+    trace_id.set("of who looked")
     read = replies.order_read(transaction, checkout_id="c-1", order=news, now_ms=NOW_MS)
+    assert {entry.trace_id for entry in HISTORY.list(transaction, "c-1", None, 9)[1:]} == {"of the payment"}
     assert (read.state, read.paid_by, read.attempt and read.attempt.reason) == (state, paid_by, reason)
     assert queries.get_exchange(transaction, "pay-2").pending == (state is S.PAYING)
 
