@@ -84,10 +84,9 @@ LISTS: Mapping[str, tuple[str, Callable[..., Any]]] = {
 }
 
 
-@pytest.mark.parametrize("index", LISTS)
-async def test_a_page_is_read_from_the_index_of_its_list(tmp_path: Path, index: str) -> None:
-    service, read = LISTS[index]
-    database = open_database(f"sqlite:///{tmp_path}/list.db", tables(service))
+async def steps_of(folder: Path, service: str, read: Callable[..., Any]) -> list[str]:
+    """SQLite's plan of a page that follows another, in an empty database of that service."""
+    database = open_database(f"sqlite:///{folder}/list.db", tables(service))
 
     def plan(transaction: Transaction) -> list[str]:
         explaining = Explaining(transaction)
@@ -96,6 +95,13 @@ async def test_a_page_is_read_from_the_index_of_its_list(tmp_path: Path, index: 
 
     steps = await database.run(plan)
     await database.close()
+    return steps
+
+
+@pytest.mark.parametrize("index", LISTS)
+async def test_a_page_is_read_from_the_index_of_its_list(tmp_path: Path, index: str) -> None:
+    service, read = LISTS[index]
+    steps = await steps_of(tmp_path, service, read)
     assert f"INDEX {index} " in steps[0], steps
     assert not [step for step in steps if "TEMP B-TREE" in step]
 
@@ -109,13 +115,5 @@ def due(index: str) -> tuple[str, Callable[..., Any]]:
 @pytest.mark.parametrize("index", ["outbox_unanswered", "payments_unfinished"])
 async def test_a_page_of_what_is_due_is_read_from_its_index(tmp_path: Path, index: str) -> None:
     service, read = due(index)
-    database = open_database(f"sqlite:///{tmp_path}/due.db", tables(service))
-
-    def plan(transaction: Transaction) -> list[str]:
-        explaining = Explaining(transaction)
-        read(explaining, after=(1, "id"), at_most=10)
-        return explaining.plan
-
-    steps = await database.run(plan)
-    await database.close()
+    steps = await steps_of(tmp_path, service, read)
     assert [step.partition(" (")[0] for step in steps] == [f"SEARCH {index.partition('_')[0]} USING INDEX {index}"]

@@ -117,7 +117,7 @@ class SqliteDatabase:
             self._end(batch, outcomes)
 
     def _fail(self, batch: Sequence[Waiting], error: Exception) -> None:
-        """A full or failing disk: SQLite may have rolled back more than one savepoint, so nothing counts."""
+        """Rolls back and refuses the whole transaction: a full or failing disk fails no single operation."""
         again = self._rolled_back()
         self._end(batch, [CommonReason.STORAGE_UNAVAILABLE()] * len(batch))
         log.error("transaction_failed", error=str(getattr(error, "orig", error)), operations=len(batch))
