@@ -76,6 +76,17 @@ def test_an_upgraded_schema_is_the_one_that_a_new_server_makes(service: str, new
     assert list(migrations(service).upgrade(made)) == []
 
 
+def test_sqlite_makes_partial_indexes_after_those_of_a_whole_table(service: str, tmp_path: Path) -> None:
+    engine = open_engine(parse_url(f"sqlite:///{tmp_path}/made.db"))
+    prepare(engine, tables(service))
+    with engine.connect() as connection:
+        made = connection.exec_driver_sql("SELECT tbl_name, sql FROM sqlite_master WHERE type = 'index' AND sql <> ''")
+        partial = [(table, " WHERE " in text) for table, text in made]
+    for name in {table for table, _ in partial}:
+        of_table = [is_partial for table, is_partial in partial if table == name]
+        assert of_table == sorted(of_table), name
+
+
 def test_until_the_first_release_there_is_one_version(service: str) -> None:
     assert [path.name for path in folder(service).glob("*.py")] == ["0001_first.py"]
 

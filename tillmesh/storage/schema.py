@@ -13,6 +13,7 @@ from sqlalchemy import (
     Column,
     Connection,
     Engine,
+    Index,
     LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     inspect,
     select,
 )
+from sqlalchemy.util import OrderedSet
 
 from tillmesh.storage.seal import KEY_BYTES, Seal
 
@@ -45,6 +47,7 @@ def versioned(version: str) -> MetaData:
 
     event.listen(table, "after_create", remember)
     event.listen(metadata, "before_create", _compare_bytewise, once=True)
+    event.listen(metadata, "before_create", _order_indexes, once=True)
     _seal_key_table(metadata)
     return metadata
 
@@ -55,6 +58,16 @@ def _compare_bytewise(metadata: MetaData, _connection: Connection, **_: Any) -> 
         for column in table.columns:
             if isinstance(column.type, String) and table.name != VERSION_TABLE:
                 column.type = column.type.with_variant(type(column.type)(collation="C"), "postgresql")
+
+
+def _order_indexes(metadata: MetaData, _connection: Connection, **_: Any) -> None:
+    """Of two indexes that serve a query alike SQLite takes the one made last: it must be the one of fewer rows."""
+    for table in metadata.tables.values():
+        table.indexes = OrderedSet(sorted(table.indexes, key=lambda index: (_is_partial(index), str(index.name))))
+
+
+def _is_partial(index: Index) -> bool:
+    return index.dialect_options["sqlite"]["where"] is not None
 
 
 def _seal_key_table(metadata: MetaData) -> Table:
