@@ -10,8 +10,8 @@ from tillmesh.payer import Payer
 from tillmesh.storage.columns import ORIGIN, PAYER
 from tillmesh.storage.database import require_one_row
 from tillmesh.storage.history import History
-from tillmesh.storage.lists import After, matching, newest_first
-from tillmesh.storage.records import AMOUNT, Part, Records, as_text
+from tillmesh.storage.lists import PAYER_COLUMNS, After, By, NewestFirst, Partial, Slice
+from tillmesh.storage.records import AMOUNT, Part, Records, as_long_text
 from tillmesh.storage.statements import Row, Transaction
 
 
@@ -29,7 +29,7 @@ def _consent_columns(consent: Consent | None) -> dict[str, object]:
     return {**own, **PAYER.dump(consent.payer), **AMOUNT.dump(consent.amount)}
 
 
-LINES = as_text("lines", str, str)
+LINES = as_long_text("lines", str, str)
 ORDERS = Records(
     Order,
     orders,
@@ -37,7 +37,7 @@ ORDERS = Records(
         "payer": PAYER,
         "origin": ORIGIN,
         "amount": AMOUNT,
-        "labels": as_text("labels", orjson.loads, labels_text),
+        "labels": as_long_text("labels", orjson.loads, labels_text),
         "lines_text": LINES,
     },
     guard=("state", "version", "epoch", "event_count"),
@@ -51,6 +51,19 @@ _WITH_LINES = select(orders, order_versions.c.lines, order_versions.c.prices_inc
     order_versions.c.order_id == orders.c.order_id, order_versions.c.version == orders.c.version
 )
 _FIND_ORDER = _WITH_LINES.where(orders.c.order_id == bindparam("key"))
+_PENDING = Partial("state", PENDING_STATES, PENDING)
+_LIST = NewestFirst(
+    _WITH_LINES,
+    orders.c.order_id,
+    [
+        By(("store_id", *PAYER_COLUMNS), _PENDING),
+        By(PAYER_COLUMNS, _PENDING),
+        By(PAYER_COLUMNS),
+        By(("store_id",)),
+        By(),
+    ],
+    lengths=("lines_length", "labels_length"),
+)
 _FIND_VERSION = select(order_versions, orders.c.currency).where(
     order_versions.c.order_id == bindparam("key"),
     order_versions.c.version == bindparam("wanted"),
@@ -101,12 +114,6 @@ def clamp_leases(transaction: Transaction, now_ms: int) -> None:
 
 def list_orders(
     transaction: Transaction, store_id: str, payer: Payer | None, states: list[OrderState], after: After, at_most: int
-) -> list[Order]:
+) -> Slice[Order]:
     """Orders newest first, those that follow the given (created_at_ms, order_id)."""
-    query = matching(_WITH_LINES, orders, payer, store_id=store_id)
-    if set(states) == set(PENDING_STATES):  # or a payer's history would be read to find what is pending
-        query = query.where(PENDING)
-    elif states:
-        query = query.where(orders.c.state.in_(states))
-    rows = transaction.execute(newest_first(query, orders.c.order_id, after, at_most))
-    return [ORDERS.of(row) for row in rows]
+    return _LIST.read(transaction, after, at_most, payer, store_id=store_id, state=states).map(ORDERS.of)

@@ -64,15 +64,7 @@ class OrderServicer(Servicer):
         with Fields() as fields:
             payer = fields.payer_filter(request)
         require_store(request.store_id or None)
-        shown, token = await self._listed(
-            request,
-            queries.list_orders,
-            lambda order: (order.created_at_ms, order.order_id),
-            self._order,
-            request.store_id,
-            payer,
-            states,
-        )
+        shown, token = await self._found(request, queries.list_orders, self._order, request.store_id, payer, states)
         return api.ListOrdersResponse(orders=shown, next_page_token=token)
 
     async def ReplaceOrderLines(self, request: api.ReplaceOrderLinesRequest) -> order_pb2.Order:

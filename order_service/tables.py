@@ -6,6 +6,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Index,
+    Integer,
     LargeBinary,
     String,
     Table,
@@ -30,7 +31,6 @@ orders = Table(
     *payer_columns(),
     Column("currency", String, nullable=False),
     Column("amount_minor", BigInteger, CheckConstraint("amount_minor >= 0"), nullable=False),
-    Column("labels", Text, nullable=False),
     *origin_columns(),
     Column("version", BigInteger, nullable=False),
     Column("state", String, one_of("state", OrderState), nullable=False),
@@ -42,6 +42,9 @@ orders = Table(
     Column("history_hash", LargeBinary, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("updated_at_ms", BigInteger, nullable=False),
+    Column("lines_length", Integer, nullable=False),
+    Column("labels_length", Integer, nullable=False),
+    Column("labels", Text, nullable=False),
     # A PAID order without a payment has amount 0.
     CheckConstraint(
         "(payment_id <> '') = (state = 'LOCKED' OR (state = 'PAID' AND amount_minor > 0))",

@@ -13,8 +13,8 @@ from tillmesh import line_rows
 from tillmesh.payer import Payer
 from tillmesh.storage.columns import ORIGIN, PAYER
 from tillmesh.storage.history import History
-from tillmesh.storage.lists import After, matching, newest_first
-from tillmesh.storage.records import AMOUNT, Part, Records, as_text
+from tillmesh.storage.lists import PAYER_COLUMNS, After, By, NewestFirst, Slice
+from tillmesh.storage.records import AMOUNT, Part, Records, as_long_text
 from tillmesh.storage.statements import Row, Transaction
 
 _NO_ATTEMPT = Attempt("", "", 0, 0, canceling=False, cancel_unanswered=False)
@@ -67,14 +67,20 @@ CHECKOUTS = Records(
         "origin": ORIGIN,
         "payer": PAYER,
         "amount": AMOUNT,
-        "lines": as_text("lines", _lines, _lines_text),
-        "labels": as_text("labels", orjson.loads, _labels_text),
+        "lines": as_long_text("lines", _lines, _lines_text),
+        "labels": as_long_text("labels", orjson.loads, _labels_text),
         "attempt": Part(_attempt, _attempt_columns),
     },
     guard=("state", "order_version", "unanswered", "event_count"),
     fixed=("store_id", "created_at_ms"),
 )
 HISTORY = History(CHECKOUTS, CheckoutChange, checkout_history, {"amount": AMOUNT})
+_LIST = NewestFirst(
+    select(checkouts),
+    checkouts.c.checkout_id,
+    [By(PAYER_COLUMNS), By(("cashier_id",)), By(("lane",)), By()],
+    lengths=("lines_length", "labels_length"),
+)
 
 
 def list_checkouts(
@@ -85,8 +91,7 @@ def list_checkouts(
     cashier_id: str,
     after: After,
     at_most: int,
-) -> list[Checkout]:
+) -> Slice[Checkout]:
     """Checkouts newest first, those that follow the given (created_at_ms, checkout_id)."""
-    query = matching(select(checkouts), checkouts, payer, state=states, lane=lane, cashier_id=cashier_id)
-    rows = transaction.execute(newest_first(query, checkouts.c.checkout_id, after, at_most))
-    return [CHECKOUTS.of(row) for row in rows]
+    found = _LIST.read(transaction, after, at_most, payer, state=states, lane=lane, cashier_id=cashier_id)
+    return found.map(CHECKOUTS.of)

@@ -94,16 +94,8 @@ class CheckoutServicer(Servicer):
         states = [CheckoutState(name) for name in state_names(checkout_pb2.Checkout.State, request.states)]
         with Fields() as fields:
             payer = fields.payer_filter(request)
-        shown, token = await self._listed(
-            request,
-            queries.list_checkouts,
-            lambda checkout: (checkout.created_at_ms, checkout.checkout_id),
-            self._message,
-            payer,
-            states,
-            request.lane,
-            request.cashier_id,
-        )
+        filters = payer, states, request.lane, request.cashier_id
+        shown, token = await self._found(request, queries.list_checkouts, self._message, *filters)
         return api.ListCheckoutsResponse(checkouts=shown, next_page_token=token)
 
     async def ListPendingOrders(self, request: api.ListPendingOrdersRequest) -> api.ListPendingOrdersResponse:

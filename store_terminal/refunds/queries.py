@@ -15,8 +15,8 @@ from tillmesh.lines import LineItem, TaxTotal
 from tillmesh.payer import Payer
 from tillmesh.storage.columns import ORIGIN, PAYER
 from tillmesh.storage.database import require_one_row
-from tillmesh.storage.lists import After, matching, newest_first
-from tillmesh.storage.records import Records, as_text
+from tillmesh.storage.lists import PAYER_COLUMNS, After, By, NewestFirst, Slice
+from tillmesh.storage.records import Records, as_long_text
 from tillmesh.storage.statements import Transaction
 
 
@@ -29,17 +29,25 @@ def _taxes_text(taxes: Sequence[TaxTotal]) -> str:
     return orjson.dumps(rows).decode()
 
 
+_ITEMS = as_long_text("items", line_rows.from_text, line_rows.to_text)
+_TAXES = as_long_text("taxes", _taxes, _taxes_text)
 REFUNDS = Records(
     TillRefund,
     till_refunds,
     parts={
         "payer": PAYER,
         "origin": ORIGIN,
-        "items": as_text("items", line_rows.from_text, line_rows.to_text),
-        "taxes": as_text("taxes", _taxes, _taxes_text),
+        "items": _ITEMS,
+        "taxes": _TAXES,
     },
 )
 _WITH_STATE = select(till_refunds, outbox.c.state, outbox.c.reason).join(outbox)
+_LIST = NewestFirst(
+    _WITH_STATE,
+    till_refunds.c.refund_id,
+    [By(("checkout_id",)), By(PAYER_COLUMNS), By()],
+    lengths=("items_length", "taxes_length"),
+)
 _FIND_REFUND = _WITH_STATE.where(till_refunds.c.refund_id == bindparam("key"))
 _FILL_REFUND = update(till_refunds).where(till_refunds.c.refund_id == bindparam("key"))
 
@@ -56,17 +64,15 @@ def fill_refund(
     transaction: Transaction, refund_id: str, amount_minor: int, items: Sequence[LineItem], taxes: Sequence[TaxTotal]
 ) -> None:
     """Notes what the payment server gave back."""
-    values = {"items": line_rows.to_text(items), "taxes": _taxes_text(taxes), "amount_minor": amount_minor}
+    values = {**_ITEMS.dump(items), **_TAXES.dump(taxes), "amount_minor": amount_minor}
     require_one_row(transaction.execute(_FILL_REFUND, {"key": refund_id, **values}))
 
 
 def list_refunds(
     transaction: Transaction, checkout_id: str, payer: Payer | None, after: After, at_most: int
-) -> list[TillRefund]:
+) -> Slice[TillRefund]:
     """Refunds newest first, those that follow the given (created_at_ms, refund_id)."""
-    query = matching(_WITH_STATE, till_refunds, payer, checkout_id=checkout_id)
-    rows = transaction.execute(newest_first(query, till_refunds.c.refund_id, after, at_most))
-    return [REFUNDS.of(row) for row in rows]
+    return _LIST.read(transaction, after, at_most, payer, checkout_id=checkout_id).map(REFUNDS.of)
 
 
 def refunds_of(transaction: Transaction, checkout_id: str) -> list[TillRefund]:

@@ -79,14 +79,7 @@ class TillRefundServicer(Servicer):
         """Lists refunds, newest first."""
         with Fields() as fields:
             payer = fields.payer_filter(request)
-        shown, token = await self._listed(
-            request,
-            list_refunds,
-            lambda refund: (refund.created_at_ms, refund.refund_id),
-            to_refund,
-            request.checkout_id,
-            payer,
-        )
+        shown, token = await self._found(request, list_refunds, to_refund, request.checkout_id, payer)
         return api.ListTillRefundsResponse(refunds=shown, next_page_token=token)
 
     async def _refunded(

@@ -12,7 +12,7 @@ from tillmesh.runtime.driver import Due
 from tillmesh.storage.claims import Claims
 from tillmesh.storage.columns import ORIGIN, PAYER
 from tillmesh.storage.history import History
-from tillmesh.storage.lists import After, matching, newest_first
+from tillmesh.storage.lists import PAYER_COLUMNS, After, By, NewestFirst, Slice
 from tillmesh.storage.records import AMOUNT, Records
 from tillmesh.storage.statements import Transaction
 
@@ -24,6 +24,11 @@ PAYMENTS = Records(
     fixed=("order_id", "order_version", "by_code", "identity_id", "created_at_ms"),
 )
 HISTORY = History(PAYMENTS, PaymentHistoryEntry, payment_history, {"amount": AMOUNT})
+_LIST = NewestFirst(
+    select(payments),
+    payments.c.payment_id,
+    [By(("order_id",)), By(("identity_id",)), By(PAYER_COLUMNS), By(("store_id",)), By()],
+)
 _TAKE_PAYMENT = select(payments).where(payments.c.payment_id == bindparam("key")).with_for_update()
 _same_order = payments.alias("same_order")
 _TAKE_UNFINISHED = (
@@ -145,8 +150,7 @@ def list_payments(
     states: list[PaymentState],
     after: After,
     at_most: int,
-) -> list[Payment]:
+) -> Slice[Payment]:
     """Payments newest first, those that follow the given (created_at_ms, payment_id); empty filters do not count."""
     wanted = {"order_id": order_id, "identity_id": identity_id, "store_id": store_id, "state": states}
-    page = newest_first(matching(select(payments), payments, payer, **wanted), payments.c.payment_id, after, at_most)
-    return [PAYMENTS.of(row) for row in transaction.execute(page)]
+    return _LIST.read(transaction, after, at_most, payer, **wanted).map(PAYMENTS.of)

@@ -72,17 +72,8 @@ class PaymentServicer(Servicer):
             payer = fields.payer_filter(request)
         require_store(request.store_id or None)
         require_payer(request.identity_id or None)
-        shown, token = await self._listed(
-            request,
-            queries.list_payments,
-            lambda payment: (payment.created_at_ms, payment.payment_id),
-            self._message,
-            request.order_id,
-            request.identity_id,
-            request.store_id,
-            payer,
-            states,
-        )
+        filters = request.order_id, request.identity_id, request.store_id, payer, states
+        shown, token = await self._found(request, queries.list_payments, self._message, *filters)
         return payments_api.ListPaymentsResponse(payments=shown, next_page_token=token)
 
     async def ConfirmPayment(self, request: payments_api.ConfirmPaymentRequest) -> payment_pb2.Payment:

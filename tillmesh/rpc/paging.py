@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 from google.protobuf.message import Message
 
 from tillmesh.runtime.errors import FieldViolation, invalid
+from tillmesh.storage.lists import After
 from tillmesh.storage.seal import Seal
 
 Row = TypeVar("Row")
@@ -31,12 +32,13 @@ class Page(Generic[Row]):
     """
 
     def __init__(self, seal: Seal, requested_size: int, token: str, filters: list[Any]) -> None:
-        self._size = page_size(requested_size)
+        self.size = page_size(requested_size)
+        """The most rows that the page may have."""
         self._seal = seal
         self._context = repr(filters)
-        self.after: list[Any] | None = self._key_in(token) if token else None
+        self.after: After = self._key_in(token) if token else None
         """Key of the row before the page; None on the first."""
-        self.at_most = self._size + 1
+        self.at_most = self.size + 1
         """Rows to read: one more than the page has tells whether there is another."""
 
     def cut(
@@ -48,7 +50,7 @@ class Page(Generic[Row]):
         """
         shown: list[Shown] = []
         size = 0
-        for row in rows[: self._size]:
+        for row in rows[: self.size]:
             message = to_message(row)
             size += message.ByteSize()
             if shown and size > PAGE_BYTES_MAX:
@@ -56,7 +58,11 @@ class Page(Generic[Row]):
             shown.append(message)
         if len(shown) == len(rows):
             return shown, ""
-        return shown, self._seal.close(json.dumps(key_of(rows[len(shown) - 1])), self._context)
+        return shown, self.token(key_of(rows[len(shown) - 1]))
+
+    def token(self, end: After) -> str:
+        """The token of the page that follows the row with that key; empty if there is none."""
+        return "" if end is None else self._seal.close(json.dumps(end), self._context)
 
     def _key_in(self, token: str) -> list[Any]:
         text = self._seal.open(token, self._context)

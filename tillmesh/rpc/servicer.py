@@ -13,6 +13,7 @@ from tillmesh.rpc.paging import Page
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.storage.database import Database
+from tillmesh.storage.lists import Slice
 from tillmesh.storage.requests import IdempotencyKey, answer_once
 from tillmesh.storage.statements import Transaction
 
@@ -60,9 +61,27 @@ class Servicer:
 
         `read` gets the filters, the key of the row before the page, and the number of rows to read.
         """
-        told = [type(request).__name__.removesuffix("Request"), *filters]
-        page = Page[Record](self.database.seal, request.page_size, request.page_token, told)
+        page: Page[Record] = self._page(request, filters)
         return page.cut(await self.database.run(read, *filters, page.after, page.at_most), key_of, to_message)
+
+    async def _found(
+        self,
+        request: Any,
+        read: Callable[..., Slice[Record]],
+        to_message: Callable[[Record], Shown],
+        *filters: Any,
+    ) -> tuple[list[Shown], str]:
+        """A page of a list that `NewestFirst` reads, and the token of the next page.
+
+        `read` gets the filters, the key of the row before the page, and the largest number of records.
+        """
+        page: Page[Record] = self._page(request, filters)
+        found = await self.database.run(read, *filters, page.after, page.size)
+        return [to_message(record) for record in found.records], page.token(found.end)
+
+    def _page(self, request: Any, filters: Sequence[Any]) -> Page[Any]:
+        told = [type(request).__name__.removesuffix("Request"), *filters]
+        return Page(self.database.seal, request.page_size, request.page_token, told)
 
 
 def masked(

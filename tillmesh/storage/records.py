@@ -36,6 +36,16 @@ def as_text(column: str, load: Callable[[str], Any], dump: Callable[[Any], str])
     return Part(lambda row: load(row[column]), lambda value: {column: dump(value)})
 
 
+def as_long_text(column: str, load: Callable[[str], Any], dump: Callable[[Any], str]) -> Part:
+    """A value that its column has as text, with the length of the text in `COLUMN_length`."""
+
+    def dumped(value: Any) -> Mapping[str, Any]:
+        text = dump(value)
+        return {column: text, f"{column}_length": len(text)}
+
+    return Part(lambda row: load(row[column]), dumped)
+
+
 def amount_in(column: str) -> Part:
     """An amount in the columns `currency` and another one; none where that is NULL."""
     return Part(

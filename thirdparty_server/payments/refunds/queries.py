@@ -1,31 +1,48 @@
 """Queries about refunds. What is written of one is never changed."""
 
 from dataclasses import asdict, astuple
+from functools import partial
 
 import orjson
-from sqlalchemy import bindparam, func, insert, not_, select
+from sqlalchemy import bindparam, func, insert, select
 
 from thirdparty_server.payments.refunds.model import GivenBack, Refund, RefundLine
 from thirdparty_server.payments.refunds.tables import refund_lines, refunds
 from tillmesh.lines import TaxTotal
 from tillmesh.payer import Payer
 from tillmesh.storage.columns import ORIGIN, PAYER
-from tillmesh.storage.lists import After, matching, newest_first
-from tillmesh.storage.records import AMOUNT, Part, Records
+from tillmesh.storage.lists import PAYER_COLUMNS, After, By, NewestFirst, Slice
+from tillmesh.storage.records import AMOUNT, Part, Records, as_long_text
 from tillmesh.storage.statements import Row, Transaction
+
+LINE_LENGTH = 30
+"""What a line of a refund counts for in a page, as if it were a text."""
+
+
+def _taxes(text: str) -> tuple[TaxTotal, ...]:
+    return tuple(TaxTotal(*tax) for tax in orjson.loads(text))
+
+
+_TAXES = as_long_text("taxes", _taxes, lambda taxes: orjson.dumps([astuple(tax) for tax in taxes]).decode())
 
 
 def _given(row: Row) -> GivenBack:
-    taxes = tuple(TaxTotal(*tax) for tax in orjson.loads(row["taxes"]))
-    return GivenBack(AMOUNT.load(row), taxes, row["lines"])
+    return GivenBack(AMOUNT.load(row), _TAXES.load(row), row["lines"])
 
 
 def _given_columns(given: GivenBack) -> Row:
     """All but the lines, which have a table of their own."""
-    return {**AMOUNT.dump(given.amount), "taxes": orjson.dumps([astuple(tax) for tax in given.taxes]).decode()}
+    lengths = {"lines_length": LINE_LENGTH * len(given.lines)}
+    return {**AMOUNT.dump(given.amount), **_TAXES.dump(given.taxes), **lengths}
 
 
 _REFUNDS = Records(Refund, refunds, parts={"payer": PAYER, "origin": ORIGIN, "given": Part(_given, _given_columns)})
+_LIST = NewestFirst(
+    select(refunds),
+    refunds.c.refund_id,
+    [By(("payment_id",)), By(PAYER_COLUMNS), By(("store_id",)), By()],
+    lengths=("lines_length", "taxes_length"),
+)
 _FIND_REFUND = select(refunds).where(refunds.c.refund_id == bindparam("key"))
 _INSERT_LINE = insert(refund_lines)
 _LINES_OF_REFUND = (
@@ -43,7 +60,7 @@ _GIVEN_BACK = (
 def find_refund(transaction: Transaction, refund_id: str) -> Refund | None:
     """The refund of that id."""
     row = transaction.execute(_FIND_REFUND, {"key": refund_id}).one_or_none()
-    return None if row is None else refund_of(transaction, row)
+    return None if row is None else _refund_of(transaction, row)
 
 
 def insert_refund(transaction: Transaction, refund: Refund) -> None:
@@ -68,18 +85,16 @@ def list_refunds(
     named_only: bool,
     after: After,
     at_most: int,
-) -> list[Row]:
-    """Rows of refunds newest first, which `refund_of` completes; an empty filter does not count.
+) -> Slice[Refund]:
+    """Refunds newest first, those that follow the given (created_at_ms, refund_id); an empty filter does not count.
 
     `named_only` leaves out those whose payee was named by a code.
     """
-    query = matching(select(refunds), refunds, payer, payment_id=payment_id, store_id=store_id)
-    if named_only:
-        query = query.where(not_(refunds.c.by_code))
-    return transaction.execute(newest_first(query, refunds.c.refund_id, after, at_most)).all()
+    wanted = {"payment_id": payment_id, "store_id": store_id, "by_code": False if named_only else None}
+    return _LIST.read(transaction, after, at_most, payer, **wanted).map(partial(_refund_of, transaction))
 
 
-def refund_of(transaction: Transaction, row: Row) -> Refund:
+def _refund_of(transaction: Transaction, row: Row) -> Refund:
     """The refund of a row, with its lines."""
     lines = transaction.execute(_LINES_OF_REFUND, {"key": row["refund_id"]})
     return _REFUNDS.of({**row, "lines": tuple(RefundLine(**line) for line in lines)})

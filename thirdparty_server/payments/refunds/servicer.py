@@ -20,12 +20,11 @@ from tillmesh.api.payment.v1 import refund_service_pb2 as api
 from tillmesh.auth.callers import Role, acting_role, actor, require_store
 from tillmesh.lines import LINES_MAX
 from tillmesh.rpc.fields import Fields
-from tillmesh.rpc.paging import Page
 from tillmesh.rpc.servicer import Servicer
 from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
 from tillmesh.runtime.secret import Secret
 from tillmesh.storage.requests import IdempotencyKey, answer_once, find_resource
-from tillmesh.storage.statements import Row, Transaction
+from tillmesh.storage.statements import Transaction
 
 NOTE_MAX = 256
 APPROVAL_MAX = 64
@@ -104,17 +103,7 @@ class RefundServicer(Servicer):
         # Or a till would find out, name by name, who showed it a code.
         named_only = payer is not None and acting_role() is Role.TERMINAL
         filters = request.payment_id, request.store_id, payer, named_only
-        page = Page[Row](self.database.seal, request.page_size, request.page_token, ["ListRefunds", *filters])
-
-        def read(transaction: Transaction) -> tuple[list[refund_pb2.Refund], str]:
-            # Lines are read refund by refund: no more of them than fit the page.
-            return page.cut(
-                queries.list_refunds(transaction, *filters, page.after, page.at_most),
-                lambda row: (row["created_at_ms"], row["refund_id"]),
-                lambda row: messages.to_refund(queries.refund_of(transaction, row)),
-            )
-
-        shown, token = await self.database.run(read)
+        shown, token = await self._found(request, queries.list_refunds, messages.to_refund, *filters)
         return api.ListRefundsResponse(refunds=shown, next_page_token=token)
 
     def _new(

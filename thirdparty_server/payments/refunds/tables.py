@@ -1,6 +1,6 @@
 """The tables of refunds, to which rows are only added."""
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Index, String, Table
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, ForeignKey, Index, Integer, String, Table
 
 from thirdparty_server.schema import METADATA
 from tillmesh.storage.columns import origin_columns, payer_columns
@@ -17,11 +17,13 @@ refunds = Table(
     Column("by_code", Boolean, nullable=False),
     Column("currency", String, nullable=False),
     Column("amount_minor", BigInteger, CheckConstraint("amount_minor >= 0"), nullable=False),
-    Column("taxes", String, nullable=False),
     Column("note", String, nullable=False),
     *origin_columns(),
     Column("actor", String, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
+    Column("lines_length", Integer, nullable=False),
+    Column("taxes_length", Integer, nullable=False),
+    Column("taxes", String, nullable=False),
 )
 append_only(refunds)
 Index("refunds_newest", refunds.c.created_at_ms, refunds.c.refund_id)
