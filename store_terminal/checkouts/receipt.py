@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 
 from store_terminal.checkouts.model import Checkout
 from store_terminal.refunds.model import TillRefund
@@ -111,33 +112,48 @@ def _columns(left: str, right: str) -> Iterator[str]:
 
 def _wrapped(text: str) -> Iterator[str]:
     """Breaks a text at blanks where it can; nothing in it can steer the printer."""
-    line = ""
+    if len(text) <= COLUMNS and text.isascii() and text.isprintable():  # as nearly all are
+        if text := " ".join(text.split()):
+            yield text
+        return
+    line, used = "", 0
     for word in _printable(text).split():
-        if line and _width(line) + 1 + _width(word) > COLUMNS:
+        needed = _width(word)
+        if line and used + 1 + needed > COLUMNS:
             yield line
-            line = ""
-        line += f" {word}" if line else word
-        while _width(line) > COLUMNS:
-            head = _head(line)
+            line, used = "", 0
+        line, used = (f"{line} {word}", used + 1 + needed) if line else (word, needed)
+        while used > COLUMNS:
+            head, taken = _head(line)
             yield head
-            line = line[len(head) :]
+            line, used = line[len(head) :], used - taken
     if line:
         yield line
 
 
 def _printable(text: str) -> str:
-    return "".join(mark if mark.isprintable() else " " for mark in text)
+    return text if text.isprintable() else "".join(mark if mark.isprintable() else " " for mark in text)
 
 
-def _head(text: str) -> str:
-    end = len(text)
-    while _width(text[:end]) > COLUMNS:
-        end -= 1
-    return text[:end]
+def _head(text: str) -> tuple[str, int]:
+    """As much of a text as fits a line, and its width. The text has more."""
+    used = 0
+    for end, mark in enumerate(text):
+        width = _width_of(mark)
+        if used + width > COLUMNS:
+            return text[:end], used
+        used += width
+    return text, used
 
 
 def _width(text: str) -> int:
-    """Columns on paper: wide letters, such as Japanese ones, take two; marks on a letter none."""
-    return sum(
-        0 if unicodedata.combining(mark) else 2 if unicodedata.east_asian_width(mark) in "WF" else 1 for mark in text
-    )
+    """Columns on paper."""
+    return len(text) if text.isascii() else sum(map(_width_of, text))
+
+
+@lru_cache(maxsize=4096)
+def _width_of(mark: str) -> int:
+    """Wide letters, such as Japanese ones, take two columns; marks on a letter none."""
+    if unicodedata.combining(mark):
+        return 0
+    return 2 if unicodedata.east_asian_width(mark) in "WF" else 1

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from store_terminal.checkouts import receipt as receipts
 from store_terminal.checkouts.lifecycle import CheckoutState
 from store_terminal.checkouts.model import Checkout, Line
 from store_terminal.checkouts.pricing import came_back
@@ -209,3 +210,19 @@ def test_no_line_is_wider_than_the_paper(items: list[LineItem], name: str, price
     back = replace(refund(10**15, *items, taxes=paid.totals.taxes), refund_id=name)
     for line in receipt(paid, [back], name).split("\n"):
         assert width(line) <= COLUMNS
+
+
+@pytest.mark.parametrize("title", ["日本茶" * 85, "日本茶 " * 64, "é" * 256])
+def test_a_receipt_measures_each_letter_thrice_at_most(title: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = 0
+    width_of = receipts._width_of
+
+    def counted(mark: str) -> int:
+        nonlocal measured
+        measured += 1
+        return width_of(mark)
+
+    monkeypatch.setattr(receipts, "_width_of", counted)
+    text = receipt(checkout(*[LineItem("TEA", title, 1, 125)] * 60), [], "till-1")
+    assert text.count(title[0]) >= 60 * title.count(title[0])
+    assert 0 < measured <= 3 * 60 * len(title)
