@@ -1,7 +1,6 @@
 """Lines as a database keeps them, and what a history's chain covers of them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
@@ -10,6 +9,9 @@ import orjson
 from tillmesh.lines import Adjustment, Kind, LineItem, PriceOverride, PriceSource, Unit
 
 SALT_BYTES = 16
+_KINDS = {kind.value: kind for kind in Kind}
+_UNITS = {unit.value: unit for unit in Unit}
+_SOURCES = {source.value: source for source in PriceSource}
 
 
 def to_rows(lines: Sequence[LineItem]) -> list[list[Any]]:
@@ -74,14 +76,9 @@ def _row(line: LineItem, written: Callable[[str], str] = str) -> list[Any]:
 
 def _line(row: Sequence[Any]) -> LineItem:
     sku, title, quantity, price, kind, unit, price_quantity, gtin, tax_code, tax_rate_ppm, *special = row
-    plain = LineItem(sku, title, quantity, price, Kind(kind), Unit(unit), price_quantity, gtin, tax_code, tax_rate_ppm)
+    plain = sku, title, quantity, price, _KINDS[kind], _UNITS[unit], price_quantity, gtin, tax_code, tax_rate_ppm
     if not special:
-        return plain
+        return LineItem(*plain)
     source, override, label_amount_minor, adjustments = special
-    return replace(
-        plain,
-        price_source=PriceSource(source),
-        price_override=override and PriceOverride(*override),
-        label_amount_minor=label_amount_minor,
-        adjustments=tuple(Adjustment(*each) for each in adjustments),
-    )
+    made_by = override and PriceOverride(*override)
+    return LineItem(*plain, _SOURCES[source], made_by, label_amount_minor, tuple(map(Adjustment._make, adjustments)))

@@ -1,8 +1,9 @@
 """Lines of real goods: what they come to, their taxes, discounts and refunds. Pure functions, integers only."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 LINES_MAX = 2000
 PPM = 1_000_000
@@ -35,8 +36,8 @@ class PriceSource(StrEnum):
     LABEL = "LABEL"
 
 
-@dataclass(frozen=True, slots=True)
-class Adjustment:
+# An order may have thousands of these two: a named tuple is made in a fifth of the time that a frozen dataclass takes.
+class Adjustment(NamedTuple):
     """A discount (below 0) or a surcharge of one line."""
 
     reason_code: str
@@ -53,8 +54,7 @@ class PriceOverride:
     catalogue_price_minor: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class LineItem:
+class LineItem(NamedTuple):
     """One line; prices are minor units of the order's currency."""
 
     sku: str
@@ -82,7 +82,9 @@ class LineItem:
     @property
     def amount_minor(self) -> int:
         """The amount of the line."""
-        return self.price_minor + sum(adjustment.amount_minor for adjustment in self.adjustments)
+        if not self.adjustments:
+            return self.price_minor
+        return self.price_minor + sum([adjustment.amount_minor for adjustment in self.adjustments])
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ def totals(lines: Sequence[LineItem], *, prices_include_tax: bool) -> Totals:
 
 def adjusted(line: LineItem, adjustment: Adjustment) -> LineItem:
     """A line with one more adjustment; Uneven if it would be negative."""
-    changed = replace(line, adjustments=(*line.adjustments, adjustment))
+    changed = line._replace(adjustments=(*line.adjustments, adjustment))
     if changed.amount_minor < 0:
         raise Uneven
     return changed
@@ -163,7 +165,7 @@ def spread(lines: Sequence[LineItem], adjustment: Adjustment) -> tuple[LineItem,
         shares[index] += 1
     sign = 1 if adjustment.amount_minor > 0 else -1
     return tuple(
-        adjusted(line, replace(adjustment, amount_minor=sign * shares[index])) if shares.get(index) else line
+        adjusted(line, adjustment._replace(amount_minor=sign * shares[index])) if shares.get(index) else line
         for index, line in enumerate(lines)
     )
 

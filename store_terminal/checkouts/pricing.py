@@ -54,12 +54,11 @@ def changed_line(
             fields.require(
                 False, "quantity", "of a LABEL line cannot change without a price: remove it and scan it again"
             )
-        changed = replace(item, quantity=item.quantity if quantity is None else quantity)
+        changed = item._replace(quantity=item.quantity if quantity is None else quantity)
         if price is not None:
             known = find(item.sku)
             override = PriceOverride(reason, actor, _known_price(known, currency))
-            changed = replace(
-                changed,
+            changed = changed._replace(
                 unit_price_minor=price,
                 price_source=PriceSource.OVERRIDE,
                 price_override=override,
@@ -135,9 +134,9 @@ def came_back(line: LineItem, quantity: int, amount_minor: int) -> LineItem:
     if quantity == line.quantity and amount_minor == line.amount_minor:
         return line
     label = divided(line.label_amount_minor * quantity, line.quantity)
-    part = replace(line, quantity=quantity, label_amount_minor=label, adjustments=())
+    part = line._replace(quantity=quantity, label_amount_minor=label, adjustments=())
     more = amount_minor - part.amount_minor
-    return replace(part, adjustments=(Adjustment(PRORATED, "", more),)) if more else part
+    return part._replace(adjustments=(Adjustment(PRORATED, "", more),)) if more else part
 
 
 def _priced(
@@ -148,17 +147,17 @@ def _priced(
     price = _known_price(known, currency)
     fits = known is not None and (known.unit, known.price_quantity) == (line.unit, line.price_quantity)
     if new.unit_price_minor is not None:
-        line = replace(line, unit_price_minor=new.unit_price_minor)
+        line = line._replace(unit_price_minor=new.unit_price_minor)
         is_other = price is not None and not (fits and price == new.unit_price_minor)
         if is_other or (price is None and new.override_reason):  # without a reason it is the till's own price list
             override = PriceOverride(new.override_reason, actor, price)
-            line = replace(line, price_source=PriceSource.OVERRIDE, price_override=override)
+            line = line._replace(price_source=PriceSource.OVERRIDE, price_override=override)
     elif fits and price is not None:
-        line = replace(line, unit_price_minor=price)
+        line = line._replace(unit_price_minor=price)
     elif new.label_amount_minor is None:
         _refuse_without_price(fields, name, new, known, currency)
     if (label := new.label_amount_minor) is not None:
-        line = replace(line, price_source=PriceSource.LABEL, price_override=None, label_amount_minor=label)
+        line = line._replace(price_source=PriceSource.LABEL, price_override=None, label_amount_minor=label)
     check_line(fields, name, line)
     return line
 

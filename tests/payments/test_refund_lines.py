@@ -3,7 +3,6 @@
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -236,7 +235,7 @@ def sold(draw: st.DrawFn) -> LineItem:
         tax_rate_ppm=rate,
     )
     change = draw(st.integers(-plain.amount_minor, 50))
-    return replace(plain, adjustments=(Adjustment("A", "", change),)) if change else plain
+    return plain._replace(adjustments=(Adjustment("A", "", change),)) if change else plain
 
 
 @pytest.fixture(scope="module")
