@@ -27,16 +27,16 @@ def to_item(item: CatalogueItem) -> catalogue_item_pb2.CatalogueItem:
 
 def catalogue_item(fields: Fields, name: str, message: catalogue_item_pb2.CatalogueItem) -> CatalogueItem:
     """An article off the wire."""
-    unit = unit_of(fields, f"{name}.unit", message.unit) or Unit.PIECE
+    unit = unit_of(fields, name, message.unit) or Unit.PIECE
     price_quantity = message.price_quantity or default_price_quantity(unit)
     ok = 1 <= price_quantity <= MINOR_UNITS_MAX
     fields.require(ok, f"{name}.price_quantity", f"must be 1 to {MINOR_UNITS_MAX}, was {price_quantity}")
     tax(fields, name, message.tax_code, message.tax_rate_ppm)
     return CatalogueItem(
         sku=fields.text(f"{name}.sku", message.sku, length_min=1, length_max=SKU_MAX),
-        gtin=gtin(fields, f"{name}.gtin", message.gtin),
+        gtin=gtin(fields, name, message.gtin),
         title=fields.text(f"{name}.title", message.title, length_max=TITLE_MAX),
-        kind=kind_of(fields, f"{name}.kind", message.kind) or Kind.GOODS,
+        kind=kind_of(fields, name, message.kind) or Kind.GOODS,
         unit=unit,
         unit_price=fields.money(f"{name}.unit_price", message.unit_price, minimum=0),
         price_quantity=price_quantity,
