@@ -146,7 +146,9 @@ class ListPendingOrdersRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """At most this many; 0 means 50, more than 200 means 200 (AIP-158)."""
+    """At most this many; 0 means 50, more than 200 means 200 (AIP-158). A page
+    may have fewer, or none, and still be followed by another one.
+    """
     page_token: _builtins.str
     """next_page_token of the answer before."""
     def __init__(
@@ -172,7 +174,9 @@ class ListPendingOrdersResponse(_message.Message):
     ORDERS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where the next page starts; empty on the last page. Opaque."""
+    """Where the next page starts; empty on the last page alone, so go on while
+    there is one. Opaque.
+    """
     @_builtins.property
     def orders(self) -> _containers.RepeatedCompositeFieldContainer[_order_pb2.Order]:
         """The orders, open and locked, newest first."""

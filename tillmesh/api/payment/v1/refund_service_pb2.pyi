@@ -188,7 +188,9 @@ class ListRefundsRequest(_message.Message):
     store_id: _builtins.str
     """Only refunds by this store."""
     page_size: _builtins.int
-    """At most this many; 0 means 50, more than 200 means 200 (AIP-158)."""
+    """At most this many; 0 means 50, more than 200 means 200 (AIP-158). A page
+    may have fewer, or none, and still be followed by another one.
+    """
     page_token: _builtins.str
     """next_page_token of the answer before, with the same filters."""
     @_builtins.property
@@ -221,7 +223,9 @@ class ListRefundsResponse(_message.Message):
     REFUNDS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where the next page starts; empty on the last page. Opaque."""
+    """Where the next page starts; empty on the last page alone, so go on while
+    there is one. Opaque.
+    """
     @_builtins.property
     def refunds(self) -> _containers.RepeatedCompositeFieldContainer[_refund_pb2.Refund]:
         """The refunds, newest first."""

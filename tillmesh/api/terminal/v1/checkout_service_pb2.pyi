@@ -271,7 +271,9 @@ class ListCheckoutsRequest(_message.Message):
     cashier_id: _builtins.str
     """Only checkouts of this cashier."""
     page_size: _builtins.int
-    """At most this many; 0 means 50, more than 200 means 200 (AIP-158)."""
+    """At most this many; 0 means 50, more than 200 means 200 (AIP-158). A page
+    may have fewer, or none, and still be followed by another one.
+    """
     page_token: _builtins.str
     """next_page_token of the answer before, with the same filters."""
     @_builtins.property
@@ -309,7 +311,9 @@ class ListCheckoutsResponse(_message.Message):
     CHECKOUTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where the next page starts; empty on the last page. Opaque."""
+    """Where the next page starts; empty on the last page alone, so go on while
+    there is one. Opaque.
+    """
     @_builtins.property
     def checkouts(self) -> _containers.RepeatedCompositeFieldContainer[_checkout_pb2.Checkout]:
         """The checkouts, newest first."""
@@ -338,7 +342,9 @@ class ListPendingOrdersRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """At most this many; 0 means 50, more than 200 means 200 (AIP-158)."""
+    """At most this many; 0 means 50, more than 200 means 200 (AIP-158). A page
+    may have fewer, or none, and still be followed by another one.
+    """
     page_token: _builtins.str
     """next_page_token of the answer before."""
     @_builtins.property
@@ -369,7 +375,9 @@ class ListPendingOrdersResponse(_message.Message):
     ORDERS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where the next page starts; empty on the last page. Opaque."""
+    """Where the next page starts; empty on the last page alone, so go on while
+    there is one. Opaque.
+    """
     @_builtins.property
     def orders(self) -> _containers.RepeatedCompositeFieldContainer[_order_pb2.Order]:
         """The orders, open and locked, newest first."""

@@ -213,7 +213,9 @@ class ListTillRefundsRequest(_message.Message):
     checkout_id: _builtins.str
     """Only refunds of this checkout."""
     page_size: _builtins.int
-    """At most this many; 0 means 50, more than 200 means 200 (AIP-158)."""
+    """At most this many; 0 means 50, more than 200 means 200 (AIP-158). A page
+    may have fewer, or none, and still be followed by another one.
+    """
     page_token: _builtins.str
     """next_page_token of the answer before, with the same filters."""
     @_builtins.property
@@ -245,7 +247,9 @@ class ListTillRefundsResponse(_message.Message):
     REFUNDS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Where the next page starts; empty on the last page. Opaque."""
+    """Where the next page starts; empty on the last page alone, so go on while
+    there is one. Opaque.
+    """
     @_builtins.property
     def refunds(self) -> _containers.RepeatedCompositeFieldContainer[_till_refund_pb2.TillRefund]:
         """The refunds, newest first."""
