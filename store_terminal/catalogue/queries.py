@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, delete, func, insert, select
 from store_terminal.catalogue.model import CatalogueItem
 from store_terminal.catalogue.tables import catalogue
 from tillmesh.runtime.money import Money
-from tillmesh.storage.lists import After, by_key
+from tillmesh.storage.lists import After, ByKey, by_key
 from tillmesh.storage.records import Part, Records
 from tillmesh.storage.statements import Transaction
 
@@ -16,6 +16,7 @@ _PRICE = Part(
     lambda price: {"currency": price.currency, "price_minor": price.minor},
 )
 ITEMS = Records(CatalogueItem, catalogue, parts={"unit_price": _PRICE})
+_BY_SKU = ByKey(select(catalogue), catalogue.c.sku)
 _DROP_ITEM = delete(catalogue).where(catalogue.c.sku == bindparam("key"))
 _INSERT_ITEM = insert(catalogue)
 
@@ -26,6 +27,11 @@ def put_items(transaction: Transaction, items: Sequence[CatalogueItem]) -> int:
     transaction.execute_many(_DROP_ITEM, [{"key": item.sku} for item in in_order])
     transaction.execute_many(_INSERT_ITEM, [ITEMS.values(item) for item in in_order])
     return count_items(transaction)
+
+
+def find_items(transaction: Transaction, skus: Sequence[str]) -> dict[str, CatalogueItem]:
+    """The articles with these codes, by code; those that there are."""
+    return {sku: ITEMS.of(row) for sku, row in _BY_SKU.read(transaction, skus).items()}
 
 
 def count_items(transaction: Transaction) -> int:

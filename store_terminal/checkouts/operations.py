@@ -4,11 +4,12 @@ What another server has to do is only written down here, in the outbox; the answ
 taken in by `outbox.replies`. The rules that are numbered are explained in docs/protocol.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from store_terminal.catalogue.queries import ITEMS
+from store_terminal.catalogue.model import CatalogueItem
+from store_terminal.catalogue.queries import ITEMS, find_items
 from store_terminal.checkouts import pricing
 from store_terminal.checkouts.lifecycle import CheckoutEvent, CheckoutState
 from store_terminal.checkouts.model import (
@@ -23,7 +24,7 @@ from store_terminal.checkouts.model import (
     items_of,
 )
 from store_terminal.checkouts.moves import advance, get_checkout, require_legal
-from store_terminal.checkouts.queries import CHECKOUTS, HISTORY
+from store_terminal.checkouts.queries import CHECKOUTS, HISTORY, lines_text
 from store_terminal.errors import Reason
 from store_terminal.outbox import requests
 from store_terminal.outbox.model import Exchange, OutboxEntry
@@ -35,12 +36,16 @@ from tillmesh.rpc.server import MESSAGE_BYTES_MAX
 from tillmesh.runtime.money import Money
 from tillmesh.storage.statements import Transaction
 
+BASKET_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
+"""The most that the lines of a basket are as JSON, which is up to twice as long as the order's message."""
+
 
 def create_checkout(transaction: Transaction, call: Call, new: NewCheckout) -> Checkout:
     """Opens a basket."""
-    find = partial(ITEMS.find, transaction)
-    lines = pricing.priced_lines(new.lines, find, currency=new.currency, actor=actor(), last_number=0)
+    known = _known(transaction, new.lines)
+    lines = pricing.priced_lines(new.lines, known, currency=new.currency, actor=actor(), last_number=0)
     total = pricing.checked_totals(items_of(lines), prices_include_tax=new.prices_include_tax)
+    _require_room(new.checkout_id, lines)
     checkout = Checkout(
         checkout_id=new.checkout_id,
         store_id=new.store_id,
@@ -64,7 +69,7 @@ def add_lines(
     checkout = _basket(transaction, checkout_id, basket_version, CheckoutEvent.CHANGED)
     added = pricing.priced_lines(
         lines,
-        partial(ITEMS.find, transaction),
+        _known(transaction, lines),
         currency=checkout.amount.currency,
         actor=actor(),
         last_number=checkout.last_line_number,
@@ -166,6 +171,7 @@ def _change_lines(
 ) -> Checkout | Exchange:
     """A basket changes here and now; a pending transaction only when the order service says so."""
     total = pricing.checked_totals(items_of(lines), prices_include_tax=checkout.prices_include_tax)
+    _require_room(checkout.checkout_id, lines)
     if checkout.state is CheckoutState.BASKET:
         after = replace(
             checkout,
@@ -177,6 +183,18 @@ def _change_lines(
         return advance(transaction, checkout, after, CheckoutEvent.CHANGED, call.now_ms)
     _require_lines(checkout, lines)
     return _ask(transaction, checkout, requests.replace_order_lines(call, checkout, lines))
+
+
+def _known(transaction: Transaction, lines: Sequence[NewLine]) -> Mapping[str, CatalogueItem]:
+    """The articles of new lines, by their code."""
+    return find_items(transaction, sorted({line.sku for line in lines}))
+
+
+def _require_room(checkout_id: str, lines: Sequence[Line]) -> None:
+    """Refuses a basket that no order could take, and that every change of it would have to read and write."""
+    size = len(lines_text(lines).encode())
+    if size > BASKET_BYTES_MAX:
+        raise Reason.CHECKOUT_TOO_LARGE(checkout_id=checkout_id, bytes=size, bytes_max=BASKET_BYTES_MAX)
 
 
 def _require_lines(checkout: Checkout, lines: Sequence[Line]) -> None:

@@ -1,6 +1,6 @@
 """Lines as a till makes them: priced by the catalogue or by hand, changed, and adjusted."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from store_terminal.catalogue.model import CatalogueItem
@@ -34,13 +34,18 @@ PRORATED = "PRORATED"
 
 
 def priced_lines(
-    new_lines: Sequence[NewLine], find: Find, *, currency: str, actor: str, last_number: int
+    new_lines: Sequence[NewLine],
+    known: Mapping[str, CatalogueItem],
+    *,
+    currency: str,
+    actor: str,
+    last_number: int,
 ) -> tuple[Line, ...]:
-    """New lines with their numbers, and with all that they lack from the catalogue."""
+    """New lines with their numbers, and with all that they lack from the articles that are known, by code."""
     with Fields() as fields:
         lines = []
         for index, new in enumerate(new_lines):
-            item = _priced(fields, f"lines[{index}]", new, find(new.sku), currency, actor)
+            item = _priced(fields, f"lines[{index}]", new, known.get(new.sku), currency, actor)
             lines.append(Line(last_number + index + 1, item))
     return tuple(lines)
 

@@ -20,7 +20,8 @@ from tillmesh.storage.statements import Row, Transaction
 _NO_ATTEMPT = Attempt("", "", 0, 0, canceling=False, cancel_unanswered=False)
 
 
-def _lines_text(lines: Sequence[Line]) -> str:
+def lines_text(lines: Sequence[Line]) -> str:
+    """Lines as JSON."""
     rows = line_rows.to_rows([line.item for line in lines])
     return orjson.dumps([[line.number, *row] for line, row in zip(lines, rows, strict=True)]).decode()
 
@@ -67,7 +68,7 @@ CHECKOUTS = Records(
         "origin": ORIGIN,
         "payer": PAYER,
         "amount": AMOUNT,
-        "lines": as_long_text("lines", _lines, _lines_text),
+        "lines": as_long_text("lines", _lines, lines_text),
         "labels": as_long_text("labels", orjson.loads, _labels_text),
         "attempt": Part(_attempt, _attempt_columns),
     },

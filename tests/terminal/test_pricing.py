@@ -1,7 +1,6 @@
 """Lines of real goods: what a till takes from its catalogue, what it sets itself, and what they come to."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from grpc import StatusCode
@@ -276,5 +275,5 @@ def test_part_of_a_line_is_worth_its_share_and_says_why() -> None:
     part = came_back(line, 1, 83)
     assert (part.quantity, part.amount_minor, part.adjustments) == (1, 83, (Adjustment("PRORATED", "", -17),))
     label = LineItem("BRIE", "Brie", 400, 0, price_source=PriceSource.LABEL, label_amount_minor=387)
-    assert came_back(label, 100, 97) == replace(label, quantity=100, label_amount_minor=97)
+    assert came_back(label, 100, 97) == label._replace(quantity=100, label_amount_minor=97)
     assert came_back(LineItem("MUG", "Mug", 2, 850), 1, 850).adjustments == ()

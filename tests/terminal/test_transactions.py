@@ -43,6 +43,9 @@ def test_a_checkout_that_no_message_can_carry_is_refused_and_stays_usable(till: 
     basket = till.add(basket, *[wide] * 300)
     with refused("CHECKOUT_TOO_LARGE", StatusCode.FAILED_PRECONDITION):
         till.submit(basket)
+    with refused("CHECKOUT_TOO_LARGE", StatusCode.FAILED_PRECONDITION):
+        till.add(basket, *[wide] * 400)
+    assert till.get(basket).lines == basket.lines
     for line in basket.lines[:200]:
         basket = till.remove(basket, line.line_number)
     assert said(till.submit(basket)) == "SUBMITTED NOT_TRIED"

@@ -32,6 +32,7 @@ _TAX_CODE = re.compile(r"[A-Za-z0-9._-]{0,16}")
 _NUMBERS = (("quantity", 1), ("unit_price_minor", 0), ("price_quantity", 1), ("label_amount_minor", 0))
 """The numbers of a line, and the least that each may be."""
 _GTIN = re.compile(r"[0-9]{14}")
+_OF_ZEROS = (3 * 7 + 7) * ord("0")
 _WIRE = line_item_pb2.LineItem
 _KIND_NUMBERS = {kind: _WIRE.Kind.Value(f"KIND_{kind}") for kind in Kind}
 _UNIT_NUMBERS = {unit: _WIRE.Unit.Value(f"UNIT_{unit}") for unit in Unit}
@@ -237,7 +238,7 @@ def to_taxes(taxes: Iterable[TaxTotal]) -> list[tax_total_pb2.TaxTotal]:
 def _has_check_digit(digits: str) -> bool:
     """True if the last digit of a GTIN is its check digit: digits count 3 and 1 in turn, and come to tens."""
     values = digits.encode()
-    return (3 * sum(values[::2]) + sum(values[1::2])) % 10 == (3 * 7 + 7) * ord("0") % 10
+    return (3 * sum(values[::2]) + sum(values[1::2]) - _OF_ZEROS) % 10 == 0
 
 
 def _price_override(

@@ -36,7 +36,7 @@ class Page(Generic[Row]):
         """The most rows that the page may have."""
         self._seal = seal
         self._context = repr(filters)
-        self.after: After = self._key_in(token) if token else None
+        self.after: list[Any] | None = self._key_in(token) if token else None
         """Key of the row before the page; None on the first."""
         self.at_most = self.size + 1
         """Rows to read: one more than the page has tells whether there is another."""

@@ -34,6 +34,8 @@ ROWS_MAX = 1_000
 PAYER_COLUMNS = ("payer_kind", "payer_value")
 LENGTH_MAX = 96 * 1024
 """The most characters that the long texts of a page have, unless its only record has more."""
+KEYS_MAX = 256
+"""The most keys of one statement."""
 _FROM_START = (2**63 - 1, "")
 
 
@@ -84,6 +86,31 @@ class By:
 
 
 @dataclass(frozen=True)
+class ByKey:
+    """Reads many records by their keys in few statements, of which few are ever made."""
+
+    records: Select[Any]
+    key: Column[str]
+    _statements: dict[int, Select[Any]] = field(default_factory=dict)
+
+    def read(self, transaction: Transaction, keys: Sequence[str]) -> dict[str, Row]:
+        """The rows with these keys, by key; those that there are."""
+        rows: dict[str, Row] = {}
+        for start in range(0, len(keys), KEYS_MAX):
+            some = keys[start : start + KEYS_MAX]
+            places = 1 << (len(some) - 1).bit_length()
+            filled = [*some, *[some[-1]] * (places - len(some))]
+            found = transaction.execute(self._of(places), _values({"key": filled}))
+            rows |= {row[self.key.name]: row for row in found}
+        return rows
+
+    def _of(self, places: int) -> Select[Any]:
+        if places not in self._statements:
+            self._statements[places] = self.records.where(self.key.in_(_places("key", places)))
+        return self._statements[places]
+
+
+@dataclass(frozen=True)
 class NewestFirst:
     """A list of records, newest first, with filters.
 
@@ -97,7 +124,11 @@ class NewestFirst:
     indexes: Sequence[By]
     """The first one that serves the filters is read; the last one has all rows."""
     lengths: Sequence[str] = ()
-    _statements: dict[Any, Select[Any]] = field(default_factory=dict)
+    _looks: dict[Any, Select[Any]] = field(default_factory=dict)
+    _by_key: "ByKey" = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_key", ByKey(self.records, self.key))
 
     def read(
         self, transaction: Transaction, after: After, at_most: int, payer: Payer | None = None, **filters: Any
@@ -133,7 +164,7 @@ class NewestFirst:
     def _look(self, index: By, left: Filters) -> Select[Any]:
         """Looks at the next rows of an index. What else is to fit is no condition, or it would look until enough do."""
         shape = self.indexes.index(index), *((name, len(values)) for name, values in left.items())
-        if shape not in self._statements:
+        if shape not in self._looks:
             columns = self.key.table.c
             place = columns.created_at_ms.label("at_ms"), self.key.label("key")
             after = bindparam("after_ms", type_=BigInteger), bindparam("after_key", type_=String)
@@ -145,19 +176,11 @@ class NewestFirst:
             if index.partial:
                 query = query.where(index.partial.condition)
             query = query.order_by(columns.created_at_ms.desc(), self.key.desc()).limit(bindparam("looked_at"))
-            self._statements[shape] = query
-        return self._statements[shape]
+            self._looks[shape] = query
+        return self._looks[shape]
 
     def _read(self, transaction: Transaction, keys: Sequence[str]) -> list[Row]:
-        """Reads whole records, so many that few statements are made: the last key fills the places that are left."""
-        if not keys:
-            return []
-        places = 1 << (len(keys) - 1).bit_length()
-        if places not in self._statements:
-            self._statements[places] = self.records.where(self.key.in_(_places("key", places)))
-        filled = [*keys, *[keys[-1]] * (places - len(keys))]
-        found = transaction.execute(self._statements[places], _values({"key": filled}))
-        rows = {row[self.key.name]: row for row in found}
+        rows = self._by_key.read(transaction, keys)
         return [rows[key] for key in keys]
 
 
