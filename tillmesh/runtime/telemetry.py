@@ -5,7 +5,7 @@ import random
 import re
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
 
@@ -48,22 +48,28 @@ def _add_trace(_logger: object, _method: str, event: structlog.typing.EventDict)
     return event
 
 
+def _text(make: Callable[[], str], make_plainly: Callable[[Exception], str]) -> str:
+    """A text of what was logged, whatever that raises: nobody fails because of the log."""
+    try:
+        return make()
+    except Exception as error:
+        return make_plainly(error)
+
+
 def _shown(value: object) -> str:
     """What an object says of itself, or that it says nothing."""
-    try:
-        return repr(value)
-    except Exception as error:
-        return f"<{type(value).__name__} that raises {type(error).__name__}>"
+    return _text(lambda: repr(value), lambda error: f"<{type(value).__name__} that raises {type(error).__name__}>")
 
 
 def render(logger: object, method: str, event: structlog.typing.EventDict) -> str:
     """One JSON object, whatever was logged: it shows as a text what JSON cannot show."""
     given = dict(event)
-    try:
-        return _rendered(logger, method, event)
-    except Exception:
+
+    def plainly(_error: Exception) -> str:
         shown = {str(key): value if isinstance(value, str) else _shown(value) for key, value in given.items()}
         return _rendered(logger, method, shown)
+
+    return _text(lambda: _rendered(logger, method, event), plainly)
 
 
 def _rendered(logger: object, method: str, event: structlog.typing.EventDict) -> str:
@@ -102,10 +108,8 @@ class _LineHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Hands the line on; where it cannot be made, what it was to be made of."""
-        try:
-            line = self.format(record)
-        except Exception:
-            line = f"{record.levelname} {record.name} {_shown(record.msg)} {_shown(record.args)}"
+        told = f"{record.levelname} {record.name}"
+        line = _text(lambda: self.format(record), lambda _error: f"{told} {_shown(record.msg)} {_shown(record.args)}")
         self._writer.add(line)
 
 

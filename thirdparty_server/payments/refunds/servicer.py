@@ -23,7 +23,7 @@ from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.servicer import Servicer
 from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
 from tillmesh.runtime.secret import Secret
-from tillmesh.storage.requests import IdempotencyKey, answer_once, find_resource
+from tillmesh.storage.requests import IdempotencyKey, find_resource
 from tillmesh.storage.statements import Transaction
 
 NOTE_MAX = 256
@@ -45,17 +45,16 @@ class RefundServicer(Servicer):
         payment_id = fields.identifier("payment_id", request.payment_id)
         wanted = _wanted(fields, request)
         new = self._new(fields, request)
-        key = IdempotencyKey.of(request, new.refund_id, new.created_at_ms)
-        known, payment = await self.database.run(_find, key, payment_id)
+        known, payment = await self.database.run(_find, self._key(request, new.refund_id), payment_id)
         if known:
             return messages.to_refund(known)
         settled = await self._settled(payment) if payment else None
         paid = None
         if settled and settled.state is PaymentState.CAPTURED and not isinstance(wanted, Money):
             paid = await self.orders.paid_version(settled)
-        refund = await answer_once(
-            self.database,
-            key,
+        refund = await self._once(
+            request,
+            new.refund_id,
             new.refund_id,
             operations.get_refund,
             operations.refund_payment,
@@ -76,11 +75,10 @@ class RefundServicer(Servicer):
         fields.require(bool(code or request.identity_id or may_lack), "payee", "must be an identity_id or a pay_code")
         fields.identity("identity_id", request.identity_id, optional=True)
         new = self._new(fields, request)
-        key = IdempotencyKey.of(request, new.refund_id, new.created_at_ms)
-        payee = await self._shown(key, code) if code else request.identity_id
-        refund = await answer_once(
-            self.database,
-            key,
+        payee = await self._shown(self._key(request, new.refund_id), code) if code else request.identity_id
+        refund = await self._once(
+            request,
+            new.refund_id,
             new.refund_id,
             operations.get_refund,
             operations.create_unreferenced_refund,
