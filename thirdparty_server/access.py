@@ -16,6 +16,7 @@ ACCESS: dict[str, Access] = {
         "ListPayments": _ALL,
         "ConfirmPayment": _ALL,  # from a shop with the payer's PIN alone
         "CancelPayment": _ALL,
+        "VoidPayment": _PLATFORM,
         "ListPaymentEvents": _ALL,
     },
     "tillmesh.api.payment.v1.RefundService": {

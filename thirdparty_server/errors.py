@@ -98,6 +98,11 @@ class Reason(ErrorReason):
         StatusCode.FAILED_PRECONDITION,
         "Payment {payment_id} is {state}; only a captured payment is refunded.",
     )
+    PAYMENT_NOT_VOIDABLE = (
+        StatusCode.FAILED_PRECONDITION,
+        "Payment {payment_id} is {state}, and no case for an operator: only one that is AUTHORIZED, "
+        "and that its order does not know, has nobody else to end it.",
+    )
     PAYMENT_NOT_SETTLED = (
         StatusCode.UNAVAILABLE,
         "Payment {payment_id} is {state}, which is not decided yet; repeat the call with the same refund id.",
@@ -140,6 +145,7 @@ PAYER_TIMEOUT = "PAYER_TIMEOUT"
 PAYMENT_CANCELED = "PAYMENT_CANCELED"
 ORDER_UNREACHABLE = "ORDER_UNREACHABLE"
 SUPERSEDED = "SUPERSEDED"
+VOIDED_BY_OPERATOR = "VOIDED_BY_OPERATOR"
 PAYER_MISMATCH = "PAYER_MISMATCH"
 
 UNABLE_TO_PAY = (Reason.IDENTITY_NOT_FOUND.name, Reason.WALLET_NOT_FOUND.name)

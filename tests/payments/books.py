@@ -145,6 +145,9 @@ class Books:
     def release(self, payment_id: str) -> Payment:
         return self.run(payment_operations.release, payment_id, "LEASE_EXPIRED", NOW_MS)
 
+    def void(self, payment_id: str, *, disowned: bool = True) -> Payment:
+        return self.run(payment_operations.void_by_hand, payment_id, disowned, NOW_MS)
+
     def new_refund(self) -> NewRefund:
         return NewRefund(refund_id=self.new_id("refund"), note="", origin=NOWHERE, actor="", created_at_ms=NOW_MS)
 

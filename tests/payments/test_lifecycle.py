@@ -79,6 +79,8 @@ def happen(books: Books, payment: Payment, event: PaymentEvent) -> None:
             books.lock(other.payment_id, epoch=2)
         case E.REFUNDED:
             books.refund(payment.payment_id, Money("GBP", 1))
+        case E.VOIDED_BY_OPERATOR:
+            books.void(payment.payment_id)
 
 
 def arrange(books: Books, state: PaymentState, event: PaymentEvent) -> Payment:
@@ -133,7 +135,11 @@ def test_a_legal_event_leads_to_its_target_and_into_the_history(
 
 def refusal_of(state: PaymentState, event: PaymentEvent) -> str:
     """The reason that a caller hears who asks for what is not legal; the order and the clock are simply too late."""
-    asked = {E.FUNDS_HELD: PAYMENT.refused[state], E.REFUNDED: Reason.PAYMENT_NOT_CAPTURED.name}
+    asked = {
+        E.FUNDS_HELD: PAYMENT.refused[state],
+        E.REFUNDED: Reason.PAYMENT_NOT_CAPTURED.name,
+        E.VOIDED_BY_OPERATOR: Reason.PAYMENT_NOT_VOIDABLE.name,
+    }
     return asked.get(event, "")
 
 
@@ -165,9 +171,13 @@ def test_captured_and_voided_are_final_and_nothing_else_is() -> None:
     assert {S.CAPTURED, S.VOIDED} == FINAL
 
 
-def test_money_that_is_held_is_ended_by_the_order_alone() -> None:
+def test_money_that_is_held_is_ended_by_the_order_or_by_a_person_for_whom_the_order_is_none(books: Books) -> None:
     ends = {event for event in E if PAYMENT.is_legal(S.AUTHORIZED, event)}
-    assert ends == {E.ORDER_PAID, E.ORDER_RELEASED, E.SUPERSEDED}
+    assert ends == {E.ORDER_PAID, E.ORDER_RELEASED, E.SUPERSEDED, E.VOIDED_BY_OPERATOR}
+    payment = books.in_state(S.AUTHORIZED)
+    with pytest.raises(Refusal, match=Reason.PAYMENT_NOT_VOIDABLE.name):
+        books.void(payment.payment_id, disowned=False)
+    assert books.payment(payment.payment_id) == payment
 
 
 def test_every_attempt_that_is_given_up_asks_the_order_before_it_is_final() -> None:

@@ -15,6 +15,7 @@ from thirdparty_server.payments.model import FoundPayer, Payment
 from thirdparty_server.payments.refunds import operations as refund_operations
 from thirdparty_server.payments.refunds import queries as refund_queries
 from thirdparty_server.payments.refunds.servicer import RefundServicer
+from thirdparty_server.payments.servicer import PaymentServicer
 from tillmesh.api.order.v1.order_payment_pb2 import OrderPayment
 from tillmesh.runtime.errors import Refusal, Unanswered
 
@@ -169,6 +170,28 @@ def first_payer_alone_may_pay() -> list[Patch]:
 def smaller_epoch_that_comes_late_holds() -> list[Patch]:
     """A larger epoch ends smaller ones, but a smaller one that comes after it goes on."""
     return [(payment_queries, "has_larger_epoch", lambda _connection, _order_id, _granted: False)]
+
+
+def ends_by_hand_what_the_order_knows() -> list[Patch]:
+    """The operator's word is enough."""
+
+    async def disowns(_self: Any, _payment: Payment) -> bool:
+        return True
+
+    return [(orders.Orders, "disowns", disowns)]
+
+
+def completes_what_holds_no_money() -> list[Patch]:
+    """Before a payment is ended by hand its order is asked, also where the payer has not yet said yes."""
+    real = PaymentServicer.VoidPayment
+
+    async def void(self: Any, request: Any) -> Any:
+        payment = await self.database.run(operations.get_payment, request.payment_id)
+        if payment.state is PaymentState.AWAITING_PAYER:
+            await self.orders.disowns(payment)
+        return await real(self, request)
+
+    return [(PaymentServicer, "VoidPayment", void)]
 
 
 def is_silence(error: Exception) -> bool:

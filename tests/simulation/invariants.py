@@ -39,8 +39,10 @@ def after_commit(databases: Databases, server: str, consents: Consents) -> None:
         free = "SELECT order_id, version, amount_minor FROM orders WHERE state = 'PAID' AND payment_id = ''"
         consents.check_orders(rows(orders, free))
     verdicts = dict(rows(orders, "SELECT payment_id, state FROM order_payments"))
-    for payment_id, state in rows(payments, "SELECT payment_id, state FROM payments"):
+    for payment_id, state, reason in rows(payments, "SELECT payment_id, state, reason FROM payments"):
         verdict = verdicts.get(payment_id)
+        if reason == "VOIDED_BY_OPERATOR":
+            raise Violation(f"rule 5: payment {payment_id} was ended by hand, and its order knows it: {verdict}")
         if state == "CAPTURED" and verdict != "PAID":
             raise Violation(f"rules 1, 5: payment {payment_id} is CAPTURED, its order says {verdict}")
         if state == "VOIDED" and verdict not in DEAD:

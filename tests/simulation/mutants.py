@@ -79,5 +79,12 @@ MUTANTS = {
     "refund-lines": Mutant(
         "refunds of lines are computed without the lock", broken_payments.lines_come_back_without_the_lock
     ),
+    "void-known": Mutant(
+        "an operator ends payments that their order knows", broken_payments.ends_by_hand_what_the_order_knows
+    ),
+    "void-unheld": Mutant(
+        "an operator's question pays the order of a payment without money",
+        broken_payments.completes_what_holds_no_money,
+    ),
     "claim": Mutant("a refused request is done when its id is claimed again", broken_rest.answers_forget_refusals),
 }

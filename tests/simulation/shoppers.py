@@ -5,9 +5,11 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from tests.simulation.baskets import for_nothing, several_things
-from tests.simulation.customer import Deed
+from tests.simulation.customer import Customer, Deed
 from tests.simulation.deeds import ANY_AMOUNT, Deeds
 from tests.simulation.world import World
+from tillmesh.api.payment.v1 import payment_pb2
+from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 
 WATCHED_S = 60.0
 
@@ -142,9 +144,28 @@ class Shopper(Deeds):
         await self.rng.choice((self.give_back, self.no))()
 
 
+class Operator(Customer):
+    """Somebody of the platform who ends payments by hand, at any moment: none of them is a case for it."""
+
+    async def meddle(self) -> None:
+        """Looks for a payment that holds money, and takes any other where there is none."""
+        for _ in range(self.rng.randint(4, 12)):
+            await self.pause(5)
+            for states in ([payment_pb2.Payment.STATE_AUTHORIZED], []):
+                listed = await self.ask(self.payments.ListPayments, payments_api.ListPaymentsRequest(states=states))
+                if listed and listed.payments:
+                    await self._void(self.rng.choice(listed.payments))
+                    break
+        await self.have_asked()
+
+    async def _void(self, payment: payment_pb2.Payment) -> None:
+        request = payments_api.VoidPaymentRequest(request_id=self.new_id(), payment_id=payment.payment_id)
+        await self.ask(self.payments.VoidPayment, request)
+
+
 async def two_shoppers(world: World) -> list[Coroutine[Any, Any, None]]:
     """The story of most seeds."""
-    return [shopper.shop() for shopper in await _ready_to_shop(world)]
+    return [Operator(world, "operator").meddle(), *(shopper.shop() for shopper in await _ready_to_shop(world))]
 
 
 async def watched_shoppers(world: World) -> list[Coroutine[Any, Any, None]]:

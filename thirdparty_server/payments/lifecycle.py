@@ -28,6 +28,7 @@ class PaymentEvent(StrEnum):
     ORDER_RELEASED = "ORDER_RELEASED"
     SUPERSEDED = "SUPERSEDED"
     REFUNDED = "REFUNDED"
+    VOIDED_BY_OPERATOR = "VOIDED_BY_OPERATOR"
 
 
 S, E = PaymentState, PaymentEvent
@@ -69,6 +70,11 @@ LEGAL = [
         S.PENDING, E.SUPERSEDED, S.VOIDED,
         "The answer with its epoch came late: the order locked again meanwhile, so that lock is over.",
         guard="its own epoch is known, and a larger one was granted for the order",
+    ),
+    Transition(
+        S.AUTHORIZED, E.VOIDED_BY_OPERATOR, S.VOIDED, "A person ended it: nobody else can, and the hold is given back.",
+        guard="the order service said just now that it does not know the payment, and never will",
+        error="PAYMENT_NOT_VOIDABLE",
     ),
     Transition(
         S.CAPTURED, E.REFUNDED, S.CAPTURED, "Money is given back; the order stays paid.",

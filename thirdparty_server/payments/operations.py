@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from thirdparty_server.errors import INSUFFICIENT_FUNDS, SUPERSEDED, Reason
+from thirdparty_server.errors import INSUFFICIENT_FUNDS, SUPERSEDED, VOIDED_BY_OPERATOR, Reason
 from thirdparty_server.ledger import accounts, entries
 from thirdparty_server.ledger.model import AccountRef, Purpose, Transfer, store_sales, wallet
 from thirdparty_server.payers import queries as payer_queries
@@ -143,6 +143,17 @@ def release(transaction: Transaction, payment_id: str, reason: str, now_ms: int)
     if not PAYMENT.is_legal(payment.state, E.ORDER_RELEASED):
         return payment
     return _end(transaction, payment, E.ORDER_RELEASED, payment.reason or reason, now_ms)
+
+
+def void_by_hand(transaction: Transaction, payment_id: str, disowned: bool, now_ms: int) -> Payment:
+    """Gives back a hold that no verdict will ever end.
+
+    `disowned` is the order service's word of just now that the payment is none of its own and never can be.
+    """
+    payment = take_payment(transaction, payment_id)
+    if not (disowned and PAYMENT.is_legal(payment.state, E.VOIDED_BY_OPERATOR)):
+        raise Reason.PAYMENT_NOT_VOIDABLE(payment_id=payment_id, state=payment.state)
+    return _end(transaction, payment, E.VOIDED_BY_OPERATOR, VOIDED_BY_OPERATOR, now_ms)
 
 
 def give_back(transaction: Transaction, payment: Payment, refund_id: str, amount: Money, now_ms: int) -> None:

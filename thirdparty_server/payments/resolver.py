@@ -9,18 +9,17 @@ from thirdparty_server.errors import ORDER_UNREACHABLE, PAYER_TIMEOUT
 from thirdparty_server.payments import operations, queries
 from thirdparty_server.payments.lifecycle import PaymentEvent, PaymentState
 from thirdparty_server.payments.model import Lock, Payment, Timing
-from thirdparty_server.payments.orders import Orders
+from thirdparty_server.payments.orders import DISOWNED, NO, Orders
 from tillmesh.api.order.v1.order_payment_pb2 import OrderPayment
 from tillmesh.auth.callers import act_as
 from tillmesh.rpc.messages import from_duration
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.deadlines import time_to_answer_s
 from tillmesh.runtime.driver import DUE_A_PAGE, After, Driver, Due, Progress
-from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.telemetry import trace_id
 from tillmesh.storage.database import Database
 
-NO = (OrderPayment.STATE_RELEASED, OrderPayment.STATE_REFUSED)
 log = structlog.get_logger()
 
 
@@ -83,7 +82,14 @@ class PaymentResolver:
         return moved, Progress.STEPPED
 
     async def _complete(self, payment: Payment) -> tuple[Payment, Progress]:
-        verdict = await self._orders.complete(payment)
+        try:
+            verdict = await self._orders.complete(payment)
+        except Refusal as refusal:
+            if refusal.reason not in DISOWNED:
+                raise
+            # No no: its order may be paid by it, in a database that is not there now. People can find out (`void`).
+            log.error("hold_without_end", payment_id=payment.payment_id, order_id=payment.order_id, why=refusal.text)
+            return payment, Progress.WAITING
         if verdict.state != OrderPayment.STATE_PAID:
             return await self._end(payment, verdict)
         captured = await self._database.run(operations.capture, payment.payment_id, self._clock.now_ms())
@@ -92,14 +98,7 @@ class PaymentResolver:
         return captured, Progress.STEPPED
 
     async def _void(self, payment: Payment) -> tuple[Payment, Progress]:
-        try:
-            verdict = await self._orders.cancel(payment)
-        except Refusal as refusal:
-            # The id belongs to another order there, so it can never lock this one.
-            if refusal.reason != CommonReason.REQUEST_ID_REUSED.name:
-                raise
-            verdict = OrderPayment(state=OrderPayment.STATE_REFUSED, reason=refusal.reason)
-        return await self._end(payment, verdict)
+        return await self._end(payment, await self._orders.cancel(payment))
 
     async def _expire(self, payment: Payment, reason: str) -> tuple[Payment, Progress]:
         given_up = await self._database.run(

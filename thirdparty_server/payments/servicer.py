@@ -21,7 +21,7 @@ from tillmesh.rpc.messages import state_names
 from tillmesh.rpc.servicer import Servicer
 from tillmesh.runtime.errors import FieldViolation, Refusal, Unanswered, invalid
 from tillmesh.runtime.secret import Secret
-from tillmesh.storage.requests import IdempotencyKey, answer_once, find_resource, remember_refusal
+from tillmesh.storage.requests import IdempotencyKey, find_resource, remember_refusal
 from tillmesh.storage.statements import Transaction
 
 
@@ -85,11 +85,10 @@ class PaymentServicer(Servicer):
             pin = fields.pin(request.pin) if request.pin else None
         consent = Consent(request.payment_id, store_id, amount, self.clock.now_ms())
         by_pin = pin or acting_role() is Role.TERMINAL
-        key = IdempotencyKey.of(request, request_id, consent.at_ms)
-        pin_try = await self._try_pin(key, consent, pin) if by_pin else None
-        payment = await answer_once(
-            self.database,
-            key,
+        pin_try = await self._try_pin(self._key(request, request_id), consent, pin) if by_pin else None
+        payment = await self._once(
+            request,
+            request_id,
             request.payment_id,
             operations.get_payment,
             operations.confirm_payment,
@@ -122,6 +121,26 @@ class PaymentServicer(Servicer):
                 return self._message(payment)  # the order has not decided; the payment is driven on
             payment = await self.database.run(operations.get_payment, payment_id)
         return await self._settled(payment)
+
+    async def VoidPayment(self, request: payments_api.VoidPaymentRequest) -> payment_pb2.Payment:
+        """Ends a payment that its order does not know."""
+        with Fields() as fields:
+            request_id = fields.identifier("request_id", request.request_id)
+        payment_id = request.payment_id
+        payment = await self.database.run(operations.get_payment, payment_id)
+        # Only of money that is held the order was asked before: asked for another, it would be paid without money.
+        disowned = payment.state is PaymentState.AUTHORIZED and await self.orders.disowns(payment)
+        voided = await self._once(
+            request,
+            request_id,
+            payment_id,
+            operations.get_payment,
+            operations.void_by_hand,
+            payment_id,
+            disowned,
+            self.clock.now_ms(),
+        )
+        return self._message(voided)
 
     async def ListPaymentEvents(
         self, request: payments_api.ListPaymentEventsRequest

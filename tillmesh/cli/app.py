@@ -30,6 +30,7 @@ from tillmesh.cli.commands.sell import sell
 from tillmesh.cli.commands.statement import statement
 from tillmesh.cli.commands.store import store
 from tillmesh.cli.commands.up import up
+from tillmesh.cli.commands.void import void
 from tillmesh.cli.commands.wallet import wallet
 from tillmesh.cli.display import err
 from tillmesh.client.connections import tls_dir
@@ -58,8 +59,13 @@ _COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
             "tillmesh replay november.csv --terminal 127.0.0.1:7003",
         ],
     ),
+    (void, _RUN, ["tillmesh void 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11"]),
     (orders, _LOOK, ["tillmesh orders --payer ada --state open --state locked"]),
-    (payments, _LOOK, ["tillmesh payments --payer ada", "tillmesh payments --state awaiting_payer"]),
+    (
+        payments,
+        _LOOK,
+        ["tillmesh payments --payer ada", "tillmesh payments --state authorized --unchanged-s 600"],
+    ),
     (statement, _LOOK, ["tillmesh statement ada", "tillmesh statement sales/store-1/GBP"]),
     (balances, _LOOK, ["tillmesh balances"]),
     (explain, _LOOK, ["tillmesh explain 7K3M-9Q2X-VB4T"]),

@@ -191,6 +191,7 @@ PAYMENT_WORDS: Mapping[int, str] = {
     PaymentEvent.TYPE_ORDER_PAID: "Payment {payment} captured: {amount} moved from {payer} to the store.",
     PaymentEvent.TYPE_ORDER_RELEASED: "Payment {payment} is void: it took no money and never will.",
     PaymentEvent.TYPE_SUPERSEDED: "Payment {payment} is void: the order was locked again.",
+    PaymentEvent.TYPE_VOIDED_BY_OPERATOR: "Payment {payment} is void: the order service does not know it.",
     PaymentEvent.TYPE_REFUNDED: "Refund {refund} of payment {payment}: {amount} went back to {payer}.",
 }
 

@@ -19,6 +19,12 @@ def ask_pay_code() -> Secret:
     return Secret(b"".join(code.value.split()))
 
 
+def ask_yes(question: str) -> None:
+    """Returns if the answer is yes."""
+    if not typer.confirm(question, err=True):
+        raise Failure("Nothing was changed.")
+
+
 def _asked(what: str, *, hidden: bool, twice: bool) -> Secret:
     """Asks at the terminal; where nobody sits at one, takes the next line of standard input."""
     if sys.stdin.isatty():

@@ -1,5 +1,6 @@
 """`tillmesh payments`."""
 
+import time
 from typing import Annotated
 
 import typer
@@ -17,6 +18,7 @@ def payments(
     payer: Payer = "",
     store: StoreId = "",
     state: State = None,
+    unchanged_s: Annotated[float, typer.Option(min=0, help="Only unchanged for so many seconds.")] = 0,
     limit: Limit = SHOWN,
     payments: Payments = DEFAULT.payments,
     json: Json = False,
@@ -29,6 +31,8 @@ def payments(
     async def look() -> list[payment_pb2.Payment]:
         async with Client(Addresses(payments=payments)) as client:
             listed = client.listed(client.payments.ListPayments, request, lambda page: page.payments)
-            return await first(listed, limit)
+            changed_by_s = time.time() - unchanged_s
+            old = (payment async for payment in listed if payment.update_time.ToMilliseconds() <= changed_by_s * 1000)
+            return await first(old if unchanged_s else listed, limit)
 
     show_payments(run_async(look()))

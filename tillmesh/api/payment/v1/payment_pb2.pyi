@@ -101,8 +101,8 @@ class Payment(_message.Message):
     reason: _builtins.str
     """Why it is VOIDING or VOIDED, as UPPER_SNAKE_CASE: an OrderPayment reason,
     or INSUFFICIENT_FUNDS, IDENTITY_NOT_FOUND, WALLET_NOT_FOUND, PAYER_TIMEOUT,
-    ORDER_UNREACHABLE, SUPERSEDED, PAYER_MISMATCH, STORE_SUSPENDED,
-    PAY_CODE_REQUIRED, PAY_CODE_INVALID, PAY_CODE_USED, PAY_CODE_LOCKED. A store
+    ORDER_UNREACHABLE, SUPERSEDED, VOIDED_BY_OPERATOR, PAYER_MISMATCH,
+    STORE_SUSPENDED, PAY_CODE_REQUIRED, PAY_CODE_INVALID, PAY_CODE_USED, PAY_CODE_LOCKED. A store
     sees DECLINED for the first three, unless the payer showed it a pay code.
     Empty otherwise.
     """
@@ -210,6 +210,8 @@ class PaymentEvent(_message.Message):
         """The order was locked again, so its lock was over."""
         TYPE_REFUNDED: PaymentEvent._Type.ValueType  # 10
         """Money was given back."""
+        TYPE_VOIDED_BY_OPERATOR: PaymentEvent._Type.ValueType  # 11
+        """An operator ended it; the order service did not know it."""
 
     class Type(_Type, metaclass=_TypeEnumTypeWrapper):
         """What happened."""
@@ -236,6 +238,8 @@ class PaymentEvent(_message.Message):
     """The order was locked again, so its lock was over."""
     TYPE_REFUNDED: PaymentEvent.Type.ValueType  # 10
     """Money was given back."""
+    TYPE_VOIDED_BY_OPERATOR: PaymentEvent.Type.ValueType  # 11
+    """An operator ended it; the order service did not know it."""
 
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int

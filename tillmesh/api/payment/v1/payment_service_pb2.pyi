@@ -271,6 +271,32 @@ class CancelPaymentRequest(_message.Message):
 Global___CancelPaymentRequest: _TypeAlias = CancelPaymentRequest  # noqa: Y015
 
 @_typing.final
+class VoidPaymentRequest(_message.Message):
+    """Request of VoidPayment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """As in ConfirmPaymentRequest."""
+    payment_id: _builtins.str
+    """The payment."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payment_id", b"payment_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoidPaymentRequest: _TypeAlias = VoidPaymentRequest  # noqa: Y015
+
+@_typing.final
 class ListPaymentEventsRequest(_message.Message):
     """Request of ListPaymentEvents."""
 

@@ -62,6 +62,11 @@ class PaymentServiceStub:
                 request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.CancelPaymentRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__pb2.Payment.FromString,
                 _registered_method=True)
+        self.VoidPayment = channel.unary_unary(
+                '/tillmesh.api.payment.v1.PaymentService/VoidPayment',
+                request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.VoidPaymentRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__pb2.Payment.FromString,
+                _registered_method=True)
         self.ListPaymentEvents = channel.unary_unary(
                 '/tillmesh.api.payment.v1.PaymentService/ListPaymentEvents',
                 request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ListPaymentEventsRequest.SerializeToString,
@@ -136,6 +141,18 @@ class PaymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VoidPayment(self, request, context):
+        """Ends by hand a payment that holds money and that the order service does not
+        know, for example because it was restored from an older backup. The payment
+        server asks the order service first: one that it knows, it decides. Called
+        by the platform alone.
+        Errors: NOT_FOUND (PAYMENT_NOT_FOUND); FAILED_PRECONDITION
+        (PAYMENT_NOT_VOIDABLE: it holds no money, or the order decides it).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPaymentEvents(self, request, context):
         """Lists every change of a payment, oldest first. Called by who may read it.
         Errors: NOT_FOUND (PAYMENT_NOT_FOUND); INVALID_ARGUMENT.
@@ -170,6 +187,11 @@ def add_PaymentServiceServicer_to_server(servicer, server):
             'CancelPayment': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelPayment,
                     request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.CancelPaymentRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__pb2.Payment.SerializeToString,
+            ),
+            'VoidPayment': grpc.unary_unary_rpc_method_handler(
+                    servicer.VoidPayment,
+                    request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.VoidPaymentRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__pb2.Payment.SerializeToString,
             ),
             'ListPaymentEvents': grpc.unary_unary_rpc_method_handler(
@@ -314,6 +336,33 @@ class PaymentService:
             target,
             '/tillmesh.api.payment.v1.PaymentService/CancelPayment',
             tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.CancelPaymentRequest.SerializeToString,
+            tillmesh_dot_api_dot_payment_dot_v1_dot_payment__pb2.Payment.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VoidPayment(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.api.payment.v1.PaymentService/VoidPayment',
+            tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.VoidPaymentRequest.SerializeToString,
             tillmesh_dot_api_dot_payment_dot_v1_dot_payment__pb2.Payment.FromString,
             options,
             channel_credentials,

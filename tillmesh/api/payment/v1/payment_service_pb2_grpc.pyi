@@ -78,6 +78,14 @@ class PaymentServiceStub:
     which. Called by the payer and by the store.
     Errors: NOT_FOUND (PAYMENT_NOT_FOUND).
     """
+    VoidPayment: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.VoidPaymentRequest, _payment_pb2.Payment]
+    """Ends by hand a payment that holds money and that the order service does not
+    know, for example because it was restored from an older backup. The payment
+    server asks the order service first: one that it knows, it decides. Called
+    by the platform alone.
+    Errors: NOT_FOUND (PAYMENT_NOT_FOUND); FAILED_PRECONDITION
+    (PAYMENT_NOT_VOIDABLE: it holds no money, or the order decides it).
+    """
     ListPaymentEvents: _grpc.UnaryUnaryMultiCallable[_payment_service_pb2.ListPaymentEventsRequest, _payment_service_pb2.ListPaymentEventsResponse]
     """Lists every change of a payment, oldest first. Called by who may read it.
     Errors: NOT_FOUND (PAYMENT_NOT_FOUND); INVALID_ARGUMENT.
@@ -131,6 +139,14 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """Ends an attempt unless the order is already paid by it; the answer says
     which. Called by the payer and by the store.
     Errors: NOT_FOUND (PAYMENT_NOT_FOUND).
+    """
+    VoidPayment: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.VoidPaymentRequest, _payment_pb2.Payment]  # type: ignore[assignment]
+    """Ends by hand a payment that holds money and that the order service does not
+    know, for example because it was restored from an older backup. The payment
+    server asks the order service first: one that it knows, it decides. Called
+    by the platform alone.
+    Errors: NOT_FOUND (PAYMENT_NOT_FOUND); FAILED_PRECONDITION
+    (PAYMENT_NOT_VOIDABLE: it holds no money, or the order decides it).
     """
     ListPaymentEvents: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.ListPaymentEventsRequest, _payment_service_pb2.ListPaymentEventsResponse]  # type: ignore[assignment]
     """Lists every change of a payment, oldest first. Called by who may read it.
@@ -212,6 +228,20 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ends an attempt unless the order is already paid by it; the answer says
         which. Called by the payer and by the store.
         Errors: NOT_FOUND (PAYMENT_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def VoidPayment(
+        self,
+        request: _payment_service_pb2.VoidPaymentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.Payment, _abc.Awaitable[_payment_pb2.Payment]]:
+        """Ends by hand a payment that holds money and that the order service does not
+        know, for example because it was restored from an older backup. The payment
+        server asks the order service first: one that it knows, it decides. Called
+        by the platform alone.
+        Errors: NOT_FOUND (PAYMENT_NOT_FOUND); FAILED_PRECONDITION
+        (PAYMENT_NOT_VOIDABLE: it holds no money, or the order decides it).
         """
 
     @_abc_1.abstractmethod
