@@ -15,9 +15,13 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.postgres import running_cluster
-from tests.processes import DEADLINE_S, refusal_of, running, start_server, wait_until
+from tests.processes import DEADLINE_S, patient, refusal_of, running, start_server, wait_until
+from tillmesh.api.order.v1 import order_service_pb2 as orders_api
+from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.api.payment.v1 import refund_service_pb2 as api
 from tillmesh.api.payment.v1.refund_service_pb2_grpc import RefundServiceStub
+from tillmesh.auth.callers import Role
+from tillmesh.local.authority import Authority
 from tillmesh.rpc.health import LIVENESS
 
 pytestmark = pytest.mark.process
@@ -61,6 +65,26 @@ def test_a_server_serves_as_long_as_its_database_answers_and_lives_in_any_case(t
         assert says(states.SERVING, LIVENESS)
         cluster.start()
         wait_until(lambda: says(states.SERVING))
+
+
+def test_a_probe_without_a_certificate_asks_a_port_of_its_own_for_health_and_gets_nothing_else(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "tls")
+    authority.create()
+    flags = "--tls-dir", str(authority.issue(Role.ORDERS, "all")), "--health-listen", "127.0.0.1:0"
+    with running("order_service", tmp_path, *flags) as server:
+        wait_until(logged(server.log, '"serving_health"'))
+        (said,) = (line["address"] for line in lines_of(server.log) if line["event"] == "serving_health")
+        with grpc.insecure_channel(said) as channel:
+            stub = health_pb2_grpc.HealthStub(patient(channel))
+            for service in ("", "tillmesh.api.order.v1.OrderService", LIVENESS):
+                answer = stub.Check(health_pb2.HealthCheckRequest(service=service))
+                assert answer.status == health_pb2.HealthCheckResponse.SERVING
+            orders = OrderServiceStub(patient(channel))
+            with pytest.raises(grpc.RpcError) as raised:
+                orders.GetOrder(orders_api.GetOrderRequest(order_id="7K3M-9Q2X-VB4T"))
+            assert isinstance(raised.value, grpc.Call)
+            assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert server.stop() == 0
 
 
 def test_a_stop_lets_the_call_under_way_finish_and_closes_the_database_after_it(tmp_path: Path) -> None:

@@ -38,6 +38,13 @@ def load(argv: list[str]) -> TillSettings:
             [*GOOD, "--mesh", "my mesh"],
             ["till: --mesh: String should match pattern '^[A-Za-z0-9._-]{1,64}$', was 'my mesh'; see --help"],
         ),
+        (
+            [*GOOD, "--health-listen", "0.0.0.0:7101"],
+            [
+                "till: --health-listen is for 127.0.0.1, [::1] and localhost only, not 0.0.0.0:7101: "
+                "nothing there is encrypted; see --help"
+            ],
+        ),
         ([*GOOD, "--grace-s", "0"], ["till: --grace-s: Input should be greater than 0, was '0'; see --help"]),
     ],
 )

@@ -21,7 +21,8 @@ from grpc_health.v1 import health
 from tillmesh.auth.callers import Gate
 from tillmesh.rpc.handlers import Access, SignIn, method_handlers, no_payers
 from tillmesh.rpc.health import Probe, follow, no_database, say
-from tillmesh.rpc.open_services import open_handlers
+from tillmesh.rpc.limits import Limits
+from tillmesh.rpc.open_services import Handlers, open_handlers
 from tillmesh.rpc.settings import ServerSettings
 from tillmesh.rpc.transport import open_server
 from tillmesh.runtime.telemetry import configure_logs
@@ -29,6 +30,8 @@ from tillmesh.storage.file_lock import sole_server
 
 MESSAGE_BYTES_MAX = 256 * 1024  # an order of 2,000 lines passes, with titles of usual length
 FILES_BESIDE_CONNECTIONS = 100
+PROBES_MAX = 16
+"""Connections to the plain port for health; each is one of the files above."""
 GARBAGE = 10_000
 """Objects more than were freed, at which Python looks for cycles; its own 700 are there after two calls."""
 PROVOKED = ("Invalid encoding", "ExecuteBatchError")
@@ -91,7 +94,11 @@ async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitab
         wiring = await wire()
         for close in reversed(wiring.on_stop):
             stack.push_async_callback(close)
-        server, healthy = _build(wiring, settings)
+        healthy, limits = health.aio.HealthServicer(), settings.limits()
+        for_all = open_handlers(healthy, list(wiring.servicers), wiring.domain, limits)
+        if settings.health_listen:
+            await _serve_health(settings.health_listen, settings, for_all[health.SERVICE_NAME], stack)
+        server = _build(wiring, settings, limits, for_all)
         tls = settings.tls()
         port = (
             server.add_secure_port(settings.listen, tls.server_credentials())
@@ -124,19 +131,30 @@ def _announce(line: str) -> None:
         log.warning("address_not_told", error=str(error))
 
 
-def _build(wiring: Wiring, settings: ServerSettings) -> tuple[aio.Server, health.aio.HealthServicer]:
+async def _serve_health(listen: str, settings: ServerSettings, handlers: Handlers, stack: AsyncExitStack) -> None:
+    """Serves health on a plain port as well, which goes after all else."""
+    server = _open(settings, PROBES_MAX)
+    server.add_registered_method_handlers(health.SERVICE_NAME, handlers)
+    port = server.add_insecure_port(listen)
+    await server.start()
+    stack.push_async_callback(server.stop, settings.grace_s)
+    log.info("serving_health", address=f"{listen.rpartition(':')[0]}:{port}")
+
+
+def _build(wiring: Wiring, settings: ServerSettings, limits: Limits, for_all: dict[str, Handlers]) -> aio.Server:
     _make_room_for(settings.connections_max)
-    unguarded = settings.unguarded_transport
-    server = open_server(MESSAGE_BYTES_MAX, settings.connections_max, settings.handshake_s, unguarded)
-    limits = settings.limits()
+    server = _open(settings, settings.connections_max)
     for service, servicer in wiring.servicers.items():
         access = wiring.access[service]
         handlers = method_handlers(service, servicer, wiring.domain, access, wiring.gate, limits, wiring.sign_in)
         server.add_registered_method_handlers(service, handlers)
-    healthy = health.aio.HealthServicer()
-    for service, handlers in open_handlers(healthy, list(wiring.servicers), wiring.domain, limits).items():
+    for service, handlers in for_all.items():
         server.add_registered_method_handlers(service, handlers)
-    return server, healthy
+    return server
+
+
+def _open(settings: ServerSettings, connections_max: int) -> aio.Server:
+    return open_server(MESSAGE_BYTES_MAX, connections_max, settings.handshake_s, settings.unguarded_transport)
 
 
 def _make_room_for(connections: int) -> None:

@@ -40,6 +40,9 @@ class ServerSettings(BaseSettings):
     call_s_max: float = Field(CALL_S_MAX, gt=0, description="how long a call may take, whatever its deadline")
     connections_max: int = Field(1_000, ge=1, description="connections open at a time")
     end_with_stdin: bool = Field(False, description="stop once standard input ends, as when its starter was killed")
+    health_listen: str | None = Field(
+        None, description="address of this machine for health alone, without certificates, as a probe asks; port 0 too"
+    )
     handshake_s: float = Field(20.0, ge=0.001, le=600, description="how long a client may take to connect, with TLS")
     unguarded_transport: bool = Field(
         False, description="serve with gRPC's own server, which one broken frame can end; for other versions of grpcio"
@@ -50,10 +53,14 @@ class ServerSettings(BaseSettings):
         if self.insecure == (self.tls_dir is not None):
             either = "give --tls-dir FOLDER, or --insecure to go without certificates on this machine"
             raise ValueError(f"{either}, not both" if self.insecure else either)
+        here = "127.0.0.1, [::1] and localhost"
         far = [address for address in self.addresses() if not _is_loopback(address)]
         if self.insecure and far:
-            here = "127.0.0.1, [::1] and localhost"
             raise ValueError(f"--insecure is for {here} only, not {', '.join(far)}; give --tls-dir FOLDER instead")
+        if self.health_listen and not _is_loopback(self.health_listen):
+            raise ValueError(
+                f"--health-listen is for {here} only, not {self.health_listen}: nothing there is encrypted"
+            )
         return self
 
     def addresses(self) -> list[str]:
