@@ -39,6 +39,7 @@ def test_the_tables_name_exactly_the_methods_of_the_contracts() -> None:
         ("order.v1.OrderService", "CompleteOrderPayment", {Role.PAYMENTS}),
         ("order.v1.OrderService", "CompleteFreeOrder", {Role.TERMINAL, Role.PLATFORM}),
         ("payment.v1.PaymentService", "ConfirmPayment", {Role.TERMINAL, Role.PHONE, Role.PLATFORM}),
+        ("payment.v1.PaymentService", "VoidPayment", {Role.PLATFORM}),
         ("payment.v1.AccountService", "CreateDeposit", {Role.PLATFORM}),
         ("payment.v1.StoreService", "CreateStore", {Role.PLATFORM}),
         ("payment.v1.StoreService", "UpdateStore", {Role.PLATFORM}),
