@@ -24,6 +24,7 @@ class OrderEvent(StrEnum):
     LEASE_EXPIRED = "LEASE_EXPIRED"
     PAYMENT_CANCELED = "PAYMENT_CANCELED"
     CANCELED = "CANCELED"
+    EXPIRED = "EXPIRED"
 
 
 class PaymentState(StrEnum):
@@ -53,6 +54,10 @@ LEGAL = [
     Transition(
         S.OPEN, E.CANCELED, S.CANCELED, "An order that nobody pays is withdrawn.",
         guard="version is the caller's", error="VERSION_MISMATCH",
+    ),
+    Transition(
+        S.OPEN, E.EXPIRED, S.CANCELED, "Nobody paid or changed it for a long time: nobody waits for it any more.",
+        guard="it is unchanged for longer than `--open-order-days`",
     ),
     Transition(
         S.LOCKED, E.PAID, S.PAID, "The commit point: exactly one of this and a release wins.",

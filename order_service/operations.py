@@ -181,6 +181,14 @@ def release_lapsed(transaction: Transaction, *, now_ms: int, at_most: int) -> li
     ]
 
 
+def expire_idle(transaction: Transaction, *, open_max_ms: int, now_ms: int, at_most: int) -> list[Order]:
+    """The sweeper: cancels open orders that nobody changed for so long; no payment that comes later can lock them."""
+    return [
+        _advance(transaction, order, order, OrderEvent.EXPIRED, now_ms)
+        for order in queries.idle_orders(transaction, now_ms - open_max_ms, at_most)
+    ]
+
+
 def _due(lines: Sequence[LineItem], currency: str, prices_include_tax: bool) -> Money:
     """The amount due for lines, with the taxes that come on top."""
     due = totals(lines, prices_include_tax=prices_include_tax).amount_minor

@@ -78,6 +78,12 @@ _LAPSED = (
     .limit(bindparam("at_most"))
     .with_for_update(skip_locked=True, of=orders)  # what another replica is at is left to it
 )
+_IDLE = (
+    _WITH_LINES.where(orders.c.state == OrderState.OPEN, orders.c.updated_at_ms <= bindparam("until_ms"))
+    .order_by(orders.c.updated_at_ms)
+    .limit(bindparam("at_most"))
+    .with_for_update(skip_locked=True, of=orders)
+)
 _CLAMP = (
     update(orders)
     .where(orders.c.state == OrderState.LOCKED, orders.c.lease_expires_at_ms > bindparam("now_ms") + orders.c.lease_ms)
@@ -105,6 +111,11 @@ def end_payment(transaction: Transaction, payment_id: str, state: PaymentState, 
 def lapsed_locks(transaction: Transaction, now_ms: int, at_most: int) -> list[Order]:
     """Locked orders whose lease is over, longest over first."""
     return [ORDERS.of(row) for row in transaction.execute(_LAPSED, {"now_ms": now_ms, "at_most": at_most})]
+
+
+def idle_orders(transaction: Transaction, until_ms: int, at_most: int) -> list[Order]:
+    """Open orders that nobody changed since then, longest unchanged first."""
+    return [ORDERS.of(row) for row in transaction.execute(_IDLE, {"until_ms": until_ms, "at_most": at_most})]
 
 
 def clamp_leases(transaction: Transaction, now_ms: int) -> None:

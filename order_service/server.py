@@ -13,7 +13,7 @@ from order_service.tables import METADATA
 from tillmesh.auth.callers import Role
 from tillmesh.rpc.server import Wiring, run
 from tillmesh.rpc.settings import ServerSettings, load_settings
-from tillmesh.runtime.clock import Clock, SystemClock
+from tillmesh.runtime.clock import DAY_MS, Clock, SystemClock
 from tillmesh.runtime.ids import SYSTEM_RNG
 from tillmesh.storage.database import Database, answer, open_database
 
@@ -27,18 +27,22 @@ class OrderSettings(ServerSettings, cli_prog_name="order_service", env_prefix="T
         description="this server's own database: sqlite:///FILE or postgresql://USER@HOST/NAME",
     )
     lease_max_s: float = Field(600, gt=0, description="longest lock that a payment may ask for, in seconds")
+    open_order_days: float = Field(
+        30, ge=0, description="after how many days without a change an open order is canceled; 0 is never"
+    )
 
 
 def assemble(settings: OrderSettings, database: Database, clock: Clock, rng: random.Random) -> Wiring:
     """Puts the service together; it calls no other server."""
     servicer = OrderServicer(database, clock, rng, lease_max_ms=int(settings.lease_max_s * 1000))
+    sweeper = Sweeper(database, clock, settings.own_uri(Role.ORDERS), int(settings.open_order_days * DAY_MS))
     return Wiring(
         domain=DOMAIN,
         servicers={"tillmesh.api.order.v1.OrderService": servicer},
         access=ACCESS,
         gate=settings.gate(),
         probe=lambda: database.run(answer),
-        loops=[Sweeper(database, clock, settings.own_uri(Role.ORDERS)).run],
+        loops=[sweeper.run],
         on_stop=[database.close],
     )
 

@@ -60,6 +60,8 @@ Index("orders_of_payer", *_OF_PAYER)
 Index("orders_pending_of_payer", *_OF_PAYER, sqlite_where=PENDING, postgresql_where=PENDING)
 Index("orders_pending_at_store", orders.c.store_id, *_OF_PAYER, sqlite_where=PENDING, postgresql_where=PENDING)
 Index("orders_of_store", orders.c.store_id, orders.c.created_at_ms, orders.c.order_id)
+_open = orders.c.state == OrderState.OPEN
+Index("orders_open", orders.c.updated_at_ms, sqlite_where=_open, postgresql_where=_open)
 Index(
     "orders_locked",
     orders.c.lease_expires_at_ms,

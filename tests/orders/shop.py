@@ -18,12 +18,14 @@ from tillmesh.api.type.v1.line_item_pb2 import LineItem
 from tillmesh.api.type.v1.money_pb2 import Money
 from tillmesh.api.type.v1.payer_pb2 import Payer
 from tillmesh.auth.callers import MESH, caller, parse_uri
+from tillmesh.runtime.clock import DAY_MS
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.storage.database import open_database
 
 LEASE_MAX_MS = 600_000
 LEASE_MS = 60_000
+OPEN_MAX_MS = 30 * DAY_MS
 SERVER = "spiffe://tillmesh/orders/o1"
 
 
@@ -54,7 +56,7 @@ class Shop:
         self.clock = clock
         self.database = open_database(database_url, METADATA)
         self.service = OrderServicer(self.database, clock, random.Random(1), LEASE_MAX_MS)
-        self.sweeper = Sweeper(self.database, clock, SERVER)
+        self.sweeper = Sweeper(self.database, clock, SERVER, OPEN_MAX_MS)
 
     async def create(
         self,
@@ -150,6 +152,9 @@ class Shop:
 
     async def sweep(self) -> int:
         return await self.sweeper.sweep()
+
+    async def expire(self) -> int:
+        return await self.sweeper.expire()
 
 
 @contextmanager

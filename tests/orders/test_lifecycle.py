@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from order_service.errors import Reason
 from order_service.lifecycle import ORDER, OrderEvent, OrderState, PaymentState
+from order_service.operations import expire_idle
 from tests.orders.shop import GIFT, LEASE_MS, Shop, event_name, state
 from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.runtime.errors import Refusal
@@ -75,6 +76,11 @@ async def canceled(shop: Shop, case: Case) -> str:
     return ""
 
 
+async def expired(shop: Shop, _case: Case) -> str:
+    now_ms = shop.clock.now_ms()
+    return f"{len(await shop.database.run(expire_idle, open_max_ms=0, now_ms=now_ms, at_most=9))} expired"
+
+
 CAUSES: dict[OrderEvent, Callable[[Shop, Case], Awaitable[str]]] = {
     E.LINES_REPLACED: lines_replaced,
     E.LOCKED: locked,
@@ -83,6 +89,7 @@ CAUSES: dict[OrderEvent, Callable[[Shop, Case], Awaitable[str]]] = {
     E.LEASE_EXPIRED: lease_expired,
     E.PAYMENT_CANCELED: payment_canceled,
     E.CANCELED: canceled,
+    E.EXPIRED: expired,
 }
 
 # Who asks about an attempt that is over is told its verdict again, and nothing happens.
@@ -90,6 +97,7 @@ TOLD_AGAIN = {
     E.PAID: {S.OPEN: "RELEASED", S.CANCELED: "RELEASED", S.PAID: "PAID"},
     E.PAYMENT_CANCELED: {S.OPEN: "RELEASED", S.CANCELED: "RELEASED", S.PAID: "PAID"},
     E.LEASE_EXPIRED: {S.OPEN: "0 unlocked", S.CANCELED: "0 unlocked", S.PAID: "0 unlocked"},
+    E.EXPIRED: {S.LOCKED: "0 expired", S.CANCELED: "0 expired", S.PAID: "0 expired"},
 }
 
 

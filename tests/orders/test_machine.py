@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from order_service.audit import version_findings
 from tests.clocks import ManualClock
-from tests.orders.shop import Shop, event_name, state
+from tests.orders.shop import OPEN_MAX_MS, Shop, event_name, state
 from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
 from tillmesh.runtime.errors import Refusal
@@ -161,6 +161,17 @@ class OrderMachine(RuleBasedStateMachine):
     @rule(span_ms=st.sampled_from([1, 999, 1_000, 5_000, -1, -3_000]))
     def clock_moves(self, span_ms: int) -> None:
         self.clock.advance(span_ms)
+
+    @rule(sure=rarely)
+    def a_month_passes(self, sure: bool) -> None:
+        """Who still wants to pay comes too late, if nothing happened to the order since."""
+        if not sure:
+            return
+        self.clock.advance(2 * OPEN_MAX_MS)  # it may have stepped back before
+        self.call(self.shop.expire())
+        for order_id, before in self.seen.items():
+            if state(before) == "OPEN":
+                assert state(self.runner.run(self.shop.order(order_id))) == "CANCELED"
 
     @rule()
     def sweep(self) -> None:

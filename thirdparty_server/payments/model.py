@@ -14,7 +14,6 @@ REFERENCE_MS = 3_600_000
 """For how long after a pay code its order may be paid without another one, if its payer says yes."""
 GUESSES_MS = 3_600_000
 """For how long a store's payments count that named somebody who cannot pay."""
-DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,11 @@ from thirdparty_server.payers.model import PinTry
 from thirdparty_server.payers.pin_counting import require_same_pin
 from thirdparty_server.payments import queries
 from thirdparty_server.payments.lifecycle import PAYMENT, PaymentEvent, PaymentState
-from thirdparty_server.payments.model import DAY_MS, Consent, FoundPayer, Lock, Payment
+from thirdparty_server.payments.model import Consent, FoundPayer, Lock, Payment
 from thirdparty_server.stores import queries as store_queries
 from thirdparty_server.stores.model import StoreState
 from tillmesh.auth.callers import Role, acting_role, acting_store, require_payer, require_store
+from tillmesh.runtime.clock import DAY_MS
 from tillmesh.runtime.errors import found
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.telemetry import trace_id

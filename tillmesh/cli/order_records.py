@@ -166,6 +166,7 @@ ORDER_WORDS: Mapping[int, str] = {
     OrderEvent.TYPE_LEASE_EXPIRED: "Unlocked: the time of payment {payment} ran out. Payment is pending again.",
     OrderEvent.TYPE_PAYMENT_CANCELED: "Unlocked: payment {payment} was given up. Payment is pending again.",
     OrderEvent.TYPE_CANCELED: "Withdrawn, for good.",
+    OrderEvent.TYPE_EXPIRED: "Canceled, for good: nobody paid or changed it for a long time.",
 }
 
 

@@ -3,6 +3,8 @@
 import time
 from typing import Protocol
 
+DAY_MS = 86_400_000
+
 
 class Clock(Protocol):
     """Wall-clock time of one process. No safety may rest on it: it can jump."""

@@ -50,7 +50,7 @@ class Order(_message.Message):
         STATE_PAID: Order._State.ValueType  # 3
         """Paid, for good. A refund does not open it again."""
         STATE_CANCELED: Order._State.ValueType  # 4
-        """Withdrawn before payment, for good."""
+        """Withdrawn before payment, or open for too long; for good."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Where the order stands."""
@@ -66,7 +66,7 @@ class Order(_message.Message):
     STATE_PAID: Order.State.ValueType  # 3
     """Paid, for good. A refund does not open it again."""
     STATE_CANCELED: Order.State.ValueType  # 4
-    """Withdrawn before payment, for good."""
+    """Withdrawn before payment, or open for too long; for good."""
 
     @_typing.final
     class LabelsEntry(_message.Message):
@@ -287,6 +287,10 @@ class OrderEvent(_message.Message):
         """The payment was canceled (CN103606078A, second instruction generator)."""
         TYPE_CANCELED: OrderEvent._Type.ValueType  # 8
         """The order was withdrawn."""
+        TYPE_EXPIRED: OrderEvent._Type.ValueType  # 9
+        """Nobody paid or changed it for so long that the order service canceled it
+        (--open-order-days).
+        """
 
     class Type(_Type, metaclass=_TypeEnumTypeWrapper):
         """What happened."""
@@ -309,6 +313,10 @@ class OrderEvent(_message.Message):
     """The payment was canceled (CN103606078A, second instruction generator)."""
     TYPE_CANCELED: OrderEvent.Type.ValueType  # 8
     """The order was withdrawn."""
+    TYPE_EXPIRED: OrderEvent.Type.ValueType  # 9
+    """Nobody paid or changed it for so long that the order service canceled it
+    (--open-order-days).
+    """
 
     ORDER_ID_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int

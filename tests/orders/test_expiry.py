@@ -1,0 +1,67 @@
+"""An open order that nobody pays or changes for a long time is canceled; no payment that comes later takes money."""
+
+import asyncio
+
+import pytest
+
+from order_service.sweeper import ORDERS_A_SWEEP, Sweeper
+from tests.orders.shop import LEASE_MS, OPEN_MAX_MS, SERVER, Shop, event_name, state
+from tillmesh.runtime.errors import Refusal
+
+
+async def test_an_order_that_nobody_wants_is_canceled_by_the_server_itself(shop: Shop) -> None:
+    await shop.create()
+    shop.clock.advance(OPEN_MAX_MS - 1)
+    assert await shop.expire() == 0
+    shop.clock.advance(1)
+    assert await shop.expire() == 1
+    assert state(await shop.order()) == "CANCELED"
+    *_, last = await shop.history()
+    assert (event_name(last), last.number) == ("EXPIRED", 2)
+
+
+async def test_a_payment_that_comes_later_is_refused_as_for_any_canceled_order(shop: Shop) -> None:
+    await shop.create()
+    shop.clock.advance(OPEN_MAX_MS)
+    await shop.expire()
+    payment = await shop.lock("late")
+    assert (state(payment), payment.reason) == ("REFUSED", "ORDER_CANCELED")
+    with pytest.raises(Refusal, match="canceled"):
+        await shop.replace_lines(version=1)
+
+
+async def test_whatever_happens_to_an_order_keeps_it_for_as_long_again(shop: Shop) -> None:
+    await shop.create()
+    shop.clock.advance(OPEN_MAX_MS - 1)
+    await shop.replace_lines(version=1)
+    shop.clock.advance(OPEN_MAX_MS - 1)
+    assert await shop.expire() == 0
+    await shop.lock("late", version=2, minor=400)
+    shop.clock.advance(OPEN_MAX_MS)
+    assert await shop.expire() == 0, "it is locked"
+    await shop.sweep()
+    shop.clock.advance(OPEN_MAX_MS - 1)
+    assert await shop.expire() == 0
+    shop.clock.advance(1)
+    assert await shop.expire() == 1
+
+
+async def test_payment_and_expiry_at_once_leave_one_of_them(shop: Shop) -> None:
+    await shop.create()
+    shop.clock.advance(OPEN_MAX_MS)
+    payment, expired = await asyncio.gather(shop.lock("late", lease_ms=LEASE_MS), shop.expire())
+    assert (state(payment), expired) in (("GRANTED", 0), ("REFUSED", 1))
+
+
+async def test_many_are_canceled_a_few_at_a_time(shop: Shop) -> None:
+    for number in range(ORDERS_A_SWEEP + 1):
+        await shop.create(f"o-{number}")
+    shop.clock.advance(OPEN_MAX_MS)
+    assert [await shop.expire() for _ in range(3)] == [ORDERS_A_SWEEP, 1, 0]
+
+
+async def test_orders_stay_open_for_ever_where_the_operator_says_so(shop: Shop) -> None:
+    await shop.create()
+    shop.clock.advance(100 * OPEN_MAX_MS)
+    assert await Sweeper(shop.database, shop.clock, SERVER, 0).expire() == 0
+    assert state(await shop.order()) == "OPEN"
