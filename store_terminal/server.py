@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from store_terminal.access import ACCESS
 from store_terminal.catalogue.servicer import CatalogueServicer
+from store_terminal.checkouts.housekeeping import Housekeeping
 from store_terminal.checkouts.model import Till
 from store_terminal.checkouts.servicer import CheckoutServicer
 from store_terminal.errors import DOMAIN
@@ -20,7 +21,7 @@ from tillmesh.auth.callers import Role
 from tillmesh.rpc.peers import open_channel
 from tillmesh.rpc.server import Wiring, run
 from tillmesh.rpc.settings import ServerSettings, load_settings
-from tillmesh.runtime.clock import Clock, SystemClock
+from tillmesh.runtime.clock import DAY_MS, Clock, SystemClock
 from tillmesh.runtime.ids import IDENTIFIER, SYSTEM_RNG
 from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS
 from tillmesh.storage.database import Database, answer, open_database
@@ -44,6 +45,12 @@ class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefi
     payments: str = Field("127.0.0.1:7002", description="address of the payment server")
     payment_wait_s: float = Field(
         60, gt=0, description="how long to wait for a payment's outcome before it is canceled, in seconds"
+    )
+    basket_days: float = Field(
+        7, ge=0, description="after how many days without a change a basket is canceled; 0 is never"
+    )
+    names_days: float = Field(
+        30, ge=0, description="how many days after payment the payer's name is dropped; 0 is never"
     )
 
     @field_validator("currency")
@@ -74,6 +81,8 @@ def assemble(
     """Puts the service together."""
     till, own_uri = settings.till(), settings.own_uri(Role.TERMINAL)
     outbox = Outbox(database, Peers.over(orders_channel, payments_channel), clock, rng, till, own_uri)
+    basket_ms, names_ms = int(settings.basket_days * DAY_MS), int(settings.names_days * DAY_MS)
+    housekeeping = Housekeeping(database, clock, own_uri, basket_ms, names_ms)
     api = "tillmesh.api.terminal.v1"
     return Wiring(
         domain=DOMAIN,
@@ -85,7 +94,7 @@ def assemble(
         access=ACCESS,
         gate=replace(gate, store_id=settings.store_id) if (gate := settings.gate()) else None,
         probe=lambda: database.run(answer),
-        loops=[outbox.run],
+        loops=[outbox.run, housekeeping.run],
         on_stop=[outbox.stop, orders_channel.close, payments_channel.close, database.close],
     )
 

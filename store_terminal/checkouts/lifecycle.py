@@ -27,6 +27,7 @@ class CheckoutEvent(StrEnum):
     PAYMENT_ENDED = "PAYMENT_ENDED"
     PAID = "PAID"
     CANCELED = "CANCELED"
+    EXPIRED = "EXPIRED"
     REFUND_STARTED = "REFUND_STARTED"
     REFUNDED = "REFUNDED"
     REFUND_REFUSED = "REFUND_REFUSED"
@@ -44,6 +45,10 @@ LEGAL = [
     ),
     Transition(S.BASKET, E.REFUSED, S.BASKET, "The order service wants no such order; the basket stays."),
     Transition(S.BASKET, E.CANCELED, S.CANCELED, "The shopper left; nobody else knew.", guard=_NOT_BUSY, error=_BUSY),
+    Transition(
+        S.BASKET, E.EXPIRED, S.CANCELED, "Nobody changed it for a long time: the shopper left.",
+        guard="it is unchanged for longer than `--basket-days`, and " + _NOT_BUSY, error=_BUSY,
+    ),
     Transition(
         S.SUBMITTED, E.CHANGED, S.SUBMITTED, "The order was changed in place; a new version needs a new consent.",
         guard=_NOT_BUSY, error=_BUSY,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from store_terminal.checkouts.lifecycle import CHECKOUT, CheckoutEvent, CheckoutState
 from store_terminal.checkouts.model import Checkout, CheckoutChange
-from store_terminal.checkouts.queries import CHECKOUTS, HISTORY
+from store_terminal.checkouts.queries import CHECKOUTS, HISTORY, idle_baskets
 from store_terminal.errors import Reason
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
@@ -37,6 +37,14 @@ def give_up_payment(transaction: Transaction, *, checkout_id: str, reason: str, 
     payment_id = checkout.attempt.payment_id
     event = CheckoutEvent.PAYMENT_CANCEL_ASKED
     return advance(transaction, checkout, after, event, now_ms, reference=payment_id, reason=reason)
+
+
+def expire_baskets(transaction: Transaction, *, until_ms: int, now_ms: int, at_most: int) -> list[Checkout]:
+    """Cancels baskets that nobody changed since then; nobody else knows of them."""
+    return [
+        advance(transaction, basket, basket, CheckoutEvent.EXPIRED, now_ms)
+        for basket in idle_baskets(transaction, until_ms, at_most)
+    ]
 
 
 def require_legal(checkout: Checkout, event: CheckoutEvent) -> None:

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import select
+from sqlalchemy import bindparam, select, update
 
 from store_terminal.checkouts.lifecycle import CheckoutState
 from store_terminal.checkouts.model import Attempt, Checkout, CheckoutChange, Line
-from store_terminal.checkouts.tables import checkout_history, checkouts
+from store_terminal.checkouts.tables import ABANDONED, NAMED, checkout_history, checkouts
 from tillmesh import line_rows
 from tillmesh.payer import Payer
 from tillmesh.storage.columns import ORIGIN, PAYER
@@ -82,6 +82,32 @@ _LIST = NewestFirst(
     [By(PAYER_COLUMNS), By(("cashier_id",)), By(("lane",)), By()],
     lengths=("lines_length", "labels_length"),
 )
+
+_IDLE_BASKETS = (
+    select(checkouts)
+    .where(ABANDONED, checkouts.c.updated_at_ms <= bindparam("until_ms"))
+    .order_by(checkouts.c.updated_at_ms)
+    .limit(bindparam("at_most"))
+    .with_for_update(skip_locked=True)  # what another replica is at is left to it
+)
+_NAMED = (
+    select(checkouts.c.checkout_id)
+    .where(NAMED, checkouts.c.paid_at_ms <= bindparam("until_ms"))
+    .order_by(checkouts.c.paid_at_ms)
+    .limit(bindparam("at_most"))
+    .with_for_update(skip_locked=True)
+)
+_FORGET_NAMES = update(checkouts).where(checkouts.c.checkout_id.in_(_NAMED)).values(payer_display_name="")
+
+
+def idle_baskets(transaction: Transaction, until_ms: int, at_most: int) -> list[Checkout]:
+    """Baskets that nobody changed since then and no server owes an answer for, longest unchanged first."""
+    return [CHECKOUTS.of(row) for row in transaction.execute(_IDLE_BASKETS, {"until_ms": until_ms, "at_most": at_most})]
+
+
+def forget_names(transaction: Transaction, until_ms: int, at_most: int) -> int:
+    """Drops the names of those who had paid by then; returns of how many checkouts."""
+    return transaction.execute(_FORGET_NAMES, {"until_ms": until_ms, "at_most": at_most}).rowcount
 
 
 def list_checkouts(

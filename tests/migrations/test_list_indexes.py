@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy.sql import ClauseElement
 
 from order_service.lifecycle import OrderState
-from order_service.queries import list_orders
+from order_service.queries import idle_orders, list_orders
 from order_service.tables import PENDING_STATES
-from store_terminal.checkouts.queries import list_checkouts
+from store_terminal.checkouts.queries import forget_names, idle_baskets, list_checkouts
 from store_terminal.outbox.queries import due_requests
 from store_terminal.refunds.queries import list_refunds as list_till_refunds
 from tests.migrations.test_migrations import tables
@@ -117,3 +117,18 @@ async def test_a_page_of_what_is_due_is_read_from_its_index(tmp_path: Path, inde
     service, read = due(index)
     steps = await steps_of(tmp_path, service, read)
     assert [step.partition(" (")[0] for step in steps] == [f"SEARCH {index.partition('_')[0]} USING INDEX {index}"]
+
+
+OLD: Mapping[str, tuple[str, Callable[..., Any]]] = {
+    "orders_open": ("order_service", idle_orders),
+    "checkouts_abandoned": ("store_terminal", idle_baskets),
+    "checkouts_named": ("store_terminal", forget_names),
+}
+
+
+@pytest.mark.parametrize("index", OLD)
+async def test_what_is_old_is_found_in_an_index_of_what_may_be_cleared(tmp_path: Path, index: str) -> None:
+    service, find = OLD[index]
+    steps = await steps_of(tmp_path, service, lambda transaction, after, at_most: find(transaction, 1, at_most))
+    assert [step for step in steps if f"INDEX {index} " in step]
+    assert not [step for step in steps if "TEMP B-TREE" in step or step.startswith("SCAN")]

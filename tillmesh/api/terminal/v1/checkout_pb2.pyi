@@ -245,7 +245,8 @@ class Checkout(_message.Message):
     """
     payer_display_name: _builtins.str
     """What to call whoever showed a pay code, as the payment server said of the
-    payment that is under way or paid; empty otherwise.
+    payment that is under way or paid; empty otherwise. It is dropped 30 days
+    after payment (--names-days).
     """
     @_builtins.property
     def payer(self) -> _payer_pb2.Payer:
@@ -378,6 +379,10 @@ class CheckoutEvent(_message.Message):
         """The order service refused what was asked of it."""
         TYPE_REFRESHED: CheckoutEvent._Type.ValueType  # 14
         """Somebody else changed the order."""
+        TYPE_EXPIRED: CheckoutEvent._Type.ValueType  # 15
+        """Nobody changed the basket for so long that the terminal canceled it
+        (--basket-days).
+        """
 
     class Type(_Type, metaclass=_TypeEnumTypeWrapper):
         """What happened."""
@@ -412,6 +417,10 @@ class CheckoutEvent(_message.Message):
     """The order service refused what was asked of it."""
     TYPE_REFRESHED: CheckoutEvent.Type.ValueType  # 14
     """Somebody else changed the order."""
+    TYPE_EXPIRED: CheckoutEvent.Type.ValueType  # 15
+    """Nobody changed the basket for so long that the terminal canceled it
+    (--basket-days).
+    """
 
     CHECKOUT_ID_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int

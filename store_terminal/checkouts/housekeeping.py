@@ -1,0 +1,58 @@
+"""What the till clears away by itself: baskets that were left behind, and names that nobody needs any more."""
+
+import asyncio
+
+import structlog
+
+from store_terminal.checkouts import moves, queries
+from tillmesh.auth.callers import act_as
+from tillmesh.runtime.clock import Clock
+from tillmesh.runtime.errors import Refusal
+from tillmesh.storage.database import Database
+
+ROUND_S = 60.0
+CHECKOUTS_A_ROUND = 32
+"""So many are changed in one transaction: while it runs, no call is served."""
+
+log = structlog.get_logger()
+
+
+class Housekeeping:
+    """Clears away what is older than that, and keeps it for ever where that is 0; `server` is in whose name it acts."""
+
+    def __init__(self, database: Database, clock: Clock, server: str, basket_ms: int, names_ms: int) -> None:
+        self._database = database
+        self._clock = clock
+        self._server = server
+        self._basket_ms = basket_ms
+        self._names_ms = names_ms
+
+    async def run(self) -> None:
+        """For ever; at once again while there is more to do."""
+        act_as(self._server)
+        while True:
+            try:
+                cleared = max(await self.expire_baskets(), await self.forget_names())
+            except Refusal as refusal:  # the disk is full: go on once there is room
+                log.error("housekeeping_failed", reason=refusal.reason)
+                cleared = 0
+            if cleared < CHECKOUTS_A_ROUND:
+                await asyncio.sleep(ROUND_S)
+
+    async def expire_baskets(self) -> int:
+        """Cancels old baskets; returns how many that were."""
+        if not self._basket_ms:
+            return 0
+        now_ms = self._clock.now_ms()
+        limits = {"until_ms": now_ms - self._basket_ms, "now_ms": now_ms, "at_most": CHECKOUTS_A_ROUND}
+        baskets = await self._database.run(moves.expire_baskets, **limits)
+        for basket in baskets:
+            log.info("basket_expired", checkout_id=basket.checkout_id)
+        return len(baskets)
+
+    async def forget_names(self) -> int:
+        """Drops old names of payers; returns of how many checkouts."""
+        if not self._names_ms:
+            return 0
+        until_ms = self._clock.now_ms() - self._names_ms
+        return await self._database.run(queries.forget_names, until_ms, CHECKOUTS_A_ROUND)
