@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import sqlalchemy
-from sqlalchemy import ColumnElement, Connection, TableClause, and_, column, exists, not_, select
+from sqlalchemy import ColumnElement, Connection, TableClause, and_, column, exists, literal, not_, select
 
 from order_service.lifecycle import OrderEvent
 from order_service.model import content_hash
@@ -34,6 +34,7 @@ _VERSIONS = _untyped(
 _ORDERS = _untyped(
     "orders",
     "order_id",
+    "version",
     "store_id",
     "payer_kind",
     "payer_value",
@@ -43,6 +44,8 @@ _ORDERS = _untyped(
     "lane",
     "cashier_id",
 )
+_PRUNED = _untyped("pruned", "record_id", "through_number", "version", "content_hash", "content_at_ms")
+_LATER = _PRUNED.alias("later")
 
 
 def version_findings(connection: Connection) -> Iterator[tuple[str, str]]:
@@ -58,12 +61,52 @@ def version_findings(connection: Connection) -> Iterator[tuple[str, str]]:
         if row["order_versions.order_id"] is None:
             yield row["order_history.order_id"], f"version {row['order_history.version']} is missing"
         elif not is_covered(_part(row, "orders"), _part(row, "order_versions"), _part(row, "order_history")):
-            yield row["order_history.order_id"], _changed(row["order_history.version"])
+            yield row["order_history.order_id"], changed(row["order_history.version"])
+    yield from _of_pruned_rows(connection)
+    is_last = exists().where(
+        _PRUNED.c.record_id == _VERSIONS.c.order_id,
+        _PRUNED.c.version == _VERSIONS.c.version,
+        _ORDERS.c.order_id == _VERSIONS.c.order_id,
+        _ORDERS.c.version == _VERSIONS.c.version,
+    )
     orphans = select(_VERSIONS.c.order_id, _VERSIONS.c.version).where(
-        not_(exists().where(same, _HISTORY.c.event.in_(_MAKES_A_VERSION)))
+        not_(exists().where(same, _HISTORY.c.event.in_(_MAKES_A_VERSION))), not_(is_last)
     )
     for row in _read(connection, orphans.order_by(_VERSIONS.c.order_id, _VERSIONS.c.version)):
         yield row["order_id"], f"version {row['version']} is in no row of the history"
+
+
+def _of_pruned_rows(connection: Connection) -> Iterator[tuple[str, str]]:
+    """What is wrong with last versions whose rows were pruned: the entry of these rows covers them.
+
+    Amount and currency are those of the row that follows, which is of the same version.
+    """
+    is_latest = not_(
+        exists().where(_LATER.c.record_id == _PRUNED.c.record_id, _LATER.c.through_number > _PRUNED.c.through_number)
+    )
+    following = and_(
+        _HISTORY.c.order_id == _PRUNED.c.record_id, _HISTORY.c.number == _PRUNED.c.through_number + literal(1)
+    )
+    same = and_(_VERSIONS.c.order_id == _PRUNED.c.record_id, _VERSIONS.c.version == _PRUNED.c.version)
+    covered = (
+        select(*_named(_PRUNED), *_named(_HISTORY), *_named(_VERSIONS), *_named(_ORDERS))
+        .select_from(
+            _PRUNED.join(
+                _ORDERS, and_(_ORDERS.c.order_id == _PRUNED.c.record_id, _ORDERS.c.version == _PRUNED.c.version)
+            )
+            .outerjoin(_HISTORY, following)
+            .outerjoin(_VERSIONS, same)
+        )
+        .where(is_latest)
+        .order_by(_PRUNED.c.record_id)
+    )
+    for row in _read(connection, covered):
+        key, entry = row["pruned.record_id"], _part(row, "pruned")
+        told = _part(row, "order_history") | {"content_hash": entry["content_hash"], "at_ms": entry["content_at_ms"]}
+        if row["order_versions.order_id"] is None:
+            yield key, f"version {entry['version']} is missing"
+        elif not is_covered(_part(row, "orders"), _part(row, "order_versions"), told):
+            yield key, changed(entry["version"])
 
 
 def is_covered(order: Mapping[str, Any], version: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
@@ -84,7 +127,8 @@ def is_covered(order: Mapping[str, Any], version: Mapping[str, Any], entry: Mapp
     return kept == (entry["content_hash"], entry["currency"], entry["amount_minor"], entry["at_ms"])
 
 
-def _changed(version: Any) -> str:
+def changed(version: Any) -> str:
+    """What is found of a version that is another than the history covers."""
     return f"version {version} was changed: the history covers other lines, labels or texts"
 
 

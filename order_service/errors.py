@@ -15,6 +15,10 @@ class Reason(ErrorReason):
         StatusCode.NOT_FOUND,
         "Order {order_id} has no version {wanted}; its versions are 1 to {version}.",
     )
+    ORDER_VERSION_PRUNED = (
+        StatusCode.NOT_FOUND,
+        "Version {wanted} of order {order_id} was pruned; only the last one is kept, which is {version}.",
+    )
     ORDER_EXISTS = (
         StatusCode.ALREADY_EXISTS,
         "There is an order {order_id} already; choose another number, under a new request id.",

@@ -64,7 +64,9 @@ def get_version(transaction: Transaction, order_id: str, version: int) -> OrderV
     order = get_order(transaction, order_id)
     found = queries.find_version(transaction, order_id, version)
     if found is None:
-        raise Reason.ORDER_VERSION_NOT_FOUND(order_id=order_id, version=order.version, wanted=version)
+        was_there = 0 < version < order.version
+        reason = Reason.ORDER_VERSION_PRUNED if was_there else Reason.ORDER_VERSION_NOT_FOUND
+        raise reason(order_id=order_id, version=order.version, wanted=version)
     return found
 
 

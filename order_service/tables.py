@@ -14,14 +14,28 @@ from sqlalchemy import (
     literal_column,
 )
 
-from order_service.lifecycle import OrderState, PaymentState
+from order_service.lifecycle import ORDER, OrderState, PaymentState
 from tillmesh.storage.columns import origin_columns, payer_columns
 from tillmesh.storage.database import append_only, one_of
+from tillmesh.storage.pruned import (
+    append_only_but_pruned,
+    covered_by_entry,
+    index_unpruned,
+    pruned_table,
+    pruned_through,
+)
 from tillmesh.storage.requests import requests_table
 from tillmesh.storage.schema import versioned
 
 METADATA = versioned("0001")
 requests_table(METADATA)
+# Which version the rows that are gone led to, and what the row said that made it: the lines of that version may stay.
+pruned = pruned_table(
+    METADATA,
+    Column("version", BigInteger, nullable=False),
+    Column("content_hash", String, nullable=False),
+    Column("content_at_ms", BigInteger, nullable=False),
+)
 
 orders = Table(
     "orders",
@@ -40,6 +54,7 @@ orders = Table(
     Column("lease_expires_at_ms", BigInteger, nullable=False),
     Column("event_count", BigInteger, nullable=False),
     Column("history_hash", LargeBinary, nullable=False),
+    pruned_through(),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("updated_at_ms", BigInteger, nullable=False),
     Column("lines_length", Integer, nullable=False),
@@ -51,6 +66,7 @@ orders = Table(
         name="holder_iff_locked_or_paid",
     ),
 )
+UNPRUNED = index_unpruned(orders, [state for state in OrderState if ORDER.is_final(state)])
 Index("orders_newest", orders.c.created_at_ms, orders.c.order_id)
 # Literal, also in queries: SQLite uses an index with such a condition only if a query has it in the same words.
 PENDING_STATES = (OrderState.OPEN, OrderState.LOCKED)
@@ -81,7 +97,11 @@ order_versions = Table(
     Column("salt", LargeBinary, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
 )
-append_only(order_versions)
+append_only(
+    order_versions,
+    prunable=covered_by_entry("record_id = OLD.order_id AND version >= OLD.version")
+    + " AND NOT EXISTS (SELECT 1 FROM orders WHERE order_id = OLD.order_id AND version = OLD.version)",
+)
 
 # No foreign key to orders: an attempt to pay an unknown order is remembered as well.
 order_payments = Table(
@@ -127,4 +147,4 @@ order_history = Table(
     Column("at_ms", BigInteger, nullable=False),
     Column("chain_hash", LargeBinary, nullable=False),
 )
-append_only(order_history)
+append_only_but_pruned(order_history)

@@ -16,10 +16,11 @@ from sqlalchemy import (
     literal_column,
 )
 
-from store_terminal.checkouts.lifecycle import CheckoutState
+from store_terminal.checkouts.lifecycle import CHECKOUT, CheckoutState
 from store_terminal.schema import METADATA
 from tillmesh.storage.columns import origin_columns, payer_columns
-from tillmesh.storage.database import append_only, one_of
+from tillmesh.storage.database import one_of
+from tillmesh.storage.pruned import append_only_but_pruned, index_unpruned, pruned_table, pruned_through
 
 checkouts = Table(
     "checkouts",
@@ -49,6 +50,7 @@ checkouts = Table(
     Column("confirmed_at_ms", BigInteger, nullable=False),
     Column("event_count", BigInteger, nullable=False),
     Column("history_hash", LargeBinary, nullable=False),
+    pruned_through(),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("updated_at_ms", BigInteger, nullable=False),
     # Last: SQLite reads through a long text to get to what comes after it.
@@ -63,6 +65,7 @@ checkouts = Table(
     CheckConstraint("state <> 'BASKET' OR order_version = 0", name="basket_has_no_order"),
     CheckConstraint("refunded_minor = 0 OR state = 'PAID'", name="only_paid_is_refunded"),
 )
+UNPRUNED = index_unpruned(checkouts, [state for state in CheckoutState if CHECKOUT.is_final(state)])
 Index("checkouts_newest", checkouts.c.created_at_ms, checkouts.c.checkout_id)
 Index(
     "checkouts_of_payer",
@@ -101,4 +104,5 @@ checkout_history = Table(
     Column("at_ms", BigInteger, nullable=False),
     Column("chain_hash", LargeBinary, nullable=False),
 )
-append_only(checkout_history)
+append_only_but_pruned(checkout_history)
+pruned = pruned_table(METADATA)

@@ -21,7 +21,8 @@ from thirdparty_server.payments.lifecycle import FINAL, PaymentState
 from thirdparty_server.schema import METADATA
 from tillmesh.storage.claims import claim_columns
 from tillmesh.storage.columns import origin_columns, payer_columns
-from tillmesh.storage.database import append_only, one_of
+from tillmesh.storage.database import one_of
+from tillmesh.storage.pruned import append_only_but_pruned, index_unpruned, pruned_table, pruned_through
 
 # Payer kind and value are what the order says; an attempt by somebody unknown is remembered as well, without identity.
 payments = Table(
@@ -47,6 +48,7 @@ payments = Table(
     Column("refunded_minor", BigInteger, nullable=False),
     Column("event_count", BigInteger, nullable=False),
     Column("history_hash", LargeBinary, nullable=False),
+    pruned_through(),
     Column("trace_id", String, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
     Column("updated_at_ms", BigInteger, nullable=False),
@@ -75,6 +77,7 @@ Index(
     sqlite_where=UNFINISHED,
     postgresql_where=UNFINISHED,
 )
+UNPRUNED = index_unpruned(payments, FINAL)
 Index("payments_newest", payments.c.created_at_ms, payments.c.payment_id)
 Index("payments_of_order", payments.c.order_id, payments.c.created_at_ms, payments.c.payment_id)
 Index(
@@ -125,4 +128,5 @@ payment_history = Table(
     Column("at_ms", BigInteger, nullable=False),
     Column("chain_hash", LargeBinary, nullable=False),
 )
-append_only(payment_history)
+append_only_but_pruned(payment_history)
+pruned = pruned_table(METADATA)

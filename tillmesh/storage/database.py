@@ -88,21 +88,42 @@ def answer(transaction: Transaction) -> int:
     return int(transaction.execute(_ANSWER).scalar_one())
 
 
-def append_only(table: Table) -> None:
-    """Lets the database refuse every UPDATE and DELETE of a table."""
-    for verb in ("UPDATE", "DELETE"):
-        trigger = DDL(  # type: ignore[no-untyped-call]
+def append_only(table: Table, *, prunable: str = "") -> None:
+    """Lets the database refuse every UPDATE and DELETE of a table, but a DELETE of a row that is `prunable`.
+
+    That is a condition in SQL on the row, OLD.
+    """
+    for verb, but in (("UPDATE", ""), ("DELETE", prunable)):
+        _on_create(
+            table,
+            "sqlite",
             f"CREATE TRIGGER {table.name}_no_{verb.lower()} BEFORE {verb} ON {table.name} "
-            f"BEGIN SELECT RAISE(ABORT, '{table.name} is append-only'); END"
+            f"{f'WHEN NOT ({but}) ' if but else ''}"
+            f"BEGIN SELECT RAISE(ABORT, '{table.name} is append-only'); END",
         )
-        event.listen(table, "after_create", trigger.execute_if(dialect="sqlite"))
-    for statement in (
-        f"CREATE FUNCTION {table.name}_refuse_change() RETURNS trigger LANGUAGE plpgsql AS "
-        f"$$ BEGIN RAISE integrity_constraint_violation USING MESSAGE = '{table.name} is append-only'; END $$",
-        f"CREATE TRIGGER {table.name}_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON {table.name} "
+    refuse = f"RAISE integrity_constraint_violation USING MESSAGE = '{table.name} is append-only'; END"
+    verbs = "UPDATE OR TRUNCATE" if prunable else "UPDATE OR DELETE OR TRUNCATE"
+    _on_create(
+        table,
+        "postgresql",
+        f"CREATE FUNCTION {table.name}_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {refuse} $$",
+        f"CREATE TRIGGER {table.name}_no_change BEFORE {verbs} ON {table.name} "
         f"FOR EACH STATEMENT EXECUTE FUNCTION {table.name}_refuse_change()",
-    ):
-        event.listen(table, "after_create", DDL(statement).execute_if(dialect="postgresql"))  # type: ignore[no-untyped-call]
+    )
+    if prunable:
+        _on_create(
+            table,
+            "postgresql",
+            f"CREATE FUNCTION {table.name}_refuse_delete() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN IF {prunable} THEN RETURN OLD; END IF; {refuse} $$",
+            f"CREATE TRIGGER {table.name}_no_delete BEFORE DELETE ON {table.name} "
+            f"FOR EACH ROW EXECUTE FUNCTION {table.name}_refuse_delete()",
+        )
+
+
+def _on_create(table: Table, dialect: str, *statements: str) -> None:
+    for statement in statements:
+        event.listen(table, "after_create", DDL(statement).execute_if(dialect=dialect))  # type: ignore[no-untyped-call]
 
 
 def require_one_row(result: Result) -> None:

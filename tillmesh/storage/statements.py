@@ -174,7 +174,7 @@ def _compile(statement: ClauseElement, names: Sequence[str], dialect: Dialect) -
         return _Compiled(str(compiled), lambda _values: (), (), True, ())
     expanded = compiled.construct_expanded_state(dict.fromkeys(names))  # each IN with as many places as it has values
     constants = {name: value for name, value in expanded.parameters.items() if name not in names}
-    columns = [column.keyname for column in compiled._result_columns]
+    columns = [str(column.keyname) for column in compiled._result_columns]  # no subclass, which is no key in JSON
     conversions = []
     for position, column in enumerate(compiled._result_columns):
         convert = column.type.dialect_impl(dialect).result_processor(dialect, None)
