@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import sqlalchemy
-from sqlalchemy import ColumnElement, Connection, TableClause, and_, column, exists, literal, not_, select
+from sqlalchemy import ColumnElement, Connection, Select, TableClause, and_, column, exists, literal, not_, select
 
 from order_service.lifecycle import OrderEvent
 from order_service.model import content_hash
@@ -43,13 +43,17 @@ _ORDERS = _untyped(
     "terminal_id",
     "lane",
     "cashier_id",
+    "updated_at_ms",
 )
 _PRUNED = _untyped("pruned", "record_id", "through_number", "version", "content_hash", "content_at_ms")
 _LATER = _PRUNED.alias("later")
 
 
-def version_findings(connection: Connection) -> Iterator[tuple[str, str]]:
-    """Yields what is wrong with the versions of orders, by order number. Holds a few rows at a time."""
+def version_findings(connection: Connection, since_ms: int = 0) -> Iterator[tuple[str, str]]:
+    """Yields what is wrong with the versions of orders, by order number. Holds a few rows at a time.
+
+    After a given time only of orders that have changed since, and nothing of versions that no order has.
+    """
     same = and_(_VERSIONS.c.order_id == _HISTORY.c.order_id, _VERSIONS.c.version == _HISTORY.c.version)
     covered = (
         select(*_named(_HISTORY), *_named(_VERSIONS), *_named(_ORDERS))
@@ -57,12 +61,14 @@ def version_findings(connection: Connection) -> Iterator[tuple[str, str]]:
         .where(_HISTORY.c.event.in_(_MAKES_A_VERSION))
         .order_by(_HISTORY.c.order_id, _HISTORY.c.number)
     )
-    for row in _read(connection, covered):
+    for row in _read(connection, _changed_since(covered, since_ms)):
         if row["order_versions.order_id"] is None:
             yield row["order_history.order_id"], f"version {row['order_history.version']} is missing"
         elif not is_covered(_part(row, "orders"), _part(row, "order_versions"), _part(row, "order_history")):
             yield row["order_history.order_id"], changed(row["order_history.version"])
-    yield from _of_pruned_rows(connection)
+    yield from _of_pruned_rows(connection, since_ms)
+    if since_ms:
+        return
     is_last = exists().where(
         _PRUNED.c.record_id == _VERSIONS.c.order_id,
         _PRUNED.c.version == _VERSIONS.c.version,
@@ -76,7 +82,7 @@ def version_findings(connection: Connection) -> Iterator[tuple[str, str]]:
         yield row["order_id"], f"version {row['version']} is in no row of the history"
 
 
-def _of_pruned_rows(connection: Connection) -> Iterator[tuple[str, str]]:
+def _of_pruned_rows(connection: Connection, since_ms: int) -> Iterator[tuple[str, str]]:
     """What is wrong with last versions whose rows were pruned: the entry of these rows covers them.
 
     Amount and currency are those of the row that follows, which is of the same version.
@@ -100,7 +106,7 @@ def _of_pruned_rows(connection: Connection) -> Iterator[tuple[str, str]]:
         .where(is_latest)
         .order_by(_PRUNED.c.record_id)
     )
-    for row in _read(connection, covered):
+    for row in _read(connection, _changed_since(covered, since_ms)):
         key, entry = row["pruned.record_id"], _part(row, "pruned")
         told = _part(row, "order_history") | {"content_hash": entry["content_hash"], "at_ms": entry["content_at_ms"]}
         if row["order_versions.order_id"] is None:
@@ -130,6 +136,10 @@ def is_covered(order: Mapping[str, Any], version: Mapping[str, Any], entry: Mapp
 def changed(version: Any) -> str:
     """What is found of a version that is another than the history covers."""
     return f"version {version} was changed: the history covers other lines, labels or texts"
+
+
+def _changed_since(query: Select[Any], since_ms: int) -> Select[Any]:
+    return query.where(_ORDERS.c.updated_at_ms >= since_ms) if since_ms else query
 
 
 def _named(table: TableClause) -> list[ColumnElement[Any]]:

@@ -11,6 +11,10 @@ class Reason(ErrorReason):
     """Reasons of refusals; those of the other servers are passed on as they are."""
 
     CHECKOUT_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no checkout {checkout_id} at this till.")
+    CHECKOUT_PRUNED = (
+        StatusCode.NOT_FOUND,
+        "Checkout {checkout_id} was a basket that never became an order; it was pruned when it was old.",
+    )
     LINE_NOT_FOUND = (StatusCode.NOT_FOUND, "Checkout {checkout_id} has no line {line_number}.")
     ITEM_NOT_FOUND = (StatusCode.NOT_FOUND, "The catalogue has no article {sku}; import it, or give its price.")
     REFUND_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no refund {refund_id} at this till.")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from store_terminal.checkouts.lifecycle import CHECKOUT, CheckoutEvent, CheckoutState
 from store_terminal.checkouts.model import Checkout, CheckoutChange
-from store_terminal.checkouts.queries import CHECKOUTS, HISTORY, idle_baskets
+from store_terminal.checkouts.queries import CHECKOUTS, HISTORY, idle_baskets, was_pruned
 from store_terminal.errors import Reason
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.money import Money
@@ -16,7 +16,8 @@ def get_checkout(transaction: Transaction, checkout_id: str) -> Checkout:
     """The checkout as it is now."""
     checkout = CHECKOUTS.find(transaction, checkout_id)
     if checkout is None:
-        raise Reason.CHECKOUT_NOT_FOUND(checkout_id=checkout_id)
+        reason = Reason.CHECKOUT_PRUNED if was_pruned(transaction, checkout_id) else Reason.CHECKOUT_NOT_FOUND
+        raise reason(checkout_id=checkout_id)
     return checkout
 
 

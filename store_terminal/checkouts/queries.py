@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, select, update
 
 from store_terminal.checkouts.lifecycle import CheckoutState
 from store_terminal.checkouts.model import Attempt, Checkout, CheckoutChange, Line
-from store_terminal.checkouts.tables import ABANDONED, NAMED, checkout_history, checkouts
+from store_terminal.checkouts.tables import ABANDONED, NAMED, checkout_history, checkouts, pruned
 from tillmesh import line_rows
 from tillmesh.payer import Payer
 from tillmesh.storage.columns import ORIGIN, PAYER
@@ -83,6 +83,7 @@ _LIST = NewestFirst(
     lengths=("lines_length", "labels_length"),
 )
 
+_WAS_PRUNED = select(pruned.c.number).where(pruned.c.record_id == bindparam("key")).limit(1)
 _IDLE_BASKETS = (
     select(checkouts)
     .where(ABANDONED, checkouts.c.updated_at_ms <= bindparam("until_ms"))
@@ -98,6 +99,11 @@ _NAMED = (
     .with_for_update(skip_locked=True)
 )
 _FORGET_NAMES = update(checkouts).where(checkouts.c.checkout_id.in_(_NAMED)).values(payer_display_name="")
+
+
+def was_pruned(transaction: Transaction, checkout_id: str) -> bool:
+    """True for a basket that is gone."""
+    return transaction.execute(_WAS_PRUNED, {"key": checkout_id}).first() is not None
 
 
 def idle_baskets(transaction: Transaction, until_ms: int, at_most: int) -> list[Checkout]:

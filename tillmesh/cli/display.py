@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from tillmesh.api.terminal.v1 import checkout_pb2
@@ -34,6 +35,8 @@ VERDICT_WORDS = {
     checkout_pb2.VERDICT_CLOSED: "The checkout is abandoned and its order can no longer be paid.",
 }
 """The sentences of the verdicts, as the contract has them."""
+
+FINDINGS_SHOWN = 20
 
 out = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err = Console(highlight=False, emoji=False, width=None if sys.stderr.isatty() else PIPE_WIDTH, stderr=True)
@@ -102,3 +105,17 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
         out.print(table)
     else:
         out.print(f"{title}: none.")
+
+
+def progress_bars() -> Progress:
+    """Bars of what counts up, where somebody looks."""
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=err, disable=not err.is_terminal)
+
+
+def complain(command: str, findings: Sequence[str]) -> None:
+    """Tells what was found, if not all of it."""
+    for finding in findings[:FINDINGS_SHOWN]:
+        err.print(f"tillmesh {command}: {finding}", markup=False, soft_wrap=True)
+    if len(findings) > FINDINGS_SHOWN:
+        err.print(f"tillmesh {command}: and {len(findings) - FINDINGS_SHOWN:,} more")

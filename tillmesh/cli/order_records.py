@@ -75,6 +75,8 @@ def tell(story: OrderRecords) -> None:
     rows = [(clock_time(each.at), each.server, each.sentence, short_actor(each.actor)) for each in moments]
     columns = ["time", "server", "what happened", "by"]
     show_table(f"Order {story.order_id}, from {date_time(moments[0].at)}", columns, rows)
+    if pruned := events_pruned(story):
+        out.print(f"[yellow]{pruned:,} earlier events were pruned.[/]")
     for reason in story.silent.values():
         out.print(f"[yellow]Part of the story is missing.[/] {escape(reason)}")
     out.print(escape(conclusion(story)), style="bold")
@@ -97,6 +99,17 @@ def timeline(story: OrderRecords) -> list[Moment]:
         Moment(event.event_time, "store terminal", event.actor, _of_checkout(event)) for event in story.checkout_events
     ]
     return sorted(moments, key=lambda moment: moment.at.ToNanoseconds())
+
+
+def events_pruned(story: OrderRecords) -> int:
+    """How many events are gone: those of each record are numbered from 1."""
+    first: dict[str, int] = {}
+    for payment_event in story.payment_events:
+        first.setdefault(payment_event.payment_id, payment_event.number)
+    for of_record in (story.order_events, story.checkout_events):
+        if of_record:
+            first[type(of_record[0]).__name__] = of_record[0].number
+    return sum(first.values()) - len(first)
 
 
 def conclusion(story: OrderRecords) -> str:

@@ -1,5 +1,6 @@
 """Reads the histories of servers' databases, and changes nothing in them."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +13,9 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from order_service.audit import version_findings
 from tillmesh.cli.audit.heads import Head
 from tillmesh.client.failures import Failure
-from tillmesh.storage.chains import Chain, HistoryTable, read_chains
+from tillmesh.storage.chains import Chain, Entry, HistoryTable, pruned_findings, read_chains, read_pruned
 
-ORDERS, VERSIONS = "orders", "order_versions"
+ORDERS, VERSIONS, PRUNED = "orders", "order_versions", "pruned"
 HISTORY_TABLES = (
     HistoryTable("order_history", ORDERS, "order_id"),
     HistoryTable("payment_history", "payments", "payment_id"),
@@ -24,9 +25,15 @@ HISTORY_TABLES = (
 
 @dataclass(slots=True)
 class Audit:
-    """The rows read so far. `missing` holds earlier heads that were not found again yet."""
+    """The rows read so far. `missing` holds earlier heads that were not found again yet.
+
+    After a given time only what has changed since is read.
+    """
 
     missing: set[Head]
+    since_ms: int = 0
+    pruned: int = 0
+    """How many earlier heads are of rows that were pruned since."""
     heads: list[Head] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
     tables: list[Sequence[str]] = field(default_factory=list)
@@ -49,30 +56,67 @@ class Audit:
         if not found:
             raise Failure(f"{database} has no orders, payments or checkouts: it is no database of a tillmesh server.")
         for history in found:
-            total = connection.execute(select(func.count()).select_from(table(history.name))).scalar_one()
-            task = progress.add_task(f"{database}: {history.name}", total=total)
+            task = progress.add_task(f"{database}: {history.name}", total=self._count(connection, history.name))
             chains = rows = findings = 0
-            for chain in read_chains(connection, history):
+            for chain in read_chains(connection, history, self.since_ms):
                 self._take(chain, f"{database}: {history.name} of {chain.key}", history.name)
                 chains, rows, findings = chains + 1, rows + len(chain.hashes), findings + len(chain.findings)
                 progress.advance(task, len(chain.hashes))
             self.tables.append((database, history.name, f"{chains:,}", f"{rows:,}", f"{findings:,}"))
             if history.records == ORDERS:
                 self._read_versions(connection, database)
+            if not self.since_ms:
+                self._read_pruned(connection, history, database)
+
+    def _count(self, connection: Connection, name: str) -> int | None:
+        """How many rows are to be read; None where only some of them are."""
+        if self.since_ms:
+            return None
+        return int(connection.execute(select(func.count()).select_from(table(name))).scalar_one())
 
     def _read_versions(self, connection: Connection, database: str) -> None:
         """The lines of each version of an order are not in its history, but what the history covers of them is."""
-        rows = connection.execute(select(func.count()).select_from(table(VERSIONS))).scalar_one()
-        findings = [f"{database}: {VERSIONS} of {key}: {finding}" for key, finding in version_findings(connection)]
+        rows, found = self._count(connection, VERSIONS), version_findings(connection, self.since_ms)
+        findings = [f"{database}: {VERSIONS} of {key}: {finding}" for key, finding in found]
         self.findings += findings
-        self.tables.append((database, VERSIONS, "", f"{rows:,}", f"{len(findings):,}"))
+        self.tables.append((database, VERSIONS, "", "" if rows is None else f"{rows:,}", f"{len(findings):,}"))
+
+    def _read_pruned(self, connection: Connection, history: HistoryTable, database: str) -> None:
+        """What was pruned is a chain of its own, whose head is saved with the others."""
+        missing = defaultdict(list)
+        for head in self.missing:
+            if head.table == history.name:
+                missing[head.key].append(head)
+        broken: list[str] = []
+        last = None
+        for entry in read_pruned(connection, broken):
+            last = Head(PRUNED, history.name, entry.number, entry.chain_hash)
+            self.missing.discard(last)
+            for head in missing.get(entry.key, ()):
+                self._find_pruned(head, entry)
+        findings = [f"{database}: {PRUNED}: {finding}" for finding in broken]
+        findings += [f"{database}: {PRUNED} of {key}: {found}" for key, found in pruned_findings(connection, history)]
+        self.findings += findings
+        if last and not findings:
+            self.heads.append(last)
+        if last or findings:
+            entries = last.rows if last else 0
+            self.tables.append((database, PRUNED, "", f"{entries:,}", f"{len(findings):,}"))
+
+    def _find_pruned(self, head: Head, entry: Entry) -> None:
+        """An earlier head may be of rows that are gone: of the last of them its hash is known, of the others not."""
+        if head.rows < entry.through and head in self.missing:
+            self.missing.discard(head)
+            self.pruned += 1
+        elif (head.rows, head.hash) == (entry.through, entry.head):
+            self.missing.discard(head)
 
     def _take(self, chain: Chain, name: str, table_name: str) -> None:
         self.findings += [f"{name}: {finding}" for finding in chain.findings]
         if not chain.findings:
-            self.heads.append(Head(table_name, chain.key, len(chain.hashes), chain.hashes[-1]))
+            self.heads.append(Head(table_name, chain.key, chain.rows, chain.hashes[-1]))
         if self.missing:  # an earlier head may be any row now: chains grow
-            self.missing -= {Head(table_name, chain.key, *row) for row in enumerate(chain.hashes, 1)}
+            self.missing -= {Head(table_name, chain.key, *row) for row in enumerate(chain.hashes, chain.pruned + 1)}
 
 
 def sqlite_url(path: Path) -> URL:

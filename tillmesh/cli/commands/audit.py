@@ -1,19 +1,16 @@
 """The command: reads the databases, tells what it found, and the digest of all histories."""
 
-from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tillmesh.cli.audit.heads import as_csv, digest, read_heads
-from tillmesh.cli.display import err, out, show_table
+from tillmesh.cli.display import complain, out, progress_bars, show_table
 from tillmesh.cli.options import DataDir
 from tillmesh.client.failures import Failure
 from tillmesh.local.processes import ServerName
-
-FINDINGS_SHOWN = 20
 
 audit = typer.Typer(help="Prove that no history was rewritten: see docs/security.md.", no_args_is_help=True)
 
@@ -21,6 +18,7 @@ audit = typer.Typer(help="Prove that no history was rewritten: see docs/security
 @audit.command(
     epilog="**Examples**\n\ntillmesh audit verify --save heads-2026-11.csv\n\n"
     "tillmesh audit verify --since heads-2026-11.csv\n\n"
+    "tillmesh audit verify --changed-since 2026-11-26\n\n"
     "tillmesh audit verify sqlite:////var/lib/tillmesh/order_service.db"
 )
 def verify(
@@ -31,6 +29,10 @@ def verify(
     data_dir: DataDir = Path(".tillmesh"),
     save: Annotated[Path | None, typer.Option(help="Write the heads here: all that --since needs, as CSV.")] = None,
     since: Annotated[Path | None, typer.Option(help="Heads of an earlier run that must still be there.")] = None,
+    changed_since: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Only records that changed on that day (UTC) or later; no digest."),
+    ] = None,
 ) -> None:
     """Verify that the history of every order, payment and checkout is as it was written.
 
@@ -43,15 +45,25 @@ def verify(
     --save writes. Later, **--since FILE** proves that every history still begins as it was then, as far
     as FILE still has the digest that you kept.
 
+    **tillmesh db prune** removes rows of old histories. What it removed is a chain as well, which is verified too:
+    the rest of each history follows the last row that is gone. --since accepts the head of a row that is gone. The
+    last row of a record is never removed, so the head of a record that was final is still proved.
+
+    **--changed-since DAY** is for every night: it reads the histories of records that changed since then, and
+    those of no others. It finds no record that is missing, and does not read the chain of what was pruned.
+
     Exit status: 0 all is as it was written, 1 something is not or a database cannot be read,
     2 wrong usage or the file of --since cannot be read.
     """
     from tillmesh.cli.audit.databases import Audit, sqlite_url  # here, as no other command should wait for SQLAlchemy
 
+    if changed_since and (save or since):
+        raise typer.BadParameter("needs all histories, not only what has changed", param_hint="--save, --since")
     local = [sqlite_url(data_dir / f"{role}.db") for role in ServerName]
     earlier = read_heads(since) if since else []
-    seen = Audit(set(earlier))
-    with _progress() as progress:
+    since_ms = int(changed_since.replace(tzinfo=UTC).timestamp() * 1000) if changed_since else 0
+    seen = Audit(set(earlier), since_ms)
+    with progress_bars() as progress:
         for url in database_urls or local:
             seen.read(url, progress)
     for head in sorted(seen.missing):
@@ -59,11 +71,16 @@ def verify(
     right = ["chains", "rows", "findings"]
     show_table("History", ["database", "table", *right], seen.tables, right=right)
     if seen.findings:
-        _complain(seen.findings)
+        complain("audit", seen.findings)
         raise typer.Exit(1)
     if since:
         told = f"Every history begins as it was in {since}, whose digest is\n{digest(earlier)}\n"
+        if seen.pruned:
+            told = f"{seen.pruned:,} heads of then are of rows that were pruned since.\n{told}"
         out.print(told, markup=False, soft_wrap=True)
+    if changed_since:
+        out.print(f"What has changed since {changed_since:%Y-%m-%d} is as it was written.", soft_wrap=True)
+        return
     if save:
         _write(save, as_csv(seen.heads))
     out.print(f"Digest of the {len(seen.heads):,} heads, to be kept elsewhere\n{digest(seen.heads)}", soft_wrap=True)
@@ -74,15 +91,3 @@ def _write(file: Path, content: bytes) -> None:
         file.write_bytes(content)
     except OSError as error:
         raise Failure(f"{file} cannot be written: {error.strerror}") from None
-
-
-def _complain(findings: Sequence[str]) -> None:
-    for finding in findings[:FINDINGS_SHOWN]:
-        err.print(f"tillmesh audit: {finding}", markup=False, soft_wrap=True)
-    if len(findings) > FINDINGS_SHOWN:
-        err.print(f"tillmesh audit: and {len(findings) - FINDINGS_SHOWN:,} more")
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=err, disable=not err.is_terminal)

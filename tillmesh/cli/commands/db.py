@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tillmesh.cli.display import out, show_table
-from tillmesh.cli.options import DataDir
+from tillmesh.cli.display import complain, out, progress_bars, show_table
+from tillmesh.cli.options import DataDir, run_async
 from tillmesh.client.failures import Failure
 from tillmesh.local.mesh import take_data_dir
 from tillmesh.local.processes import ServerName
@@ -17,6 +17,7 @@ from tillmesh.local.processes import ServerName
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
+    from tillmesh.cli.pruning import Pruned
     from tillmesh.storage.migrations import Migrations
 
 db = typer.Typer(help="The schemas of the servers' databases.", no_args_is_help=True)
@@ -59,6 +60,60 @@ def status(
         with _opened(role, url) as (engine, migrations):
             rows.append((role.value, str(engine.url), migrations.found(engine) or "none", migrations.newest))
     show_table("Schemas", ["server", "database", "is at", "needed"], rows)
+
+
+@db.command(
+    epilog="**Examples**\n\ntillmesh db prune --older-than 400\n\n"
+    "tillmesh db prune --older-than 400 --yes --orders postgresql://tillmesh@db.internal/orders"
+)
+def prune(
+    older_than: Annotated[int, typer.Option(min=1, help="In days: what did not change for so long is old.")],
+    data_dir: DataDir = LOCAL,
+    orders: OrdersUrl = "",
+    payments: PaymentsUrl = "",
+    terminal: TerminalUrl = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without this, only count it.")] = False,
+) -> None:
+    """Remove old histories, and what else nobody needs any more; says how many records that are.
+
+    Of each order, payment and checkout that was final for so long, all events but the last go. So do the lines of
+    older versions of such orders, baskets that never became an order, requests of terminals that were done, and the
+    tries of PINs whose requests were answered. **Never removed** are ids, attempts to pay, epochs, final states,
+    refunds, the lines that were paid, and the ledger.
+
+    What goes is written to a chain that `tillmesh audit verify` accepts and checks. A record whose history is not as
+    it was written is left alone, and named. Save the heads before and after: see docs/security.md.
+
+    Each transaction removes a few hundred rows. PostgreSQL's servers go on meanwhile; a server on a SQLite file
+    has to be stopped. To cut it short does no harm: repeat it.
+
+    Exit status: 0 all is done, 1 some records were left alone or a database cannot be used, 2 wrong usage.
+    """
+    from tillmesh.cli.pruning import Pruner
+
+    named = _named(orders, payments, terminal)
+    with nullcontext() if named else closing(take_data_dir(data_dir)), progress_bars() as progress:
+        pruner = Pruner(older_than, progress, remove=yes)
+        for role, url in (named or _local(data_dir)).items():
+            with _opened(role, url) as (engine, migrations):
+                if migrations.found(engine) is None:
+                    raise Failure(f"{role}: {engine.url} is no database of a tillmesh server.")
+                run_async(pruner.run(role, url))
+    _show_pruned(pruner.found, yes=yes)
+
+
+def _show_pruned(found: "Pruned", *, yes: bool) -> None:
+    columns, right = ["server", "table", "old"], ["old", "removed", "rows"]
+    rows = [[old.server.value, old.table, f"{old.records:,}"] for old in found.tables]
+    if yes:
+        columns += ["removed", "rows"]
+        rows = [[*row, f"{old.removed:,}", f"{old.rows:,}"] for row, old in zip(rows, found.tables, strict=True)]
+    show_table("Pruned" if yes else "To prune", columns, rows, right=right)
+    if not yes:
+        out.print("Nothing was removed. To remove it, say --yes.")
+    if found.findings:
+        complain("db", found.findings)
+        raise typer.Exit(1)
 
 
 def _named(orders: str, payments: str, terminal: str) -> Urls:

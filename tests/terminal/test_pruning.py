@@ -1,0 +1,101 @@
+"""What is pruned at a till: old histories, baskets that never became an order, requests that were done."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from store_terminal.checkouts.tables import checkouts
+from store_terminal.outbox.tables import outbox
+from store_terminal.pruning import PRUNABLE
+from tests.clocks import ManualClock
+from tests.processes import Server
+from tests.pruning import audit, prune
+from tests.terminal.inside import Inside, now_ms, terminal
+from tests.terminal.till import Behind, said
+from tillmesh.api.terminal.v1 import checkout_pb2
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
+from tillmesh.api.terminal.v1 import till_refund_service_pb2 as refunds_api
+from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.ids import new_request_id
+
+
+@pytest.fixture
+async def inside(database_url: str, order_service: Server, payment_server: Server) -> AsyncIterator[Inside]:
+    async with terminal(database_url, order_service.address, payment_server.address, ManualClock(now_ms())) as inside:
+        yield inside
+
+
+async def prune_all(inside: Inside) -> None:
+    inside.clock.advance(1)
+    pages = await prune(inside.database, PRUNABLE, inside.clock.now_ms(), inside.clock.now_ms())
+    assert [page.findings for page in pages if page.findings] == []
+
+
+async def rows(inside: Inside, table: Any) -> list[Any]:
+    return await inside.database.run(lambda transaction: transaction.execute(select(table)).all())
+
+
+async def events(inside: Inside, checkout: checkout_pb2.Checkout) -> list[int]:
+    request = api.ListCheckoutEventsRequest(checkout_id=checkout.checkout_id)
+    return [event.number for event in (await inside.service.ListCheckoutEvents(request)).events]
+
+
+async def test_a_basket_that_never_became_an_order_goes_whole(inside: Inside, database_url: str) -> None:
+    create = api.CreateCheckoutRequest(request_id=new_request_id(), identity_id="ada")
+    basket = await inside.service.CreateCheckout(create)
+    cancel = api.CancelCheckoutRequest(request_id=new_request_id(), checkout_id=basket.checkout_id)
+    await inside.service.CancelCheckout(cancel)
+    open_basket = await inside.create()
+    await prune_all(inside)
+    assert [row["checkout_id"] for row in await rows(inside, checkouts)] == [open_basket.checkout_id]
+    for repeat in (inside.get(basket), inside.service.CreateCheckout(create), inside.service.CancelCheckout(cancel)):
+        with pytest.raises(Refusal) as raised:
+            await repeat
+        assert raised.value.reason == "CHECKOUT_PRUNED"
+    assert len(await rows(inside, checkouts)) == 1
+    assert audit(database_url, "checkout_history") == []
+
+
+async def test_what_was_done_is_answered_and_refunded_as_before(
+    inside: Inside, database_url: str, behind: Behind
+) -> None:
+    basket = await inside.create(behind.shopper())
+    submit = api.SubmitCheckoutRequest(request_id=new_request_id(), checkout_id=basket.checkout_id, basket_version=1)
+    payment_id = new_request_id()
+    pending = await inside.service.SubmitCheckout(submit)
+    paid = await inside.pay(pending, payment_id)
+    assert said(paid) == "PAID HAND_OVER_GOODS"
+    refund = refunds_api.RefundCheckoutRequest(refund_id=new_request_id(), checkout_id=paid.checkout_id)
+    refund.amount.CopyFrom(paid.amount)
+    refund.amount.minor_units = 1
+    before = await inside.refunds.RefundCheckout(refund)
+    numbers = await events(inside, paid)
+    await prune_all(inside)
+    assert await events(inside, paid) == numbers[-1:]
+    assert [row["kind"] for row in await rows(inside, outbox)] == ["REFUND"]
+    now = await inside.get(paid)
+    assert await inside.service.SubmitCheckout(submit) == now
+    assert await inside.pay(pending, payment_id) == now
+    assert await inside.refunds.RefundCheckout(refund) == before
+    again = refunds_api.RefundCheckoutRequest(refund_id=new_request_id(), checkout_id=paid.checkout_id)
+    await inside.refunds.RefundCheckout(again)
+    assert await events(inside, paid) == [numbers[-1], numbers[-1] + 1, numbers[-1] + 2]
+    assert audit(database_url, "checkout_history") == []
+
+
+async def test_a_refusal_of_another_server_is_kept(inside: Inside, behind: Behind) -> None:
+    pending = await inside.submitted(behind.shopper())
+    change = api.AddLinesRequest(
+        request_id=new_request_id(), checkout_id=pending.checkout_id, basket_version=pending.basket_version
+    )
+    change.lines.add(sku="TEA", quantity=1, unit_price_minor=1)
+    behind.cancel_order(pending)
+    with pytest.raises(Refusal) as raised:
+        await inside.service.AddLines(change)
+    said_first = raised.value.reason
+    await prune_all(inside)
+    with pytest.raises(Refusal) as raised:
+        await inside.service.AddLines(change)
+    assert raised.value.reason == said_first == "ORDER_CANCELED"
