@@ -333,7 +333,9 @@ class OrderEvent(_message.Message):
     order_id: _builtins.str
     """The order."""
     number: _builtins.int
-    """1, 2, 3 ... within the order, without a gap."""
+    """1, 2, 3 ... within the order, without a gap. The first events of an old
+    order may have been pruned: then the first number is larger than 1.
+    """
     type: Global___OrderEvent.Type.ValueType
     """What happened."""
     from_state: Global___Order.State.ValueType

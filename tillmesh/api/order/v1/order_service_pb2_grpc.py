@@ -121,7 +121,8 @@ class OrderServiceServicer:
     def GetOrderVersion(self, request, context):
         """Reads what one version of an order asked for, also after later changes.
         Called by anyone who may see the order.
-        Errors: NOT_FOUND (ORDER_NOT_FOUND, ORDER_VERSION_NOT_FOUND).
+        Errors: NOT_FOUND (ORDER_NOT_FOUND, ORDER_VERSION_NOT_FOUND,
+        ORDER_VERSION_PRUNED: of an old order that is final only the last is kept).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -50,7 +50,8 @@ class OrderServiceStub:
     GetOrderVersion: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.GetOrderVersionRequest, _order_pb2.OrderVersion]
     """Reads what one version of an order asked for, also after later changes.
     Called by anyone who may see the order.
-    Errors: NOT_FOUND (ORDER_NOT_FOUND, ORDER_VERSION_NOT_FOUND).
+    Errors: NOT_FOUND (ORDER_NOT_FOUND, ORDER_VERSION_NOT_FOUND,
+    ORDER_VERSION_PRUNED: of an old order that is final only the last is kept).
     """
     ListOrders: _grpc.UnaryUnaryMultiCallable[_order_service_pb2.ListOrdersRequest, _order_service_pb2.ListOrdersResponse]
     """Lists orders, newest first: "the pending transactions of that identity"
@@ -126,7 +127,8 @@ class OrderServiceAsyncStub(OrderServiceStub):
     GetOrderVersion: _aio.UnaryUnaryMultiCallable[_order_service_pb2.GetOrderVersionRequest, _order_pb2.OrderVersion]  # type: ignore[assignment]
     """Reads what one version of an order asked for, also after later changes.
     Called by anyone who may see the order.
-    Errors: NOT_FOUND (ORDER_NOT_FOUND, ORDER_VERSION_NOT_FOUND).
+    Errors: NOT_FOUND (ORDER_NOT_FOUND, ORDER_VERSION_NOT_FOUND,
+    ORDER_VERSION_PRUNED: of an old order that is final only the last is kept).
     """
     ListOrders: _aio.UnaryUnaryMultiCallable[_order_service_pb2.ListOrdersRequest, _order_service_pb2.ListOrdersResponse]  # type: ignore[assignment]
     """Lists orders, newest first: "the pending transactions of that identity"
@@ -217,7 +219,8 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_order_pb2.OrderVersion, _abc.Awaitable[_order_pb2.OrderVersion]]:
         """Reads what one version of an order asked for, also after later changes.
         Called by anyone who may see the order.
-        Errors: NOT_FOUND (ORDER_NOT_FOUND, ORDER_VERSION_NOT_FOUND).
+        Errors: NOT_FOUND (ORDER_NOT_FOUND, ORDER_VERSION_NOT_FOUND,
+        ORDER_VERSION_PRUNED: of an old order that is final only the last is kept).
         """
 
     @_abc_1.abstractmethod

@@ -256,7 +256,9 @@ class PaymentEvent(_message.Message):
     payment_id: _builtins.str
     """The payment."""
     number: _builtins.int
-    """1, 2, 3 ... within the payment, without a gap."""
+    """1, 2, 3 ... within the payment, without a gap. The first events of an old
+    payment may have been pruned: then the first number is larger than 1.
+    """
     type: Global___PaymentEvent.Type.ValueType
     """What happened."""
     from_state: Global___Payment.State.ValueType

@@ -437,7 +437,9 @@ class CheckoutEvent(_message.Message):
     checkout_id: _builtins.str
     """The checkout."""
     number: _builtins.int
-    """1, 2, 3 ... within the checkout, without a gap."""
+    """1, 2, 3 ... within the checkout, without a gap. The first events of an old
+    checkout may have been pruned: then the first number is larger than 1.
+    """
     type: Global___CheckoutEvent.Type.ValueType
     """What happened."""
     from_state: Global___Checkout.State.ValueType

@@ -154,7 +154,8 @@ class CheckoutServiceServicer:
 
     def GetCheckout(self, request, context):
         """Reads one checkout, with the verdict as the order says now.
-        Errors: NOT_FOUND (CHECKOUT_NOT_FOUND).
+        Errors: NOT_FOUND (CHECKOUT_NOT_FOUND; CHECKOUT_PRUNED: an old basket that
+        never became an order).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

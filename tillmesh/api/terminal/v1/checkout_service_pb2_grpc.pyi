@@ -55,7 +55,8 @@ class CheckoutServiceStub:
     """
     GetCheckout: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.GetCheckoutRequest, _checkout_pb2.Checkout]
     """Reads one checkout, with the verdict as the order says now.
-    Errors: NOT_FOUND (CHECKOUT_NOT_FOUND).
+    Errors: NOT_FOUND (CHECKOUT_NOT_FOUND; CHECKOUT_PRUNED: an old basket that
+    never became an order).
     """
     ListCheckouts: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.ListCheckoutsRequest, _checkout_service_pb2.ListCheckoutsResponse]
     """Lists checkouts of this terminal, newest first, with their last verdicts.
@@ -161,7 +162,8 @@ class CheckoutServiceAsyncStub(CheckoutServiceStub):
     """
     GetCheckout: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.GetCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
     """Reads one checkout, with the verdict as the order says now.
-    Errors: NOT_FOUND (CHECKOUT_NOT_FOUND).
+    Errors: NOT_FOUND (CHECKOUT_NOT_FOUND; CHECKOUT_PRUNED: an old basket that
+    never became an order).
     """
     ListCheckouts: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.ListCheckoutsRequest, _checkout_service_pb2.ListCheckoutsResponse]  # type: ignore[assignment]
     """Lists checkouts of this terminal, newest first, with their last verdicts.
@@ -282,7 +284,8 @@ class CheckoutServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_checkout_pb2.Checkout, _abc.Awaitable[_checkout_pb2.Checkout]]:
         """Reads one checkout, with the verdict as the order says now.
-        Errors: NOT_FOUND (CHECKOUT_NOT_FOUND).
+        Errors: NOT_FOUND (CHECKOUT_NOT_FOUND; CHECKOUT_PRUNED: an old basket that
+        never became an order).
         """
 
     @_abc_1.abstractmethod
