@@ -11,7 +11,8 @@ from tillmesh.api.type.v1.line_item_pb2 import Adjustment, LineItem, PriceOverri
 from tillmesh.api.type.v1.tax_total_pb2 import TaxTotal
 from tillmesh.lines import LINES_MAX, Kind, PriceSource, Unit, totals
 from tillmesh.lines import LineItem as Line
-from tillmesh.rpc.fields import Fields
+from tillmesh.rpc import line_messages
+from tillmesh.rpc.fields import VIOLATIONS_MAX, Fields
 from tillmesh.rpc.line_messages import (
     adjustment_of,
     from_line_item,
@@ -273,3 +274,20 @@ def test_taxes_are_sent_with_net_tax_and_gross() -> None:
         TaxTotal(tax_code="R", tax_rate_ppm=50_000, net_minor=250, tax_minor=13, gross_minor=263),
         TaxTotal(tax_code="S", tax_rate_ppm=200_000, net_minor=250, tax_minor=50, gross_minor=300),
     ]
+
+
+def test_rubbish_is_refused_without_looking_at_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[str] = []
+    check_line = line_messages.check_line
+
+    def noting(fields: Fields, name: str, line: Line) -> bool:
+        looked_at.append(name)
+        return check_line(fields, name, line)
+
+    monkeypatch.setattr(line_messages, "check_line", noting)
+    with (
+        pytest.raises(Refusal, match=r"lines\[0\].sku must have 1 to 64 characters, had 0; .* more"),
+        Fields() as fields,
+    ):
+        order_lines(fields, [tea(sku="", quantity=0)] * LINES_MAX, prices_include_tax=True, actor=None)
+    assert len(looked_at) == VIOLATIONS_MAX / 2

@@ -22,13 +22,18 @@ CONTROL_RULE = "must have no control characters"
 PIN = re.compile(r"[0-9]{4,12}")
 RANGE_RULE = f"must lie within ±{MINOR_UNITS_MAX}"
 SHOWN_LENGTH_MAX = 64
+VIOLATIONS_MAX = 100
+"""The most violations of one request that are looked for."""
 LABELS_MAX = 16
 LABEL_LENGTH_MAX = 256
 CASHIER_LENGTH_MAX = 64
 
 
 class Fields:
-    """Collects violations of one request; the end of a `with` block, or `check`, raises them together."""
+    """Collects violations of one request; the end of a `with` block, or `check`, raises them together.
+
+    So does the last one of VIOLATIONS_MAX: what else is wrong with rubbish is not worth looking for.
+    """
 
     def __init__(self) -> None:
         self._violations: list[FieldViolation] = []
@@ -48,6 +53,8 @@ class Fields:
         if not ok:
             said = shown(was) if isinstance(was, str) else was
             self._violations.append(FieldViolation(field, rule if was is None else f"{rule}, was {said}"))
+            if len(self._violations) == VIOLATIONS_MAX:
+                self.check()
 
     def identifier(self, field: str, value: str, *, optional: bool = False) -> str:
         """An id of any kind."""
