@@ -17,8 +17,11 @@ _SYMBOLS = {Unit.GRAM: "kg", Unit.MILLILITER: "l", Unit.MILLIMETER: "m"}
 """Of a thousand units, as prices are given and shoppers read them."""
 
 
-def receipt(checkout: Checkout, refunds: Sequence[TillRefund], terminal_id: str) -> str:
-    """The receipt of a paid checkout, with what was given back since; lines end in a line feed."""
+def receipt(checkout: Checkout, refunds: Sequence[TillRefund], terminal_id: str, *, earlier: bool = False) -> str:
+    """The receipt of a paid checkout, with what was given back since; lines end in a line feed.
+
+    `earlier` tells that there are refunds before these.
+    """
     text = [
         *_columns(f"Store {checkout.store_id}", f"Till {terminal_id}"),
         *_columns(checkout.checkout_id, _utc(checkout.paid_at_ms)),
@@ -28,6 +31,8 @@ def receipt(checkout: Checkout, refunds: Sequence[TillRefund], terminal_id: str)
         *_total(checkout),
         *_paid_by(checkout),
     ]
+    if earlier:
+        text += [RULE, "Earlier refunds are not shown"]
     for refund in refunds:
         text += [RULE, *_refund(refund)]
     return "".join(f"{line}\n" for line in text)

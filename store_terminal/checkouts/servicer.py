@@ -1,5 +1,6 @@
 """Checkouts: protobuf to model and back, nothing else."""
 
+import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -215,17 +216,17 @@ class CheckoutServicer(Servicer):
     async def GetReceipt(self, request: api.GetReceiptRequest) -> receipt_pb2.Receipt:
         """The receipt to print for the shopper."""
 
-        def read(transaction: Transaction) -> tuple[Checkout, Sequence[TillRefund]]:
+        def read(transaction: Transaction) -> tuple[Checkout, Sequence[TillRefund], bool]:
             checkout = moves.get_checkout(transaction, request.checkout_id)
             if checkout.state is not CheckoutState.PAID:
                 raise Reason.CHECKOUT_NOT_PAID(checkout_id=request.checkout_id)
-            return checkout, refund_queries.refunds_of(transaction, request.checkout_id)
+            return checkout, *refund_queries.refunds_of(transaction, request.checkout_id)
 
-        checkout, refunds = await self.database.run(read)
+        checkout, refunds, earlier = await self.database.run(read)
+        # In a thread: a long one would keep every other call waiting.
+        text = await asyncio.to_thread(receipt, checkout, refunds, self.till.terminal_id, earlier=earlier)
         return receipt_pb2.Receipt(
-            checkout=self._message(checkout),
-            paid_time=to_timestamp(checkout.paid_at_ms),
-            text=receipt(checkout, refunds, self.till.terminal_id),
+            checkout=self._message(checkout), paid_time=to_timestamp(checkout.paid_at_ms), text=text
         )
 
     async def ListCheckoutEvents(self, request: api.ListCheckoutEventsRequest) -> api.ListCheckoutEventsResponse:

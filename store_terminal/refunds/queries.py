@@ -19,6 +19,9 @@ from tillmesh.storage.lists import PAYER_COLUMNS, After, By, NewestFirst, Slice
 from tillmesh.storage.records import Records, as_long_text
 from tillmesh.storage.statements import Transaction
 
+REFUNDS_MAX = 100
+"""The most refunds of a checkout that are read at once."""
+
 
 def _taxes(text: str) -> tuple[TaxTotal, ...]:
     return tuple(TaxTotal(*tax) for tax in orjson.loads(text))
@@ -75,8 +78,8 @@ def list_refunds(
     return _LIST.read(transaction, after, at_most, payer, checkout_id=checkout_id).map(REFUNDS.of)
 
 
-def refunds_of(transaction: Transaction, checkout_id: str) -> list[TillRefund]:
-    """All refunds that a checkout's shopper has, oldest first."""
-    query = _WITH_STATE.where(till_refunds.c.checkout_id == checkout_id, outbox.c.state == EntryState.DONE)
-    query = query.order_by(till_refunds.c.created_at_ms, till_refunds.c.refund_id)
-    return [REFUNDS.of(row) for row in transaction.execute(query)]
+def refunds_of(transaction: Transaction, checkout_id: str) -> tuple[list[TillRefund], bool]:
+    """The latest refunds that a checkout's shopper has, oldest first; True if there may be others before them."""
+    latest = list_refunds(transaction, checkout_id, None, None, REFUNDS_MAX)
+    done = [refund for refund in reversed(latest.records) if refund.state is EntryState.DONE]
+    return done, latest.end is not None

@@ -53,7 +53,7 @@ def test_a_wallet_is_one_identity_s_and_there_is_one_a_currency(books: Books) ->
 
 
 def test_a_refund_gives_nothing_back_below_zero_and_a_line_at_least_a_piece(books: Books) -> None:
-    refund = "INSERT INTO refunds VALUES (?, '', 's', 'IDENTITY', 'p', ?, 'GBP', ?, '[]', '', '', '', '', '', 0)"
+    refund = "INSERT INTO refunds VALUES (?, '', 's', 'IDENTITY', 'p', ?, 'GBP', ?, '', '', '', '', '', 0, 0, 0, '[]')"
     with pytest.raises(IntegrityError, match=CHECK):
         books.sql(refund, "r-1", False, -1)
     books.sql(refund, "r-2", False, 0)

@@ -13,7 +13,7 @@ from store_terminal.outbox.model import OutboxEntry, RequestKind
 from store_terminal.outbox.queries import ENTRIES
 from store_terminal.refunds.messages import to_refund
 from store_terminal.refunds.model import TillRefund
-from store_terminal.refunds.queries import REFUNDS, fill_refund, list_refunds
+from store_terminal.refunds.queries import REFUNDS, fill_refund, list_refunds, refunds_of
 from store_terminal.tables import METADATA
 from tillmesh.lines import LineItem, TaxTotal
 from tillmesh.origin import NOWHERE
@@ -86,3 +86,13 @@ async def test_pages_of_long_records_are_short_and_show_each_of_them(
         end = page.end
     assert seen == sorted(set(seen), reverse=True)
     assert len(seen) == COUNT
+
+
+async def test_a_receipt_shows_the_latest_refunds_and_that_there_are_earlier_ones(database: Database) -> None:
+    for number in range(COUNT):
+        await database.run(add_refund, number)
+    await database.run(lambda transaction: transaction.exec_driver_sql("UPDATE outbox SET state = 'DONE'"))
+    refunds, earlier = await database.run(refunds_of, "c-1")
+    assert [refund.refund_id for refund in refunds] == [f"r-{number:02}" for number in range(COUNT)][-len(refunds) :]
+    assert earlier
+    assert len(refunds) < COUNT / 2

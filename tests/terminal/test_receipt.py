@@ -226,3 +226,9 @@ def test_a_receipt_measures_each_letter_thrice_at_most(title: str, monkeypatch: 
     text = receipt(checkout(*[LineItem("TEA", title, 1, 125)] * 60), [], "till-1")
     assert text.count(title[0]) >= 60 * title.count(title[0])
     assert 0 < measured <= 3 * 60 * len(title)
+
+
+def test_a_receipt_says_that_it_does_not_show_every_refund() -> None:
+    assert "Earlier refunds are not shown" not in receipt(checkout(TEA), [refund(1)], "till-1")
+    text = receipt(checkout(TEA), [refund(1)], "till-1", earlier=True)
+    assert text.index("Earlier refunds are not shown\n") < text.index("REFUND GBP")
