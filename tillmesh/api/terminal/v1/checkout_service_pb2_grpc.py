@@ -136,7 +136,8 @@ class CheckoutServiceServicer:
         code.
         Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH: the catalogue's price is
         in another currency); NOT_FOUND (ITEM_NOT_FOUND: a line has no price and
-        the catalogue does not know it); ALREADY_EXISTS (REQUEST_ID_REUSED).
+        the catalogue does not know it); FAILED_PRECONDITION (CHECKOUT_TOO_LARGE);
+        ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,8 +183,8 @@ class CheckoutServiceServicer:
         """Adds lines; of a pending transaction the order is changed in place.
         Errors: those of OrderService.ReplaceOrderLines, and ABORTED
         (BASKET_VERSION_MISMATCH: read it again); FAILED_PRECONDITION
-        (CHECKOUT_BUSY, PAYMENT_UNDER_WAY, CHECKOUT_PAID, CHECKOUT_CANCELED; of a
-        pending transaction also CHECKOUT_EMPTY, CHECKOUT_TOO_LARGE), NOT_FOUND
+        (CHECKOUT_BUSY, PAYMENT_UNDER_WAY, CHECKOUT_PAID, CHECKOUT_CANCELED,
+        CHECKOUT_TOO_LARGE; of a pending transaction also CHECKOUT_EMPTY), NOT_FOUND
         (CHECKOUT_NOT_FOUND, ITEM_NOT_FOUND), INVALID_ARGUMENT (also
         CURRENCY_MISMATCH).
         """

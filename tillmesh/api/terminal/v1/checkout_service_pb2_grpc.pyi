@@ -45,7 +45,8 @@ class CheckoutServiceStub:
     code.
     Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH: the catalogue's price is
     in another currency); NOT_FOUND (ITEM_NOT_FOUND: a line has no price and
-    the catalogue does not know it); ALREADY_EXISTS (REQUEST_ID_REUSED).
+    the catalogue does not know it); FAILED_PRECONDITION (CHECKOUT_TOO_LARGE);
+    ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
     ResumeCheckout: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.ResumeCheckoutRequest, _checkout_pb2.Checkout]
     """Takes up a pending transaction of this store that was raised elsewhere:
@@ -71,8 +72,8 @@ class CheckoutServiceStub:
     """Adds lines; of a pending transaction the order is changed in place.
     Errors: those of OrderService.ReplaceOrderLines, and ABORTED
     (BASKET_VERSION_MISMATCH: read it again); FAILED_PRECONDITION
-    (CHECKOUT_BUSY, PAYMENT_UNDER_WAY, CHECKOUT_PAID, CHECKOUT_CANCELED; of a
-    pending transaction also CHECKOUT_EMPTY, CHECKOUT_TOO_LARGE), NOT_FOUND
+    (CHECKOUT_BUSY, PAYMENT_UNDER_WAY, CHECKOUT_PAID, CHECKOUT_CANCELED,
+    CHECKOUT_TOO_LARGE; of a pending transaction also CHECKOUT_EMPTY), NOT_FOUND
     (CHECKOUT_NOT_FOUND, ITEM_NOT_FOUND), INVALID_ARGUMENT (also
     CURRENCY_MISMATCH).
     """
@@ -152,7 +153,8 @@ class CheckoutServiceAsyncStub(CheckoutServiceStub):
     code.
     Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH: the catalogue's price is
     in another currency); NOT_FOUND (ITEM_NOT_FOUND: a line has no price and
-    the catalogue does not know it); ALREADY_EXISTS (REQUEST_ID_REUSED).
+    the catalogue does not know it); FAILED_PRECONDITION (CHECKOUT_TOO_LARGE);
+    ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
     ResumeCheckout: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.ResumeCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
     """Takes up a pending transaction of this store that was raised elsewhere:
@@ -178,8 +180,8 @@ class CheckoutServiceAsyncStub(CheckoutServiceStub):
     """Adds lines; of a pending transaction the order is changed in place.
     Errors: those of OrderService.ReplaceOrderLines, and ABORTED
     (BASKET_VERSION_MISMATCH: read it again); FAILED_PRECONDITION
-    (CHECKOUT_BUSY, PAYMENT_UNDER_WAY, CHECKOUT_PAID, CHECKOUT_CANCELED; of a
-    pending transaction also CHECKOUT_EMPTY, CHECKOUT_TOO_LARGE), NOT_FOUND
+    (CHECKOUT_BUSY, PAYMENT_UNDER_WAY, CHECKOUT_PAID, CHECKOUT_CANCELED,
+    CHECKOUT_TOO_LARGE; of a pending transaction also CHECKOUT_EMPTY), NOT_FOUND
     (CHECKOUT_NOT_FOUND, ITEM_NOT_FOUND), INVALID_ARGUMENT (also
     CURRENCY_MISMATCH).
     """
@@ -262,7 +264,8 @@ class CheckoutServiceServicer(metaclass=_abc_1.ABCMeta):
         code.
         Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH: the catalogue's price is
         in another currency); NOT_FOUND (ITEM_NOT_FOUND: a line has no price and
-        the catalogue does not know it); ALREADY_EXISTS (REQUEST_ID_REUSED).
+        the catalogue does not know it); FAILED_PRECONDITION (CHECKOUT_TOO_LARGE);
+        ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
 
     @_abc_1.abstractmethod
@@ -318,8 +321,8 @@ class CheckoutServiceServicer(metaclass=_abc_1.ABCMeta):
         """Adds lines; of a pending transaction the order is changed in place.
         Errors: those of OrderService.ReplaceOrderLines, and ABORTED
         (BASKET_VERSION_MISMATCH: read it again); FAILED_PRECONDITION
-        (CHECKOUT_BUSY, PAYMENT_UNDER_WAY, CHECKOUT_PAID, CHECKOUT_CANCELED; of a
-        pending transaction also CHECKOUT_EMPTY, CHECKOUT_TOO_LARGE), NOT_FOUND
+        (CHECKOUT_BUSY, PAYMENT_UNDER_WAY, CHECKOUT_PAID, CHECKOUT_CANCELED,
+        CHECKOUT_TOO_LARGE; of a pending transaction also CHECKOUT_EMPTY), NOT_FOUND
         (CHECKOUT_NOT_FOUND, ITEM_NOT_FOUND), INVALID_ARGUMENT (also
         CURRENCY_MISMATCH).
         """

@@ -28,7 +28,9 @@ class Receipt(_message.Message):
     PAID_TIME_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     text: _builtins.str
-    """The receipt as text, 42 columns, lines ending in a line feed."""
+    """The receipt as text, 42 columns, lines ending in a line feed. Of many
+    refunds it shows the latest, and says that there are earlier ones.
+    """
     @_builtins.property
     def checkout(self) -> _checkout_pb2.Checkout:
         """The paid checkout."""
