@@ -1,6 +1,6 @@
 """Queries about refunds. What is written of one is never changed."""
 
-from dataclasses import asdict, astuple
+from dataclasses import astuple, fields
 from functools import partial
 
 import orjson
@@ -44,6 +44,7 @@ _LIST = NewestFirst(
     lengths=("lines_length", "taxes_length"),
 )
 _FIND_REFUND = select(refunds).where(refunds.c.refund_id == bindparam("key"))
+_LINE = [field.name for field in fields(RefundLine)]
 _INSERT_LINE = insert(refund_lines)
 _LINES_OF_REFUND = (
     select(refund_lines.c.line_number, refund_lines.c.quantity, refund_lines.c.amount_minor)
@@ -68,7 +69,8 @@ def insert_refund(transaction: Transaction, refund: Refund) -> None:
     _REFUNDS.insert(transaction, refund)
     if refund.given.lines:
         of_refund = {"refund_id": refund.refund_id, "payment_id": refund.payment_id}
-        transaction.execute_many(_INSERT_LINE, [of_refund | asdict(line) for line in refund.given.lines])
+        rows = [{**of_refund, **{name: getattr(line, name) for name in _LINE}} for line in refund.given.lines]
+        transaction.execute_many(_INSERT_LINE, rows)
 
 
 def given_back(transaction: Transaction, payment_id: str) -> dict[int, int]:
