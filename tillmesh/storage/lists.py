@@ -1,7 +1,7 @@
 """Pages of a table: newest first with filters, or by key."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import (
@@ -85,13 +85,12 @@ class By:
         return left
 
 
-@dataclass(frozen=True)
 class ByKey:
     """Reads many records by their keys in few statements, of which few are ever made."""
 
-    records: Select[Any]
-    key: Column[str]
-    _statements: dict[int, Select[Any]] = field(default_factory=dict)
+    def __init__(self, records: Select[Any], key: Column[str]) -> None:
+        self._records, self._key = records, key
+        self._statements: dict[int, Select[Any]] = {}
 
     def read(self, transaction: Transaction, keys: Sequence[str]) -> dict[str, Row]:
         """The rows with these keys, by key; those that there are."""
@@ -101,16 +100,15 @@ class ByKey:
             places = 1 << (len(some) - 1).bit_length()
             filled = [*some, *[some[-1]] * (places - len(some))]
             found = transaction.execute(self._of(places), _values({"key": filled}))
-            rows |= {row[self.key.name]: row for row in found}
+            rows |= {row[self._key.name]: row for row in found}
         return rows
 
     def _of(self, places: int) -> Select[Any]:
         if places not in self._statements:
-            self._statements[places] = self.records.where(self.key.in_(_places("key", places)))
+            self._statements[places] = self._records.where(self._key.in_(_places("key", places)))
         return self._statements[places]
 
 
-@dataclass(frozen=True)
 class NewestFirst:
     """A list of records, newest first, with filters.
 
@@ -118,17 +116,13 @@ class NewestFirst:
     more than it shows: how long the texts of a record are stands in its columns `lengths`.
     """
 
-    records: Select[Any]
-    """Selects whole records."""
-    key: Column[str]
-    indexes: Sequence[By]
-    """The first one that serves the filters is read; the last one has all rows."""
-    lengths: Sequence[str] = ()
-    _looks: dict[Any, Select[Any]] = field(default_factory=dict)
-    _by_key: "ByKey" = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_by_key", ByKey(self.records, self.key))
+    def __init__(
+        self, records: Select[Any], key: Column[str], indexes: Sequence[By], lengths: Sequence[str] = ()
+    ) -> None:
+        """`records` selects whole records. The first index that serves the filters is read; the last has all rows."""
+        self._records = ByKey(records, key)
+        self._key, self._indexes, self._lengths = key, indexes, lengths
+        self._looks: dict[Any, Select[Any]] = {}
 
     def read(
         self, transaction: Transaction, after: After, at_most: int, payer: Payer | None = None, **filters: Any
@@ -138,7 +132,7 @@ class NewestFirst:
         A filter may be one value, or a list of those that fit.
         """
         wanted = _by_column(payer, filters)
-        index = next(index for index in self.indexes if index.serves(wanted))
+        index = next(index for index in self._indexes if index.serves(wanted))
         left = index.left(wanted)
         look = self._look(index, left)
         values = _values({name: wanted[name] for name in (*index.columns, *left)})
@@ -163,24 +157,24 @@ class NewestFirst:
 
     def _look(self, index: By, left: Filters) -> Select[Any]:
         """Looks at the next rows of an index. What else is to fit is no condition, or it would look until enough do."""
-        shape = self.indexes.index(index), *((name, len(values)) for name, values in left.items())
+        shape = index.columns, index.partial is None, *((name, len(values)) for name, values in left.items())
         if shape not in self._looks:
-            columns = self.key.table.c
-            place = columns.created_at_ms.label("at_ms"), self.key.label("key")
+            columns = self._key.table.c
+            place = columns.created_at_ms.label("at_ms"), self._key.label("key")
             after = bindparam("after_ms", type_=BigInteger), bindparam("after_key", type_=String)
             fits = [columns[name].in_(_places(name, len(values))) for name, values in left.items()]
-            length: ColumnElement[int] = sum((columns[name] for name in self.lengths), start=literal_column("0"))
+            length: ColumnElement[int] = sum((columns[name] for name in self._lengths), start=literal_column("0"))
             query = select(*place, length.label("length"), and_(true(), *fits).label("fits"))
             query = query.where(*(columns[name] == bindparam(f"{name}_0") for name in index.columns))
-            query = query.where(tuple_(columns.created_at_ms, self.key) < tuple_(*after))
+            query = query.where(tuple_(columns.created_at_ms, self._key) < tuple_(*after))
             if index.partial:
                 query = query.where(index.partial.condition)
-            query = query.order_by(columns.created_at_ms.desc(), self.key.desc()).limit(bindparam("looked_at"))
+            query = query.order_by(columns.created_at_ms.desc(), self._key.desc()).limit(bindparam("looked_at"))
             self._looks[shape] = query
         return self._looks[shape]
 
     def _read(self, transaction: Transaction, keys: Sequence[str]) -> list[Row]:
-        rows = self._by_key.read(transaction, keys)
+        rows = self._records.read(transaction, keys)
         return [rows[key] for key in keys]
 
 
