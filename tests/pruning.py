@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from sqlalchemy import Connection
+
 from order_service.audit import version_findings
 from tillmesh.cli.audit.databases import HISTORY_TABLES
 from tillmesh.storage.chains import HistoryTable, pruned_findings, read_chains, read_pruned
@@ -31,10 +33,16 @@ def audit(url: str, name: str) -> list[str]:
     table: HistoryTable = next(table for table in HISTORY_TABLES if table.name == name)
     engine = open_engine(parse_url(url))
     with engine.connect() as connection:
-        found = [f"{chain.key}: {finding}" for chain in read_chains(connection, table) for finding in chain.findings]
-        list(read_pruned(connection, found))
-        found += [f"{key}: {finding}" for key, finding in pruned_findings(connection, table)]
-        if table.records == "orders":
-            found += [f"{key}: {finding}" for key, finding in version_findings(connection)]
+        found = findings(connection, table)
     engine.dispose()
+    return found
+
+
+def findings(connection: Connection, table: HistoryTable) -> list[str]:
+    """The same, of one that is open."""
+    found = [f"{chain.key}: {finding}" for chain in read_chains(connection, table) for finding in chain.findings]
+    list(read_pruned(connection, found))
+    found += [f"{key}: {finding}" for key, finding in pruned_findings(connection, table)]
+    if table.records == "orders":
+        found += [f"{key}: {finding}" for key, finding in version_findings(connection)]
     return found

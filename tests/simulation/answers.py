@@ -41,8 +41,8 @@ class Answers:
         """The final verdict that somebody who asks now about a checkout was told before."""
         return self._final_verdicts.get(getattr(request, "checkout_id", ""))
 
-    def note(self, request: Any, answer: Any, known: "Verdict | None" = None) -> None:
-        """Takes down an answer; one that is wrong already is a violation."""
+    def note(self, request: Any, answer: Any, known: "Verdict | None" = None) -> bool:
+        """Takes down an answer; one that is wrong already is a violation. True for the first one to a change."""
         match answer:
             case deposit_pb2.Deposit():
                 query = "SELECT amount_minor FROM transfers WHERE purpose = 'DEPOSIT' AND reference = ?"
@@ -51,7 +51,7 @@ class Answers:
                 self._refund(answer.refund_id, answer.amount.minor_units)
             case till_refund_pb2.TillRefund():
                 if answer.state != till_refund_pb2.TillRefund.STATE_DONE:
-                    return  # not answered yet, whatever comes of it
+                    return False  # not answered yet, whatever comes of it
                 self._refund(answer.refund_id, answer.amount.minor_units)
             case order_pb2.Order():
                 self._order(request, answer)
@@ -61,7 +61,9 @@ class Answers:
                 self._final("payments", PAYMENTS, answer, payment_pb2.Payment)
             case checkout_pb2.Checkout():
                 self._verdict(answer, known)
+        before = len(self._outcomes)
         self._outcome(request, ACCEPTED)
+        return len(self._outcomes) > before
 
     def note_refusal(self, request: Any, refusal: Refusal) -> None:
         """Takes down a no, which is one for ever: no copy that comes late may be done after all."""

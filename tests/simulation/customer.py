@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from tests.simulation.baskets import gbp
@@ -117,8 +118,21 @@ class Customer:
             if self.rng.random() < REPEATS:
                 self._again.append(asyncio.ensure_future(self._ask_again(method, request)))
             return None
-        answers.note(request, answer, known)
+        if answers.note(request, answer, known):
+            self.world.done.append(partial(self._repeat, method, request))
         return answer
+
+    async def _repeat(self, method: Any, request: Any) -> None:
+        """What was done is done, unless nothing of it is left."""
+        try:
+            answer = await self.peer.call(method, request, timeout_s=PATIENCE_S)
+        except Unanswered:
+            return
+        except Refusal as refusal:
+            if refusal.reason != "CHECKOUT_PRUNED":
+                self.world.answers.note_refusal(request, refusal)
+        else:
+            self.world.answers.note(request, answer, self.world.answers.known_of(request))
 
     async def insist(self, method: Any, request: Any) -> Any:
         """The answer, however long it takes: the same request again and again."""

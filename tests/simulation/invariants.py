@@ -60,6 +60,8 @@ def _till(terminal: SimulatedDatabase, orders: SimulatedDatabase, verdicts: Mapp
             raise Violation(f"rule 11: checkout {checkout_id} is PAID, its order is {states.get(checkout_id)}")
         if state == "CANCELED" and states.get(checkout_id) not in (None, "CANCELED"):
             raise Violation(f"rule 11: checkout {checkout_id} is CANCELED, its order is {states.get(checkout_id)}")
+        if state == "CANCELED" and not verdicts.get(payment_id):
+            continue  # an order that expired before the payment reached it: it can lock nothing
         if state in ("SUBMITTED", "CANCELED") and payment_id and verdicts.get(payment_id) not in DEAD:
             raise Violation(
                 f"rule 11: the till gave payment {payment_id} up, its order says {verdicts.get(payment_id)}"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 from grpc import StatusCode
-from sqlalchemy import MetaData, make_url
+from sqlalchemy import Connection, MetaData, make_url
 
 from tests.simulation.network import Aborted, Context, Network, Reply
 from tests.simulation.process import Process, is_dead, nothing_more, running
@@ -50,9 +50,13 @@ class SimulatedDatabase(SqliteDatabase):
 
     def findings(self, table: HistoryTable) -> list[str]:
         """What is wrong with the chains of a history table, outside of the servers' transactions."""
-        with self._engine.connect() as connection:
+        with self.connection() as connection:
             chains = read_chains(connection, table)
             return [f"{chain.key}: {finding}" for chain in chains for finding in chain.findings]
+
+    def connection(self) -> Connection:
+        """To read outside of the servers' transactions; to be closed."""
+        return self._engine.connect()
 
     def reset(self) -> None:
         """Empties the database: a new world begins."""

@@ -17,7 +17,8 @@ from order_service import sweeper
 from order_service import tables as order_tables
 from store_terminal import server as terminal_server
 from store_terminal import tables as terminal_tables
-from tests.simulation import invariants
+from store_terminal.checkouts import housekeeping
+from tests.simulation import invariants, pruning
 from tests.simulation.answers import Answers
 from tests.simulation.changes import Change, Changes
 from tests.simulation.consents import Consents
@@ -42,6 +43,8 @@ from tillmesh.runtime.secret import Secret
 STORE = "store-1"
 LEASE_MAX_S = 9
 GRACE_S = 5
+IDLE_DAYS = 20 / 86_400
+"""In hasty seeds what is left alone for so long expires, and all that is final is pruned at the end."""
 RESOLVED_WITHIN_S = 60
 FINAL_WITHIN_S = 600
 ROUND_S = 2.0
@@ -113,6 +116,9 @@ class World:
         self.answers = Answers(self.sql, calm=not troubles)
         self._trouble = Trouble(self) if troubles else None
         self._changes = Changes()
+        self._is_hasty = troubles and seed % 4 == 3
+        self.done: list[Callable[[], Awaitable[object]]] = []
+        """Asks again for what was done."""
         self._locked_since: dict[tuple[str, int], float] = {}
 
     def channel(self, source: str, target: str) -> Any:
@@ -166,6 +172,9 @@ class World:
         watch.cancel()
         invariants.at_rest(self.parts.databases, self.consents)
         self.answers.check()
+        if self._is_hasty:
+            await self._prune()
+            await self._ask_again()
         await self._ask_tills()
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
@@ -250,9 +259,27 @@ class World:
             self.answers.note(request, checkout, self.answers.known_of(request))
             invariants.shown_at_rest(self.parts.databases, checkout)
 
+    async def _prune(self) -> None:
+        """Prunes all; what was done may be gone then, and is told all the same."""
+        for database in self.parts.databases.values():
+            database.committed = _nothing
+        await pruning.prune(self.parts.databases)
+        self._changes = Changes()
+        for name, database in self.parts.databases.items():
+            database.committed = self._after_commit_of(name)
+
+    async def _ask_again(self) -> None:
+        """What was done is answered as before, also after its history was pruned."""
+        for ask in self.done:
+            await ask()
+        pruning.verify(self.parts.databases)
+
     def _orders(self, node: Node) -> Wiring:
         rng = random.Random(self.rng.getrandbits(64))
-        return order_server.assemble(self.parts.order_settings, node.database, node, rng)
+        settings = self.parts.order_settings
+        if self._is_hasty:
+            settings = settings.model_copy(update={"open_order_days": IDLE_DAYS})
+        return order_server.assemble(settings, node.database, node, rng)
 
     def _payments(self, node: Node) -> Wiring:
         rng = random.Random(self.rng.getrandbits(64))
@@ -262,7 +289,14 @@ class World:
     def _terminal(self, node: Node) -> Wiring:
         rng = random.Random(self.rng.getrandbits(64))
         orders, payments = self.channel(TERMINAL, ORDERS), self.channel(TERMINAL, PAYMENTS)
-        return terminal_server.assemble(self.parts.terminal_settings, node.database, orders, payments, node, rng)
+        settings = self.parts.terminal_settings
+        if self._is_hasty:
+            settings = settings.model_copy(update={"basket_days": IDLE_DAYS, "names_days": IDLE_DAYS})
+        return terminal_server.assemble(settings, node.database, orders, payments, node, rng)
+
+
+def _nothing() -> None:
+    """Of a commit that nobody looks at."""
 
 
 class _Secrets:
@@ -297,6 +331,7 @@ def _aside(world: World) -> Iterator[None]:
         with (
             patch.object(payer_operations, "secrets", _Secrets(world.seed)),
             patch.object(sweeper, "SWEEP_INTERVAL_S", ROUND_S),
+            patch.object(housekeeping, "ROUND_S", ROUND_S),
             patch.object(driver, "RESUME_INTERVAL_S", ROUND_S),
             patch.multiple(roll_ups, ROUND_S=ROUND_S, SAFE_AGE_S=4.0, TRANSFERS_MIN=2, TRANSFERS_A_TRANSACTION=3),
         ):
