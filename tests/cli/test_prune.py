@@ -116,6 +116,7 @@ def test_a_record_that_was_tampered_with_is_named_and_left_alone(data_dir: Path,
     done = prune(data_dir, "--yes")
     assert done.returncode == 1
     assert f"tillmesh db: order_service: order_history of {order_id}: row 1 was changed" in done.stderr
+    assert re.search(r"order_history +1 +0 +0", done.stdout)
     assert f"order_history of {order_id}: row 1 was changed" in verify(data_dir).stderr
 
 

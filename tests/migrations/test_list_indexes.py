@@ -8,17 +8,21 @@ from typing import Any
 import pytest
 from sqlalchemy.sql import ClauseElement
 
+from order_service import pruning as orders_pruning
 from order_service.lifecycle import OrderState
 from order_service.queries import idle_orders, list_orders
 from order_service.tables import PENDING_STATES
+from store_terminal import pruning as terminal_pruning
 from store_terminal.checkouts.queries import forget_names, idle_baskets, list_checkouts
 from store_terminal.outbox.queries import due_requests
 from store_terminal.refunds.queries import list_refunds as list_till_refunds
 from tests.migrations.test_migrations import tables
+from thirdparty_server import pruning as payments_pruning
 from thirdparty_server.payments.queries import due_payments, list_payments
 from thirdparty_server.payments.refunds.queries import list_refunds
 from tillmesh.payer import identity
 from tillmesh.storage.database import open_database
+from tillmesh.storage.pruning import START, Prunable
 from tillmesh.storage.statements import NO_VALUES, Result, Transaction, Values
 
 ADA = identity("ada")
@@ -119,8 +123,16 @@ async def test_a_page_of_what_is_due_is_read_from_its_index(tmp_path: Path, inde
     assert [step.partition(" (")[0] for step in steps] == [f"SEARCH {index.partition('_')[0]} USING INDEX {index}"]
 
 
+def pruned(prunable: Prunable) -> Callable[..., Any]:
+    """The records that may be pruned."""
+    return lambda transaction, until_ms, _at_most: prunable.prune(transaction, until_ms, START, until_ms)
+
+
 OLD: Mapping[str, tuple[str, Callable[..., Any]]] = {
     "orders_open": ("order_service", idle_orders),
+    "orders_unpruned": ("order_service", pruned(orders_pruning.PRUNABLE[0])),
+    "payments_unpruned": ("thirdparty_server", pruned(payments_pruning.PRUNABLE[0])),
+    "checkouts_unpruned": ("store_terminal", pruned(terminal_pruning.PRUNABLE[0])),
     "checkouts_abandoned": ("store_terminal", idle_baskets),
     "checkouts_named": ("store_terminal", forget_names),
 }

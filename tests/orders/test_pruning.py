@@ -1,5 +1,6 @@
 """What is pruned of orders: their old histories and versions, with a chain that says so; never what was decided."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -210,4 +211,12 @@ async def test_pages_of_many_orders_remove_all_of_them_once(
     assert [page.rows for page in pages] == [3, 3, 3]
     assert len(await rows(shop, "SELECT number FROM pruned")) == 9
     assert [page.rows for page in await prune(shop.database, PRUNABLE, now_ms, now_ms)] == [0]
+    assert audit(database_url, "order_history") == []
+
+
+async def test_two_prunes_at_once_remove_everything_once(shop: Shop, database_url: str) -> None:
+    await sell(shop)
+    both = await asyncio.gather(prune_old(shop), prune_old(shop))
+    assert sum(page.rows for pages in both for page in pages) == 7
+    assert len(await rows(shop, "SELECT number FROM pruned")) == 3
     assert audit(database_url, "order_history") == []

@@ -1,5 +1,6 @@
 """What is pruned of payments: old histories and PIN tries that were answered; refunds and repeats go on as before."""
 
+import asyncio
 from typing import Any
 
 from sqlalchemy import select
@@ -59,6 +60,16 @@ async def test_a_repeated_payment_is_answered_as_before_and_takes_no_money_again
     await prune_all(side)
     assert await side.pay(order, payment_id) == payment
     assert await side.wallet(who) == wallet
+    assert audit(database_url, "payment_history") == []
+
+
+async def test_refunds_beside_a_prune_leave_whole_histories(side: Side, database_url: str) -> None:
+    who = await side.shopper(5000)
+    payments = [await side.captured(who, 100) for _ in range(4)]
+    await asyncio.gather(prune_all(side), *(side.refund(payment.payment_id, 10) for payment in payments))
+    for payment in payments:
+        assert (await history(side, payment.payment_id))[-1][1] == "REFUNDED"
+        assert (await side.payment(payment.payment_id)).refunded.minor_units == 10
     assert audit(database_url, "payment_history") == []
 
 

@@ -76,7 +76,7 @@ class Pruner:
             old.removed += page.records
             old.rows += page.rows
             self.found.findings += [f"{server}: {part.name} of {finding}" for finding in page.findings]
-            self._progress.update(task, completed=old.removed)
+            self._progress.advance(task, page.records + page.left_alone)
             after = page.after
 
 

@@ -43,6 +43,8 @@ class Page:
 
     records: int = 0
     rows: int = 0
+    left_alone: int = 0
+    """Records with findings."""
     findings: list[str] = field(default_factory=list)
     """What is wrong with records that were left alone."""
     after: Position | None = None
@@ -106,17 +108,18 @@ class Histories:
         for record in old:
             rows = self._read(transaction, record, ROWS_A_PAGE - page.rows + 1)
             is_long = len(rows) > ROWS_A_PAGE - page.rows
-            if is_long and page.records:
+            if is_long and page.after is not None:
                 return page  # it gets a page of its own
             before = self._entry_before(transaction, record)
             if findings := self._findings(transaction, record, rows, before, whole=not is_long):
                 page.findings += [f"{record[self._key]}: {finding}" for finding in findings]
+                page.left_alone += 1
             else:
                 page.rows += self._remove(transaction, record, rows, before, now_ms, whole=not is_long)
                 if is_long:
                     page.after = after
                     return page
-            page.records += 1
+                page.records += 1
             page.after = (record["updated_at_ms"], record[self._key])
         if len(old) < RECORDS_A_PAGE:
             page.after = None
@@ -231,7 +234,8 @@ class Leftovers:
         old = [{"key": row["key"]} for row in rows if row["is_old"]]
         if old:
             transaction.execute_many(self._delete, old)
-        return Page(len(old), len(old), [], (rows[-1]["key"],) if len(rows) == ROWS_A_PAGE else None)
+        last = (rows[-1]["key"],) if len(rows) == ROWS_A_PAGE else None
+        return Page(records=len(old), rows=len(old), after=last)
 
 
 def _end(record: Row) -> tuple[int, bytes]:
