@@ -25,6 +25,7 @@ KINDS = {
     # A line that a refund names is a fault of the refund where the order's lines are fixed.
     "LINE_NOT_FOUND": {StatusCode.NOT_FOUND, StatusCode.FAILED_PRECONDITION},
     "_NOT_FOUND": {StatusCode.NOT_FOUND},
+    "_PRUNED": {StatusCode.NOT_FOUND},
     "_EXISTS": {StatusCode.ALREADY_EXISTS},
     "_REUSED": {StatusCode.ALREADY_EXISTS},
     "_UNAVAILABLE": {StatusCode.UNAVAILABLE},
