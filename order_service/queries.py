@@ -86,7 +86,14 @@ _IDLE = (
 )
 _CLAMP = (
     update(orders)
-    .where(orders.c.state == OrderState.LOCKED, orders.c.lease_expires_at_ms > bindparam("now_ms") + orders.c.lease_ms)
+    .where(
+        orders.c.order_id.in_(
+            select(orders.c.order_id)
+            .where(orders.c.state == OrderState.LOCKED, orders.c.locked_at_ms > bindparam("now_ms"))
+            .order_by(orders.c.locked_at_ms)
+            .limit(1_000)  # the others at the next sweep: this takes some milliseconds
+        )
+    )
     .values(lease_expires_at_ms=bindparam("now_ms") + orders.c.lease_ms)
 )
 
@@ -119,7 +126,7 @@ def idle_orders(transaction: Transaction, until_ms: int, at_most: int) -> list[O
 
 
 def clamp_leases(transaction: Transaction, now_ms: int) -> None:
-    """Shortens what remains of any lease to its length, in case the clock stepped back."""
+    """Shortens what remains of leases to their length, where the clock stepped back since they began."""
     transaction.execute(_CLAMP, {"now_ms": now_ms})
 
 

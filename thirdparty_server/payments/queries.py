@@ -75,9 +75,15 @@ _CLAIMS = Claims(payments.c.payment_id, _TO_DRIVE, payments.c.updated_at_ms)
 _CLAMP = (
     update(payments)
     .where(
-        UNFINISHED,
-        payments.c.state == PaymentState.AWAITING_PAYER,
-        payments.c.confirm_deadline_ms > bindparam("longest_ms"),
+        payments.c.payment_id.in_(
+            select(payments.c.payment_id)
+            .where(
+                payments.c.state == PaymentState.AWAITING_PAYER,
+                payments.c.confirm_deadline_ms > bindparam("longest_ms"),
+            )
+            .order_by(payments.c.confirm_deadline_ms)
+            .limit(1_000)  # the others in the next round: this takes some milliseconds
+        )
     )
     .values(confirm_deadline_ms=bindparam("longest_ms"))
 )

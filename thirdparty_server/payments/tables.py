@@ -109,6 +109,8 @@ Index(
 )
 Index("payments_of_identity", payments.c.identity_id, payments.c.created_at_ms, payments.c.payment_id)
 Index("payments_of_store", payments.c.store_id, payments.c.created_at_ms, payments.c.payment_id)
+_awaiting = payments.c.state == PaymentState.AWAITING_PAYER
+Index("payments_awaiting_payer", payments.c.confirm_deadline_ms, sqlite_where=_awaiting, postgresql_where=_awaiting)
 
 payment_history = Table(
     "payment_history",
