@@ -40,7 +40,11 @@ class Deeds(Customer):
         submit = checkouts_api.SubmitCheckoutRequest(
             request_id=self.new_id(), checkout_id=self.checkout_id, basket_version=self._shown.basket_version
         )
-        self._shown = await self.insist(self.till.SubmitCheckout, submit)
+        submitted = await self.insist(self.till.SubmitCheckout, submit, unless="CHECKOUT_CANCELED")
+        if submitted:
+            self._shown = submitted
+        else:  # the basket expired meanwhile
+            await self.raise_order()
 
     async def look(self) -> checkout_pb2.Checkout | None:
         """Reads the verdict."""
