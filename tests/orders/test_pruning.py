@@ -8,10 +8,12 @@ from sqlalchemy.exc import IntegrityError
 
 from order_service.pruning import PRUNABLE
 from tests.orders.shop import COFFEE, TEA, Shop, event_name, state
-from tests.pruning import audit, counts, prune
+from tests.pruning import audit, counts, findings, prune
+from tillmesh.cli.audit.databases import HISTORY_TABLES
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.storage import pruning
+from tillmesh.storage.database import open_engine, parse_url
 from tillmesh.storage.statements import Transaction
 
 OLD_MS = 1_000
@@ -124,39 +126,46 @@ async def test_the_database_deletes_nothing_that_no_entry_covers(shop: Shop) -> 
             await execute(shop, statement)
 
 
-@pytest.mark.parametrize(
-    ("statement", "finding"),
-    [
-        ("UPDATE order_history SET epoch = 9 WHERE order_id = 'o-1'", "o-1: row 5 was changed"),
-        ("UPDATE pruned SET head = '00' || substr(head, 3) WHERE record_id = 'o-1'", "o-1: row 5 was changed"),
-        ("UPDATE pruned SET actor = 'nobody' WHERE number = 1", "row 1 was changed"),
-        ("UPDATE pruned SET content_hash = 'none' WHERE record_id = 'o-2'", "version 1 was changed"),
-        ("DELETE FROM pruned WHERE number = 1", "row 2 stands where row 1 should"),
-        ("DELETE FROM pruned WHERE number = 3", "stands where row 1 should"),
-        ("DELETE FROM order_history WHERE order_id = 'o-1'", "o-1: there is no history of it"),
-        ("UPDATE order_versions SET lines = '[]' WHERE order_id = 'o-1'", "o-1: version 3 was changed"),
-        ("UPDATE orders SET cashier_id = 'nobody' WHERE order_id = 'o-2'", "o-2: version 1 was changed"),
-        ("DELETE FROM order_versions WHERE order_id = 'o-1'", "o-1: version 3 is missing"),
-        ("DELETE FROM orders WHERE order_id = 'o-1'", "o-1: part of its history was pruned, but orders has no such"),
-    ],
-)
-async def test_whatever_is_changed_afterwards_is_found(
-    shop: Shop, database_url: str, statement: str, finding: str
-) -> None:
+TAMPERED = {
+    "UPDATE order_history SET epoch = 9 WHERE order_id = 'o-1'": "o-1: row 5 was changed",
+    "UPDATE pruned SET head = '00' || substr(head, 3) WHERE record_id = 'o-1'": "o-1: row 5 was changed",
+    "UPDATE pruned SET actor = 'nobody' WHERE number = 1": "row 1 was changed",
+    "UPDATE pruned SET content_hash = 'none' WHERE record_id = 'o-2'": "version 1 was changed",
+    "DELETE FROM pruned WHERE number = 1": "row 2 stands where row 1 should",
+    "DELETE FROM pruned WHERE number = 3": "stands where row 1 should",
+    "DELETE FROM order_history WHERE order_id = 'o-1'": "o-1: there is no history of it",
+    "UPDATE order_versions SET lines = '[]' WHERE order_id = 'o-1'": "o-1: version 3 was changed",
+    "UPDATE orders SET cashier_id = 'nobody' WHERE order_id = 'o-2'": "o-2: version 1 was changed",
+    "DELETE FROM order_versions WHERE order_id = 'o-1'": "o-1: version 3 is missing",
+    "DELETE FROM orders WHERE order_id = 'o-1'": "o-1: part of its history was pruned, but orders has no such",
+}
+"""What somebody may do to the database, and what is found."""
+
+
+async def test_whatever_is_changed_afterwards_is_found(shop: Shop, database_url: str) -> None:
     await sell(shop)
     await prune_old(shop)
-    await without_triggers(shop, statement)
-    assert [found for found in audit(database_url, "order_history") if finding in found]
+    await without_triggers(shop)
+    engine = open_engine(parse_url(database_url))
+    with engine.connect() as connection:
+        for statement, finding in TAMPERED.items():
+            with connection.begin() as transaction:
+                connection.exec_driver_sql(statement)
+                found = findings(connection, HISTORY_TABLES[0])
+                transaction.rollback()
+            assert [text for text in found if finding in text], (statement, found)
+    engine.dispose()
+    assert audit(database_url, "order_history") == []
 
 
-async def without_triggers(shop: Shop, statement: str) -> None:
+async def without_triggers(shop: Shop, *statements: str) -> None:
     if shop.database.replica:  # PostgreSQL
         triggers = await rows(shop, "SELECT tgname, tgrelid::regclass::text FROM pg_trigger WHERE NOT tgisinternal")
         drops = [f"DROP TRIGGER {name} ON {table}" for name, table in triggers]
     else:
         triggers = await rows(shop, "SELECT name FROM sqlite_master WHERE type = 'trigger'")
         drops = [f"DROP TRIGGER {name}" for (name,) in triggers]
-    await execute(shop, *drops, statement)
+    await execute(shop, *drops, *statements)
 
 
 async def test_an_order_that_was_tampered_with_is_left_alone_and_named(shop: Shop, database_url: str) -> None:
@@ -178,7 +187,7 @@ async def test_lines_that_were_tampered_with_are_left_alone_and_named(shop: Shop
     assert len(await shop.history("o-1")) == 5
 
 
-@pytest.mark.parametrize("at_most", [2, 3, 5])
+@pytest.mark.parametrize("at_most", [2, 3])
 async def test_a_long_history_goes_a_few_rows_at_a_time(
     shop: Shop, database_url: str, monkeypatch: pytest.MonkeyPatch, at_most: int
 ) -> None:
