@@ -54,13 +54,13 @@ def acknowledged_until_killed(server: Server) -> dict[str, order_pb2.Order]:
     with server.channel() as channel:
         stub = OrderServiceStub(channel)
         calls = [stub.CreateOrder.future(create(f"o-{number}")) for number in range(200)]
-        for number, call in enumerate(calls):
+        for call in calls:
             try:
                 order = call.result(timeout=DEADLINE_S)
             except grpc.RpcError:
                 continue
             acknowledged[order.order_id] = order
-            if number == 50:
+            if len(acknowledged) == 51:
                 server.kill()
     return acknowledged
 
