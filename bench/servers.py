@@ -1,8 +1,5 @@
 """The servers as they run in production: mutual TLS, log level WARNING, every commit on disk."""
 
-import select
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -14,11 +11,11 @@ from bench.machine import Processes
 from tillmesh.auth.callers import Role
 from tillmesh.auth.tls import TlsFiles
 from tillmesh.client.failures import Failure
+from tillmesh.local import processes
 from tillmesh.local.authority import Authority
 
 START_WITHIN_S = 120.0  # a database of a million orders is checked at the start
 STOP_WITHIN_S = 20.0
-LAST_LINES = 5
 CALLS_PER_S = 1_000_000  # one device calls for many customers here: it is counted, and never refused
 STORE = "store-1"
 TILL = "till-1"
@@ -42,14 +39,13 @@ class Target:
     caller: TlsFiles
 
 
-@dataclass(frozen=True)
-class Server:
-    """One server process."""
+class Server(processes.Server):
+    """A server of a stack."""
 
-    name: str
-    process: subprocess.Popen[str]
-    address: str
-    log: Path
+    @property
+    def name(self) -> str:
+        """Its name in what is measured."""
+        return FLOOR if self.module == MODULES[FLOOR] else self.module
 
 
 class Stack:
@@ -97,7 +93,7 @@ class Stack:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        failure = next((_last_words(server) for server in self.servers if server.process.poll() is not None), None)
+        failure = next((found for server in self.servers if (found := server.failure())), None)
         self._stop()
         if failure:
             raise Failure(failure) from error
@@ -148,24 +144,15 @@ class Stack:
         names = (STORE, owner) if name == TERMINAL else (owner,)
         tls = ["--tls-dir", str(self.certificate(ROLES[name], *names).folder), "--denied", str(self.authority.denied)]
         profiler = ["-m", "cProfile", "-o", str(self.profile(name))] if name in self._profiled else []
-        limits = ["--calls-per-s", str(CALLS_PER_S)]
-        command = [sys.executable, *profiler, "-m", MODULES.get(name, name), "--listen", "127.0.0.1:0"]
-        log = self.folder / f"{name}.log"
-        with log.open("a") as errors:
-            process = subprocess.Popen(
-                [*command, *tls, *limits, *flags, "--log-level", self._log_level],
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                start_new_session=True,  # Ctrl-C is for the benchmark, which stops them
-            )
-        assert process.stdout is not None
-        ready, _, _ = select.select([process.stdout], [], [], START_WITHIN_S)
-        said = process.stdout.readline() if ready else ""
-        server = Server(name, process, said.split()[-1] if said else "", log)
+        limits = ["--calls-per-s", str(CALLS_PER_S), "--log-level", self._log_level]
+        server = Server.start(
+            MODULES.get(name, name),
+            ["--listen", "127.0.0.1:0", *tls, *limits, *flags],
+            self.folder / f"{name}.log",
+            within_s=START_WITHIN_S,
+            python=profiler,
+        )
         self.servers.append(server)
-        if " is serving on " not in said:
-            raise Failure(_last_words(server))
         return server
 
     def _stop(self) -> None:
@@ -174,17 +161,5 @@ class Stack:
         for server in reversed(self.servers):
             server.process.terminate()
         for server in reversed(self.servers):
-            try:
-                server.process.wait(max(0.0, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                server.process.kill()
-                server.process.wait()
-            assert server.process.stdout is not None
-            server.process.stdout.close()
+            server.wait(max(0.0, end - time.monotonic()))
         self.servers.clear()
-
-
-def _last_words(server: Server) -> str:
-    lines = server.log.read_text(errors="replace").splitlines()[-LAST_LINES:]
-    said = "".join(f"\n  {line}" for line in lines) or " nothing"
-    return f"{server.name} ended with exit status {server.process.poll()}; the end of its log says:{said}"

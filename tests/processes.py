@@ -1,14 +1,9 @@
 """Starts servers as real processes, the way an operator does."""
 
 import os
-import select
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +11,7 @@ import grpc
 from google.rpc import status_pb2
 from grpc_status.rpc_status import GRPC_DETAILS_METADATA_KEY
 
+from tillmesh.local import processes
 from tillmesh.runtime.errors import Refusal
 
 DEADLINE_S = 300.0
@@ -35,23 +31,12 @@ def patient(channel: grpc.Channel) -> grpc.Channel:
     return grpc.intercept_channel(channel, _Patience())
 
 
-@dataclass
-class Server:
-    """One running server process."""
+class Server(processes.Server):
+    """A server of a test."""
 
-    process: subprocess.Popen[str]
-    address: str
-    log: Path
-
-    def stop(self) -> int:
+    def stop(self, within_s: float = DEADLINE_S) -> int:
         """Asks it to stop, as an init system does; returns its exit status."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(DEADLINE_S)
-
-    def kill(self) -> None:
-        """kill -9: it gets no chance to finish anything."""
-        self.process.kill()
-        self.process.wait(DEADLINE_S)
+        return super().stop(within_s)
 
     @contextmanager
     def channel(self) -> Iterator[grpc.Channel]:
@@ -67,26 +52,12 @@ def start_server(
 
     Started again with the same folder it has the same database; its log goes on in MODULE.log, if `log` is no other.
     """
-    log = log or folder / f"{module}.log"
     if "--tls-dir" not in flags:
         flags = ("--insecure", *flags)
-    command = [sys.executable, "-m", module, "--listen", listen, "--database-url", f"sqlite:///{folder / module}.db"]
+    flags = ("--listen", listen, "--database-url", f"sqlite:///{folder / module}.db", *flags)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TILLMESH_")}
-    with log.open("a") as errors:
-        process = subprocess.Popen(
-            [*command, *flags], stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
-        )
-    assert process.stdout is not None
-    ready, _, _ = select.select([process.stdout], [], [], DEADLINE_S)
-    line = process.stdout.readline() if ready else ""
-    name, said, address = line.rstrip("\n").partition(" is serving on ")
-    if not said:
-        process.kill()
-        process.wait()
-        logged = log.read_text() if log.is_file() else "not to a file"
-        raise AssertionError(f"{module} did not start; it said {line!r} and logged:\n{logged}")
-    assert name == module
-    return Server(process, address, log)
+    log = log or folder / f"{module}.log"
+    return Server.start(module, flags, log, within_s=DEADLINE_S, environment=environment)
 
 
 @contextmanager

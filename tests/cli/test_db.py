@@ -16,6 +16,7 @@ from tests.processes import running, start_server
 from tillmesh.api.order.v1.order_service_pb2 import ListOrdersRequest
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.cli.commands import db
+from tillmesh.client.failures import Failure
 from tillmesh.local.mesh import take_data_dir
 from tillmesh.local.processes import ServerName
 
@@ -113,7 +114,7 @@ def test_a_postgresql_database_is_upgraded_and_then_served(
         assert "order_service: 0001: " in tillmesh("db", "upgrade", "--orders", url).stdout
         start_server(ServerName.ORDERS, tmp_path, "--database-url", url).kill()
         assert "order_service: 0002: " in next_release("db", "upgrade", "--orders", url).stdout
-        with pytest.raises(AssertionError, match="is at version 0002 of its schema, this server needs version 0001"):
+        with pytest.raises(Failure, match="is at version 0002 of its schema, this server needs version 0001"):
             start_server(ServerName.ORDERS, tmp_path, "--database-url", url)
 
 

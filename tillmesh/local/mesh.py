@@ -18,6 +18,8 @@ from tillmesh.local.authority import Authority
 from tillmesh.local.processes import CERTIFIED, START_WITHIN_S, Process, ServerName
 
 STOP_WITHIN_S = 10.0
+GRACE_S = 3.0
+"""How long each waits for the calls under way: a mesh that is killed leaves nothing behind after five seconds."""
 LOCAL, COMMAND_LINE = "local", "cli"
 
 
@@ -108,8 +110,7 @@ class Mesh:
         """Stops the three, the terminal first: gracefully, then by force."""
         deadline = time.monotonic() + STOP_WITHIN_S
         for process in reversed(self.processes.values()):
-            process.terminate()
-            process.wait(deadline)
+            process.stop(deadline)
         if self._lock:
             self._lock.close()
             self._lock = None
@@ -136,6 +137,7 @@ class Mesh:
 
     def _arguments(self, role: ServerName) -> list[str]:
         arguments = ["--tls-dir", str(self._certificate(role).folder), "--denied", str(self.authority.denied)]
+        arguments += ["--grace-s", f"{GRACE_S:g}"]
         if role is ServerName.PAYMENTS:
             arguments += ["--secret-file", str(self.authority.secret)]
         arguments += self._flags.get(role, ())
