@@ -43,24 +43,24 @@ def measure(run: Run) -> Findings:
     run.expect("hot store", run.scale.repeat * len(STORES))
     found: dict[str, list[Sample]] = {name: [] for name in STORES}
     with run.warm_stack(PART) as stack:
-        tills = {name: _tills(stack, stores) for name, stores in STORES.items()}
+        callers = {name: tills(stack, stores) for name, stores in STORES.items()}
         for repeat in range(run.scale.repeat):
             for name in STORES if repeat % 2 == 0 else reversed(STORES):
                 phones, processes = run.phones(stack, run.scale.checkouts), run.processes(stack)
-                sample = run.measure(f"{PART}: {name}", repeat, pay_orders, tills[name], phones, processes)
+                sample = run.measure(f"{PART}: {name}", repeat, pay_orders, callers[name], phones, processes)
                 found[name].append(sample)
     return Findings([_section(found)])
 
 
-def _tills(stack: Stack, stores: int) -> list[Till]:
+def tills(stack: Stack, stores: int) -> list[Till]:
     """Spread over the stores and over the replicas of the servers."""
-    tills = []
+    spread = []
     for number in range(TILLS):
         store_id = f"store-{number % stores + 1}"
         owner = (Role.TERMINAL, store_id, f"till-{number + 1}")
         orders, payments = stack.targets(ORDERS, *owner), stack.targets(PAYMENTS, *owner)
-        tills.append(Till(store_id, orders[number % len(orders)], payments[number % len(payments)]))
-    return tills
+        spread.append(Till(store_id, orders[number % len(orders)], payments[number % len(payments)]))
+    return spread
 
 
 async def pay_orders(tills: Sequence[Till], phones: Sequence[Phone], processes: Processes) -> Sample:

@@ -14,7 +14,7 @@ from bench.databases import Databases
 from bench.load import Generator, Sample
 from bench.machine import Processes
 from bench.servers import PAYMENTS, Stack
-from bench.shoppers import Phone, give_phones, open_wallets
+from bench.shoppers import SHOPPERS, Phone, give_phones, open_wallets
 from tillmesh.auth.callers import Role
 
 
@@ -75,9 +75,10 @@ class Run:
             self.generator.run(send, stack.floor(), EMPTY, empty(self.scale.calls), WARM_UP_AT_A_TIME)
             yield stack
 
-    def phones(self, stack: Stack, count: int) -> list[Phone]:
-        """Phones that have paid nothing yet."""
-        phones: list[Phone] = self.generator.run(give_phones, stack.target(PAYMENTS, Role.PLATFORM, "bench"), count)
+    def phones(self, stack: Stack, count: int, shoppers: int = SHOPPERS) -> list[Phone]:
+        """Phones that have paid nothing yet, of so many shoppers."""
+        platform = stack.target(PAYMENTS, Role.PLATFORM, "bench")
+        phones: list[Phone] = self.generator.run(give_phones, platform, count, shoppers)
         return phones
 
     def processes(self, stack: Stack) -> Processes:

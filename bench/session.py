@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import checkout, hot, replicas, rpc, soak, stored
+from bench import checkout, hot, replicas, rpc, soak, stored, wallet
 from bench.databases import KINDS
 from bench.load import Generator
 from bench.machine import describe
@@ -23,9 +23,10 @@ PARTS: dict[str, Callable[[Run], Findings]] = {
     stored.PART: stored.measure,
     hot.PART: hot.measure,
     replicas.PART: replicas.measure,
+    wallet.PART: wallet.measure,
     soak.PART: soak.measure,
 }
-BY_DEFAULT = (rpc.PART, checkout.PART, stored.PART, hot.PART, replicas.PART)
+BY_DEFAULT = (rpc.PART, checkout.PART, stored.PART, hot.PART, replicas.PART, wallet.PART)
 PIPE_WIDTH = 180
 
 

@@ -68,13 +68,13 @@ async def open_wallets(payments: Target) -> None:
     await channel.close()
 
 
-async def give_phones(payments: Target, count: int) -> list[Phone]:
-    """New phones, in turn to all shoppers; `payments` is called as the platform, which binds them."""
+async def give_phones(payments: Target, count: int, shoppers: int) -> list[Phone]:
+    """New phones, in turn to so many shoppers; `payments` is called as the platform, which binds them."""
     channel = await connect(payments)
     binder, phones = PhoneServiceStub(channel), []
 
     async def give(number: int) -> None:
-        phone_id, identity_id = new_request_id(), shopper(number)
+        phone_id, identity_id = new_request_id(), shopper(number % shoppers)
         bind = phones_api.BindPhoneRequest(request_id=new_request_id(), identity_id=identity_id, phone_id=phone_id)
         key = (await binder.BindPhone(bind, timeout=TIMEOUT_S)).pay_code_key
         phones.append(Phone(identity_id, key.handle, Secret(key.key)))
