@@ -86,7 +86,7 @@ async def test_a_row_that_somebody_keeps_locked_keeps_nobody_else_waiting(
             timeout=DEADLINE_S,
         )
         holder.rollback()
-    assert [getattr(outcome, "reason", outcome) for outcome in outcomes] == ["STORAGE_UNAVAILABLE", 2]
+    assert [getattr(outcome, "reason", outcome) for outcome in outcomes] == ["CONCURRENT_CHANGE", 2]
     assert await first.run(count_up) == 2
 
 

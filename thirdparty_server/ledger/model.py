@@ -8,6 +8,9 @@ from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
 BALANCE_MAX = 9_000 * MINOR_UNITS_MAX
 """No kept balance is further from zero: an amount more still is a signed 64-bit integer."""
 
+ACCOUNTS = 2
+"""The place of accounts in the order in which operations take rows that many want."""
+
 
 class AccountKind(StrEnum):
     """The purpose of an account."""

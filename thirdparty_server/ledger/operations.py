@@ -5,6 +5,7 @@ from collections.abc import Callable
 from thirdparty_server.errors import Reason
 from thirdparty_server.ledger import accounts, entries
 from thirdparty_server.ledger.model import (
+    ACCOUNTS,
     Account,
     AccountRef,
     Deposit,
@@ -16,6 +17,7 @@ from thirdparty_server.ledger.model import (
 )
 from tillmesh.auth.callers import require_payer
 from tillmesh.runtime.errors import found
+from tillmesh.storage.batches import takes_turns
 from tillmesh.storage.lists import After
 from tillmesh.storage.statements import Transaction
 
@@ -35,6 +37,7 @@ def list_entries(transaction: Transaction, account_id: str, after: After, at_mos
     return entries.list_entries(transaction, account_id, after, at_most)
 
 
+@takes_turns(ACCOUNTS)
 def create_deposit(transaction: Transaction, deposit: Deposit, wallet_account: FindAccount) -> Deposit:
     """Puts money from outside into a wallet's account."""
     amount = deposit.amount

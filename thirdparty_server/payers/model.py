@@ -11,6 +11,9 @@ PIN_TRIES = 5
 CODE_TRIES = 5
 """Wrong pay codes in a row after which a phone's codes are locked for a while."""
 
+WALLETS = 1
+"""The place of wallets in the order in which operations take rows that many want: before accounts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Identity(Versioned):

@@ -17,9 +17,9 @@ import structlog
 
 from thirdparty_server.errors import INSUFFICIENT_FUNDS, SUPERSEDED, VOIDED_BY_OPERATOR, Reason
 from thirdparty_server.ledger import accounts, entries
-from thirdparty_server.ledger.model import AccountRef, Purpose, Transfer, store_sales, wallet
+from thirdparty_server.ledger.model import ACCOUNTS, AccountRef, Purpose, Transfer, store_sales, wallet
 from thirdparty_server.payers import queries as payer_queries
-from thirdparty_server.payers.model import PinTry
+from thirdparty_server.payers.model import WALLETS, PinTry
 from thirdparty_server.payers.pin_counting import require_same_pin
 from thirdparty_server.payments import queries
 from thirdparty_server.payments.lifecycle import PAYMENT, PaymentEvent, PaymentState
@@ -31,12 +31,14 @@ from tillmesh.runtime.clock import DAY_MS
 from tillmesh.runtime.errors import found
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.telemetry import trace_id
+from tillmesh.storage.batches import takes_turns
 from tillmesh.storage.statements import Transaction
 
 E = PaymentEvent
 log = structlog.get_logger()
 
 
+@takes_turns(WALLETS)
 def create_payment(transaction: Transaction, asked: Payment, payer: FoundPayer) -> Payment:
     """Step A: records the attempt before anything is asked of the order; its payer is what the order says.
 
@@ -69,6 +71,7 @@ def take_payment(transaction: Transaction, payment_id: str) -> Payment:
     return _allowed(payment_id, queries.take_payment(transaction, payment_id))
 
 
+@takes_turns(ACCOUNTS)
 def record_lock(transaction: Transaction, payment_id: str, lock: Lock, now_ms: int) -> Payment:
     """Step C: the order is locked; hold the money, or wait for the payer.
 
@@ -101,6 +104,7 @@ def waiting_payment(transaction: Transaction, consent: Consent) -> Payment:
     return _waiting(get_payment(transaction, consent.payment_id), consent)
 
 
+@takes_turns(ACCOUNTS)
 def confirm_payment(transaction: Transaction, consent: Consent, pin_try: PinTry | None = None) -> Payment:
     """The payer's yes, by a PIN where there is one: holds the money."""
     if pin_try:
@@ -120,6 +124,7 @@ def give_up(transaction: Transaction, payment_id: str, event: PaymentEvent, reas
     return _advance(transaction, payment, payment, event, now_ms, reason)
 
 
+@takes_turns(ACCOUNTS)
 def capture(transaction: Transaction, payment_id: str, now_ms: int) -> Payment:
     """Step E after a yes: posts the hold.
 
@@ -138,6 +143,7 @@ def capture(transaction: Transaction, payment_id: str, now_ms: int) -> Payment:
     return _advance(transaction, payment, payment, E.ORDER_PAID, now_ms)
 
 
+@takes_turns(ACCOUNTS)
 def release(transaction: Transaction, payment_id: str, reason: str, now_ms: int) -> Payment:
     """Step E after a no, and the end of every attempt given up: nothing was taken."""
     payment = take_payment(transaction, payment_id)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from thirdparty_server.errors import PAYMENT_CANCELED
 from thirdparty_server.payers import messages as payer_messages
-from thirdparty_server.payers.model import PinTry
+from thirdparty_server.payers.model import WALLETS, PinTry
 from thirdparty_server.payers.pay_codes import ShownCode
 from thirdparty_server.payers.pin_tries import PinTries
 from thirdparty_server.payers.vault import Vault
@@ -21,6 +21,7 @@ from tillmesh.rpc.messages import state_names
 from tillmesh.rpc.servicer import Servicer
 from tillmesh.runtime.errors import FieldViolation, Refusal, Unanswered, invalid
 from tillmesh.runtime.secret import Secret
+from tillmesh.storage.batches import takes_turns
 from tillmesh.storage.requests import IdempotencyKey, find_resource, remember_refusal
 from tillmesh.storage.statements import Transaction
 
@@ -156,6 +157,7 @@ class PaymentServicer(Servicer):
         )
         return payments_api.ListPaymentEventsResponse(events=shown, next_page_token=token)
 
+    @takes_turns(WALLETS)
     def _record(self, transaction: Transaction, asked: Payment, shown: ShownCode | None) -> Payment:
         """Records a payment of whoever is found to pay it."""
         if shown is None:

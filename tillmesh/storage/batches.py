@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy.exc import DBAPIError
@@ -23,8 +23,37 @@ WAITING_MAX = 64
 """A call that begins behind so many operations is refused: it would use its deadline up, and keep others waiting."""
 BUSY_MS = 500
 """A refused call makes sense again after so long."""
+Operation = TypeVar("Operation", bound=Callable[..., Any])
 log = structlog.get_logger()
+_PLACE = "place_of_rows"
 _admitted: ContextVar[bool] = ContextVar("admitted", default=False)
+
+
+def takes_turns(place: int) -> Callable[[Operation], Operation]:
+    """Marks an operation that changes rows which many want at once: on PostgreSQL it waits for them in a queue.
+
+    Any other operation sees one moment, and loses the race if a row was changed since. This one sees the newest rows in
+    each statement. So nothing may rest on what it read before it took a row, but for what the condition of an UPDATE
+    or a unique index checks again. Those that share a transaction run in the order of their places, in which all
+    take the rows that many want: else two transactions would wait for each other.
+    """
+
+    def mark(operation: Operation) -> Operation:
+        setattr(operation, _PLACE, place)
+        return operation
+
+    return mark
+
+
+def like(operation: Callable[..., Any], other: Operation) -> Operation:
+    """Marks another operation as this one is marked."""
+    place = _place(operation)
+    return other if place is None else takes_turns(place)(other)
+
+
+def _place(operation: Callable[..., Any]) -> int | None:
+    place: int | None = getattr(operation, _PLACE, None)
+    return place
 
 
 @dataclass(slots=True)
@@ -36,6 +65,11 @@ class Waiting:
     kwargs: dict[str, Any]
     context: Context = field(default_factory=copy_context)
     future: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    @property
+    def place(self) -> int | None:
+        """The place of the rows for which it takes turns; None if it takes none."""
+        return _place(self.operation)
 
 
 class Queue:

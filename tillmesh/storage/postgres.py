@@ -11,9 +11,9 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -36,6 +36,7 @@ Arguments = ParamSpec("Arguments")
 log = structlog.get_logger()
 
 CONNECTIONS = 4
+"""One a thread, which keeps it: there is nobody to lend them to, so there is no pool (psycopg_pool)."""
 ATTEMPTS_MAX = 10
 PAUSE_MAX_S = 0.2
 CONNECT_TIMEOUT_S = 2
@@ -56,6 +57,7 @@ SESSION_LIMITS = """
     SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '100ms';
     SELECT set_config('transaction_timeout', '60s', false) WHERE current_setting('server_version_num')::int >= 170000
 """
+LONG_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '2s'"
 REQUIRED_SETTINGS = {
     "fsync": ("on",),
     "synchronous_commit": ("local", "on", "remote_write", "remote_apply"),
@@ -64,6 +66,9 @@ REQUIRED_SETTINGS = {
 }
 UNIQUE_VIOLATION = "23505"  # somebody else inserted the row since this transaction looked for it
 SERIALIZATION_FAILURE = "40001"
+LOCK_TIMEOUT = "55P03"
+CONFLICTS = (SERIALIZATION_FAILURE, LOCK_TIMEOUT, "40P01")
+"""The database does its work, and somebody else had the row."""
 KNOWN_STATES = ("22", "23", "40", "42", "55P03", "57014")
 """The beginnings of SQLSTATEs after which a session is as good as before; after any other it is closed.
 
@@ -95,7 +100,7 @@ class PostgresDatabase:
         self._sessions = threading.local()
         self._open: set[psycopg.Connection[Any]] = set()
         self._busy: dict[psycopg.Connection[Any], float] = {}
-        """Connections with a transaction under way, and since when."""
+        """Connections that wait for an answer to something, and since when."""
         self._watching: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop  # the one that `run` is called in
 
@@ -138,7 +143,16 @@ class PostgresDatabase:
         self._watching = asyncio.get_running_loop().call_later(WATCH_EVERY_S, self._watch) if busy else None
 
     def _run_batch(self, batch: Sequence[Waiting]) -> None:
-        """In a thread, where nobody would see an error."""
+        """In a thread. Those that may wait for rows come last, so that nobody waits with them."""
+        rest = [waiting for waiting in batch if waiting.place is None]
+        in_turn = sorted((waiting for waiting in batch if waiting.place is not None), key=_place)
+        for part in (rest, in_turn):
+            if part:
+                self._run_part(part)
+        self._loop.call_soon_threadsafe(self._ended)
+
+    def _run_part(self, batch: Sequence[Waiting]) -> None:
+        """Runs what shares a transaction; nobody would see an error here."""
         try:
             outcomes = self._transact(batch)
         except Exception as error:
@@ -148,7 +162,6 @@ class PostgresDatabase:
         self._tell([batch[index] for index in settled], [outcomes[index] for index in settled])
         for index in lost:
             self._tell([batch[index]], [self._again(batch[index], outcomes[index])])
-        self._loop.call_soon_threadsafe(self._ended)
 
     def _log(self, say: Callable[..., object], event: str, **fields: object) -> None:
         """Logs in the event loop: here an error would become the outcome of operations."""
@@ -156,41 +169,45 @@ class PostgresDatabase:
 
     def _tell(self, batch: Sequence[Waiting], outcomes: Sequence[Any]) -> None:
         """Gives callers their outcomes; that the database did not do its work is no error of their operations."""
-        said = [
-            CommonReason.STORAGE_UNAVAILABLE() if isinstance(o, OperationalError | SessionLost) else o for o in outcomes
-        ]
-        self._loop.call_soon_threadsafe(deliver, batch, said)
+        self._loop.call_soon_threadsafe(deliver, batch, [_said(outcome) for outcome in outcomes])
 
     def _ended(self) -> None:
         self._idle += 1
         self._flush()
 
     def _again(self, waiting: Waiting, result: Any) -> Any:
-        """Runs alone what lost a race or its connection, until it does not or has had enough attempts."""
+        """Runs alone what lost a race or its connection, until it does not or has had enough attempts.
+
+        Alone it takes rows in one order with all others, so it may wait longer for one; but once.
+        """
         for attempt in range(1, ATTEMPTS_MAX):
             if waiting.future.done():
                 break  # its caller has left
             self._log(log.info, "transaction_again", error=_one_line(result), attempt=attempt)
             time.sleep(random.uniform(0, min(PAUSE_MAX_S, 0.002 * (2**attempt - 1))))
             try:
-                [result] = self._transact([waiting])
+                [result] = self._transact([waiting], LONG_LOCK_TIMEOUT)
             except Exception as error:
                 result = error
-            if not _may_try_again(result):
+            if not _may_try_again(result) or _state(result) == LOCK_TIMEOUT:
                 return result
         return result
 
-    def _transact(self, batch: Sequence[Waiting]) -> list[Any]:
-        """One transaction. What raises leaves nothing behind, unless it is a commit that nobody knows of."""
+    def _transact(self, batch: Sequence[Waiting], first: str = "") -> list[Any]:
+        """One transaction, which begins with a statement if one is given. What raises leaves nothing behind, unless it is a commit that nobody knows of."""
         try:
             session, transaction = self._session()
+            in_turn = batch[0].place is not None
+            session.isolation_level = IsolationLevel.READ_COMMITTED if in_turn else IsolationLevel.REPEATABLE_READ
         except psycopg.Error as error:
             self._log(log.error, "database_unreachable", error=_one_line(error))
             return [CommonReason.STORAGE_UNAVAILABLE()] * len(batch)
-        self._busy[session] = time.monotonic()
         try:
-            outcomes = run_together(batch, transaction, lambda error: self._start_again(session, error))
-            session.commit()
+            with self._watched(session):
+                if first:
+                    session.execute(first)
+                outcomes = run_together(batch, transaction, lambda error: self._start_again(session, error))
+                session.commit()
         except psycopg.Error as error:
             self._roll_back(session)
             if error.sqlstate == SERIALIZATION_FAILURE:
@@ -202,24 +219,38 @@ class PostgresDatabase:
         except BaseException:
             self._roll_back(session)
             raise
-        finally:
-            del self._busy[session]
         return outcomes
 
     def _session(self) -> tuple[psycopg.Connection[Any], Transaction]:
         """The connection of the thread that asks."""
         session: psycopg.Connection[Any] | None = getattr(self._sessions, "session", None)
         if session is None or session.closed:
-            fresh: Any = self._engine.raw_connection()
+            fresh: Any = self._engine.raw_connection()  # CONNECT_TIMEOUT_S bounds all that this waits for
             session = cast(psycopg.Connection[Any], fresh.driver_connection)
             fresh.detach()  # or it would close with the wrapper that brought it
-            session.isolation_level = IsolationLevel.REPEATABLE_READ
-            session.execute(SESSION_LIMITS)
-            session.commit()
+            with self._watched(session):
+                self._set_up(session)
             self._open = {one for one in self._open if not one.closed} | {session}
             self._sessions.session = session
             self._sessions.transaction = Transaction(session.cursor(), self._statements)
         return session, self._sessions.transaction
+
+    def _set_up(self, session: psycopg.Connection[Any]) -> None:
+        try:
+            session.execute(SESSION_LIMITS)
+            session.commit()
+        except psycopg.Error:
+            session.close()
+            raise
+
+    @contextmanager
+    def _watched(self, session: psycopg.Connection[Any]) -> Iterator[None]:
+        """Lets the watch cut a connection that is in use for too long."""
+        self._busy[session] = time.monotonic()
+        try:
+            yield
+        finally:
+            del self._busy[session]
 
     def _start_again(self, session: psycopg.Connection[Any], error: Exception) -> None:
         """Rolls back what one operation spoiled, unless it is the session that fails."""
@@ -270,9 +301,22 @@ def _may_try_again(error: Any) -> bool:
     return isinstance(error, Refusal) and error.reason == CommonReason.CONCURRENT_CHANGE.name
 
 
-def _state(error: DBAPIError) -> str | None:
+def _said(outcome: Any) -> Any:
+    """The outcome as its caller gets it."""
+    if isinstance(outcome, SessionLost):
+        return CommonReason.STORAGE_UNAVAILABLE()
+    if isinstance(outcome, OperationalError):
+        return CommonReason.CONCURRENT_CHANGE() if _state(outcome) in CONFLICTS else CommonReason.STORAGE_UNAVAILABLE()
+    return outcome
+
+
+def _place(waiting: Waiting) -> int:
+    return waiting.place or 0
+
+
+def _state(error: Any) -> str | None:
     """The SQLSTATE of an error; None where the server did not answer."""
-    state: str | None = getattr(error.orig, "sqlstate", None)
+    state: str | None = getattr(getattr(error, "orig", None), "sqlstate", None)
     return state
 
 

@@ -20,6 +20,7 @@ from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, String, Table,
 from tillmesh.api.type.v1 import annotations_pb2
 from tillmesh.auth.callers import actor, principal
 from tillmesh.runtime.errors import CommonReason, Refusal, invalid
+from tillmesh.storage.batches import like
 from tillmesh.storage.database import Database, append_only
 from tillmesh.storage.statements import Transaction
 
@@ -124,7 +125,7 @@ def answer_once(
         _store(transaction, key, resource, None)
         return record
 
-    return remember_refusal(database, key, once)
+    return remember_refusal(database, key, like(effect, once))
 
 
 async def remember_refusal(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from thirdparty_server.errors import Reason
 from thirdparty_server.ledger import accounts, entries
-from thirdparty_server.ledger.model import Purpose, Transfer, store_returns
+from thirdparty_server.ledger.model import ACCOUNTS, Purpose, Transfer, store_returns
 from thirdparty_server.payers import queries as payer_queries
 from thirdparty_server.payers.model import Phone, Wallet
 from thirdparty_server.payers.operations import get_identity, get_wallet
@@ -21,9 +21,11 @@ from tillmesh.lines import Returned, limited, returned
 from tillmesh.payer import identity
 from tillmesh.runtime.errors import Refusal, found
 from tillmesh.runtime.money import Money
+from tillmesh.storage.batches import takes_turns
 from tillmesh.storage.statements import Transaction
 
 
+@takes_turns(ACCOUNTS)
 def refund_payment(
     transaction: Transaction, new: NewRefund, payment_id: str, wanted: Wanted, paid: PaidVersion | None
 ) -> Refund:
@@ -73,6 +75,7 @@ def lines_given_back(
     return GivenBack(amount, worth.taxes, _refund_lines(coming_back, worth))
 
 
+@takes_turns(ACCOUNTS)
 def create_unreferenced_refund(
     transaction: Transaction, new: NewRefund, store_id: str, payee: str | ShownCode, amount: Money
 ) -> Refund:
