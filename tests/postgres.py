@@ -26,7 +26,7 @@ OWNER = "postgres"
 NOBODY = "nobody"
 STRANGER = "stranger"
 """Who has to give a password; everybody else is trusted."""
-LOGINS = f"local all {STRANGER} scram-sha-256\nlocal all all trust\n"
+LOGINS = f"local all {STRANGER} scram-sha-256\nlocal all all trust\nlocal replication all trust\n"
 SYSTEM_BINARIES = Path("/usr/lib/postgresql")
 ALONE = sql.SQL("""
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -107,9 +107,21 @@ class Cluster:
     def create(self) -> None:
         """Makes an empty cluster."""
         options = ["--username", OWNER, "--auth", "trust", "--encoding", "UTF8", "--no-locale", "--wal-segsize", "1"]
-        command = [*self.prefix, str(self.binaries / "initdb"), "--no-sync", *options, "-D", str(self._data)]
-        subprocess.run(command, cwd=self.folder, check=True, stdout=subprocess.DEVNULL)
+        self._call("initdb", "--no-sync", *options, "-D", str(self._data))
         (self._data / "pg_hba.conf").write_text(LOGINS)
+        self._make_ready()
+
+    def copy(self, primary: "Cluster") -> None:
+        """Makes a copy of a running cluster that follows it."""
+        source = ["--host", str(primary.folder), "--username", OWNER, "--checkpoint", "fast", "--no-sync"]
+        self._call("pg_basebackup", *source, "--write-recovery-conf", "-D", str(self._data))
+        self._make_ready()
+
+    def _call(self, program: str, *arguments: str) -> None:
+        command = [*self.prefix, str(self.binaries / program), *arguments]
+        subprocess.run(command, cwd=self.folder, check=True, stdout=subprocess.DEVNULL)
+
+    def _make_ready(self) -> None:
         server = [str(self.binaries / "postgres"), "-D", str(self._data), "-k", str(self.folder)]
         # Who waits in a circle is found before a server gives up waiting for a lock.
         settings = ["--listen_addresses=", "--max_connections=200", "--timezone=UTC", "--deadlock_timeout=10ms"]
@@ -208,8 +220,11 @@ class Cluster:
 
 
 @contextmanager
-def running_cluster() -> Iterator[Cluster]:
-    """A PostgreSQL server for the length of a block, or of this process if that is shorter."""
+def running_cluster(primary: Cluster | None = None) -> Iterator[Cluster]:
+    """A PostgreSQL server for the length of a block, or of this process if that is shorter.
+
+    With a primary it is that one's standby.
+    """
     folder = Path(tempfile.mkdtemp(prefix="tillmesh-postgres-"))
     binaries = _binaries()
     prefix: tuple[str, ...] = ()
@@ -219,7 +234,10 @@ def running_cluster() -> Iterator[Cluster]:
         if not all(parent.stat().st_mode & 0o001 for parent in binaries.parents):  # a home that only root may enter
             binaries = shutil.copytree(binaries.parent, folder / "postgresql") / "bin"
     cluster = Cluster(binaries, folder, prefix)
-    cluster.create()
+    if primary:
+        cluster.copy(primary)
+    else:
+        cluster.create()
     cluster.start()
     try:
         yield cluster

@@ -1,37 +1,25 @@
 """What only PostgreSQL does: many writers, connections that break, a server that is away, another's settings."""
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 
 import psycopg
 import pytest
 import sqlalchemy
 from psycopg import sql
-from sqlalchemy import BigInteger, Column, String, Table, bindparam, insert, select, update
+from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
 from tests.postgres import STRANGER, Cluster, running_cluster
 from tests.processes import DEADLINE_S
+from tests.runtime.counters import DIARY, FIND, METADATA, count_up
 from tillmesh.runtime.errors import Refusal
-from tillmesh.storage import postgres
-from tillmesh.storage.database import Database, append_only, open_database
-from tillmesh.storage.schema import VERSION_TABLE, versioned
+from tillmesh.storage.database import Database, open_database
+from tillmesh.storage.schema import VERSION_TABLE
 from tillmesh.storage.statements import Transaction
 
-METADATA = versioned("0001")
-COUNTERS = Table(
-    "counters", METADATA, Column("name", String, primary_key=True), Column("count", BigInteger, nullable=False)
-)
-DIARY = Table("diary", METADATA, Column("day", String, primary_key=True))
-append_only(DIARY)
-FIND = select(COUNTERS.c.count).where(COUNTERS.c.name == bindparam("key"))
-CHANGE = update(COUNTERS).where(COUNTERS.c.name == bindparam("key"))
 MANY = 20
 DISCONNECT = sql.SQL(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -56,16 +44,6 @@ async def databases(url: str) -> AsyncIterator[tuple[Database, Database]]:
     first, second = open_database(url, METADATA), open_database(url, METADATA)
     yield first, second
     await asyncio.gather(first.close(), second.close())
-
-
-def count_up(transaction: Transaction, name: str = "a") -> int:
-    """Reads and then writes: right only if nobody came between."""
-    found = transaction.execute(FIND, {"key": name}).first()
-    if found is None:
-        transaction.execute(insert(COUNTERS), {"name": name, "count": 1})
-        return 1
-    transaction.execute(CHANGE, {"key": name, "count": found["count"] + 1})
-    return int(found["count"]) + 1
 
 
 async def test_what_loses_a_race_is_run_again_and_counts_once(databases: tuple[Database, Database]) -> None:
@@ -195,75 +173,6 @@ async def test_of_several_hosts_the_one_that_answers_is_used(postgres: Cluster, 
     several = url.replace("?host=", "?host=/nowhere&host=") + "&target_session_attrs=read-write"
     database = open_database(several, METADATA)
     assert await database.run(count_up) == 1
-    await database.close()
-
-
-class Freezing:
-    """A link to PostgreSQL that can freeze: it goes on taking what is sent, so the kernel acknowledges it."""
-
-    def __init__(self, url: str, folder: Path) -> None:
-        self._far = f"{sqlalchemy.make_url(url).query['host']}/.s.PGSQL.5432"
-        self._near = folder / ".s.PGSQL.5432"
-        self._writers: list[asyncio.StreamWriter] = []
-        self._joints: list[asyncio.Task[None]] = []
-        self.url = url.partition("?")[0] + f"?host={folder}"
-        self.freezes = False
-
-    async def open(self) -> asyncio.Server:
-        return await asyncio.start_unix_server(self._accept, self._near)
-
-    async def close(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
-        await asyncio.gather(*self._joints)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._joints.append(asyncio.create_task(self._join(reader, writer)))
-
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_unix_connection(self._far)
-        pair = [writer, far_writer]
-        self._writers += pair
-        frozen = asyncio.Event()
-        await asyncio.gather(self._pump(reader, far_writer, frozen), self._pump(far_reader, writer, frozen))
-        for one in pair:
-            one.transport.abort()
-
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, frozen: asyncio.Event) -> None:
-        with suppress(OSError):
-            while data := await source.read(65_536):
-                if self.freezes:
-                    frozen.set()
-                if not frozen.is_set():
-                    sink.write(data)
-            sink.transport.abort()
-
-
-@pytest.fixture
-async def freezing(url: str) -> AsyncIterator[Freezing]:
-    folder = Path(tempfile.mkdtemp())  # the path of a socket has a limit
-    link = Freezing(url, folder)
-    server = await link.open()
-    yield link
-    server.close()
-    await link.close()
-    shutil.rmtree(folder)
-
-
-async def test_a_server_that_takes_everything_and_answers_nothing_is_given_up(
-    freezing: Freezing, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(postgres, "WATCH_EVERY_S", 0.05)
-    monkeypatch.setattr(postgres, "TRANSACTION_MAX_S", 0.5)
-    database = await asyncio.to_thread(open_database, freezing.url, METADATA)
-    await asyncio.gather(*(database.run(count_up) for _ in range(MANY)))
-    freezing.freezes = True
-    stuck = asyncio.ensure_future(database.run(count_up))
-    await asyncio.sleep(0)
-    await asyncio.wait({stuck}, timeout=0.1)
-    freezing.freezes = False  # what is frozen stays so, and a new connection works
-    assert await asyncio.wait_for(stuck, DEADLINE_S) == MANY + 1
-    assert await database.run(count_up) == MANY + 2
     await database.close()
 
 

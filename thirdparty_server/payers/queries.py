@@ -40,6 +40,7 @@ _COUNT_UNCONFIRMED = (
     update(wallets)
     .where(
         _OF_WALLET,
+        wallets.c.version == bindparam("known_version"),
         or_(
             wallets.c.unconfirmed_per_day_max.is_(None),
             and_(_NEW_DAY, wallets.c.unconfirmed_per_day_max > 0),
@@ -66,8 +67,11 @@ def list_wallets(transaction: Transaction, identity_id: str, after: After, at_mo
 
 
 def count_unconfirmed(transaction: Transaction, wallet: Wallet, day: int) -> bool:
-    """Counts a payment without the payer's yes; False if the day (since 1970, UTC) has had all of them."""
-    values = {"key": wallet.identity_id, "of_currency": wallet.currency, "day": day}
+    """Counts a payment without the payer's yes; False if the day (since 1970, UTC) has had all of them.
+
+    Also if the wallet's limits are not those that were read any more.
+    """
+    values = {"key": wallet.identity_id, "of_currency": wallet.currency, "day": day, "known_version": wallet.version}
     return transaction.execute(_COUNT_UNCONFIRMED, values).rowcount == 1
 
 

@@ -194,7 +194,10 @@ class PostgresDatabase:
         return result
 
     def _transact(self, batch: Sequence[Waiting], first: str = "") -> list[Any]:
-        """One transaction, which begins with a statement if one is given. What raises leaves nothing behind, unless it is a commit that nobody knows of."""
+        """One transaction, which begins with a statement if one is given.
+
+        What raises leaves nothing behind, unless it is a commit that nobody knows of.
+        """
         try:
             session, transaction = self._session()
             in_turn = batch[0].place is not None
