@@ -1,4 +1,4 @@
-"""One wallet that 32 tills take money from at once, beside 64 wallets; at one replica of the central servers and at three.
+"""One wallet that 32 tills take money from at once, beside 64 wallets: at one replica of the servers and at three.
 
 Its balance is one row, so what changes it goes one after the other. What this shows is whether they queue for it, or
 get into each other's way.

@@ -155,12 +155,14 @@ async def test_a_link_that_goes_down_ends_its_connections(
             open_database, f"postgresql://{OWNER}@{far.address}:{PORT}/{parsed.database}?{SOON}", METADATA
         )
         assert await database.run(count_up) == 1
+        stuck: asyncio.Future[int]
         if waits:
             asleep, loop = asyncio.Event(), asyncio.get_running_loop()
 
-            def sleep(transaction: Transaction) -> None:
+            def sleep(transaction: Transaction) -> int:
                 loop.call_soon_threadsafe(asleep.set)
                 transaction.exec_driver_sql("SELECT pg_sleep(9)")
+                return 0
 
             stuck = asyncio.ensure_future(database.run(sleep))
             await asleep.wait()
