@@ -42,7 +42,7 @@ DO $$ DECLARE
 BEGIN
     SET LOCAL session_replication_role = replica;
     FOR name IN SELECT oid::regclass FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
-        AND relname NOT IN ('alembic_version', 'seal_key') AND pg_relation_size(oid) > 0
+        AND relname NOT IN ('alembic_version', 'oldest_version', 'seal_key') AND pg_relation_size(oid) > 0
     LOOP
         IF pg_relation_size(name) > 1000000 THEN
             EXECUTE 'TRUNCATE ' || name || ' CASCADE';
@@ -62,6 +62,7 @@ SELECT string_agg(md5(thing), ' ' ORDER BY thing) FROM (
     UNION ALL SELECT concat_ws(' ', conrelid::regclass, conname, pg_get_constraintdef(oid)) FROM pg_constraint
     UNION ALL SELECT concat_ws(' ', proname, prosrc) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
     UNION ALL SELECT version_num FROM alembic_version
+    UNION ALL SELECT version_num FROM oldest_version
     UNION ALL SELECT encode(key, 'hex') FROM seal_key
 ) AS things(thing)
 """)

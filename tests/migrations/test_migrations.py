@@ -128,7 +128,7 @@ def test_a_server_refuses_a_schema_of_another_version(service: str, new_engine: 
         prepare(engine, tables(service))
     assert str(older.value) == (
         f"the database {engine.url} is at version 0000 of its schema, this server needs version {needed}: "
-        "stop what uses it and run tillmesh db upgrade"
+        "run tillmesh db upgrade"
     )
     run(engine, "UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(ValueError, match=f"9999 of its schema, this server needs version {needed}: run the release"):

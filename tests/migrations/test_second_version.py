@@ -105,7 +105,7 @@ def test_what_was_written_is_there_in_the_schema_that_a_new_server_makes(
 
 
 def test_each_release_runs_on_its_own_version_alone(old: Engine, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="at version 0001 of its schema, this server needs version 0002: stop what"):
+    with pytest.raises(ValueError, match="at version 0001 of its schema, this server needs version 0002: run till"):
         prepare(old, NEW)
     list(Migrations(tmp_path).upgrade(old))
     with pytest.raises(ValueError, match="at version 0002 of its schema, this server needs version 0001: run the rel"):

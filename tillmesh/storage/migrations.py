@@ -2,6 +2,12 @@
 
 The migrations of a service are the files NUMBER_what.py in its folder `migrations`. Each is one transaction under
 a lock, so an upgrade that is cut short has done whole steps, and goes on when it is repeated.
+
+What a file may say of itself, beside Alembic's `revision`, `down_revision` and `upgrade`:
+
+- `oldest`: the oldest version whose servers may go on using the schema afterwards. Without it, none of an older version.
+- `concurrent`: True for one that runs outside of a transaction, to build indexes while servers write. What it does may
+  be cut short anywhere, and is then done again.
 """
 
 from collections.abc import Iterator
@@ -12,9 +18,18 @@ from alembic import op
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, MetaData
+from sqlalchemy import Connection, Engine, Index, MetaData
 
-from tillmesh.storage.schema import NO_VERSION, VERSION_TABLE, alone, is_empty, stored_version
+from tillmesh.storage.schema import (
+    NO_VERSION,
+    VERSION_TABLE,
+    alone,
+    alone_outside_transactions,
+    is_empty,
+    require_unused,
+    store_oldest,
+    stored_version,
+)
 
 
 @dataclass(frozen=True)
@@ -31,8 +46,9 @@ class Migrations:
 
     def __init__(self, folder: Path) -> None:
         self._scripts = ScriptDirectory(folder, version_locations=[folder])
-        scripts = {script.revision: script.doc for script in self._scripts.walk_revisions()}
-        self.versions = dict(sorted(scripts.items()))
+        scripts = {script.revision: script for script in self._scripts.walk_revisions()}
+        self._modules = {version: scripts[version].module for version in sorted(scripts)}
+        self.versions = {version: scripts[version].doc for version in self._modules}
         """The changes of each version, oldest first."""
 
     @property
@@ -46,7 +62,7 @@ class Migrations:
             return stored_version(connection)
 
     def upgrade(self, engine: Engine) -> Iterator[Step]:
-        """Brings a database on; ValueError where no migration leads on from what is there."""
+        """Brings a database on; ValueError where no migration leads on from what is there, or where servers would mind."""
         _forget_references(engine)
         while version := self._upgrade_once(engine):
             yield Step(version, self.versions[version])
@@ -54,25 +70,41 @@ class Migrations:
     def _upgrade_once(self, engine: Engine) -> str | None:
         """The version that one step led to; None where none was left."""
         with alone(engine) as connection:
-            found = stored_version(connection)
-            if found is None and not is_empty(connection):
-                raise ValueError(f"the database {engine.url} {NO_VERSION}")
-            if found not in (None, *self.versions):
-                newest = f"this release knows {self.newest} as the newest"
-                raise ValueError(f"the database {engine.url} is at version {found} of its schema, {newest}")
-            if found == self.newest:
+            version = self._next(connection)
+            if version is None:
                 return None
-            self._run(connection)
-            _check_references(connection)
-            return stored_version(connection)
+            if not self._is_concurrent(version):
+                self._step(connection, version)
+                _check_references(connection)
+                return version
+        with alone_outside_transactions(engine) as connection:
+            if self._next(connection) == version:  # or somebody else took the step meanwhile
+                self._step(connection, version)
+        return version
 
-    def _run(self, connection: Connection) -> None:
-        """The next migration."""
+    def _next(self, connection: Connection) -> str | None:
+        """The version that the next step leads to."""
+        found, url = stored_version(connection), connection.engine.url
+        if found is None and not is_empty(connection):
+            raise ValueError(f"the database {url} {NO_VERSION}")
+        if found not in (None, *self.versions):
+            newest = f"this release knows {self.newest} as the newest"
+            raise ValueError(f"the database {url} is at version {found} of its schema, {newest}")
+        return next((version for version in self.versions if found is None or version > found), None)
+
+    def _is_concurrent(self, version: str) -> bool:
+        return bool(getattr(self._modules[version], "concurrent", False))
+
+    def _step(self, connection: Connection, version: str) -> None:
+        """Runs a migration, once nobody uses the schema who could not go on."""
+        oldest = getattr(self._modules[version], "oldest", version)
+        require_unused(connection, [known for known in self.versions if known < oldest])
         steps = MigrationContext.configure(
             connection, opts={"fn": lambda heads, _context: self._scripts._upgrade_revs("+1", heads)}
         )
         with Operations.context(steps):
             steps.run_migrations()
+        store_oldest(connection, oldest)
 
 
 def _forget_references(engine: Engine) -> None:
@@ -88,6 +120,15 @@ def _check_references(connection: Connection) -> None:
         broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
         if broken:
             raise ValueError(f"rows refer to others that are not there: {broken[:5]}")
+
+
+def build_index(index: Index) -> None:
+    """Builds an index in a migration that is `concurrent`: on PostgreSQL servers go on writing meanwhile."""
+    connection = op.get_bind()
+    if connection.dialect.name == "postgresql":
+        index.drop(connection, checkfirst=True)  # what was cut short left an invalid one
+        index.dialect_options["postgresql"]["concurrently"] = True
+    index.create(connection, checkfirst=True)
 
 
 def make_tables(metadata: MetaData) -> None:

@@ -28,7 +28,7 @@ from sqlalchemy.pool import NullPool
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.storage.batches import Queue, Waiting, deliver, run_together
-from tillmesh.storage.schema import prepare, read_seal
+from tillmesh.storage.schema import OLDEST, prepare, read_seal, using
 from tillmesh.storage.statements import Statements, Transaction
 
 Outcome = TypeVar("Outcome")
@@ -86,6 +86,7 @@ class PostgresDatabase:
 
     def __init__(self, url: URL, metadata: MetaData) -> None:
         self.replica = new_request_id()
+        self._version: str = metadata.info["version"]
         self._engine = open_engine(url)
         try:
             _assert_keeps_promises(self._engine)
@@ -239,9 +240,15 @@ class PostgresDatabase:
         return session, self._sessions.transaction
 
     def _set_up(self, session: psycopg.Connection[Any]) -> None:
+        """Sets limits, and tells that the schema is in use: it may have changed since the server started."""
         try:
             session.execute(SESSION_LIMITS)
+            session.isolation_level = IsolationLevel.READ_COMMITTED
+            session.execute(using(self._version))
+            [(oldest,)] = session.execute(OLDEST).fetchall()
             session.commit()
+            if oldest > self._version:
+                raise psycopg.OperationalError(f"the schema is for servers of version {oldest} and newer")
         except psycopg.Error:
             session.close()
             raise

@@ -1,11 +1,13 @@
-"""At which version of its schema a database is.
+"""At which version of its schema a database is, and which servers may use it.
 
-A server makes the schema in an empty database and opens one that is at its own version. Every other it refuses:
-`tillmesh db upgrade` brings that on, one migration after the other (`migrations`).
+A server makes the schema in an empty database. It opens one that is at its own version, or at a newer one that says that
+servers of its version may use it. Every other it refuses: `tillmesh db upgrade` brings an older one on, one migration
+after the other (`migrations`).
 """
 
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +26,7 @@ from sqlalchemy import (
     insert,
     inspect,
     select,
+    update,
 )
 from sqlalchemy.util import OrderedSet
 
@@ -35,21 +38,30 @@ BYTEWISE = String().with_variant(String(collation="C"), "postgresql")
 """The type of a text column that a migration adds; those of a new table get it by themselves."""
 LOCK = 7_111_003
 """The advisory lock of PostgreSQL that whoever makes or changes a schema holds."""
+USERS = 7_111_004
+"""The advisory locks of PostgreSQL that the sessions of servers share, one for each version that servers know."""
+LOCK_PAUSE_S = 0.1
 
 
-def versioned(version: str) -> MetaData:
-    """The tables of a service; the database in which they are made remembers that they are this version."""
+def versioned(version: str, oldest: str = "") -> MetaData:
+    """The tables of a service at a version; the database in which they are made remembers that.
+
+    `oldest` is the oldest version whose servers may use them as well, without one they may not.
+    """
     metadata = MetaData(info={"version": version})
-    table = _version_table(metadata)
-
-    def remember(_table: Table, connection: Connection, **_: Any) -> None:
-        connection.execute(insert(table).values(version_num=version))
-
-    event.listen(table, "after_create", remember)
+    for table, number in (_version_table(metadata), version), (_oldest_table(metadata), oldest or version):
+        event.listen(table, "after_create", _remember(number))
     event.listen(metadata, "before_create", _compare_bytewise, once=True)
     event.listen(metadata, "before_create", _order_indexes, once=True)
     _seal_key_table(metadata)
     return metadata
+
+
+def _remember(version: str) -> Any:
+    def remember(table: Table, connection: Connection, **_: Any) -> None:
+        connection.execute(insert(table).values(version_num=version))
+
+    return remember
 
 
 def _compare_bytewise(metadata: MetaData, _connection: Connection, **_: Any) -> None:
@@ -89,13 +101,17 @@ def read_seal(engine: Engine) -> Seal:
 
 
 def prepare(engine: Engine, metadata: MetaData) -> None:
-    """Makes the schema in an empty database; ValueError where there is another version of it."""
-    with alone(engine) as connection:
-        if is_empty(connection):
-            metadata.create_all(connection, checkfirst=False)
-            return
-        found, known = stored_version(connection), metadata.info.get("version")
-    if found != known:
+    """Makes the schema in an empty database; ValueError where there is one that servers of this version cannot use."""
+    with engine.connect() as connection:  # without the lock: an upgrade that servers do not mind may take long
+        empty = is_empty(connection)
+    if empty:
+        with alone(engine) as connection:
+            if is_empty(connection):
+                metadata.create_all(connection, checkfirst=False)
+    with engine.connect() as connection:
+        found, known = stored_version(connection), metadata.info["version"]
+        usable = found is not None and stored_oldest(connection) <= known <= found
+    if not usable:
         raise ValueError(_mismatch(engine, found, known))
 
 
@@ -107,9 +123,24 @@ def alone(engine: Engine) -> Iterator[Connection]:
         if shared:  # what was committed while it waited for the lock must be seen
             connection.execution_options(isolation_level="READ COMMITTED")
         with connection.begin():  # SQLite: the one lock for writing
-            if shared:
-                connection.execute(select(func.pg_advisory_xact_lock(LOCK)))
+            # Asks again and again: an index that is built concurrently waits for every statement, also for one that waits.
+            while shared and not connection.execute(select(func.pg_try_advisory_xact_lock(LOCK))).scalar_one():
+                time.sleep(LOCK_PAUSE_S)
             yield connection
+
+
+@contextmanager
+def alone_outside_transactions(engine: Engine) -> Iterator[Connection]:
+    """The same without a transaction: each statement counts at once."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        shared = engine.dialect.name == "postgresql"
+        while shared and not connection.execute(select(func.pg_try_advisory_lock(LOCK))).scalar_one():
+            time.sleep(LOCK_PAUSE_S)
+        try:
+            yield connection
+        finally:
+            if shared:
+                connection.execute(select(func.pg_advisory_unlock(LOCK)))
 
 
 def is_empty(connection: Connection) -> bool:
@@ -125,6 +156,47 @@ def stored_version(connection: Connection) -> str | None:
     return connection.execute(select(table.c.version_num)).scalar_one_or_none()
 
 
+def stored_oldest(connection: Connection) -> str:
+    """The oldest version whose servers may use the schema that is there."""
+    table = _oldest_table(MetaData())
+    return str(connection.execute(select(table.c.version_num)).scalar_one())
+
+
+def store_oldest(connection: Connection, version: str) -> None:
+    """Changes it, with the schema."""
+    table = _oldest_table(MetaData())
+    connection.execute(update(table).values(version_num=version))
+
+
+def using(version: str) -> str:
+    """SQL of PostgreSQL with which a session tells, as long as it lasts, that a server of that version uses the schema."""
+    return f"SELECT pg_advisory_lock_shared({USERS}, {int(version)})"
+
+
+OLDEST = "SELECT version_num FROM oldest_version"
+"""SQL for the oldest version whose servers may use the schema."""
+
+
+def require_unused(connection: Connection, versions: Iterable[str]) -> None:
+    """ValueError while a server of one of these versions uses the schema; until the transaction ends none begins to.
+
+    On SQLite nobody else has the file (`file_lock`).
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    for version in versions:
+        unused = select(func.pg_try_advisory_xact_lock(USERS, int(version)))
+        if not connection.execute(unused).scalar_one():
+            raise ValueError(
+                f"servers that need version {version} of the schema use the database {connection.engine.url}; "
+                "stop them, or replace them by a newer release, and repeat the upgrade"
+            )
+
+
+def _oldest_table(metadata: MetaData) -> Table:
+    return Table("oldest_version", metadata, Column("version_num", String(32), nullable=False))
+
+
 def _version_table(metadata: MetaData) -> Table:
     """As Alembic, which keeps it from there on, would make it."""
     primary_key = PrimaryKeyConstraint("version_num", name="alembic_version_pkc")
@@ -134,7 +206,7 @@ def _version_table(metadata: MetaData) -> Table:
 def _mismatch(engine: Engine, found: str | None, known: str | None) -> str:
     if found is None:
         return f"the database {engine.url} {NO_VERSION}"
-    todo = "stop what uses it and run tillmesh db upgrade"
+    todo = "run tillmesh db upgrade"
     if known is not None and found > known:
         todo = "run the release that made it"
     return f"the database {engine.url} is at version {found} of its schema, this server needs version {known}: {todo}"
