@@ -130,7 +130,7 @@ def test_a_server_refuses_a_schema_of_another_version(service: str, new_engine: 
         f"the database {engine.url} is at version 0000 of its schema, this server needs version {needed}: "
         "run tillmesh db upgrade"
     )
-    run(engine, "UPDATE alembic_version SET version_num = '9999'")
+    run(engine, "UPDATE alembic_version SET version_num = '9999'", "UPDATE oldest_version SET version_num = '9999'")
     with pytest.raises(ValueError, match=f"9999 of its schema, this server needs version {needed}: run the release"):
         prepare(engine, tables(service))
     with pytest.raises(ValueError, match=f"version 9999 of its schema, this release knows {needed} as the newest"):

@@ -191,7 +191,7 @@ def test_a_second_server_on_one_sqlite_file_does_not_start_and_names_the_file(tm
     with running("order_service", tmp_path) as server:
         for name in (database, tmp_path / "link.db"):
             said = complaint("--listen", "127.0.0.1:0", "--database-url", f"sqlite:///{name}")
-            assert said.startswith(f"order_service: another server uses the database {database}; stop it, or give")
+            assert said.startswith(f"order_service: a server uses the database {database} already; stop it, or name")
         with closing(sqlite3.connect(database)) as reader, closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
             reader.backup(copy)
             assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)

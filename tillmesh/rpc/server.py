@@ -26,7 +26,7 @@ from tillmesh.rpc.open_services import Handlers, open_handlers
 from tillmesh.rpc.settings import ServerSettings
 from tillmesh.rpc.transport import open_server
 from tillmesh.runtime.telemetry import configure_logs
-from tillmesh.storage.file_lock import sole_server
+from tillmesh.storage.file_lock import sole_user
 
 MESSAGE_BYTES_MAX = 256 * 1024  # an order of 2,000 lines passes, with titles of usual length
 FILES_BESIDE_CONNECTIONS = 100
@@ -69,7 +69,7 @@ def run(name: str, settings: ServerSettings, wire: Callable[[], Awaitable[Wiring
     try:
         if settings.end_with_stdin:
             threading.Thread(target=_stop_at_end_of_input, name="stdin", daemon=True).start()
-        with sole_server(settings.database_url):
+        with sole_user(settings.database_url):
             uvloop.run(_serve(name, settings, wire))
     except (OSError, RuntimeError, ValueError) as error:
         logs.tell(f"{name}: {error}")

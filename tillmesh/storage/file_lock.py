@@ -1,4 +1,4 @@
-"""One server for a SQLite file: two would write one file, and each would believe that nobody else does."""
+"""One server or upgrade for a SQLite file: two would write it, and each would believe that nobody else does."""
 
 import fcntl
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ from tillmesh.storage.database import is_sqlite, parse_url
 
 
 @contextmanager
-def sole_server(url: str) -> Iterator[None]:
-    """Holds the file of a SQLite database for one server; ValueError where another server has it.
+def sole_user(url: str) -> Iterator[None]:
+    """Holds the file of a SQLite database for one server or upgrade; ValueError where another has it.
 
     The lock is on a file beside it, so that SQLite's own locks, commands that read and backups know nothing of it. The
     system gives it back when the process ends, however it ends.
@@ -27,7 +27,5 @@ def sole_server(url: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(
-                f"another server uses the database {path}; stop it, or give this one its own --database-url"
-            ) from None
+            raise ValueError(f"a server uses the database {path} already; stop it, or name another database") from None
         yield

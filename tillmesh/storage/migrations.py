@@ -5,7 +5,7 @@ a lock, so an upgrade that is cut short has done whole steps, and goes on when i
 
 What a file may say of itself, beside Alembic's `revision`, `down_revision` and `upgrade`:
 
-- `oldest`: the oldest version whose servers may go on using the schema afterwards. Without it, none of an older version.
+- `oldest`: the oldest version whose servers may go on using the schema afterwards. Without it none of another version.
 - `concurrent`: True for one that runs outside of a transaction, to build indexes while servers write. What it does may
   be cut short anywhere, and is then done again.
 """
@@ -62,7 +62,7 @@ class Migrations:
             return stored_version(connection)
 
     def upgrade(self, engine: Engine) -> Iterator[Step]:
-        """Brings a database on; ValueError where no migration leads on from what is there, or where servers would mind."""
+        """Brings a database on; ValueError where no migration leads on from there, or a server could not go on."""
         _forget_references(engine)
         while version := self._upgrade_once(engine):
             yield Step(version, self.versions[version])
@@ -73,7 +73,8 @@ class Migrations:
             version = self._next(connection)
             if version is None:
                 return None
-            if not self._is_concurrent(version):
+            if not self._is_concurrent(connection, version):
+                _wait_little(connection)
                 self._step(connection, version)
                 _check_references(connection)
                 return version
@@ -92,8 +93,8 @@ class Migrations:
             raise ValueError(f"the database {url} is at version {found} of its schema, {newest}")
         return next((version for version in self.versions if found is None or version > found), None)
 
-    def _is_concurrent(self, version: str) -> bool:
-        return bool(getattr(self._modules[version], "concurrent", False))
+    def _is_concurrent(self, connection: Connection, version: str) -> bool:
+        return connection.dialect.name == "postgresql" and getattr(self._modules[version], "concurrent", False)
 
     def _step(self, connection: Connection, version: str) -> None:
         """Runs a migration, once nobody uses the schema who could not go on."""
@@ -105,6 +106,12 @@ class Migrations:
         with Operations.context(steps):
             steps.run_migrations()
         store_oldest(connection, oldest)
+
+
+def _wait_little(connection: Connection) -> None:
+    """While a step waits for a table, whoever comes after it waits as well: better to fail, and to be repeated."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
 
 
 def _forget_references(engine: Engine) -> None:

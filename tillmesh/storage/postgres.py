@@ -242,8 +242,8 @@ class PostgresDatabase:
     def _set_up(self, session: psycopg.Connection[Any]) -> None:
         """Sets limits, and tells that the schema is in use: it may have changed since the server started."""
         try:
-            session.execute(SESSION_LIMITS)
             session.isolation_level = IsolationLevel.READ_COMMITTED
+            session.execute(SESSION_LIMITS)
             session.execute(using(self._version))
             [(oldest,)] = session.execute(OLDEST).fetchall()
             session.commit()

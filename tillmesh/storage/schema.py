@@ -1,8 +1,8 @@
 """At which version of its schema a database is, and which servers may use it.
 
-A server makes the schema in an empty database. It opens one that is at its own version, or at a newer one that says that
-servers of its version may use it. Every other it refuses: `tillmesh db upgrade` brings an older one on, one migration
-after the other (`migrations`).
+A server makes the schema in an empty database. It opens one that is at its own version, or at a newer one of which the
+database says that servers of its version may use it. Every other it refuses: `tillmesh db upgrade` brings an older one
+on, one migration after the other (`migrations`).
 """
 
 import secrets
@@ -123,7 +123,7 @@ def alone(engine: Engine) -> Iterator[Connection]:
         if shared:  # what was committed while it waited for the lock must be seen
             connection.execution_options(isolation_level="READ COMMITTED")
         with connection.begin():  # SQLite: the one lock for writing
-            # Asks again and again: an index that is built concurrently waits for every statement, also for one that waits.
+            # Asks again and again: an index that is built concurrently would wait for a statement that waits for this.
             while shared and not connection.execute(select(func.pg_try_advisory_xact_lock(LOCK))).scalar_one():
                 time.sleep(LOCK_PAUSE_S)
             yield connection
@@ -169,7 +169,7 @@ def store_oldest(connection: Connection, version: str) -> None:
 
 
 def using(version: str) -> str:
-    """SQL of PostgreSQL with which a session tells, as long as it lasts, that a server of that version uses the schema."""
+    """SQL with which a session of PostgreSQL tells, as long as it lasts, that a server of that version is there."""
     return f"SELECT pg_advisory_lock_shared({USERS}, {int(version)})"
 
 

@@ -38,13 +38,13 @@ def upgrade(
 ) -> None:
     """Bring databases to the schema of this release: those that are named, else those of the local mesh.
 
-    Make a backup and stop the servers first.
+    Make a backup first. A server whose version a step does not leave is to be stopped: the upgrade says so.
     """
     named = _named(orders, payments, terminal)
     urls = named or _local(data_dir)
     with nullcontext() if named else closing(take_data_dir(data_dir)):
         for role, url in urls.items():
-            with _opened(role, url) as (engine, migrations):
+            with _opened(role, url, alone=True) as (engine, migrations):
                 for step in migrations.upgrade(engine):
                     out.print(f"{role}: {step.version}: {step.what}", soft_wrap=True)
                 out.print(f"{role}: {engine.url} is at version {migrations.newest}.", soft_wrap=True)
@@ -138,21 +138,23 @@ def migrations_of(role: ServerName) -> Path:
 
 
 @contextmanager
-def _opened(role: ServerName, url: str) -> "Iterator[tuple[Engine, Migrations]]":
-    """A database and the migrations of its server; failures are one plain line."""
+def _opened(role: ServerName, url: str, *, alone: bool = False) -> "Iterator[tuple[Engine, Migrations]]":
+    """A database and the migrations of its server, with a SQLite file `alone` if asked for; failures are one line."""
     # Here, as every other command would wait half a second for them.
     from sqlalchemy.exc import DBAPIError
 
     from tillmesh.storage.database import is_sqlite, open_engine, parse_url
+    from tillmesh.storage.file_lock import sole_user
     from tillmesh.storage.migrations import Migrations
 
     try:
         parsed = parse_url(url)
         if is_sqlite(parsed) and not Path(parsed.database or "").is_file():
             raise Failure(f"There is no database {parsed}.")
-        engine = open_engine(parsed)
-        yield engine, Migrations(migrations_of(role))
-        engine.dispose()
+        with sole_user(url if alone else ""):
+            engine = open_engine(parsed)
+            yield engine, Migrations(migrations_of(role))
+            engine.dispose()
     except (ValueError, DBAPIError) as error:
         said = error.orig if isinstance(error, DBAPIError) else error
         raise Failure(f"{role}: {' '.join(str(said).split())}") from None
