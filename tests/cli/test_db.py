@@ -106,6 +106,21 @@ def test_nothing_is_upgraded_under_a_running_mesh(old_mesh: Path) -> None:
     )
 
 
+@pytest.mark.process
+def test_nothing_is_upgraded_beside_a_running_server(old_mesh: Path, next_release: Callable[..., Done]) -> None:
+    url = f"sqlite:///{old_mesh}/{ServerName.ORDERS}.db"
+    with running(ServerName.ORDERS, old_mesh, "--database-url", url) as server:
+        refused = next_release("db", "upgrade", "--orders", url)
+        assert refused.returncode == 1
+        assert refused.stderr == (
+            f"tillmesh db: order_service: a server uses the database {old_mesh}/order_service.db already; "
+            "stop it, or name another database\n"
+        )
+        assert "note" not in columns(old_mesh, ServerName.ORDERS)
+        assert server.stop() == 0
+    assert "order_service: 0002: " in next_release("db", "upgrade", "--orders", url).stdout
+
+
 def test_a_postgresql_database_is_upgraded_and_then_served(
     postgres: Cluster, tmp_path: Path, next_release: Callable[..., Done]
 ) -> None:

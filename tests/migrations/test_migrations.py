@@ -13,7 +13,7 @@ from tests.migrations.shape import shape
 from tests.sources import ROOT, SERVICES
 from tillmesh.storage.database import open_engine, parse_url
 from tillmesh.storage.migrations import Migrations
-from tillmesh.storage.schema import prepare
+from tillmesh.storage.schema import prepare, stored_oldest
 from tillmesh.storage.seal import KEY_BYTES
 
 AT_ONCE = 4
@@ -53,6 +53,11 @@ def seal_keys(engine: Engine) -> list[bytes]:
         return list(connection.execute(select(Table("seal_key", MetaData(), autoload_with=connection))).scalars())
 
 
+def oldest(engine: Engine) -> str:
+    with engine.connect() as connection:
+        return stored_oldest(connection)
+
+
 def all_at_once(url: str, work: Callable[[Engine], object]) -> None:
     """Does something several times, each with a connection of its own; all wait for each other before they begin."""
     barrier = Barrier(AT_ONCE)
@@ -72,6 +77,7 @@ def test_an_upgraded_schema_is_the_one_that_a_new_server_makes(service: str, new
     prepare(made, tables(service))
     assert [step.version for step in steps] == list(migrations(service).versions)
     assert shape(upgraded) == shape(made)
+    assert oldest(upgraded) == oldest(made)
     assert migrations(service).found(made) == migrations(service).newest
     assert list(migrations(service).upgrade(made)) == []
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Column, Engine, ForeignKey, String, Table, insert, select
 
 from tests.migrations.shape import shape
-from tests.migrations.test_migrations import all_at_once, folder, run, seal_keys, tables
+from tests.migrations.test_migrations import all_at_once, folder, oldest, run, seal_keys, tables
 from tests.sources import SERVICES
 from tillmesh.storage.database import append_only, open_engine, parse_url
 from tillmesh.storage.migrations import Migrations
@@ -42,6 +42,17 @@ def upgrade():
     with op.batch_alter_table("authors") as batch:
         batch.alter_column("name", nullable=False)
     op.execute("{last}")
+'''
+EXPAND = '''"""A table that nobody of the release before knows."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision, oldest = "0002", "0001", "0001"
+
+
+def upgrade():
+    op.create_table(f"more_{revision}", sa.Column("body", sa.String))
 '''
 GOOD = "INSERT INTO more VALUES ('good')"
 TO_A_SERVICE = '''"""A table more, and a column."""
@@ -111,6 +122,27 @@ def test_each_release_runs_on_its_own_version_alone(old: Engine, tmp_path: Path)
     with pytest.raises(ValueError, match="at version 0002 of its schema, this server needs version 0001: run the rel"):
         prepare(old, OLD)
     prepare(old, NEW)
+
+
+def test_the_release_before_runs_on_a_schema_that_was_only_expanded(
+    old: Engine, tmp_path: Path, new_database: Callable[[], str]
+) -> None:
+    """Also on one that a server of the new release made, and on none that a later release went on with."""
+    expanded, made = versioned("0002", oldest="0001"), open_engine(parse_url(new_database()))
+    Table("authors", expanded, Column("author_id", String, primary_key=True))
+    Table("more", expanded, Column("body", String))
+    (tmp_path / "0002_second.py").write_text(EXPAND)
+    list(Migrations(tmp_path).upgrade(old))
+    prepare(made, expanded)
+    assert oldest(old) == oldest(made) == "0001"
+    for engine in (old, made):
+        prepare(engine, OLD)
+        prepare(engine, expanded)
+    (tmp_path / "0003_third.py").write_text(EXPAND.replace('"0002", "0001", "0001"', '"0003", "0002", "0002"'))
+    list(Migrations(tmp_path).upgrade(made))
+    prepare(made, expanded)
+    with pytest.raises(ValueError, match="at version 0003 of its schema, this server needs version 0001: run the rel"):
+        prepare(made, OLD)
 
 
 def test_an_empty_database_goes_through_all_versions(

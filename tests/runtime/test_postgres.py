@@ -189,6 +189,20 @@ async def test_a_session_that_became_read_only_is_replaced(databases: tuple[Data
     assert await first.run(count_up) == 1
 
 
+async def test_a_server_whose_version_the_schema_has_left_does_not_come_back(
+    databases: tuple[Database, Database], postgres: Cluster, cutter: Cutter, url: str
+) -> None:
+    first, _ = databases
+    assert await first.run(count_up) == 1
+    postgres.sql(sql.SQL("UPDATE oldest_version SET version_num = '0002'"), database=database_of(url))
+    assert await first.run(count_up) == 2, "who is there was asked before the schema changed"
+    cutter.cut()
+    with pytest.raises(Refusal, match="STORAGE_UNAVAILABLE"):
+        await first.run(count_up)
+    postgres.sql(sql.SQL("UPDATE oldest_version SET version_num = '0001'"), database=database_of(url))
+    assert await first.run(count_up) == 3
+
+
 async def test_a_statement_that_takes_too_long_is_not_tried_again(databases: tuple[Database, Database]) -> None:
     first, runs = databases[0], 0
 
