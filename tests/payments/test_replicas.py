@@ -1,6 +1,7 @@
 """Two payment servers on one PostgreSQL database, asked at the same time: nothing is paid or given back twice."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -78,6 +79,16 @@ async def test_a_wallet_that_has_the_money_once_pays_once(sides: tuple[Side, Sid
         payments = await asyncio.gather(*(side.pay(order) for side, order in zip(sides, orders, strict=True)))
         assert sorted(map(state_and_reason, payments)) == [("CAPTURED", ""), ("VOIDED", "INSUFFICIENT_FUNDS")]
         assert await sides[0].wallet(payer_id) == (500, 0)
+
+
+async def test_a_wallet_that_many_pay_from_at_both_pays_for_each_once(sides: tuple[Side, Side]) -> None:
+    """What waits for its row neither loses it nor is refused for that."""
+    payer_id = await sides[0].shopper(funds=1000 * ROUNDS)
+    orders = [await sides[0].order(payer_id) for _ in range(ROUNDS + 5)]
+    payments = await asyncio.gather(*(sides[number % 2].pay(order) for number, order in enumerate(orders)))
+    outcomes = Counter(map(state_and_reason, payments))
+    assert outcomes == {("CAPTURED", ""): ROUNDS, ("VOIDED", "INSUFFICIENT_FUNDS"): 5}
+    assert await sides[1].wallet(payer_id) == (0, 0)
 
 
 async def test_refunds_at_both_do_not_exceed_the_payment(sides: tuple[Side, Side]) -> None:

@@ -9,18 +9,24 @@ import psycopg
 import pytest
 import sqlalchemy
 from psycopg import sql
-from sqlalchemy import insert
+from sqlalchemy import bindparam, insert, update
 from sqlalchemy.exc import IntegrityError
 
 from tests.postgres import STRANGER, Cluster, running_cluster
-from tests.processes import DEADLINE_S
-from tests.runtime.counters import DIARY, FIND, METADATA, count_up
+from tests.processes import DEADLINE_S, wait_until
+from tests.runtime.counters import COUNTERS, DIARY, FIND, METADATA, count_up
 from tillmesh.runtime.errors import Refusal
+from tillmesh.storage import postgres
+from tillmesh.storage.batches import takes_turns
 from tillmesh.storage.database import Database, open_database
 from tillmesh.storage.schema import VERSION_TABLE
 from tillmesh.storage.statements import Transaction
 
 MANY = 20
+ADD_ONE = update(COUNTERS).where(COUNTERS.c.name == bindparam("key")).values(count=COUNTERS.c.count + 1)
+WAITS_FOR_A_ROW = sql.SQL(
+    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
 DISCONNECT = sql.SQL(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -66,6 +72,43 @@ async def test_a_row_that_somebody_keeps_locked_keeps_nobody_else_waiting(
         holder.rollback()
     assert [getattr(outcome, "reason", outcome) for outcome in outcomes] == ["CONCURRENT_CHANGE", 2]
     assert await first.run(count_up) == 2
+
+
+async def test_who_takes_turns_waits_for_a_row_that_changes_and_runs_once(
+    databases: tuple[Database, Database], url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient = postgres.SESSION_LIMITS.replace("lock_timeout = '100ms'", "lock_timeout = '9s'")
+    monkeypatch.setattr(postgres, "SESSION_LIMITS", patient)
+    first, _ = databases
+    await first.run(count_up)
+    seen: list[int] = []
+
+    @takes_turns(1)
+    def add_one(transaction: Transaction) -> None:
+        before = transaction.execute(FIND, {"key": "a"}).scalar_one()
+        transaction.execute(ADD_ONE, {"key": "a"})
+        seen.extend([before, transaction.execute(FIND, {"key": "a"}).scalar_one()])
+
+    with psycopg.connect(url) as holder, psycopg.connect(url, autocommit=True) as watcher:
+        holder.execute("UPDATE counters SET count = count + 1")
+        waiting = asyncio.ensure_future(first.run(add_one))
+        await asyncio.to_thread(wait_until, lambda: bool(watcher.execute(WAITS_FOR_A_ROW).fetchall()))
+        holder.commit()
+        await waiting
+    assert seen == [1, 3]
+
+
+async def test_who_shares_a_transaction_takes_rows_in_one_order_and_the_others_come_before(
+    databases: tuple[Database, Database],
+) -> None:
+    order: list[str] = []
+
+    def noting(name: str) -> Callable[[Transaction], None]:
+        return lambda _transaction: order.append(name)
+
+    second_row, first_row = takes_turns(2)(noting("second row")), takes_turns(1)(noting("first row"))
+    await asyncio.gather(*(databases[0].run(one) for one in (second_row, first_row, noting("none"), first_row)))
+    assert order == ["none", "first row", "first row", "second row"]
 
 
 class Cutter:

@@ -163,7 +163,14 @@ async def test_a_remembered_refusal_tells_nobody_to_send_the_same_request_again(
 
 
 @pytest.mark.parametrize(
-    "reason", [Reason.BUDGET_SPENT, Reason.NOT_YOURS, Reason.AWAY, CommonReason.STORAGE_UNAVAILABLE]
+    "reason",
+    [
+        Reason.BUDGET_SPENT,
+        Reason.NOT_YOURS,
+        Reason.AWAY,
+        CommonReason.STORAGE_UNAVAILABLE,
+        CommonReason.CONCURRENT_CHANGE,
+    ],
 )
 async def test_a_refusal_that_decided_nothing_is_not_remembered(
     database: Database, records: Records, reason: ErrorReason
