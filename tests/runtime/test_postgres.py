@@ -77,8 +77,7 @@ async def test_a_row_that_somebody_keeps_locked_keeps_nobody_else_waiting(
 async def test_who_takes_turns_waits_for_a_row_that_changes_and_runs_once(
     databases: tuple[Database, Database], url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patient = postgres.SESSION_LIMITS.replace("lock_timeout = '100ms'", "lock_timeout = '9s'")
-    monkeypatch.setattr(postgres, "SESSION_LIMITS", patient)
+    monkeypatch.setattr(postgres, "LOCK_TIMEOUT_IN_TURN", "SET LOCAL lock_timeout = '9s'")
     first, _ = databases
     await first.run(count_up)
     seen: list[int] = []

@@ -57,7 +57,9 @@ SESSION_LIMITS = """
     SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '100ms';
     SELECT set_config('transaction_timeout', '60s', false) WHERE current_setting('server_version_num')::int >= 170000
 """
-LONG_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '2s'"
+# In a queue for a row that many want there are some transactions ahead; alone, there is nobody to wait in a circle with.
+LOCK_TIMEOUT_IN_TURN = "SET LOCAL lock_timeout = '500ms'"
+LOCK_TIMEOUT_ALONE = "SET LOCAL lock_timeout = '2s'"
 REQUIRED_SETTINGS = {
     "fsync": ("on",),
     "synchronous_commit": ("local", "on", "remote_write", "remote_apply"),
@@ -155,7 +157,7 @@ class PostgresDatabase:
     def _run_part(self, batch: Sequence[Waiting]) -> None:
         """Runs what shares a transaction; nobody would see an error here."""
         try:
-            outcomes = self._transact(batch)
+            outcomes = self._transact(batch, "" if batch[0].place is None else LOCK_TIMEOUT_IN_TURN)
         except Exception as error:
             outcomes = [error] * len(batch)
         lost = [index for index, outcome in enumerate(outcomes) if _may_try_again(outcome)]
@@ -187,7 +189,7 @@ class PostgresDatabase:
             self._log(log.info, "transaction_again", error=_one_line(result), attempt=attempt)
             time.sleep(random.uniform(0, min(PAUSE_MAX_S, 0.002 * (2**attempt - 1))))
             try:
-                [result] = self._transact([waiting], LONG_LOCK_TIMEOUT)
+                [result] = self._transact([waiting], LOCK_TIMEOUT_ALONE)
             except Exception as error:
                 result = error
             if not _may_try_again(result) or _state(result) == LOCK_TIMEOUT:
