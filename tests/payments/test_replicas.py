@@ -5,11 +5,9 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 from google.protobuf import field_mask_pb2
-from sqlalchemy.exc import OperationalError
 
 from tests.clocks import ManualClock
 from tests.payments.books import ids_of
@@ -19,8 +17,9 @@ from tests.postgres import Cluster
 from tests.processes import Server
 from tests.trust.secrets import PIN
 from thirdparty_server.errors import Reason
+from thirdparty_server.ledger.model import ACCOUNTS
 from thirdparty_server.payments import operations as payment_operations
-from thirdparty_server.payments.model import Lock
+from thirdparty_server.payments.model import Lock, Payment
 from thirdparty_server.tables import METADATA
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
@@ -30,10 +29,11 @@ from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.type.v1 import line_item_pb2
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
+from tillmesh.storage.batches import takes_turns
 from tillmesh.storage.chains import HistoryTable, read_chains
 from tillmesh.storage.claims import CLAIM_MS, FRESH_MS
 from tillmesh.storage.database import open_engine, parse_url
-from tillmesh.storage.statements import Statements, Transaction
+from tillmesh.storage.statements import Transaction
 
 ROUNDS = 10
 HISTORY = HistoryTable("payment_history", "payments", "payment_id")
@@ -176,25 +176,29 @@ async def test_two_locks_of_one_order_at_both_leave_the_larger_epoch_alone_with_
         assert await first.wallet(payer_id) == (1_000_000, 1000 * (number + 1))
 
 
-async def test_a_lock_that_is_recorded_upon_an_older_snapshot_is_recorded_again(sides: tuple[Side, Side]) -> None:
-    """A batch of operations sees the moment of its first one: what came since must not be overlooked."""
+async def test_a_lock_that_is_recorded_late_in_a_batch_sees_what_came_since_it_began(sides: tuple[Side, Side]) -> None:
+    """A batch of operations begins with its first one: what came since must not be overlooked."""
     side, _ = sides
     payer_id = await side.shopper(funds=5000)
     order = await side.order(payer_id)
     early_id = await side.record(order)
-    engine = open_engine(parse_url(side.settings.database_url))
-    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as session:
-        driver: Any = session.connection.driver_connection
-        batch = Transaction(driver.cursor(), Statements(engine.dialect))
-        assert payment_operations.get_payment(batch, early_id).epoch == 0  # the snapshot
-        late_id = await side.record(order)
-        await side.locked(late_id, epoch=2)
+    late_id: list[str] = []
+    loop = asyncio.get_running_loop()
+
+    async def lock_late() -> None:
+        late_id.append(await sides[1].record(order))
+        await sides[1].locked(late_id[0], epoch=2)
+
+    @takes_turns(ACCOUNTS)
+    def after_another(transaction: Transaction) -> Payment:
+        assert payment_operations.get_payment(transaction, early_id).epoch == 0
+        asyncio.run_coroutine_threadsafe(lock_late(), loop).result()
         now_ms = side.clock.now_ms()
-        with pytest.raises(OperationalError, match="could not serialize"):
-            payment_operations.record_lock(batch, early_id, Lock(1, STORE, now_ms + 50_000), now_ms)
-    await side.locked(early_id, epoch=1)
+        return payment_operations.record_lock(transaction, early_id, Lock(1, STORE, now_ms + 50_000), now_ms)
+
+    await side.database.run(after_another)
     assert await side.state(early_id) == ("VOIDED", "SUPERSEDED")
-    assert await side.state(late_id) == ("AUTHORIZED", "")
+    assert await side.state(late_id[0]) == ("AUTHORIZED", "")
     assert await side.wallet(payer_id) == (5000, 1000)
 
 

@@ -6,7 +6,8 @@ here are explained in docs/protocol.md.
 
 What a function changes it takes in one order: phones, identities, wallets, stores, payments, accounts; payments
 of one order by their ids, and wallets of several payers likewise. So no two that run at once, on PostgreSQL, wait for
-each other.
+each other. Those that change a wallet or an account take turns: what they decide rests on the payment that they have
+taken, on conditions of UPDATEs and on unique indexes, and on nothing that was read before.
 """
 
 from collections.abc import Sequence
@@ -78,6 +79,8 @@ def record_lock(transaction: Transaction, payment_id: str, lock: Lock, now_ms: i
     Rule 9: an order grants its epochs one after the other, and each ends the lock before it. So what has a smaller
     epoch than another payment of its order can no longer pay, and must hold nothing, whichever of the two answers
     arrives first: a larger epoch ends the payments with smaller ones, and a smaller one that comes late ends its own.
+    Two answers at once: a payment is recorded before its epoch is granted, so the answer with the larger one finds the
+    payment with the smaller one, and both take that row. Whoever comes second sees what the first has written.
 
     Who cannot pay is declined here, with the order locked: whoever names identities with orders that there are not,
     or of another store, gets the order's reason, and learns nothing of the identities.
@@ -87,7 +90,6 @@ def record_lock(transaction: Transaction, payment_id: str, lock: Lock, now_ms: i
     if payment is None or payment.state is not PaymentState.PENDING:
         return get_payment(transaction, payment_id)
     locked = replace(payment, epoch=lock.epoch, store_id=lock.store_id)
-    queries.touch(transaction, [each for each in unfinished if each is not payment])
     _supersede(transaction, unfinished, locked, now_ms)
     if queries.has_larger_epoch(transaction, payment.order_id, lock.epoch):
         return _advance(transaction, payment, locked, E.SUPERSEDED, now_ms, SUPERSEDED)

@@ -1,7 +1,5 @@
 """Queries about payments. A change of a payment is compare-and-set on its state and history number."""
 
-from collections.abc import Sequence
-
 from sqlalchemy import and_, bindparam, or_, select, update
 
 from thirdparty_server.payments.lifecycle import PaymentState
@@ -98,18 +96,6 @@ def take_payment(transaction: Transaction, payment_id: str) -> Payment | None:
 def take_unfinished(transaction: Transaction, payment_id: str) -> list[Payment]:
     """The unfinished payments of that payment's order, itself included: nobody else changes them meanwhile."""
     return [PAYMENTS.of(row) for row in transaction.execute(_TAKE_UNFINISHED, {"key": payment_id})]
-
-
-def touch(transaction: Transaction, taken: Sequence[Payment]) -> None:
-    """Writes payments that were taken, without changing them.
-
-    On PostgreSQL a lock alone does not stop a transaction that took its snapshot before this one: it would wait, and
-    go on without seeing what was written here. Of a row that was written it gets an error, and runs again.
-    """
-    if taken:
-        ids = [payment.payment_id for payment in taken]
-        same = {"claimed_until_ms": payments.c.claimed_until_ms}
-        transaction.execute(update(payments).where(payments.c.payment_id.in_(ids)).values(same))
 
 
 def has_larger_epoch(transaction: Transaction, order_id: str, granted: int) -> bool:

@@ -2,7 +2,8 @@
 
 Several processes may use one database. Invariants rest on unique indexes and on the row counts of conditional
 updates; REPEATABLE READ only lets an operation see one moment. What loses against another transaction is run
-again, each operation by itself.
+again, each operation by itself. Operations that take turns see the newest rows instead, and wait for them: they have
+transactions of their own, at READ COMMITTED.
 """
 
 import asyncio
@@ -57,7 +58,7 @@ SESSION_LIMITS = """
     SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '100ms';
     SELECT set_config('transaction_timeout', '60s', false) WHERE current_setting('server_version_num')::int >= 170000
 """
-# In a queue for a row that many want there are some transactions ahead; alone, there is nobody to wait in a circle with.
+# In a queue for a row that many want some transactions are ahead; who runs alone waits in a circle with nobody.
 LOCK_TIMEOUT_IN_TURN = "SET LOCAL lock_timeout = '500ms'"
 LOCK_TIMEOUT_ALONE = "SET LOCAL lock_timeout = '2s'"
 REQUIRED_SETTINGS = {
