@@ -22,7 +22,7 @@ from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.rpc.messages import from_duration
 from tillmesh.rpc.peers import CALL_TIMEOUT_S
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.driver import Progress
+from tillmesh.runtime.driver import Driver, Progress
 from tillmesh.runtime.errors import CommonReason, Refusal, Unanswered
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.storage.database import Database
@@ -44,9 +44,17 @@ class Payments:
     """Steps of payments that are under way."""
 
     def __init__(
-        self, exchanges: Exchanges, database: Database, peers: Peers, clock: Clock, rng: random.Random, till: Till
+        self,
+        exchanges: Exchanges,
+        driver: Driver[Exchange],
+        database: Database,
+        peers: Peers,
+        clock: Clock,
+        rng: random.Random,
+        till: Till,
     ) -> None:
         self._exchanges = exchanges
+        self._driver = driver
         self._database = database
         self._peers = peers
         self._clock = clock
@@ -63,7 +71,7 @@ class Payments:
             return await self._cancel_in_time(checkout, attempt), Progress.DONE
         if (left_s := self._left_s(attempt)) <= 0:
             return await self._give_up(payment_id, PAYMENT_TIMEOUT)
-        self._exchanges.wake_after(left_s, payment_id)
+        self._driver.wake_after(payment_id, left_s)
         try:
             return await self._ask(exchange, attempt, left_s)
         except Unanswered:
@@ -80,7 +88,7 @@ class Payments:
             await self._release(checkout, checkout.attempt)
         except Unanswered as error:
             log.info("cancellation_unanswered", payment_id=payment_id, error=str(error))
-            self._exchanges.poke(payment_id)
+            self._driver.poke(payment_id)
 
     def _left_s(self, attempt: Attempt) -> float:
         """Seconds left until the order is asked to end the payment."""

@@ -49,9 +49,9 @@ class Outbox:
         self.peers = peers
         self._clock = clock
         self._till = till
-        self.exchanges = Exchanges(database, peers, clock, server, self.poke)
+        self.exchanges = Exchanges(database, peers, clock, server)
         self._driver = Driver(self.exchanges.get, self._step, rng, partial(act_as, server))
-        self._payments = Payments(self.exchanges, database, peers, clock, rng, till)
+        self._payments = Payments(self.exchanges, self._driver, database, peers, clock, rng, till)
 
     async def run(self) -> None:
         """For ever: takes up what is unanswered."""
@@ -135,7 +135,7 @@ class Outbox:
     async def _step(self, exchange: Exchange) -> tuple[Exchange, Progress]:
         if exchange.pending:
             return await self._ask(exchange)
-        self.exchanges.forget(exchange.entry.request_id)
+        self.exchanges.pay_codes.drop(exchange.entry.request_id)
         return exchange, Progress.DONE
 
     async def _ask(self, exchange: Exchange) -> tuple[Exchange, Progress]:

@@ -287,6 +287,12 @@ class Crowd:
             await self.progress.wait()
 
 
+def timers() -> list[asyncio.TimerHandle]:
+    """What the event loop keeps to do later."""
+    scheduled: list[asyncio.TimerHandle] = getattr(asyncio.get_running_loop(), "_scheduled")  # noqa: B009
+    return [timer for timer in scheduled if not timer.cancelled()]
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver_module, "RESUME_INTERVAL_S", 0.001)
@@ -332,15 +338,73 @@ async def test_a_caller_s_own_record_is_not_queued_behind_those_that_are_due() -
     await crowd.driver.stop()
 
 
-async def test_what_callers_no_longer_wait_for_gives_way_beyond_the_limit() -> None:
+async def test_of_what_callers_no_longer_wait_for_only_so_many_go_on() -> None:
+    """Wherever they are when their callers leave: those that are asking a peer which does not answer as well."""
+    keys = [f"p-{number}" for number in range(10 * DRIVEN_MAX)]
+    asked: set[str] = set()
+    all_asked = asyncio.Event()
+
+    async def get(key: str) -> str:
+        return key
+
+    async def step(key: str) -> tuple[str, Progress]:
+        asked.add(key)
+        if len(asked) == len(keys):
+            all_asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError("the peer does not answer")
+
+    driver = Driver(get, step, NO_PAUSE, DETACH)
+    settling = [asyncio.create_task(driver.settle(key, 3600)) for key in keys]
+    await all_asked.wait()
+    assert len(driver) == len(keys)
+    for task in settling:
+        task.cancel()
+    await asyncio.wait(settling)
+    await asyncio.sleep(0)  # those that are driven no more end
+    assert len(driver) == DRIVEN_MAX
+    assert len(asyncio.all_tasks()) == DRIVEN_MAX + 1
+    await driver.stop()
+
+
+async def test_a_record_that_pauses_gives_way_as_soon_as_its_caller_leaves() -> None:
+    """Its pause has no end here."""
     crowd = Crowd(0, peer_is_away=True)
-    settled = await asyncio.gather(*(crowd.driver.settle(f"p-{number}", 0) for number in range(3 * DRIVEN_MAX)))
-    assert len(settled) == 3 * DRIVEN_MAX
-    await crowd.until(lambda: len(crowd.tried) == 3 * DRIVEN_MAX)
-    for _ in range(10):
-        await asyncio.sleep(0)
+    for number in range(DRIVEN_MAX):
+        crowd.driver.drive(f"p-{number}")
+    settling = [asyncio.create_task(crowd.driver.settle(f"mine-{number}", 3600)) for number in range(DRIVEN_MAX)]
+    await crowd.until(lambda: len(crowd.tried) == 2 * DRIVEN_MAX)
+    for task in settling:
+        task.cancel()
+    await asyncio.wait(settling)
+    await asyncio.sleep(0)
     assert len(crowd.driver) == DRIVEN_MAX
     await crowd.driver.stop()
+
+
+async def test_whoever_asks_how_a_record_stands_has_it_driven_before_those_that_nobody_asks_for() -> None:
+    crowd = Crowd(0, peer_is_away=True)
+    for number in range(DRIVEN_MAX):
+        crowd.driver.drive(f"p-{number}")
+    await crowd.until(lambda: len(crowd.tried) == DRIVEN_MAX)
+    crowd.driver.poke("mine")
+    await crowd.until(lambda: "mine" in crowd.tried)
+    assert len(crowd.driver) == DRIVEN_MAX
+    await crowd.driver.stop()
+
+
+async def test_a_record_is_stepped_by_the_time_that_its_last_step_named() -> None:
+    record = Record(Progress.WAITING, Progress.DONE)
+
+    async def step(seen: int) -> tuple[int, Progress]:
+        driver.wake_after("p-1", 0)
+        return await record.step(seen)
+
+    driver = Driver(record.get, step, ENDLESS_PAUSE, DETACH)
+    await asyncio.wait_for(driver.drive("p-1"), timeout=DEADLINE_S)
+    assert record.steps == 2
+    driver.wake_after("p-1", 3600)  # nothing is kept of what is not driven
+    assert timers() == []
 
 
 async def test_a_record_whose_task_died_is_driven_again() -> None:

@@ -1,6 +1,7 @@
 """Drives records to their end: everything resumes by itself, and nothing gives up."""
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -42,9 +43,10 @@ class _Run(Generic[Record]):
     poked: asyncio.Event = field(default_factory=asyncio.Event)
     callers: int = 0
     """Those that wait for it now."""
-    gives_way: bool = False
-    """True once it has to end its pause and leave the rest to `resume`."""
-    task: "asyncio.Task[Record | None]" = field(init=False)
+    pauses: bool = False
+    due_at_s: float = math.inf
+    """When its pause ends at the latest, by the clock of the event loop."""
+    task: "asyncio.Task[Record]" = field(init=False)
 
 
 class Driver(Generic[Record]):
@@ -55,7 +57,8 @@ class Driver(Generic[Record]):
     from the request that started it.
 
     Records that callers wait for are driven at once; how many those are is bounded by the calls in progress. Of all
-    others DRIVEN_MAX are driven at a time: where more are due, those that pause give way.
+    others DRIVEN_MAX are driven at a time: where more are due, those that pause give way. There is no task and no
+    timer for any other record, however many are unfinished: `resume` reads what is due from the database.
     """
 
     def __init__(
@@ -81,14 +84,14 @@ class Driver(Generic[Record]):
         """The number of records that are being driven."""
         return len(self._runs)
 
-    def drive(self, key: str, record: Record | None = None) -> "asyncio.Task[Record | None]":
+    def drive(self, key: str, record: Record | None = None) -> "asyncio.Task[Record]":
         """Starts driving a record, or cuts short the pause of the task that does.
 
-        Whoever has just read or written it gives it along. The task returns None where it gave way.
+        Whoever has just read or written it gives it along. The task is canceled where it has to give way.
         """
         run = self._runs.get(key)
         if run is not None:
-            run.gives_way = False
+            self._pausing.pop(key, None)
             run.poked.set()
             return run.task
         run = self._runs[key] = _Run()
@@ -98,8 +101,13 @@ class Driver(Generic[Record]):
 
     def poke(self, key: str) -> None:
         """Drives a record if there is room for it; else `resume` comes to it."""
-        if key in self._runs or len(self._alone) < DRIVEN_MAX:
+        if key in self._runs or self._make_room():
             self.drive(key)
+
+    def wake_after(self, key: str, seconds: float) -> None:
+        """Ends the pause that may follow the step under way no later than that."""
+        if run := self._runs.get(key):
+            run.due_at_s = asyncio.get_running_loop().time() + seconds
 
     async def settle(self, key: str, within_s: float, record: Record | None = None) -> Record:
         """Drives a record and waits until it is done, but no longer than `within_s`; returns it as it is then."""
@@ -111,8 +119,7 @@ class Driver(Generic[Record]):
         finally:
             run.callers -= 1
             if run.callers == 0 and self._runs.get(key) is run:
-                self._alone[key] = None
-                self._changed.set()
+                self._let_go(key, run)
         settled = None if not task.done() or task.cancelled() or task.exception() else task.result()
         return await self._get(key) if settled is None else settled
 
@@ -131,7 +138,7 @@ class Driver(Generic[Record]):
                 page = await due(after)
                 for _, key in page:
                     if key not in self._runs:  # a poke would cut short the pause of one that is under way
-                        await self._make_room()
+                        await self._wait_for_room()
                         self.drive(key)
             except Exception as error:
                 _log_failure("resume_failed", error)
@@ -149,24 +156,45 @@ class Driver(Generic[Record]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _make_room(self) -> None:
-        """Returns once another record may be driven for nobody; has those give way that have paused longest."""
-        while len(self._alone) >= DRIVEN_MAX:
+    def _let_go(self, key: str, run: _Run[Record]) -> None:
+        """The last caller has left: the record is driven on if there is room for it, else it gives way itself."""
+        if not self._make_room():
+            self._give_way(key)
+            return
+        self._alone[key] = None
+        if run.pauses:
+            self._pausing[key] = None
+        self._changed.set()
+
+    def _make_room(self) -> bool:
+        """True if another record may be driven for nobody; if need be, the one that has paused longest gives way."""
+        if len(self._alone) < DRIVEN_MAX:
+            return True
+        if not self._pausing:
+            return False
+        self._give_way(next(iter(self._pausing)))
+        return True
+
+    def _give_way(self, key: str) -> None:
+        """Ends a task wherever it is, as a crash would: `resume` takes the record up as it is recorded."""
+        self._alone.pop(key, None)
+        self._pausing.pop(key, None)
+        self._runs.pop(key).task.cancel()
+
+    async def _wait_for_room(self) -> None:
+        while not self._make_room():
             self._changed.clear()
-            for key in list(self._pausing)[:1]:
-                self._runs[key].gives_way = True
-                self._runs[key].poked.set()
-                del self._pausing[key]
             await self._changed.wait()
 
-    async def _run(self, key: str, run: _Run[Record], record: Record | None) -> Record | None:
+    async def _run(self, key: str, run: _Run[Record], record: Record | None) -> Record:
         tries = 0
         try:
             self._detach()
-            while not run.gives_way:
+            while True:
                 if run.poked.is_set():
                     record = None
                 run.poked.clear()  # a poke from here on may be about what this step does not see
+                run.due_at_s = math.inf
                 record, progress = await self._try(key, record)
                 if record is not None and progress is Progress.DONE and not run.poked.is_set():
                     return record
@@ -175,11 +203,11 @@ class Driver(Generic[Record]):
                     await self._pause(key, run, tries)
                 if progress is not Progress.STEPPED:
                     record = None
-            return None
         finally:
-            del self._runs[key]
-            self._alone.pop(key, None)
-            self._changed.set()
+            if self._runs.get(key) is run:
+                del self._runs[key]
+                self._alone.pop(key, None)
+                self._changed.set()
 
     async def _try(self, key: str, record: Record | None) -> tuple[Record | None, Progress]:
         try:
@@ -195,14 +223,15 @@ class Driver(Generic[Record]):
 
     async def _pause(self, key: str, run: _Run[Record], tries: int) -> None:
         """Full jitter: a uniform share of an exponentially growing pause."""
+        run.pauses = True
         if run.callers == 0:
-            if len(self._alone) > DRIVEN_MAX:
-                run.gives_way = True
-                return
             self._pausing[key] = None
             self._changed.set()
+        left_s = run.due_at_s - asyncio.get_running_loop().time()
+        pause_s = min(self._rng.uniform(0, _longest_pause_s(tries)), max(0.0, left_s))
         with suppress(TimeoutError):
-            await asyncio.wait_for(run.poked.wait(), timeout=self._rng.uniform(0, _longest_pause_s(tries)))
+            await asyncio.wait_for(run.poked.wait(), timeout=pause_s)
+        run.pauses = False
         self._pausing.pop(key, None)
 
 
