@@ -20,6 +20,7 @@ EXAMPLES = (
     "python -m bench --only rpc,checkout --repeat 5",
     "python -m bench --only rpc --limit LockOrder=3 --limit CreateOrder=3",
     "python -m bench --only soak --soak 100000",
+    "python -m bench --only capacity,backlog --database postgres --unfinished 5000",
     "python -m bench --profile --out /tmp/profiles",
 )
 
@@ -57,6 +58,10 @@ def main(
         int | None,
         typer.Option("--soak", metavar="N", min=100, help=f"Checkouts of the part soak. [default: {FULL.soak}]"),
     ] = None,
+    unfinished: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=10, help=f"Payments of the part backlog. [default: {FULL.unfinished}]"),
+    ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(metavar="COST=RATIO", help="A cost that is too high above this: exit status 1. Repeatable."),
@@ -73,7 +78,7 @@ def main(
     It takes ten minutes on two cores that do nothing else. It starts servers of its own and leaves nothing behind
     but the results; bench/README.md says how to read them.
     """
-    given: dict[str, Any] = {"repeat": repeat, "stored": _sizes(sizes), "soak": checkouts}
+    given: dict[str, Any] = {"repeat": repeat, "stored": _sizes(sizes), "soak": checkouts, "unfinished": unfinished}
     scale = replace(QUICK if quick else FULL, **{name: value for name, value in given.items() if value})
     if database not in KINDS:
         raise typer.BadParameter(f"{database!r} is not {' or '.join(KINDS)}", param_hint="--database")

@@ -104,17 +104,24 @@ def complete_payments(locks: Iterable[bytes]) -> list[bytes]:
 
 def create_payments(orders: Iterable[bytes], phones: Iterable[Phone]) -> list[bytes]:
     """Requests that pay these orders by pay codes, which count for half a minute from now at least."""
-    return [
-        payments_api.CreatePaymentRequest(
-            payment_id=new_request_id(),
-            order_id=order.order_id,
-            order_version=order.version,
-            payer=order.payer,
-            amount=AMOUNT,
-            pay_code=phone.code(),
-        ).SerializeToString()
-        for order, phone in zip(map(order_pb2.Order.FromString, orders), phones, strict=True)
-    ]
+    return [_payment(order, phone.code()) for order, phone in zip(orders, phones, strict=True)]
+
+
+def ask_payments(orders: Iterable[bytes]) -> list[bytes]:
+    """Requests of the platform that pay these orders: its wallets' owners have told it to, so it needs no code."""
+    return [_payment(order) for order in orders]
+
+
+def _payment(raised: bytes, pay_code: str = "") -> bytes:
+    order = order_pb2.Order.FromString(raised)
+    return payments_api.CreatePaymentRequest(
+        payment_id=new_request_id(),
+        order_id=order.order_id,
+        order_version=order.version,
+        payer=order.payer,
+        amount=AMOUNT,
+        pay_code=pay_code,
+    ).SerializeToString()
 
 
 async def send(target: Target, method: Method, requests: Sequence[bytes], at_a_time: int) -> list[bytes]:

@@ -8,13 +8,13 @@ from typing import Any
 
 from rich.progress import Progress, TaskID
 
-from bench.calls import EMPTY, empty, send
+from bench.calls import CREATE_ORDER, EMPTY, create_orders, empty, send
 from bench.checkouts import buy, keep_busy
 from bench.databases import Databases
 from bench.load import Generator, Sample
 from bench.machine import Processes
-from bench.servers import PAYMENTS, Stack
-from bench.shoppers import SHOPPERS, Phone, give_phones, open_wallets
+from bench.servers import ORDERS, PAYMENTS, Stack
+from bench.shoppers import SHOPPERS, Phone, give_phones, open_wallets, shopper
 from tillmesh.auth.callers import Role
 
 
@@ -34,10 +34,23 @@ class Scale:
     """Checkouts while memory is watched."""
     pgbench: int
     """Scale of its tables, at least as many as its clients for a figure that means something."""
+    unfinished: int
+    """Payments that wait for the order service's return."""
+    overload_s: float
+    """For how long too much is asked of a server."""
 
 
-FULL = Scale(repeat=3, calls=2_000, checkouts=600, stored=(0, 100_000, 1_000_000), soak=100_000, pgbench=32)
-QUICK = Scale(repeat=1, calls=200, checkouts=60, stored=(0, 2_000), soak=1_000, pgbench=1)
+FULL = Scale(
+    repeat=3,
+    calls=2_000,
+    checkouts=600,
+    stored=(0, 100_000, 1_000_000),
+    soak=100_000,
+    pgbench=32,
+    unfinished=20_000,
+    overload_s=10,
+)
+QUICK = Scale(repeat=1, calls=200, checkouts=60, stored=(0, 2_000), soak=1_000, pgbench=1, unfinished=200, overload_s=1)
 WARM_UP_AT_A_TIME = 16
 
 
@@ -81,6 +94,14 @@ class Run:
         phones: list[Phone] = self.generator.run(give_phones, platform, count, shoppers)
         return phones
 
+    def raised(self, stack: Stack, count: int) -> list[bytes]:
+        """Orders that nobody has paid, as CreateOrder answered them."""
+        requests = create_orders(map(shopper, range(count)))
+        orders: list[bytes] = self.generator.run(
+            send, stack.target(ORDERS, Role.PLATFORM, "bench"), CREATE_ORDER, requests, WARM_UP_AT_A_TIME
+        )
+        return orders
+
     def processes(self, stack: Stack) -> Processes:
         """The processes whose CPU is measured: the servers, and the database servers if there are any."""
         return {**stack.processes, **self.databases.processes()}
@@ -90,13 +111,17 @@ class Run:
     ) -> Sample:
         """Has the generator make a load; keeps what it came to."""
         sample = self.generator.run(work, *arguments)
+        self.keep(what, repeat, sample)
+        return sample
+
+    def keep(self, what: str, repeat: int, sample: Sample) -> None:
+        """Keeps a sample for the results."""
         cpu_ms = {name: sample.cpu_ms(name) for name in sample.cpu_s}
         kept = {"p50_ms": sample.latency_ms(50), "p99_ms": sample.latency_ms(99), "cpu_ms": cpu_ms}
         about = {"what": what, "repeat": repeat, "calls": sample.calls, "elapsed_s": sample.elapsed_s}
         self.samples.append({**about, **kept, "others_cores": sample.others_cores})
         if self._task is not None:
             self.progress.advance(self._task)
-        return sample
 
     @property
     def others_cores(self) -> float:

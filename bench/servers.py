@@ -64,6 +64,7 @@ class Stack:
         replicas: int = 1,
         log_level: str = "WARNING",
         profiled: Collection[str] = (),
+        payment_flags: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.authority = Authority(folder / "tls")
@@ -73,6 +74,7 @@ class Stack:
         self._replicas = replicas
         self._log_level = log_level
         self._profiled = profiled
+        self._payment_flags = payment_flags
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +84,7 @@ class Stack:
             for replica in range(self._replicas):
                 orders = self._start(ORDERS, f"orders-{replica}", ["--database-url", self._database_url(ORDERS)])
                 payments_flags = ["--database-url", self._database_url(PAYMENTS), "--orders", orders.address]
-                payments_flags += ["--secret-file", str(self.authority.secret)]
+                payments_flags += ["--secret-file", str(self.authority.secret), *self._payment_flags]
                 payments = self._start(PAYMENTS, f"payments-{replica}", payments_flags)
                 self._start_till(replica, orders, payments)
         except BaseException:

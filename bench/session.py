@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import checkout, hot, replicas, rpc, soak, stored, wallet
+from bench import backlog, callers, capacity, checkout, hot, replicas, rpc, soak, stored, wallet
 from bench.databases import KINDS
 from bench.load import Generator
 from bench.machine import describe
@@ -24,9 +24,21 @@ PARTS: dict[str, Callable[[Run], Findings]] = {
     hot.PART: hot.measure,
     replicas.PART: replicas.measure,
     wallet.PART: wallet.measure,
+    callers.PART: callers.measure,
+    capacity.PART: capacity.measure,
+    backlog.PART: backlog.measure,
     soak.PART: soak.measure,
 }
-BY_DEFAULT = (rpc.PART, checkout.PART, stored.PART, hot.PART, replicas.PART, wallet.PART)
+BY_DEFAULT = (
+    rpc.PART,
+    checkout.PART,
+    stored.PART,
+    hot.PART,
+    replicas.PART,
+    wallet.PART,
+    callers.PART,
+    capacity.PART,
+)
 PIPE_WIDTH = 180
 
 
