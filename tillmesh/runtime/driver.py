@@ -19,7 +19,9 @@ BACKOFF_MAX_S = 5.0
 RESUME_INTERVAL_S = 1.0
 DRIVEN_MAX = 64
 """The most records that are driven at a time while no caller waits for them."""
-DUE_A_PAGE = DRIVEN_MAX
+RESUMED_MAX = 8
+"""`resume` begins another one below so many of them: enough to keep a server busy, and callers hardly notice."""
+DUE_A_PAGE = 64
 
 Record = TypeVar("Record")
 Due = tuple[int, str]
@@ -56,9 +58,9 @@ class Driver(Generic[Record]):
     where somebody else may have changed it meanwhile: after a pause, a poke or a failure. `detach` cuts a task off
     from the request that started it.
 
-    Records that callers wait for are driven at once; how many those are is bounded by the calls in progress. Of all
-    others DRIVEN_MAX are driven at a time: where more are due, those that pause give way. There is no task and no
-    timer for any other record, however many are unfinished: `resume` reads what is due from the database.
+    Records that callers wait for are driven at once; how many those are is bounded by the calls in progress. Of what
+    callers have left, DRIVEN_MAX go on. All else is taken up by `resume`, RESUMED_MAX at a time: where more are due,
+    those that pause give way. There is no task and no timer for any other record, however many are unfinished.
     """
 
     def __init__(
@@ -182,9 +184,13 @@ class Driver(Generic[Record]):
         self._runs.pop(key).task.cancel()
 
     async def _wait_for_room(self) -> None:
-        while not self._make_room():
-            self._changed.clear()
-            await self._changed.wait()
+        """Returns once `resume` may begin another one; those that pause give way."""
+        while len(self._alone) >= RESUMED_MAX:
+            if self._pausing:
+                self._give_way(next(iter(self._pausing)))
+            else:
+                self._changed.clear()
+                await self._changed.wait()
 
     async def _run(self, key: str, run: _Run[Record], record: Record | None) -> Record:
         tries = 0
