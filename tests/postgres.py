@@ -156,6 +156,11 @@ class Cluster:
         """What a server of the mesh is given as its database."""
         return f"postgresql://{user}@/{database}?host={self.folder}"
 
+    @property
+    def socket(self) -> str:
+        """The path of the socket that it listens on."""
+        return str(self.folder / ".s.PGSQL.5432")
+
     @contextmanager
     def database(self, tables: MetaData | None = None) -> Iterator[str]:
         """URL of an empty database, or of one with the tables of a service."""

@@ -5,9 +5,11 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from grpc import aio
@@ -34,30 +36,41 @@ READS_MAX = 10
 
 
 @dataclass
-class FullDisks:
-    """What was done, and what came of it."""
+class Unwritable:
+    """How often each role could not write, and what came of it."""
 
-    filled: Counter[ServerName] = field(default_factory=Counter)
+    times: Counter[ServerName] = field(default_factory=Counter)
     refused: int = 0
     witness: Witness = field(default_factory=Witness)
     reckoning: Reckoning = field(default_factory=Reckoning)
 
 
 async def fill_disks(
-    folder: Path, times: int, rng: random.Random, filled: Callable[[], None] = lambda: None
-) -> FullDisks:
-    """Fills the disk of each role `times` times."""
-    result = FullDisks()
+    folder: Path,
+    times: int,
+    rng: random.Random,
+    filled: Callable[[], None] = lambda: None,
+    logs: Mapping[ServerName, Path] = MappingProxyType({}),
+) -> Unwritable:
+    """Fills the disk of each role `times` times; the servers log there."""
+    result = Unwritable()
     programs = {role: (small_disk.NAME, role) for role in ServerName}
-    async with Fleet(folder, rng, programs) as fleet, fleet.client as client:
+    async with Fleet(folder, rng, programs, logs=logs) as fleet, fleet.client as client:
         closed = asyncio.Event()
         names = [f"shopper-{number}" for number in range(SHOPPERS)]
         shoppers = [asyncio.create_task(Shopper(name, client, result.witness, rng).shop(closed)) for name in names]
-        await _sold_more(result.witness, 1)
+        await sold_more(result.witness, 1)
         for _ in range(times):
             for role in ServerName:
-                await _fill(fleet, client, role, result, rng)
-                result.filled[role] += 1
+                process = fleet.servers[role].process
+                await refuse_writes(
+                    client,
+                    role,
+                    result,
+                    rng,
+                    partial(process.send_signal, signal.SIGUSR1),
+                    partial(process.send_signal, signal.SIGUSR2),
+                )
                 filled()
         closed.set()
         since_s = time.monotonic()
@@ -68,38 +81,49 @@ async def fill_disks(
     return result
 
 
-async def _fill(fleet: Fleet, client: Client, role: ServerName, result: FullDisks, rng: random.Random) -> None:
-    """From full to room: one request is refused, reads go on, the same request is accepted later."""
-    found, process = result.reckoning, fleet.servers[role].process
-    process.send_signal(signal.SIGUSR1)
+async def refuse_writes(
+    client: Client,
+    role: ServerName,
+    result: Unwritable,
+    rng: random.Random,
+    begin: Callable[[], None],
+    end: Callable[[], None],
+) -> None:
+    """While it cannot write, one request is refused and reads go on; the same request is accepted later."""
+    found = result.reckoning
+    begin()
     try:
         method, request = await _write_until_refused(client, role, result)
         if not await _can_read(client, role, result.witness):
-            found.broken.append(f"{role} cannot read while its disk is full")
+            found.broken.append(f"{role} cannot read while it cannot write")
     finally:
-        process.send_signal(signal.SIGUSR2)
+        end()
+    result.times[role] += 1
     try:
         async with asyncio.timeout(FINAL_WITHIN_S):
             await ask(client, result.witness, rng, method, request)
-            await _sold_more(result.witness, 1)
+            await sold_more(result.witness, 1)
     except TimeoutError:
-        found.stuck.append(f"{role} did not go on once its disk had room")
+        found.stuck.append(f"{role} did not go on once it could write again")
 
 
 async def _write_until_refused(
-    client: Client, role: ServerName, result: FullDisks
+    client: Client, role: ServerName, result: Unwritable
 ) -> tuple[aio.UnaryUnaryMultiCallable[Any, Any], Any]:
+    method, request = _write(client, role)
     for _ in range(WRITES_MAX):
-        method, request = _write(client, role)
         try:
             answer = await client.call(method, request)
         except Unreachable as error:
+            if "in time" in str(error):
+                continue  # nobody knows: the same again
             if "STORAGE_UNAVAILABLE" not in str(error) and "cannot write to its database" not in str(error):
-                result.reckoning.broken.append(f"{role} with a full disk said: {error}")
+                result.reckoning.broken.append(f"{role} that cannot write said: {error}")
             result.refused += 1
             return method, request
         result.witness.note(request, answer)
-    raise AssertionError(f"{role} wrote {WRITES_MAX} times to a full disk")
+        method, request = _write(client, role)
+    raise AssertionError(f"{role} wrote {WRITES_MAX} times although it cannot")
 
 
 def _write(client: Client, role: ServerName) -> tuple[aio.UnaryUnaryMultiCallable[Any, Any], Any]:
@@ -148,7 +172,7 @@ async def _can_read(client: Client, role: ServerName, witness: Witness) -> bool:
     return False
 
 
-async def _sold_more(witness: Witness, count: int) -> None:
+async def sold_more(witness: Witness, count: int) -> None:
     """Returns once that many more goods were handed over."""
     wanted = len(witness.goods_handed_over_ms) + count
     while True:

@@ -5,7 +5,7 @@ import random
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from tests.chaos.books import broken_in
@@ -33,7 +33,10 @@ def with_secret(folder: Path) -> list[str]:
 
 
 class Fleet:
-    """The three processes; `programs` says what runs in a role, where it is not the shipped server itself."""
+    """The three processes; `programs` says what runs in a role, where it is not the shipped server itself.
+
+    With `logs` they log all calls, and there.
+    """
 
     def __init__(
         self,
@@ -41,11 +44,13 @@ class Fleet:
         rng: random.Random,
         programs: Mapping[ServerName, Sequence[str]] = SHIPPED,
         timing: Mapping[ServerName, Sequence[str]] = TIMING,
+        logs: Mapping[ServerName, Path] = MappingProxyType({}),
     ) -> None:
         self.folder = folder
         self._rng = rng
         self._programs = programs
         self._timing = timing
+        self._logs = logs
         self.servers: dict[ServerName, Server] = {}
         self.links: dict[str, Link] = {}
 
@@ -119,8 +124,10 @@ class Fleet:
 
     async def _start(self, role: ServerName, listen: str = "127.0.0.1:0") -> None:
         module, *extra = self._programs[role]
-        flags = [*self._timing.get(role, []), "--log-level=WARNING", *self._peers(role), *extra]
-        start = asyncio.to_thread(start_server, module, self.folder / role, *flags, listen=listen)
+        level = "INFO" if self._logs else "WARNING"
+        flags = [*self._timing.get(role, []), f"--log-level={level}", *self._peers(role), *extra]
+        log = self._logs.get(role)
+        start = asyncio.to_thread(start_server, module, self.folder / role, *flags, listen=listen, log=log)
         self.servers[role] = await start
 
     def _peers(self, role: ServerName) -> list[str]:

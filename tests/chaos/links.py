@@ -18,10 +18,13 @@ class Fault(Enum):
 
 
 class Link:
-    """Passes bytes both ways between who connects to `address` and the target, or any of several that is up."""
+    """Passes bytes both ways between who connects to `address` and the target, or any of several that is up.
+
+    A target is HOST:PORT, or the path of a socket.
+    """
 
     def __init__(self, rng: random.Random, *targets: str) -> None:
-        self._targets = [(host, int(port)) for host, _, port in (target.rpartition(":") for target in targets)]
+        self._targets = targets
         self._rng = rng
         self._fault: Fault | None = None
         self._healed = asyncio.Event()
@@ -94,9 +97,12 @@ class Link:
             await asyncio.gather(requests, answers, return_exceptions=True)
 
     async def _open_far(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-        for host, port in self._rng.sample(self._targets, k=len(self._targets)):
+        for target in self._rng.sample(self._targets, k=len(self._targets)):
             with suppress(OSError):
-                return await asyncio.open_connection(host, port)
+                if target.startswith("/"):
+                    return await asyncio.open_unix_connection(target)
+                host, _, port = target.rpartition(":")
+                return await asyncio.open_connection(host, int(port))
         return None
 
     async def _pump(

@@ -76,14 +76,14 @@ async def unfinished(client: Client) -> list[str]:
     ]
 
 
-async def wait_until_final(client: Client, since_s: float) -> list[str]:
-    """What is still not final 60 s after everything was healed."""
+async def wait_until_final(client: Client, since_s: float, within_s: float = FINAL_WITHIN_S) -> list[str]:
+    """What is still not final so long after everything was healed."""
     while True:
         try:
             left = await unfinished(client)
         except Unreachable as error:
             left = [str(error)]
-        if not left or time.monotonic() - since_s > FINAL_WITHIN_S:
+        if not left or time.monotonic() - since_s > within_s:
             return left
         await asyncio.sleep(0.1)
 

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -28,18 +29,21 @@ ANSWERS_BETWEEN = 50
 class Replicas:
     """The processes, and before each role a link that takes a connection to one that is up."""
 
-    def __init__(self, folder: Path, databases: dict[ServerName, str], rng: random.Random) -> None:
+    def __init__(
+        self, folder: Path, databases: Mapping[ServerName, str], rng: random.Random, count: int = REPLICAS
+    ) -> None:
         self._folder = folder
         self._databases = databases
         self._rng = rng
+        self._count = count
         self._links: dict[ServerName, Link] = {}
         self.servers: dict[tuple[ServerName, int], Server] = {}
 
     async def __aenter__(self) -> Self:
         try:
             for role in ServerName:
-                await asyncio.gather(*(self._start(role, number) for number in range(REPLICAS)))
-                addresses = [self.servers[role, number].address for number in range(REPLICAS)]
+                await asyncio.gather(*(self._start(role, number) for number in range(self._count)))
+                addresses = [self.servers[role, number].address for number in range(self._count)]
                 self._links[role] = Link(self._rng, *addresses)
                 await self._links[role].open()
         except BaseException:
@@ -121,14 +125,14 @@ async def storm_over_replicas(
             for number, client in enumerate(clients)
         ]
         for role in ServerName:
-            await _answered(witness, answers_between)
+            await answered(witness, answers_between)
             await replicas.kill(role, 0)
-            await _answered(witness, answers_between)  # by the other one
+            await answered(witness, answers_between)  # by the other one
             await replicas.restart(role, 0)
-        await _answered(witness, answers_between)
+        await answered(witness, answers_between)
         await asyncio.to_thread(postgres.crash)
         await asyncio.to_thread(postgres.start)
-        await _answered(witness, answers_between)
+        await answered(witness, answers_between)
         healed_s = time.monotonic()
         closed.set()
         await let_finish(shoppers, found)
@@ -138,7 +142,7 @@ async def storm_over_replicas(
     return found
 
 
-async def _answered(witness: Witness, more: int) -> None:
+async def answered(witness: Witness, more: int) -> None:
     """Waits until some more requests were answered."""
     wanted = witness.answers.total() + more
 
