@@ -40,7 +40,7 @@ def refused(call: Any) -> Refusal:
 def test_calls_that_would_wait_too_long_are_refused_at_once(postgres: Cluster, tmp_path: Path) -> None:
     with (
         postgres.database(METADATA) as url,
-        running("order_service", tmp_path, "--database-url", url) as server,
+        running("order_service", tmp_path, "--database-url", url, "--calls-max", str(4 * HELD)) as server,
         psycopg.connect(url) as holder,
         ExitStack() as stack,
     ):

@@ -15,7 +15,8 @@ import structlog
 from tillmesh.auth.callers import Caller, Role
 from tillmesh.runtime.errors import CommonReason, Refusal
 
-CALLS_MAX = 512
+CALLS_MAX = 256
+"""A payment server makes hundreds of payments a second: so many calls are answered before their callers give up."""
 CALLS_PER_S = 500
 CALL_S_MAX = 60.0
 SHARES = 4
