@@ -41,6 +41,18 @@ def test_a_quick_run_measures_calls_beside_the_floor_and_judges_their_limits(tmp
     assert "<svg" in (tmp_path / "costs.svg").read_text()
 
 
+@pytest.mark.chaos
+@pytest.mark.process
+def test_a_quick_run_asks_too_much_of_servers_and_finishes_what_an_outage_left(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench", "--quick", "--only", "callers,capacity,backlog", "--out", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    callers, capacity, backlog = json.loads((tmp_path / "results.json").read_text())["tables"]
+    assert [row["callers"] for row in callers["rows"]] == ["1", "8", "32"]
+    assert capacity["rows"][0]["in time"] > 0
+    assert backlog["rows"][0]["finished s"] > 0
+
+
 @pytest.mark.process
 def test_a_part_that_does_not_exist_is_one_plain_line() -> None:
     command = [sys.executable, "-m", "bench", "--only", "rpc,speed"]
