@@ -20,6 +20,7 @@ from tests.chaos.fleet import STORE, Fleet
 from tests.chaos.reckoning import FINAL_WITHIN_S, Reckoning, let_finish, reckon, wait_until_final
 from tests.chaos.shopper import Shopper
 from tests.chaos.witness import Witness
+from tests.processes import DEADLINE_S
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as till_api
@@ -110,19 +111,16 @@ async def refuse_writes(
 async def _write_until_refused(
     client: Client, role: ServerName, result: Unwritable
 ) -> tuple[aio.UnaryUnaryMultiCallable[Any, Any], Any]:
-    method, request = _write(client, role)
     for _ in range(WRITES_MAX):
+        method, request = _write(client, role)
         try:
-            answer = await client.call(method, request)
+            answer = await client.call(method, request, timeout_s=FINAL_WITHIN_S)
         except Unreachable as error:
-            if "in time" in str(error):
-                continue  # nobody knows: the same again
             if "STORAGE_UNAVAILABLE" not in str(error) and "cannot write to its database" not in str(error):
                 result.reckoning.broken.append(f"{role} that cannot write said: {error}")
             result.refused += 1
             return method, request
         result.witness.note(request, answer)
-        method, request = _write(client, role)
     raise AssertionError(f"{role} wrote {WRITES_MAX} times although it cannot")
 
 
@@ -164,7 +162,7 @@ async def _can_read(client: Client, role: ServerName, witness: Witness) -> bool:
     method, request = reads[role]
     for _ in range(READS_MAX):  # a read that shares its transaction with a write is refused with it
         try:
-            await client.call(method, request)
+            await client.call(method, request, timeout_s=FINAL_WITHIN_S)
         except Unreachable:
             await asyncio.sleep(POLL_INTERVAL_S)
         else:
@@ -175,7 +173,8 @@ async def _can_read(client: Client, role: ServerName, witness: Witness) -> bool:
 async def sold_more(witness: Witness, count: int) -> None:
     """Returns once that many more goods were handed over."""
     wanted = len(witness.goods_handed_over_ms) + count
-    while True:
-        if len(witness.goods_handed_over_ms) >= wanted:
-            return
-        await asyncio.sleep(POLL_INTERVAL_S)
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            if len(witness.goods_handed_over_ms) >= wanted:
+                return
+            await asyncio.sleep(POLL_INTERVAL_S)
