@@ -56,6 +56,13 @@ class Measured:
         """How long as many fresh payments take."""
         return self.unfinished / self.fresh.per_s
 
+    @property
+    def cost(self) -> float:
+        """CPU of the servers for a payment of the backlog, as a multiple of that for a fresh one."""
+        used_s = sum(self.meanwhile.cpu_s[name] for name in (ORDERS, PAYMENTS))
+        made = self.unfinished + self.meanwhile.calls
+        return used_s / made * 1000 / self.fresh.cpu_ms(ORDERS, PAYMENTS)
+
 
 def measure(run: Run) -> Findings:
     """Fresh payments, an honest caller alone, an outage, and what follows it."""
@@ -184,6 +191,7 @@ def _section(found: Sequence[Measured]) -> Section:
         middle(one.meanwhile.elapsed_s for one in found),
         times.median,
         times.spread(),
+        middle(one.cost for one in found),
         middle(one.idle.latency_ms(50) for one in found),
         middle(one.idle.latency_ms(99) for one in found),
         middle(one.meanwhile.latency_ms(50) for one in found),
@@ -199,6 +207,7 @@ def _section(found: Sequence[Measured]) -> Section:
             "finished s",
             "× fresh",
             "repeats",
+            "CPU × fresh",
             "alone p50 ms",
             "p99 ms",
             "meanwhile p50 ms",
