@@ -221,11 +221,19 @@ async def test_of_several_hosts_the_one_that_answers_is_used(postgres: Cluster, 
 async def test_a_session_that_became_read_only_is_replaced(databases: tuple[Database, Database], url: str) -> None:
     first, _ = databases
     database_name = sql.Identifier(database_of(url))
+    runs = 0
+
+    def count_runs(transaction: Transaction) -> int:
+        nonlocal runs
+        runs += 1
+        return count_up(transaction)
+
     with psycopg.connect(url, autocommit=True) as owner:
         owner.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(database_name))
         assert await first.run(lambda transaction: transaction.execute(FIND, {"key": "a"}).first()) is None
         with pytest.raises(Refusal, match="STORAGE_UNAVAILABLE"):
-            await first.run(count_up)
+            await first.run(count_runs)
+        assert runs == 2  # a new connection writes nothing either: what else waits is not to wait for ten of them
         owner.execute("SET default_transaction_read_only = off")
         owner.execute(sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(database_name))
     assert await first.run(count_up) == 1

@@ -193,7 +193,9 @@ class PostgresDatabase:
                 [result] = self._transact([waiting], LOCK_TIMEOUT_ALONE)
             except Exception as error:
                 result = error
-            if not _may_try_again(result) or _state(result) == LOCK_TIMEOUT:
+            # A connection that was just made is lost as well, or the long wait was in vain: others wait for this thread.
+            in_vain = isinstance(result, SessionLost) or _state(result) == LOCK_TIMEOUT
+            if in_vain or not _may_try_again(result):
                 return result
         return result
 
