@@ -171,7 +171,10 @@ class Outage:
 
     async def _payment_is(self, payment_id: str, state: int) -> bool:
         request = payments_api.GetPaymentRequest(payment_id=payment_id)
-        return (await self._ask(self._client.payments.GetPayment, request)).state == state
+        try:
+            return (await self._ask(self._client.payments.GetPayment, request)).state == state
+        except Refusal:  # the till has not sent it yet
+            return False
 
     async def _order_is(self, checkout: Checkout, state: int) -> bool:
         request = orders_api.GetOrderRequest(order_id=checkout.checkout_id)
