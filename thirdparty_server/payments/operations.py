@@ -154,6 +154,7 @@ def release(transaction: Transaction, payment_id: str, reason: str, now_ms: int)
     return _end(transaction, payment, E.ORDER_RELEASED, payment.reason or reason, now_ms)
 
 
+@takes_turns(ACCOUNTS)
 def void_by_hand(transaction: Transaction, payment_id: str, disowned: bool, now_ms: int) -> Payment:
     """Gives back a hold that no verdict will ever end.
 
