@@ -15,7 +15,7 @@ from tillmesh.client.failures import Failure
 from tillmesh.local.processes import ServerName
 from tillmesh.runtime.clock import DAY_MS, SystemClock
 from tillmesh.storage.database import Database, open_database
-from tillmesh.storage.file_lock import sole_server
+from tillmesh.storage.file_lock import sole_user
 from tillmesh.storage.pruning import START, Position, Prunable
 
 
@@ -56,7 +56,7 @@ class Pruner:
         prunable: Sequence[Prunable] = import_module(f"{server}.pruning").PRUNABLE
         with ExitStack() as held:
             try:
-                held.enter_context(sole_server(url))
+                held.enter_context(sole_user(url))
             except ValueError:
                 raise Failure(f"{server}: A server uses this SQLite file; stop it first.") from None
             database = open_database(url, metadata)

@@ -1,4 +1,4 @@
-"""One server or upgrade for a SQLite file: two would write it, and each would believe that nobody else does."""
+"""One server, upgrade or prune for a SQLite file: two would write it, and each would believe that nobody else does."""
 
 import fcntl
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from tillmesh.storage.database import is_sqlite, parse_url
 
 @contextmanager
 def sole_user(url: str) -> Iterator[None]:
-    """Holds the file of a SQLite database for one server or upgrade; ValueError where another has it.
+    """Holds the file of a SQLite database for one server, upgrade or prune; ValueError where another has it.
 
     The lock is on a file beside it, so that SQLite's own locks, commands that read and backups know nothing of it. The
     system gives it back when the process ends, however it ends.

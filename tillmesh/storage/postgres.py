@@ -193,7 +193,7 @@ class PostgresDatabase:
                 [result] = self._transact([waiting], LOCK_TIMEOUT_ALONE)
             except Exception as error:
                 result = error
-            # A connection that was just made is lost as well, or the long wait was in vain: others wait for this thread.
+            # A connection just made is lost as well, or a long wait was for nothing: others wait for this thread.
             in_vain = isinstance(result, SessionLost) or _state(result) == LOCK_TIMEOUT
             if in_vain or not _may_try_again(result):
                 return result
