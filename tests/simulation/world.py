@@ -315,7 +315,7 @@ class _Secrets:
 
 
 @contextmanager
-def _aside(world: World) -> Iterator[None]:
+def aside(world: World) -> Iterator[None]:
     """Errors that are logged are violations; few idle rounds, which cost real time; small roll-ups. As before after."""
     logs, disabled, state = structlog.get_config(), logging.root.manager.disable, random.getstate()
 
@@ -349,7 +349,7 @@ def simulate(parts: Parts, seed: int, story: Story, *, keep_trace: bool = False,
     loop.set_task_factory(owned_tasks)
     asyncio.set_event_loop(loop)
     world = World(parts, seed, keep_trace=keep_trace, troubles=troubles)
-    with _aside(world):
+    with aside(world):
         try:
             loop.run_until_complete(world.run(story))
             digest, failure = world.network.digest(), world.failure

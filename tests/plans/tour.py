@@ -1,0 +1,493 @@
+"""A tour of everything that the three servers do: each call, each filter of a list, each loop in the background."""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain, combinations, count
+from typing import Any
+
+from store_terminal.outbox import queries as outbox_queries
+from tests.plans.mesh import Mesh
+from tests.simulation.network import PAYMENTS, TERMINAL, Fate
+from tests.trust.secrets import NEW_PIN, PIN, WRONG_PIN
+from thirdparty_server.payers import pin_counting
+from thirdparty_server.payments import queries as payment_queries
+from tillmesh import paycode
+from tillmesh.api.payment.v1.payment_service_pb2 import ConfirmPaymentRequest
+from tillmesh.auth.callers import Caller, Role, caller
+from tillmesh.runtime.secret import Secret
+from tillmesh.storage.requests import IdempotencyKey
+
+STORE, ADA, LANE, CASHIER = "store-1", "ada", "lane-1", "cashier-1"
+PLATFORM = Caller("spiffe://tillmesh/platform/web", Role.PLATFORM, None)
+PAYMENT_SERVER = Caller("spiffe://tillmesh/payments/1", Role.PAYMENTS, None)
+SHOP = Caller(f"spiffe://tillmesh/terminal/{STORE}/till-1", Role.TERMINAL, STORE)
+DEVICE = Caller(f"spiffe://tillmesh/device/{STORE}/{LANE}", Role.DEVICE, STORE)
+PHONE = Caller(f"spiffe://tillmesh/phone/{ADA}", Role.PHONE, None)
+ADAS_PHONE = Caller(PHONE.uri, Role.PHONE, None, ADA)
+AT = {"lane": LANE, "cashier_id": CASHIER}
+ALL_MS = 10**15
+PAGE = 201
+"""Rows that are read for the largest page, as no list is so long here that it has two of them."""
+
+
+def gbp(minor: int) -> dict[str, Any]:
+    return {"currency_code": "GBP", "minor_units": minor}
+
+
+def tea(price: int = 500, quantity: int = 4) -> dict[str, Any]:
+    return {"sku": "tea", "title": "Tea", "quantity": quantity, "unit_price_minor": price, "price_quantity": 1}
+
+
+class Tour:
+    """Whoever goes round, with ids of their own."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+        self.ask = mesh.ask
+        self.numbers = count(1)
+        self.key: Any = None
+        self.shown_step = 0
+
+    def new(self, kind: str = "request") -> str:
+        return f"{kind}-{next(self.numbers)}"
+
+    async def go(self) -> None:
+        """Everything once, at least."""
+        await self.stores()
+        await self.payers()
+        await self.catalogue()
+        await self.orders()
+        for payer in ({"identity_id": ADA}, {}):
+            await self.baskets(payer)
+            paid = await self.paid_checkout(payer)
+            await self.refunds(paid)
+        await self.pins_at_the_till()
+        await self.payments()
+        await self.superseded()
+        await self.queues()
+        self.falsify_a_balance()
+        await asyncio.sleep(60)  # background loops: what is left comes to its end, and all is rolled up
+        await self.lists()
+        await self.sign_out()
+        for wiring in self.mesh.wirings.values():
+            await wiring.probe()
+
+    async def stores(self) -> None:
+        store: dict[str, Any] = {
+            "store_id": STORE,
+            "name": "Corner",
+            "address_lines": ["1 High Street"],
+            "time_zone": "Europe/London",
+        }
+        store |= {"currency_code": "GBP", "unreferenced_refund_limit": gbp(5_000)}
+        await self.ask(PLATFORM, "StoreService.CreateStore", store=store)
+        await self.ask(PLATFORM, "StoreService.CreateStore", store=store | {"store_id": "store-2"})
+        await self.ask(SHOP, "StoreService.GetStore", store_id=STORE)
+
+    async def lower_limit(self) -> None:
+        """Changes what a store may give back, to more and to less than it gave back already."""
+        for limit in (9_000, 1):
+            store = await self.ask(PLATFORM, "StoreService.GetStore", store_id=STORE)
+            await self.ask(
+                PLATFORM,
+                "StoreService.UpdateStore",
+                request_id=self.new(),
+                store={"store_id": STORE, "unreferenced_refund_limit": gbp(limit)},
+                update_mask={"paths": ["unreferenced_refund_limit"]},
+                version=store.version,
+            )
+
+    async def payers(self) -> None:
+        for identity_id in (ADA, "bob", "cleo"):
+            await self.ask(
+                PLATFORM,
+                "IdentityService.CreateIdentity",
+                identity_id=identity_id,
+                display_name=identity_id,
+                currency_code="GBP",
+                confirmation_threshold=gbp(3_000),
+            )
+            await self.deposit(identity_id)
+        await self.ask(PLATFORM, "IdentityService.GetIdentity", identity_id=ADA)
+        await self.ask(
+            PLATFORM,
+            "IdentityService.UpdateIdentity",
+            request_id=self.new(),
+            identity={"identity_id": ADA, "display_name": "Ada"},
+            update_mask={"paths": ["display_name"]},
+            version=1,
+        )
+        await self.ask(PLATFORM, "IdentityService.SetPin", request_id=self.new(), identity_id=ADA, pin=NEW_PIN)
+        await self.ask(PLATFORM, "IdentityService.SetPin", request_id=self.new(), identity_id=ADA, pin=PIN)
+        await self.ask(
+            PLATFORM, "WalletService.OpenWallet", request_id=self.new(), identity_id=ADA, currency_code="EUR"
+        )
+        await self.ask(PLATFORM, "WalletService.GetWallet", identity_id=ADA, currency_code="EUR")
+        await self.ask(
+            PLATFORM,
+            "WalletService.UpdateWallet",
+            request_id=self.new(),
+            wallet={"identity_id": ADA, "currency_code": "EUR", "unconfirmed_payments_per_day_max": 3},
+            update_mask={"paths": ["unconfirmed_payments_per_day_max"]},
+            version=1,
+        )
+        await self.phones()
+
+    async def deposit(self, identity_id: str) -> None:
+        deposit = {"deposit_id": self.new("deposit"), "identity_id": identity_id, "amount": gbp(1_000_000)}
+        for _ in range(2):
+            await self.ask(PLATFORM, "AccountService.CreateDeposit", **deposit)
+
+    async def phones(self) -> None:
+        for phone_id in (ADA, "lost", "second"):
+            bind = {"request_id": self.new(), "identity_id": ADA, "phone_id": phone_id}
+            await self.ask(PLATFORM, "PhoneService.BindPhone", **bind)
+        await self.ask(PLATFORM, "PhoneService.UnbindPhone", request_id=self.new(), phone_id="lost")
+        session = await self.ask(PHONE, "PayerService.SignIn", pin=PIN)
+        token = Secret(session.access_token.encode())
+        await self.mesh.wirings[PAYMENTS].sign_in(PHONE, "GetPayment", token)
+        self.key = await self.ask(ADAS_PHONE, "PayerService.RenewPayCodeKey", request_id=self.new())
+        await self.ask(PHONE, "PayerService.SignIn", pin=WRONG_PIN)
+        await self.ask(PHONE, "PayerService.SignIn", pin=PIN)
+
+    async def sign_out(self) -> None:
+        await self.ask(ADAS_PHONE, "PayerService.ListPendingOrders")
+        await self.ask(ADAS_PHONE, "PayerService.SignOut")
+
+    async def pay_code(self) -> str:
+        """A code of Ada's phone that nobody has seen; waits for one."""
+        step = self._step()
+        while step <= self.shown_step:
+            await asyncio.sleep(5)
+            step = self._step()
+        self.shown_step = step
+        return paycode.make(self.key.handle, Secret(self.key.key), step).value.decode()
+
+    def wrong_pay_code(self) -> str:
+        return paycode.make(self.key.handle, Secret(bytes(32)), self._step()).value.decode()
+
+    def _step(self) -> int:
+        return paycode.step_at(self.mesh.world.nodes[PAYMENTS].now_ms())
+
+    async def catalogue(self) -> None:
+        item = {"title": "Tea", "unit_price": gbp(500), "price_quantity": 1}
+        items = [{"sku": sku, **item} for sku in ("tea", "milk", "sugar")]
+        await self.ask(DEVICE, "CatalogueService.ImportCatalogueItems", request_id=self.new(), items=items)
+        await self.ask(DEVICE, "CatalogueService.GetCatalogueItem", sku="tea")
+
+    async def orders(self) -> None:
+        """What the web shop does with orders, and a payment server with their locks."""
+        free = await self.order(price=0)
+        await self.ask(
+            PLATFORM, "OrderService.CompleteFreeOrder", request_id=self.new(), order_id=free.order_id, version=1
+        )
+        order = await self.order()
+        order_id, replaced = order.order_id, self.new()
+        for _ in range(2):
+            await self.ask(
+                PLATFORM,
+                "OrderService.ReplaceOrderLines",
+                request_id=replaced,
+                order_id=order_id,
+                version=1,
+                lines=[tea(700)],
+            )
+        await self.ask(SHOP, "OrderService.GetOrder", order_id=order_id)
+        await self.ask(SHOP, "OrderService.GetOrderVersion", order_id=order_id, version=1)
+        await self.lock(order_id, 2_800, lease_s=1)
+        await asyncio.sleep(5)  # the sweeper unlocks it
+        locked = await self.lock(order_id, 2_800, lease_s=9)
+        await self.ask(
+            PAYMENT_SERVER,
+            "OrderService.CompleteOrderPayment",
+            payment_id=locked.payment_id,
+            order_id=order_id,
+            epoch=locked.epoch,
+        )
+        canceled = await self.order()
+        locked = await self.lock(canceled.order_id, 2_000, lease_s=9)
+        for payment_id in (locked.payment_id, self.new("payment")):
+            await self.ask(SHOP, "OrderService.CancelOrderPayment", payment_id=payment_id, order_id=canceled.order_id)
+        for version in (7, 1):
+            await self.ask(
+                SHOP, "OrderService.CancelOrder", request_id=self.new(), order_id=canceled.order_id, version=version
+            )
+
+    async def order(self, price: int = 500, payer: Mapping[str, str] | None = None) -> Any:
+        return await self.ask(
+            PLATFORM,
+            "OrderService.CreateOrder",
+            request_id=self.new(),
+            store_id=STORE,
+            payer=payer or {"identity_id": ADA},
+            currency_code="GBP",
+            lines=[tea(price)],
+            prices_include_tax=True,
+        )
+
+    async def lock(self, order_id: str, minor: int, lease_s: int) -> Any:
+        return await self.ask(
+            PAYMENT_SERVER,
+            "OrderService.LockOrder",
+            payment_id=self.new("payment"),
+            order_id=order_id,
+            payer={"identity_id": ADA},
+            order_version=2 if minor == 2_800 else 1,
+            amount=gbp(minor),
+            lease={"seconds": lease_s},
+        )
+
+    async def baskets(self, payer: Mapping[str, str]) -> None:
+        """A basket that is changed in all ways, submitted, changed again and given up; and one from the web shop."""
+        basket = await self.basket(payer)
+        where = {"checkout_id": basket.checkout_id}
+        for method, change in (
+            ("AddLines", {"lines": [tea(100)]}),
+            ("UpdateLine", {"line_number": 1, "quantity": 2}),
+            ("AdjustCheckout", {"adjustment": {"reason_code": "STAFF", "amount_minor": -1}}),
+            ("RemoveLine", {"line_number": 2}),
+            ("SubmitCheckout", {}),
+            ("AddLines", {"lines": [tea(100)]}),
+        ):
+            basket = await self.ask(
+                DEVICE,
+                f"CheckoutService.{method}",
+                request_id=self.new(),
+                basket_version=basket.basket_version,
+                **where,
+                **change,
+            )
+        await self.ask(DEVICE, "CheckoutService.CancelCheckout", request_id=self.new(), **where)
+        web = await self.order()
+        await self.ask(DEVICE, "CheckoutService.ResumeCheckout", request_id=self.new(), order_id=web.order_id)
+        await self.ask(DEVICE, "CheckoutService.ListPendingOrders", payer={"identity_id": ADA})
+        await self.ask(DEVICE, "CheckoutService.CancelCheckout", request_id=self.new(), checkout_id=web.order_id)
+
+    async def basket(self, payer: Mapping[str, str], price: int = 500) -> Any:
+        return await self.ask(
+            DEVICE, "CheckoutService.CreateCheckout", request_id=self.new(), lines=[tea(price)], **AT, **payer
+        )
+
+    async def submitted(self, payer: Mapping[str, str], price: int = 500) -> Any:
+        basket = await self.basket(payer, price)
+        return await self.ask(
+            DEVICE,
+            "CheckoutService.SubmitCheckout",
+            request_id=self.new(),
+            checkout_id=basket.checkout_id,
+            basket_version=basket.basket_version,
+        )
+
+    async def pay(self, checkout: Any, code: str = "") -> Any:
+        return await self.ask(
+            DEVICE,
+            "CheckoutService.PayCheckout",
+            payment_id=self.new("payment"),
+            checkout_id=checkout.checkout_id,
+            order_version=checkout.order_version,
+            amount=checkout.amount,
+            pay_code=code,
+            **AT,
+        )
+
+    async def paid_checkout(self, payer: Mapping[str, str]) -> Any:
+        """A checkout that a wrong code does not pay, and a right one does."""
+        checkout = await self.submitted(payer)
+        await self.pay(checkout, self.wrong_pay_code())
+        paid = await self.pay(checkout, await self.pay_code())
+        assert paid.paid_by_payment_id, paid
+        await self.ask(DEVICE, "CheckoutService.GetCheckout", checkout_id=checkout.checkout_id)
+        free = await self.submitted(payer, price=0)
+        await self.pay(free)
+        return paid
+
+    async def refunds(self, paid: Any) -> None:
+        """Part of it by lines, part by amount, from the till and from the platform; and goods without a sale."""
+        where = {"checkout_id": paid.checkout_id}
+        lines = [{"line_number": 1, "quantity": 1}]
+        for part in ({"lines": lines}, {"amount": gbp(10)}):
+            refund_id = self.new("refund")
+            await self.ask(DEVICE, "TillRefundService.RefundCheckout", refund_id=refund_id, **where, **part, **AT)
+            await self.ask(DEVICE, "TillRefundService.GetTillRefund", refund_id=refund_id)
+        await self.ask(DEVICE, "CheckoutService.GetReceipt", **where)
+        refund = {"refund_id": self.new("refund"), "payment_id": paid.paid_by_payment_id}
+        for _ in range(2):
+            await self.ask(PLATFORM, "RefundService.RefundPayment", lines=lines, **refund)
+        await self.ask(PLATFORM, "RefundService.GetRefund", refund_id=refund["refund_id"])
+        for payee in ({"identity_id": ADA}, {"pay_code": await self.pay_code()}, {"pay_code": self.wrong_pay_code()}):
+            await self.ask(
+                DEVICE,
+                "TillRefundService.ReturnGoods",
+                refund_id=self.new("refund"),
+                lines=[tea(10)],
+                currency_code="GBP",
+                **payee,
+                **AT,
+            )
+        await self.ask(
+            SHOP,
+            "RefundService.CreateUnreferencedRefund",
+            refund_id=self.new("refund"),
+            store_id=STORE,
+            identity_id=ADA,
+            amount=gbp(10**6),
+        )
+        await self.lower_limit()
+
+    async def pins_at_the_till(self) -> None:
+        """A payment that waits for its payer's PIN: a wrong one, then the right one; and one that is given up."""
+        for ends_by_pin in (True, False):
+            checkout = await self.submitted({"identity_id": ADA})
+            paying = asyncio.ensure_future(self.pay(checkout))
+            await asyncio.sleep(1)
+            where = {"checkout_id": checkout.checkout_id}
+            if ends_by_pin:
+                for pin in (WRONG_PIN, PIN):
+                    await self.ask(
+                        DEVICE,
+                        "CheckoutService.EnterPin",
+                        request_id=self.new(),
+                        amount=checkout.amount,
+                        pin=pin,
+                        **where,
+                    )
+            else:
+                await self.ask(DEVICE, "CheckoutService.CancelCheckoutPayment", request_id=self.new(), **where)
+            await paying
+
+    async def payments(self) -> None:
+        """Payments asked for by a phone, and by a store terminal."""
+        for end in ("ConfirmPayment", "CancelPayment"):
+            order = await self.order()
+            payment_id = await self.create_payment(SHOP, order)
+            request: dict[str, Any] = {"request_id": self.new(), "payment_id": payment_id}
+            if end == "ConfirmPayment":
+                request |= {"store_id": STORE, "amount": order.amount, "pin": PIN}
+                await self._begin_pin_try(ConfirmPaymentRequest(**request))
+            for _ in range(2):  # the second finds what the first has settled
+                await self.ask(SHOP if end == "ConfirmPayment" else ADAS_PHONE, f"PaymentService.{end}", **request)
+        await self.create_payment(ADAS_PHONE, await self.order())
+        await self.create_payment(SHOP, await self.order(payer={"identity_id": "nobody"}))
+        reference = {"reference": "01890a5d-ac96-774b-bcce-b302099a8057"}
+        order = await self.order(price=2_000, payer=reference)
+        first = await self.create_payment(SHOP, order, await self.pay_code())
+        await self.ask(SHOP, "PaymentService.CancelPayment", request_id=self.new(), payment_id=first)
+        for who in (SHOP, ADAS_PHONE):
+            await self.create_payment(who, order)
+        await self.ask(SHOP, "PaymentService.GetPayment", payment_id=first)
+
+    async def _begin_pin_try(self, request: ConfirmPaymentRequest) -> None:
+        """What a process leaves behind that dies while it checks the PIN of a request."""
+        database = self.mesh.world.nodes[PAYMENTS].database
+        token = caller.set(SHOP)
+        key = IdempotencyKey.of(request, request.request_id, 0)
+        await database.run(pin_counting.begin_once, key, ADA, database.replica, 0)
+        caller.reset(token)
+
+    async def create_payment(self, who: Caller, order: Any, code: str = "") -> str:
+        payment_id = self.new("payment")
+        await self.ask(
+            who,
+            "PaymentService.CreatePayment",
+            payment_id=payment_id,
+            order_id=order.order_id,
+            order_version=order.version,
+            payer=order.payer,
+            amount=order.amount,
+            pay_code=code,
+        )
+        return payment_id
+
+    async def superseded(self) -> None:
+        """A payment whose money is held while the order service is away, and another one that gets the next lock."""
+        order = await self.order()
+        with self._lost("CompleteOrderPayment"):
+            paying = asyncio.ensure_future(self.create_payment(ADAS_PHONE, order))
+            await asyncio.sleep(9)  # until its lease is over
+            await self.create_payment(ADAS_PHONE, order)
+            await paying
+
+    @contextmanager
+    def _lost(self, method: str) -> Iterator[None]:
+        """No such message arrives."""
+        network = self.mesh.world.network
+        before = network.decide
+        network.decide = lambda _source, _target, what: Fate(()) if method in what else None
+        yield
+        network.decide = before
+
+    async def queues(self) -> None:
+        """What is due, page by page, in a database with one process and in one with several."""
+        payments, terminal = self.mesh.world.nodes[PAYMENTS].database, self.mesh.world.nodes[TERMINAL].database
+        with self._lost(""):
+            await self.create_payment(ADAS_PHONE, await self.order())
+            await self.submitted({"identity_id": ADA})
+        for replica in ("", "other"):
+            for after in (None, (0, "")):
+                await payments.run(payment_queries.due_payments, replica, ALL_MS, ALL_MS, after, 64)
+                await terminal.run(outbox_queries.due_requests, replica, ALL_MS, after, 64)
+
+    def falsify_a_balance(self) -> None:
+        """Past the server, which finds out."""
+        database = self.mesh.world.nodes[PAYMENTS].database.sqlite()
+        database.execute("UPDATE accounts SET posted_minor = posted_minor + 1 WHERE account_id = 'wallet/cleo/GBP'")
+
+    async def lists(self) -> None:
+        """Every list with every set of its filters: the first page and the page after it."""
+        payer = {"identity_id": ADA}
+        checkouts = (await self.ask(DEVICE, "CheckoutService.ListCheckouts", payer=payer)).checkouts
+        checkout_id, payment_id = next(
+            (each.checkout_id, each.paid_by_payment_id) for each in checkouts if each.paid_by_payment_id
+        )
+        of_store = {"store_id": STORE, "payer": payer}
+        pending = ["STATE_OPEN", "STATE_LOCKED"]
+        for method, filters in (
+            ("OrderService.ListOrders", of_store | {"states": pending}),
+            ("OrderService.ListOrders", of_store | {"states": ["STATE_PAID"]}),
+            ("OrderService.ListOrders", of_store | {"states": ["STATE_LOCKED"]}),
+            ("PaymentService.ListPayments", of_store | {"order_id": checkout_id, "states": ["STATE_CAPTURED"]}),
+            ("PaymentService.ListPayments", {"identity_id": ADA, "payer": payer, "states": ["STATE_AWAITING_PAYER"]}),
+            ("RefundService.ListRefunds", of_store | {"payment_id": payment_id}),
+            ("CheckoutService.ListCheckouts", AT | {"payer": payer, "states": ["STATE_PAID"]}),
+            ("CheckoutService.ListCheckouts", AT | {"payer": payer, "states": ["STATE_BASKET", "STATE_PAYING"]}),
+            ("TillRefundService.ListTillRefunds", {"payer": payer, "checkout_id": checkout_id}),
+            ("AccountService.ListAccounts", {}),
+            ("AccountService.ListTrialBalances", {}),
+            ("IdentityService.ListIdentities", {}),
+            ("StoreService.ListStores", {}),
+            ("CatalogueService.ListCatalogueItems", {}),
+        ):
+            for chosen in _subsets(filters):
+                await self.pages(PLATFORM, method, {name: filters[name] for name in chosen})
+        await self.pages(SHOP, "RefundService.ListRefunds", of_store)
+        for method, of_one in (
+            ("PhoneService.ListPhones", payer),
+            ("WalletService.ListWallets", payer),
+            ("AccountService.ListAccountEntries", {"account_id": f"wallet/{ADA}/GBP"}),
+            ("AccountService.ListAccountEntries", {"account_id": f"sales/{STORE}/GBP"}),
+            ("AccountService.GetAccount", {"account_id": f"wallet/{ADA}/GBP"}),
+            ("AccountService.GetAccount", {"account_id": f"sales/{STORE}/GBP"}),
+            ("OrderService.ListOrderEvents", {"order_id": checkout_id}),
+            ("PaymentService.ListPaymentEvents", {"payment_id": payment_id}),
+            ("CheckoutService.ListCheckoutEvents", {"checkout_id": checkout_id}),
+        ):
+            await self.pages(PLATFORM, method, of_one)
+
+    async def pages(self, who: Caller, method: str, filters: Mapping[str, Any]) -> None:
+        """The first page, and the one after it if there is one."""
+        if not method.endswith(".GetAccount"):
+            filters = {**filters, "page_size": 1}
+        first = await self.ask(who, method, **filters)
+        assert not isinstance(first, str), (method, filters, first)
+        if token := getattr(first, "next_page_token", ""):
+            await self.ask(who, method, **filters, page_token=token)
+
+
+def _subsets(names: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    return chain.from_iterable(combinations(names, size) for size in range(len(names) + 1))
+
+
+async def tour(mesh: Mesh) -> None:
+    """Goes round."""
+    await Tour(mesh).go()
