@@ -6,8 +6,10 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import LiteralString
 from unittest.mock import patch
 
+import psycopg
 import pytest
 
 from tests.cli.command_line import Done, tillmesh
@@ -31,6 +33,8 @@ revision, down_revision = "0002", "0001"
 def upgrade():
     op.add_column("requests", sa.Column("note", sa.String))
 '''
+LOST_ENTRY = "INSERT INTO checkout_history VALUES ('gone', 1, '', NULL, '', 0, '', 0, '', '', '', '', 0, '')"
+"""A history without its checkout."""
 
 
 @pytest.fixture
@@ -149,3 +153,71 @@ def test_a_failure_is_one_plain_line(arguments: list[str], says: str) -> None:
     assert line.startswith("tillmesh db: ")
     assert says in line
     assert "secret" not in line
+
+
+def blank_a_page(file: Path) -> None:
+    """One in the middle of the rows of the largest table."""
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executemany(
+            "INSERT INTO requests VALUES (?, '', '', x'', '', NULL, 0)", [(f"request-{n:06}",) for n in range(20_000)]
+        )
+        connection.commit()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        pages, size = (connection.execute(f"PRAGMA {what}").fetchone()[0] for what in ("page_count", "page_size"))
+    with file.open("r+b") as content:
+        content.seek(pages // 2 * size)
+        content.write(bytes(size))
+
+
+def test_a_check_reads_everything_of_each_database_and_tells_each_finding_in_a_line(old_mesh: Path) -> None:
+    whole = tillmesh("db", "check", "--data-dir", old_mesh)
+    assert (whole.returncode, whole.stderr) == (0, "")
+    assert whole.stdout.splitlines() == [f"{role}: the database is whole." for role in ServerName]
+
+    blank_a_page(old_mesh / f"{ServerName.PAYMENTS}.db")
+    with closing(sqlite3.connect(old_mesh / f"{ServerName.TERMINAL}.db")) as connection:
+        connection.execute(LOST_ENTRY)
+        connection.commit()
+    damaged = tillmesh("db", "check", "--data-dir", old_mesh)
+    assert damaged.returncode == 1
+    assert damaged.stdout == f"{ServerName.ORDERS}: the database is whole.\n"
+    found = damaged.stderr.splitlines()
+    lost = "references: row 1 of checkout_history names a row of checkouts that is not there"
+    assert f"tillmesh db: {ServerName.TERMINAL}: {lost}" in found
+    assert [line for line in found if line.startswith(f"tillmesh db: {ServerName.PAYMENTS}: pages: ")]
+
+
+@pytest.mark.process
+def test_a_check_stops_no_server(old_mesh: Path) -> None:
+    with running(ServerName.ORDERS, old_mesh) as server, server.channel() as channel:
+        assert tillmesh("db", "check", "--data-dir", old_mesh).returncode == 0
+        assert not OrderServiceStub(channel).ListOrders(ListOrdersRequest()).orders
+
+
+AMCHECK: tuple[LiteralString, ...] = (
+    "CREATE FUNCTION bt_index_check(index regclass, heapallindexed boolean) RETURNS void LANGUAGE plpgsql AS "
+    "$$ BEGIN IF index = 'checkouts_newest'::regclass THEN RAISE index_corrupted USING MESSAGE = 'it lacks a row'; "
+    "END IF; END $$",
+    "CREATE FUNCTION verify_heapam(relation regclass, OUT blkno bigint, OUT offnum int, OUT attnum int, OUT msg text) "
+    "RETURNS SETOF record LANGUAGE sql AS "
+    "$$ SELECT 7::bigint, 3, 1, 'it has no end' WHERE relation = 'checkouts'::regclass $$",
+)
+"""Functions of the extension, of which the PostgreSQL of the tests has none; as these are called, so are those."""
+
+
+def test_what_amcheck_finds_is_told_by_table_and_index(postgres: Cluster) -> None:
+    with postgres.database() as url:
+        assert tillmesh("db", "upgrade", "--terminal", url).returncode == 0
+        unchecked = tillmesh("db", "check", "--terminal", url)
+        assert (unchecked.returncode, unchecked.stdout) == (1, "")
+        assert "cannot be checked without the extension amcheck: let a superuser run CREATE" in unchecked.stderr
+        with psycopg.connect(url) as connection:
+            for statement in (*AMCHECK, "SET session_replication_role = replica", LOST_ENTRY):
+                connection.execute(statement)
+        damaged = tillmesh("db", "check", "--terminal", url)
+        assert damaged.returncode == 1
+        assert [line.removeprefix("tillmesh db: store_terminal: ") for line in damaged.stderr.splitlines()] == [
+            "checkouts: block 7, row 3: it has no end",
+            "checkouts_newest: it lacks a row",
+            "references of checkout_history: gone names a row of checkouts that is not there",
+        ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 from rich.progress import Progress
-from sqlalchemy import URL, Connection, NullPool, create_engine, func, inspect, make_url, select, table
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, func, inspect, make_url, select, table
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from order_service.audit import version_findings
@@ -44,8 +44,7 @@ class Audit:
         url = _parsed(database_url)
         name = url.database if url.get_backend_name() == "sqlite" and url.database else url.render_as_string()
         try:
-            engine = create_engine(_read_only(url), poolclass=NullPool, execution_options={"postgresql_readonly": True})
-            with engine.connect() as connection:
+            with read_only(url).connect() as connection:
                 self._read_tables(connection, name, progress)
         except (SQLAlchemyError, ImportError) as error:
             why = " ".join(str(getattr(error, "orig", error)).split())
@@ -133,8 +132,14 @@ def _parsed(database_url: str | URL) -> URL:
         raise typer.BadParameter(problem, param_hint="DATABASE_URL") from None
 
 
-def _read_only(url: URL) -> URL:
-    """Of SQLite: the file is neither made nor written."""
+def read_only(url: URL) -> Engine:
+    """The way to a database that is neither made nor written; its server may run."""
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    return create_engine(_unwritten(url), poolclass=NullPool, execution_options={"postgresql_readonly": True})
+
+
+def _unwritten(url: URL) -> URL:
     if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith("file:"):
         return url
     path = Path(url.database)
