@@ -29,6 +29,7 @@ from sqlalchemy.pool import NullPool
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.storage.batches import Queue, Waiting, deliver, run_together
+from tillmesh.storage.row_order import refuse_ahead
 from tillmesh.storage.schema import OLDEST, prepare, read_seal, using
 from tillmesh.storage.statements import Statements, Transaction
 
@@ -94,6 +95,7 @@ class PostgresDatabase:
         try:
             _assert_keeps_promises(self._engine)
             prepare(self._engine, metadata)
+            refuse_ahead(self._engine)
             self.seal = read_seal(self._engine)
         except DBAPIError as error:
             raise ValueError(f"cannot open the database {url}: {_line(error)}") from error

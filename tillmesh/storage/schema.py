@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.util import OrderedSet
 
+from tillmesh.storage.row_order import make_offset
 from tillmesh.storage.seal import KEY_BYTES, Seal
 
 VERSION_TABLE = "alembic_version"
@@ -53,6 +54,7 @@ def versioned(version: str, oldest: str = "") -> MetaData:
         event.listen(table, "after_create", _remember(number))
     event.listen(metadata, "before_create", _compare_bytewise, once=True)
     event.listen(metadata, "before_create", _order_indexes, once=True)
+    make_offset(metadata)
     _seal_key_table(metadata)
     return metadata
 

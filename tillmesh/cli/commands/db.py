@@ -142,6 +142,26 @@ def _show_pruned(found: "Pruned", *, yes: bool) -> None:
         raise typer.Exit(1)
 
 
+@db.command(epilog="**Example**\n\ntillmesh db restamp --payments postgresql://tillmesh@db.internal/payments")
+def restamp(
+    data_dir: DataDir = LOCAL, orders: OrdersUrl = "", payments: PaymentsUrl = "", terminal: TerminalUrl = ""
+) -> None:
+    """Let databases that were restored into another PostgreSQL cluster be used there.
+
+    Rows have the ids of the transactions that wrote them. In another cluster new rows might have smaller ones. So the
+    database adds to those of new rows what is missing; no row changes. Stop the servers first. To repeat it does no
+    harm.
+    """
+    from tillmesh.storage import row_order
+    from tillmesh.storage.schema import alone
+
+    for role, url in (_named(orders, payments, terminal) or _local(data_dir)).items():
+        with _opened(role, url) as (engine, _), alone(engine) as connection:
+            ahead = row_order.restamp(connection)
+            done = f"new rows follow those that were ahead by {ahead:,}" if ahead else "no row was ahead"
+            out.print(f"{role}: {engine.url}: {done}.", soft_wrap=True)
+
+
 def _named(orders: str, payments: str, terminal: str) -> Urls:
     urls = {ServerName.ORDERS: orders, ServerName.PAYMENTS: payments, ServerName.TERMINAL: terminal}
     return {role: url for role, url in urls.items() if url}
