@@ -32,6 +32,10 @@ class Reason(ErrorReason):
         StatusCode.FAILED_PRECONDITION,
         "Account {account_id} would have more than {most}, the most there may be; use another wallet.",
     )
+    LEDGER_LIMIT_EXCEEDED = (
+        StatusCode.FAILED_PRECONDITION,
+        "All accounts together would have more than {most}, the most that there may be of one currency.",
+    )
     PAYMENT_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no payment {payment_id}.")
     REFUND_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no refund {refund_id}.")
     PHONE_NOT_FOUND = (StatusCode.NOT_FOUND, "Phone {phone_uri} is not bound, or no longer to that identity.")

@@ -1,6 +1,5 @@
 """Wiring; `python -m thirdparty_server` starts it."""
 
-import asyncio
 import random
 import sys
 from pathlib import Path
@@ -11,8 +10,8 @@ from pydantic import Field, model_validator
 
 from thirdparty_server.access import ACCESS
 from thirdparty_server.errors import DOMAIN
-from thirdparty_server.ledger.roll_ups import RollUps
 from thirdparty_server.ledger.servicer import AccountServicer
+from thirdparty_server.ledger.upkeep import Upkeep
 from thirdparty_server.payers import operations as payer_operations
 from thirdparty_server.payers.identity_servicer import IdentityServicer
 from thirdparty_server.payers.payer_servicer import PayerServicer, Sessions
@@ -94,7 +93,6 @@ def assemble(
     orders = Orders(stub, peer)
     server = settings.own_uri(Role.PAYMENTS)
     resolver = PaymentResolver(database, orders, clock, settings.timing(), rng, server)
-    roll_ups = RollUps(database, lambda: asyncio.get_running_loop().time(), server)
     vault = settings.vault()
     tries = PinTries(database, vault, clock)
     code_lock_ms, session_ms = int(settings.pay_code_lock_s * 1000), int(settings.session_s * 1000)
@@ -116,7 +114,7 @@ def assemble(
         access=ACCESS,
         gate=settings.gate(),
         probe=lambda: database.run(answer),
-        loops=[resolver.run, roll_ups.run],
+        loops=[resolver.run, Upkeep(database, clock, server).run],
         on_stop=[tries.drain, resolver.stop, orders_channel.close, database.close],
         sign_in=Sessions(database, clock).sign_in,
     )

@@ -15,11 +15,13 @@ from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.payment.v1 import refund_service_pb2 as refunds_api
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as till_api
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as till_refunds_api
+from tillmesh.client.books import read_verified_balances
 from tillmesh.client.connections import Client
 from tillmesh.client.failures import Unreachable
 
 Order = order_pb2.Order
 FINAL_WITHIN_S = 60.0
+STATEMENT_LAG_S_MAX = 30
 DEPOSIT = account_pb2.AccountEntry.PURPOSE_DEPOSIT
 PAID = (order_pb2.OrderEvent.TYPE_PAID, order_pb2.OrderEvent.TYPE_COMPLETED_FREE)
 UNFINISHED = [state for state in Payment.State.values() if state not in (0, *FINAL)]
@@ -206,9 +208,8 @@ async def _reckon_money(
         if refund.state == TillRefund.STATE_REFUSED and refund_id in refunds:
             reckoning.broken.append(f"refund {refund_id} was refused, and made")
     for identity_id, deposits in witness.deposits.items():
-        request = accounts_api.ListAccountEntriesRequest(account_id=f"wallet/{identity_id}/GBP")
-        entries = client.listed(client.accounts.ListAccountEntries, request, lambda answer: answer.entries)
-        booked = [(e.reference, e.amount.minor_units) async for e in entries if e.purpose == DEPOSIT]
+        account_id = f"wallet/{identity_id}/GBP"
+        booked = await _booked_deposits(client, account_id, set(deposits.items()))
         reckoning.lost += [f"deposit {one}" for one in deposits.items() - set(booked)]
         if len(booked) != len(set(booked)):
             reckoning.broken.append(f"a deposit of {identity_id} was booked twice")
@@ -222,16 +223,25 @@ async def _reckon_money(
             for one in refunds.values()
             if (payment_by_id[one.payment_id].identity_id if one.payment_id else one.payer.identity_id) == identity_id
         )
-        account = await client.call(
-            client.accounts.GetAccount, accounts_api.GetAccountRequest(account_id=request.account_id)
-        )
+        account = await client.call(client.accounts.GetAccount, accounts_api.GetAccountRequest(account_id=account_id))
         if (
             account.posted.minor_units != sum(amount for _, amount in booked) - taken + given
             or account.held.minor_units
         ):
             reckoning.broken.append(f"wallet of {identity_id} does not come to its deposits, payments and refunds")
-    balances = await client.call(client.accounts.ListTrialBalances, accounts_api.ListTrialBalancesRequest())
-    for balance in balances.trial_balances:
+    for balance in await read_verified_balances(client, within_s=60):
         reckoning.ledger_sum += abs(balance.sum.minor_units)
         if balance.sum.minor_units or balance.held.minor_units or balance.differing_account_ids:
             reckoning.broken.append(f"the books do not balance: {balance}")
+
+
+async def _booked_deposits(client: Client, account_id: str, told: set[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Those of a statement, which lags while a transaction of a connection that was cut off is still open."""
+    end = time.monotonic() + STATEMENT_LAG_S_MAX
+    request = accounts_api.ListAccountEntriesRequest(account_id=account_id)
+    while True:
+        entries = client.listed(client.accounts.ListAccountEntries, request, lambda answer: answer.entries)
+        booked = [(e.reference, e.amount.minor_units) async for e in entries if e.purpose == DEPOSIT]
+        if told <= set(booked) or time.monotonic() >= end:
+            return booked
+        await asyncio.sleep(0.5)

@@ -224,3 +224,26 @@ def test_what_can_not_be_read_is_told_in_a_line(tmp_path: Path, data_dir: Path) 
     assert (done.returncode, done.stderr) == (
         2, f"tillmesh audit: {heads}: line 2: this is no head that --save wrote\n"
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("statement", "finding"),
+    [
+        (
+            "UPDATE accounts SET posted_minor = 251 WHERE {}",
+            "accounts: {} has 251 posted and 0 held, its transfers come",
+        ),
+        (
+            "UPDATE transfers SET amount_minor = 1 WHERE phase = 'SINGLE'",
+            "accounts: {} has 250 posted and 0 held, its ",
+        ),
+        ("DELETE FROM transfers WHERE phase = 'POST'", "accounts: {} has 250 posted and 0 held, its transfers come to"),
+    ],
+)
+def test_a_ledger_that_does_not_add_up_is_told(data_dir: Path, order_id: str, statement: str, finding: str) -> None:
+    assert re.search(r"transfers +[1-9]\d* +0 *$", verify(data_dir).stdout, re.MULTILINE)
+    wallet = "wallet/hopper/GBP"
+    tamper(data_dir, ServerName.PAYMENTS, statement.format(f"account_id = '{wallet}'"))
+    done = verify(data_dir)
+    assert done.returncode == 1
+    assert finding.format(wallet) in done.stderr

@@ -2,7 +2,12 @@
 
 import re
 
+import pytest
+
 from tests.cli.command_line import Person, found, tillmesh
+from tillmesh.api.payment.v1 import account_pb2
+from tillmesh.api.type.v1 import money_pb2
+from tillmesh.cli.records import show_statement
 
 ANY_NUMBER = r"any number"
 
@@ -65,3 +70,11 @@ def test_the_phones_of_an_identity_are_listed(person: Person) -> None:
         r"mina-phone +spiffe://tillmesh/phone/mina-phone .*\n.*mina-tablet +spiffe://tillmesh/phone/mina-tablet ",
         listed,
     )
+
+
+def test_a_statement_shows_the_balance_at_any_size(capsys: pytest.CaptureFixture[str]) -> None:
+    """What came in, before what went out, may be more than 64 bits hold."""
+    large = money_pb2.Money(currency_code="GBP", minor_units=9 * 10**18)
+    entry = account_pb2.AccountEntry(phase=account_pb2.AccountEntry.PHASE_SINGLE, amount=large)
+    show_statement((account_pb2.Account(account_id="sales/store-1/GBP", posted=large), [entry, entry]))
+    assert " 180000000000000000.00 GBP" in capsys.readouterr().out

@@ -6,9 +6,13 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Concatenate, ParamSpec, TypeVar
 
+from sqlalchemy import Engine, NullPool, create_engine
+
+from tests.clocks import ManualClock
 from thirdparty_server.ledger import operations as ledger_operations
 from thirdparty_server.ledger.model import Deposit, TrialBalance, wallet
 from thirdparty_server.ledger.trial_balances import trial_balances
+from thirdparty_server.ledger.upkeep import Upkeep
 from thirdparty_server.payers import operations as payer_operations
 from thirdparty_server.payers import queries as payer_queries
 from thirdparty_server.payers.model import Identity, Wallet
@@ -19,6 +23,8 @@ from thirdparty_server.payments.model import Consent, FoundPayer, Lock, Payment,
 from thirdparty_server.payments.refunds import operations as refund_operations
 from thirdparty_server.payments.refunds.model import NewRefund
 from thirdparty_server.tables import METADATA
+from tillmesh.cli.audit.databases import see_one_moment
+from tillmesh.cli.audit.ledger import ledger_findings
 from tillmesh.origin import NOWHERE
 from tillmesh.payer import identity as identity_payer
 from tillmesh.runtime.driver import Due
@@ -58,6 +64,8 @@ class Books:
     """The tables in a real file, and each operation as one transaction of its own."""
 
     database: Database
+    reader: Engine
+    """The way of who only reads."""
     placeholder: str
     """Of a parameter, in the SQL of the database that is there."""
     runner: asyncio.Runner = field(default_factory=asyncio.Runner)
@@ -65,7 +73,10 @@ class Books:
 
     @staticmethod
     def open(database_url: str) -> "Books":
-        return Books(open_database(database_url, METADATA), "?" if database_url.startswith("sqlite") else "%s")
+        placeholder = "?" if database_url.startswith("sqlite") else "%s"
+        return Books(
+            open_database(database_url, METADATA), create_engine(database_url, poolclass=NullPool), placeholder
+        )
 
     def close(self) -> None:
         self.runner.run(self.database.close())
@@ -181,11 +192,22 @@ class Books:
             payment = self.confirm(payment)
         return self.capture(payment.payment_id) if state is PaymentState.CAPTURED else payment
 
+    def upkeep(self, now_ms: int = NOW_MS) -> None:
+        """What the server does by itself, once."""
+        self.runner.run(Upkeep(self.database, ManualClock(now_ms), "").round())
+
     def trial_balances(self) -> list[TrialBalance]:
-        return self.run(trial_balances, "", 200)
+        return self.run(trial_balances, None, 200)
 
     def check(self) -> None:
         """The books balance, whichever way they are added up."""
         for balance in self.trial_balances():
             assert sum(balance.minor_by_kind.values()) == 0, balance
             assert balance.differing_account_ids == [], balance
+        assert self.findings() == []
+
+    def findings(self) -> list[str]:
+        """What the audit says of the ledger: it adds all transfers up."""
+        with self.reader.connect() as connection:
+            see_one_moment(connection)
+            return list(ledger_findings(connection, lambda _number: None))

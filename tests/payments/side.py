@@ -19,6 +19,7 @@ from tests.clocks import ManualClock
 from tests.processes import DEADLINE_S
 from tests.trust.secrets import keep_bytes
 from thirdparty_server.ledger.servicer import AccountServicer
+from thirdparty_server.ledger.upkeep import Upkeep
 from thirdparty_server.payers.identity_servicer import IdentityServicer
 from thirdparty_server.payers.payer_servicer import PayerServicer
 from thirdparty_server.payers.phone_servicer import PhoneServicer
@@ -319,6 +320,7 @@ class Side:
 
     async def books(self) -> dict[str, account_pb2.TrialBalance]:
         """The trial balance of each currency, having checked that it balances."""
+        await Upkeep(self.database, self.clock, "").round()
         listed = await self.accounts.ListTrialBalances(accounts_api.ListTrialBalancesRequest())
         for balance in listed.trial_balances:
             assert balance.sum.minor_units == 0

@@ -8,6 +8,7 @@ from tests.payments.phones import PLATFORM, acting
 from tests.payments.side import STORE, Side, gbp, refused
 from thirdparty_server.errors import Reason
 from thirdparty_server.ledger.tables import accounts
+from thirdparty_server.ledger.upkeep import Upkeep
 from tillmesh.api.payment.v1 import account_pb2
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
 from tillmesh.api.type.v1.money_pb2 import Money
@@ -208,6 +209,7 @@ async def test_the_trial_balance_names_an_account_that_was_tampered_with(side: S
         transaction.execute(stolen, {"posted_minor": 999_999})
 
     await side.database.run(steal)
+    await Upkeep(side.database, side.clock, "").round()
     listed = await side.accounts.ListTrialBalances(accounts_api.ListTrialBalancesRequest())
     (pounds,) = listed.trial_balances
     assert list(pounds.differing_account_ids) == [f"wallet/{payer_id}/GBP"]
@@ -221,6 +223,7 @@ async def test_of_many_accounts_that_differ_the_first_hundred_are_named(side: Si
         transaction.execute(update(accounts), {"posted_minor": 1})
 
     await side.database.run(steal)
+    await Upkeep(side.database, side.clock, "").round()
     listed = await side.accounts.ListTrialBalances(accounts_api.ListTrialBalancesRequest())
     (pounds,) = listed.trial_balances
     assert list(pounds.differing_account_ids) == [f"wallet/{payer_id}/GBP" for payer_id in payer_ids[:100]]

@@ -231,5 +231,7 @@ def test_the_trial_balance_names_a_wallet_that_differs_from_its_transfers(
 ) -> None:
     books.check()
     books.sql(f"UPDATE accounts SET {change} WHERE account_id = ?", wallet_of(held))
-    differing = [balance.differing_account_ids for balance in books.trial_balances()]
-    assert differing == [[wallet_of(held)], []]
+    books.upkeep()
+    assert [balance.differing_account_ids for balance in books.trial_balances()] == [[wallet_of(held)], []]
+    (finding,) = books.findings()
+    assert finding.startswith(f"accounts: {wallet_of(held)} has ")

@@ -5,8 +5,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from tests.payments.books import CHECK, Books
 from tests.payments.side import refused
+from tests.payments.test_ledger_cost import SERIES
 from thirdparty_server.errors import Reason
-from thirdparty_server.ledger.model import BALANCE_MAX
+from thirdparty_server.ledger import accounts
+from thirdparty_server.ledger.model import BALANCE_MAX, ISSUED_MAX
 from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
 
 
@@ -73,3 +75,35 @@ def test_the_database_moves_no_amount_out_of_range(books: Books, minor: int) -> 
     )
     with pytest.raises(IntegrityError, match=CHECK):
         books.sql(insert, f"wallet/{payer}/GBP", minor)
+
+
+DEPOSITS = (
+    "INSERT INTO transfers (phase, debit_account_id, credit_account_id, currency, amount_minor, purpose, reference,"
+    " actor, at_ms) SELECT 'SINGLE', 'external/GBP', ?, 'GBP', ?, 'DEPOSIT', 'raw-' || n, '', 0 FROM {series}"
+)
+
+
+@pytest.mark.parametrize("added_up", [False, True])
+def test_deposits_beyond_what_sums_can_hold_are_refused_and_all_sums_stay_exact(books: Books, added_up: bool) -> None:
+    """9,223 deposits of the largest amount would leave the range of 64 bits."""
+    payer, other = books.shopper(1), books.shopper()
+    wallet, most = f"wallet/{payer}/GBP", ISSUED_MAX // MINOR_UNITS_MAX - 1
+    books.sql(DEPOSITS.format(series=SERIES[books.placeholder]), wallet, MINOR_UNITS_MAX, 1, most)
+    keeps(books, "posted_minor", 0)
+    books.sql("UPDATE accounts SET posted_minor = ? WHERE account_id = ?", 1 + most * MINOR_UNITS_MAX, wallet)
+    if added_up:
+        books.upkeep()
+    for refused_one in (payer, other):
+        with refused(Reason.LEDGER_LIMIT_EXCEEDED):
+            books.deposit(refused_one, Money("GBP", MINOR_UNITS_MAX))
+    books.deposit(other, Money("GBP", MINOR_UNITS_MAX - 1))
+    with refused(Reason.LEDGER_LIMIT_EXCEEDED):
+        books.deposit(payer, Money("GBP", 1))
+    books.deposit(books.shopper(0, "EUR"), Money("EUR", MINOR_UNITS_MAX))  # another currency has room
+    assert books.balance("external/GBP") == (-ISSUED_MAX, 0)
+    listed = books.run(lambda transaction: accounts.list_accounts(transaction, None, 100))
+    assert {type(account.posted_minor) for account in listed} == {int}
+    books.upkeep()
+    euros, pounds = books.trial_balances()
+    assert sum(pounds.minor_by_kind.values()) == sum(euros.minor_by_kind.values()) == 0
+    books.check()

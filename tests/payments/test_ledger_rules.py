@@ -185,6 +185,11 @@ class MoneyIsConserved(RuleBasedStateMachine):
             with pytest.raises(Refusal, match=Reason.LIMIT_IN_USE.name):
                 set_limit()
 
+    @rule()
+    def keep_up(self) -> None:
+        self.books.upkeep()
+        assert self.books.findings() == []
+
     @invariant()
     def every_currency_adds_up_to_zero_and_to_what_was_booked(self) -> None:
         for balance in self.books.trial_balances():

@@ -18,13 +18,24 @@ AFTER_COMMIT = {
             FROM transfers WHERE phase IN ('HOLD', 'POST', 'VOID') AND debit_account_id = a.account_id
           ) OR posted_minor - held_minor < -credit_limit_minor)
         """,
-    "invariant 4: a roll-up differs from its transfers": """
-        SELECT account_id FROM account_sums a WHERE posted_minor <> (
+    "invariant 4: what is added up of an account differs from its transfers": """
+        SELECT account_id FROM accounts a LEFT JOIN account_sums s USING (account_id)
+        WHERE coalesce(s.posted_minor, 0) <> (
           SELECT coalesce(sum(CASE WHEN credit_account_id = a.account_id THEN amount_minor ELSE -amount_minor END), 0)
-          FROM transfers
+          FROM transfers JOIN ledger_progress ON transfer_id <= through_transfer_id
           WHERE phase IN ('SINGLE', 'POST') AND a.account_id IN (credit_account_id, debit_account_id)
-          AND transfer_id <= a.through_transfer_id)
+        ) OR coalesce(s.held_minor, 0) <> (
+          SELECT coalesce(sum(CASE phase WHEN 'HOLD' THEN amount_minor ELSE -amount_minor END), 0)
+          FROM transfers JOIN ledger_progress ON transfer_id <= through_transfer_id
+          WHERE phase IN ('HOLD', 'POST', 'VOID') AND debit_account_id = a.account_id)
         """,
+    "invariant 4: what is added up of a currency differs from its accounts": """
+        SELECT c.currency, c.kind FROM currency_sums c
+        LEFT JOIN accounts a ON (a.currency, a.kind) = (c.currency, c.kind)
+        LEFT JOIN account_sums s USING (account_id) GROUP BY c.currency, c.kind
+        HAVING c.posted_minor <> coalesce(sum(s.posted_minor), 0) OR c.held_minor <> coalesce(sum(s.held_minor), 0)
+        """,
+    "invariant 4: an account was found to differ": "SELECT account_id FROM differing_accounts",
     "invariant 4: an unfinished payment and its hold differ": """
         SELECT payment_id FROM payments p WHERE (state = 'AUTHORIZED') <> (
           SELECT coalesce(sum(CASE phase WHEN 'HOLD' THEN 1 ELSE -1 END), 0) FROM transfers

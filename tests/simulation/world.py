@@ -30,7 +30,7 @@ from tests.simulation.reading import Violation
 from tests.simulation.trouble import CLOCK_SKEWS_MS, Trouble
 from thirdparty_server import server as payment_server
 from thirdparty_server import tables as payment_tables
-from thirdparty_server.ledger import roll_ups
+from thirdparty_server.ledger import comparison, sums, upkeep
 from thirdparty_server.payers import operations as payer_operations
 from thirdparty_server.payers.vault import MASTER_BYTES_MIN, Vault
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkouts_api
@@ -316,7 +316,7 @@ class _Secrets:
 
 @contextmanager
 def aside(world: World) -> Iterator[None]:
-    """Errors that are logged are violations; few idle rounds, which cost real time; small roll-ups. As before after."""
+    """Errors that are logged are violations; few idle rounds, which cost real time; small steps. As before after."""
     logs, disabled, state = structlog.get_config(), logging.root.manager.disable, random.getstate()
 
     def catch(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -333,7 +333,9 @@ def aside(world: World) -> Iterator[None]:
             patch.object(sweeper, "SWEEP_INTERVAL_S", ROUND_S),
             patch.object(housekeeping, "ROUND_S", ROUND_S),
             patch.object(driver, "RESUME_INTERVAL_S", ROUND_S),
-            patch.multiple(roll_ups, ROUND_S=ROUND_S, SAFE_AGE_S=4.0, TRANSFERS_MIN=2, TRANSFERS_A_TRANSACTION=3),
+            patch.object(upkeep, "ROUND_S", ROUND_S),
+            patch.object(sums, "TRANSFERS_A_STEP", 3),
+            patch.object(comparison, "ACCOUNTS_A_STEP", 2),
         ):
             yield
     finally:

@@ -5,7 +5,7 @@ What is held first is a HOLD, which exactly one POST or VOID of the same amount 
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Select, bindparam, case, insert, select, union_all
+from sqlalchemy import BigInteger, ColumnElement, Select, bindparam, case, insert, select, tuple_, union_all
 
 from thirdparty_server.ledger.accounts import change_balance
 from thirdparty_server.ledger.model import Deposit, Entry, Phase, Purpose, Transfer, wallet_owner
@@ -14,50 +14,50 @@ from tillmesh.auth.callers import actor
 from tillmesh.runtime.money import Money
 from tillmesh.storage.lists import After
 from tillmesh.storage.records import AMOUNT, Records
+from tillmesh.storage.row_order import is_settled
 from tillmesh.storage.statements import Transaction
 
 _ENTRIES = Records(Entry, transfers, parts={"amount": AMOUNT})
+_DEBIT, _CREDIT = transfers.c.debit_account_id, transfers.c.credit_account_id
 _INSERT_TRANSFER = insert(transfers).returning(transfers.c.transfer_id)
 _FIND_DEPOSIT = select(transfers).where(
     transfers.c.purpose == Purpose.DEPOSIT, transfers.c.reference == bindparam("key"), transfers.c.phase == Phase.SINGLE
 )
 
 
-def transfers_of_account(*conditions: ColumnElement[bool]) -> Select[Any]:
-    """The next transfers of an account after an id.
+_ORDER = transfers.c.xact_id, transfers.c.transfer_id
+AFTER = tuple_(bindparam("after_xact_id", type_=BigInteger), bindparam("after_transfer_id", type_=BigInteger))
+"""The place of a transfer, to read on from."""
 
-    Their ids are a range of each side's index: nothing else is read to find them, however many there are.
-    """
-    sides = [
-        _first(transfers, side == bindparam("key"), transfers.c.transfer_id > bindparam("after_id"), *conditions)
-        for side in (transfers.c.debit_account_id, transfers.c.credit_account_id)
-    ]
+
+def next_transfers(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """The places of the settled transfers that follow one: a range of an index, however many there are."""
+    following = select(*_ORDER).where(*conditions, tuple_(*_ORDER) > AFTER, is_settled(transfers))
+    return following.order_by(*_ORDER).limit(bindparam("at_most"))
+
+
+def _next_of_account() -> Select[Any]:
+    """The ids of the next transfers of an account, from the next of each of its sides."""
+    sides = [next_transfers(side == bindparam("key")) for side in (_DEBIT, _CREDIT)]
     both = union_all(*(select(side.subquery()) for side in sides)).subquery()
-    return select(transfers).where(transfers.c.transfer_id.in_(_first(both)))
+    return select(both.c.transfer_id).order_by(both.c.xact_id, both.c.transfer_id).limit(bindparam("at_most"))
 
 
-def _first(rows: FromClause, *conditions: ColumnElement[bool]) -> Select[int]:
-    """The smallest transfer ids."""
-    return select(rows.c.transfer_id).where(*conditions).order_by(rows.c.transfer_id).limit(bindparam("at_most"))
-
-
-_GAINS = transfers.c.credit_account_id == bindparam("key")
+_GAINS = bindparam("key") == _CREDIT
 _LIST_ENTRIES = (
-    transfers_of_account()
-    .with_only_columns(
-        transfers.c.transfer_id,
+    select(
+        *_ORDER,
         transfers.c.phase,
         transfers.c.purpose,
         transfers.c.reference,
-        case((_GAINS, transfers.c.debit_account_id), else_=transfers.c.credit_account_id).label(
-            "counterparty_account_id"
-        ),
+        case((_GAINS, _DEBIT), else_=_CREDIT).label("counterparty_account_id"),
         transfers.c.currency,
         case((_GAINS, transfers.c.amount_minor), else_=-transfers.c.amount_minor).label("amount_minor"),
         transfers.c.actor,
         transfers.c.at_ms,
     )
-    .order_by(transfers.c.transfer_id)
+    .where(transfers.c.transfer_id.in_(_next_of_account()))
+    .order_by(*_ORDER)
 )
 
 
@@ -91,8 +91,9 @@ def void(transaction: Transaction, what: Transfer, hold_id: int, now_ms: int) ->
 
 
 def list_entries(transaction: Transaction, account_id: str, after: After, at_most: int) -> list[Entry]:
-    """An account's statement, oldest first."""
-    wanted = {"key": account_id, "after_id": after[0] if after else 0, "at_most": at_most}
+    """An account's statement, oldest first: what is settled of it."""
+    xact_id, transfer_id = after or (0, 0)
+    wanted = {"key": account_id, "after_xact_id": xact_id, "after_transfer_id": transfer_id, "at_most": at_most}
     return [_ENTRIES.of(row) for row in transaction.execute(_LIST_ENTRIES, wanted)]
 
 

@@ -2,6 +2,7 @@
 
 from thirdparty_server.ledger.model import Account, AccountKind, Deposit, Entry, TrialBalance
 from tillmesh.api.payment.v1 import account_pb2, deposit_pb2
+from tillmesh.api.type.v1 import money_pb2
 from tillmesh.auth.callers import shown_actor
 from tillmesh.rpc.messages import to_money, to_timestamp
 from tillmesh.runtime.money import Money
@@ -51,10 +52,17 @@ def to_trial_balance(balance: TrialBalance) -> account_pb2.TrialBalance:
     stores_minor = by_kind[AccountKind.STORE_SALES] + by_kind[AccountKind.STORE_RETURNS]
     return account_pb2.TrialBalance(
         currency_code=currency,
-        sum=to_money(Money(currency, sum(by_kind.values()))),
-        wallets=to_money(Money(currency, by_kind[AccountKind.WALLET])),
-        stores=to_money(Money(currency, stores_minor)),
-        external=to_money(Money(currency, by_kind[AccountKind.EXTERNAL])),
-        held=to_money(Money(currency, balance.held_minor)),
+        sum=_total(currency, sum(by_kind.values())),
+        wallets=_total(currency, by_kind[AccountKind.WALLET]),
+        stores=_total(currency, stores_minor),
+        external=_total(currency, by_kind[AccountKind.EXTERNAL]),
+        held=_total(currency, balance.held_minor),
         differing_account_ids=balance.differing_account_ids,
+        through_time=to_timestamp(balance.through_at_ms),
+        balances_verified_time=to_timestamp(balance.verified_at_ms) if balance.verified_at_ms else None,
     )
+
+
+def _total(currency: str, minor: int) -> money_pb2.Money:
+    """A total; broken books may come to more than a message holds, and then the nearest is shown."""
+    return to_money(Money(currency, max(-(2**63), min(minor, 2**63 - 1))))

@@ -7,6 +7,8 @@ from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
 
 BALANCE_MAX = 9_000 * MINOR_UNITS_MAX
 """No kept balance is further from zero: an amount more still is a signed 64-bit integer."""
+ISSUED_MAX = BALANCE_MAX // 2
+"""So much may come from outside in one currency: with what stores give back beyond it, all sums are 64-bit integers."""
 
 ACCOUNTS = 2
 """The place of accounts in the order in which operations take rows that many want."""
@@ -53,9 +55,23 @@ class AccountRef:
         return self.kind in (AccountKind.WALLET, AccountKind.STORE_RETURNS)
 
 
+_KIND_BY_PREFIX = {
+    "wallet": AccountKind.WALLET,
+    "sales": AccountKind.STORE_SALES,
+    "returns": AccountKind.STORE_RETURNS,
+    "external": AccountKind.EXTERNAL,
+}
+
+
 def wallet(identity_id: str, currency: str) -> AccountRef:
     """The account of an identity's wallet in that currency."""
     return AccountRef(AccountKind.WALLET, f"wallet/{identity_id}/{currency}", currency)
+
+
+def currency_and_kind(account_id: str) -> tuple[str, AccountKind]:
+    """What the id of an account says of it."""
+    kind, _, rest = account_id.partition("/")
+    return rest.rpartition("/")[2], _KIND_BY_PREFIX[kind]
 
 
 def wallet_owner(account_id: str) -> str | None:
@@ -112,6 +128,7 @@ class Account:
 class Entry:
     """A transfer as seen from one of its accounts; the amount is negative where it loses."""
 
+    xact_id: int
     transfer_id: int
     phase: Phase
     purpose: Purpose
@@ -134,12 +151,20 @@ class Deposit:
 
 
 @dataclass(frozen=True, slots=True)
-class RollUp:
-    """The sum of an account's transfers, up to one of them."""
+class LedgerProgress:
+    """How far the transfers are added up, and the kept balances compared with them."""
 
-    account_id: str
+    id: int = 1
+    through_xact_id: int = 0
     through_transfer_id: int = 0
-    posted_minor: int = 0
+    through_at_ms: int = 0
+    compared_account_id: str = ""
+    """The last account that was compared since `began_at_ms`; empty once all are."""
+    began_transfer_id: int = 0
+    """What `through_transfer_id` was then."""
+    began_at_ms: int = 0
+    verified_at_ms: int = 0
+    """All accounts were compared since then; 0 before that happened."""
 
 
 @dataclass(slots=True)
@@ -150,6 +175,10 @@ class TrialBalance:
     minor_by_kind: dict[AccountKind, int] = field(default_factory=lambda: dict.fromkeys(AccountKind, 0))
     held_minor: int = 0
     differing_account_ids: list[str] = field(default_factory=list)
+    through_at_ms: int = 0
+    """When the newest of the transfers was booked that the totals contain."""
+    verified_at_ms: int = 0
+    """Since when all kept balances were compared with their transfers; 0 before that happened."""
 
 
 MOVING = (Phase.SINGLE, Phase.POST)

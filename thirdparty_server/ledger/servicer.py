@@ -35,7 +35,7 @@ class AccountServicer(Servicer):
         shown, token = await self._listed(
             request,
             operations.list_entries,
-            lambda entry: (entry.transfer_id,),
+            lambda entry: (entry.xact_id, entry.transfer_id),
             lambda entry: messages.to_entry(entry, request.account_id, self.database.seal),
             request.account_id,
         )
@@ -53,7 +53,7 @@ class AccountServicer(Servicer):
         return messages.to_deposit(deposit)
 
     async def ListTrialBalances(self, request: api.ListTrialBalancesRequest) -> api.ListTrialBalancesResponse:
-        """Adds up every currency."""
+        """The totals of every currency."""
         shown, token = await self._listed(
             request, trial_balances, lambda balance: (balance.currency,), messages.to_trial_balance
         )

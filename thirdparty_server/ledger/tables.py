@@ -18,6 +18,7 @@ from thirdparty_server.ledger.model import BALANCE_MAX, AccountKind, Phase, Purp
 from thirdparty_server.schema import METADATA
 from tillmesh.runtime.money import MINOR_UNITS_MAX
 from tillmesh.storage.database import append_only, one_of
+from tillmesh.storage.row_order import xact_id_column
 
 
 def _integer(column: str) -> CheckConstraint:
@@ -47,8 +48,6 @@ accounts = Table(
         "credit_limit_minor IS NOT NULL OR (posted_minor = 0 AND held_minor = 0)", name="only_guarded_keep_balance"
     ),
 )
-_summed = accounts.c.credit_limit_minor.is_(None)
-Index("accounts_summed", accounts.c.account_id, sqlite_where=_summed, postgresql_where=_summed)
 # One debit, one credit, one currency, one amount above zero: an unbalanced
 # transfer cannot be written down.
 transfers = Table(
@@ -56,6 +55,7 @@ transfers = Table(
     METADATA,
     # SQLite counts up by itself only in a column that is called INTEGER.
     Column("transfer_id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    xact_id_column("transfer_id"),
     Column("phase", String, one_of("phase", Phase), nullable=False),
     Column("debit_account_id", String, nullable=False),
     Column("credit_account_id", String, nullable=False),
@@ -89,16 +89,49 @@ transfers = Table(
         ],
     ),
 )
-Index("transfers_of_debit", transfers.c.debit_account_id, transfers.c.transfer_id)
-Index("transfers_of_credit", transfers.c.credit_account_id, transfers.c.transfer_id)
+_order = transfers.c.xact_id, transfers.c.transfer_id
+Index("transfers_in_order", *_order)
+Index("transfers_of_debit", transfers.c.debit_account_id, *_order)
+Index("transfers_of_credit", transfers.c.credit_account_id, *_order)
 append_only(transfers)
-# What the transfers of an account without a limit come to, up to and including one of them. It only saves
-# adding them up again: a row that is deleted is made anew.
+# How far the transfers are added up, and the balances compared with them. One row, once there is a transfer. It and
+# the next two tables only save adding up again: all three emptied together, they are made anew.
+ledger_progress = Table(
+    "ledger_progress",
+    METADATA,
+    Column("id", Integer, CheckConstraint("id = 1", name="one_row"), primary_key=True, autoincrement=False),
+    Column("through_xact_id", BigInteger, nullable=False),
+    Column("through_transfer_id", BigInteger, nullable=False),
+    Column("through_at_ms", BigInteger, nullable=False),
+    Column("compared_account_id", String, nullable=False),
+    Column("began_transfer_id", BigInteger, nullable=False),
+    Column("began_at_ms", BigInteger, nullable=False),
+    Column("verified_at_ms", BigInteger, nullable=False),
+)
+# What the transfers of an account come to, up to and including the one that the progress names.
 account_sums = Table(
     "account_sums",
     METADATA,
     Column("account_id", String, ForeignKey("accounts.account_id"), primary_key=True),
-    Column("through_transfer_id", BigInteger, ForeignKey("transfers.transfer_id"), nullable=False),
     Column("posted_minor", BigInteger, nullable=False),
-    _integer("posted_minor"),
+    Column("held_minor", BigInteger, nullable=False),
+    *(_integer(column) for column in ("posted_minor", "held_minor")),
+)
+# The same for all accounts of a currency and kind.
+currency_sums = Table(
+    "currency_sums",
+    METADATA,
+    Column("currency", String, primary_key=True),
+    Column("kind", String, one_of("kind", AccountKind), primary_key=True),
+    Column("posted_minor", BigInteger, nullable=False),
+    Column("held_minor", BigInteger, nullable=False),
+    *(_integer(column) for column in ("posted_minor", "held_minor")),
+)
+# Accounts whose kept balance was found to be another than that of their transfers, and by how much.
+differing_accounts = Table(
+    "differing_accounts",
+    METADATA,
+    Column("account_id", String, ForeignKey("accounts.account_id"), primary_key=True),
+    Column("posted_minor", BigInteger, nullable=False),
+    Column("held_minor", BigInteger, nullable=False),
 )

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import account_pb2, payment_pb2
 from tillmesh.api.terminal.v1 import checkout_pb2
-from tillmesh.api.type.v1 import money_pb2
 from tillmesh.cli.display import (
     VERDICT_WORDS,
     amount,
@@ -19,6 +18,7 @@ from tillmesh.cli.display import (
     verdict_name,
 )
 from tillmesh.client.books import Statement, is_balanced
+from tillmesh.runtime.money import Money
 
 
 def show_payments(payments: Sequence[payment_pb2.Payment]) -> None:
@@ -52,7 +52,7 @@ def show_statement(statement: Statement) -> None:
         moves = entry.phase in (account_pb2.AccountEntry.PHASE_SINGLE, account_pb2.AccountEntry.PHASE_POST)
         balance_minor += entry.amount.minor_units if moves else 0
         phase = account_pb2.AccountEntry.Phase.Name(entry.phase).removeprefix("PHASE_").lower()
-        balance = money_pb2.Money(currency_code=entry.amount.currency_code, minor_units=balance_minor)
+        balance = Money(entry.amount.currency_code, balance_minor)
         rows.append(
             (
                 date_time(entry.entry_time),
@@ -60,7 +60,7 @@ def show_statement(statement: Statement) -> None:
                 entry.counterparty_account_id,
                 entry.reference,
                 amount(entry.amount),
-                amount(balance) if moves else "",
+                str(balance) if moves else "",
             )
         )
     columns = ["time", "what", "other account", "reference", "amount", "balance"]
@@ -76,8 +76,10 @@ def show_balances(balances: list[account_pb2.TrialBalance]) -> None:
     for balance in balances:
         parts = (balance.wallets, balance.stores, balance.external, balance.sum, balance.held)
         verdict = "balanced" if is_balanced(balance) else " ".join(("BROKEN", *balance.differing_account_ids))
-        rows.append((balance.currency_code, *map(amount, parts), verdict))
-    columns = ["currency", "wallets", "stores", "outside", "sum", "on hold", "books"]
+        verified = balance.HasField("balances_verified_time")
+        since = date_time(balance.balances_verified_time) if verified else "not yet"
+        rows.append((balance.currency_code, *map(amount, parts), verdict, since))
+    columns = ["currency", "wallets", "stores", "outside", "sum", "on hold", "books", "compared"]
     show_table("Trial balance", columns, rows, right=["wallets", "stores", "outside", "sum", "on hold"])
 
 

@@ -1,4 +1,4 @@
-"""Reads the histories of servers' databases, and changes nothing in them."""
+"""Reads the histories and the ledger of servers' databases, and changes nothing in them."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,13 +12,15 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from order_service.audit import version_findings
 from tillmesh.cli.audit.heads import Head
+from tillmesh.cli.audit.ledger import ledger_findings
 from tillmesh.client.failures import Failure
 from tillmesh.storage.chains import Chain, Entry, HistoryTable, pruned_findings, read_chains, read_pruned
 
 ORDERS, VERSIONS, PRUNED = "orders", "order_versions", "pruned"
+PAYMENTS, TRANSFERS = "payments", "transfers"
 HISTORY_TABLES = (
     HistoryTable("order_history", ORDERS, "order_id"),
-    HistoryTable("payment_history", "payments", "payment_id"),
+    HistoryTable("payment_history", PAYMENTS, "payment_id"),
     HistoryTable("checkout_history", "checkouts", "checkout_id"),
 )
 
@@ -66,6 +68,8 @@ class Audit:
                 self._read_versions(connection, database)
             if not self.since_ms:
                 self._read_pruned(connection, history, database)
+            if history.records == PAYMENTS and not self.since_ms:
+                self._read_ledger(connection, database, progress)
 
     def _count(self, connection: Connection, name: str) -> int | None:
         """How many rows are to be read; None where only some of them are."""
@@ -110,12 +114,34 @@ class Audit:
         elif (head.rows, head.hash) == (entry.through, entry.head):
             self.missing.discard(head)
 
+    def _read_ledger(self, connection: Connection, database: str, progress: Progress) -> None:
+        """The ledger has no chain, but what the server keeps of it follows from its transfers."""
+        connection.rollback()
+        see_one_moment(connection)
+        rows = connection.execute(select(func.count()).select_from(table(TRANSFERS))).scalar_one()
+        task = progress.add_task(f"{database}: {TRANSFERS}", total=rows)
+        findings = [
+            f"{database}: {finding}"
+            for finding in ledger_findings(connection, lambda number: progress.advance(task, number))
+        ]
+        progress.update(task, completed=rows)
+        self.findings += findings
+        self.tables.append((database, TRANSFERS, "", f"{rows:,}", f"{len(findings):,}"))
+
     def _take(self, chain: Chain, name: str, table_name: str) -> None:
         self.findings += [f"{name}: {finding}" for finding in chain.findings]
         if not chain.findings:
             self.heads.append(Head(table_name, chain.key, chain.rows, chain.hashes[-1]))
         if self.missing:  # an earlier head may be any row now: chains grow
             self.missing -= {Head(table_name, chain.key, *row) for row in enumerate(chain.hashes, chain.pruned + 1)}
+
+
+def see_one_moment(connection: Connection) -> None:
+    """Begins a transaction that sees nothing of what is written beside it."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN")
+    else:
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
 
 def sqlite_url(path: Path) -> URL:

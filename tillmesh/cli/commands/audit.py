@@ -34,11 +34,12 @@ def verify(
         typer.Option(formats=["%Y-%m-%d"], help="Only records that changed on that day (UTC) or later; no digest."),
     ] = None,
 ) -> None:
-    """Verify that the history of every order, payment and checkout is as it was written.
+    """Verify that the history of every order, payment and checkout is as it was written, and that the ledger adds up.
 
     Each row of a history has the SHA-256 of the row before it and of itself; each record has that of its
     last row, its head. A row that was changed, removed, put in or moved shows. The history of an order also
-    covers the lines of each version, so changed lines show as well. Only reads; the servers may run.
+    covers the lines of each version, so changed lines show as well. The ledger is added up from its transfers,
+    and compared with all balances and sums that the payment server keeps. Only reads; the servers may run.
 
     Who can write a database can also write all its hashes anew. Against that, **keep the digest** that is
     printed at the end where they have no access: it is the SHA-256 of all heads, and of the file that
@@ -50,7 +51,7 @@ def verify(
     last row of a record is never removed, so the head of a record that was final is still proved.
 
     **--changed-since DAY** is for every night: it reads the histories of records that changed since then, and
-    those of no others. It finds no record that is missing, and does not read the chain of what was pruned.
+    those of no others. It finds no record that is missing, and reads neither the ledger nor the chain of what was pruned.
 
     Exit status: 0 all is as it was written, 1 something is not or a database cannot be read,
     2 wrong usage or the file of --since cannot be read.

@@ -13,7 +13,11 @@ def balances(
     payments: Payments = DEFAULT.payments,
     json: Json = False,
 ) -> None:
-    """Add up the whole ledger, per currency: the books balance, or it shows where they do not."""
+    """Show what each currency adds up to: the books balance, or it shows where they do not.
+
+    The server compares balances with their transfers in the background. To add the whole ledger up now, from its
+    database: tillmesh audit verify.
+    """
 
     async def look() -> list[account_pb2.TrialBalance]:
         async with Client(Addresses(payments=payments)) as client:

@@ -13,7 +13,7 @@ from tillmesh.api.payment.v1 import account_service_pb2 as account_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.api.payment.v1 import refund_service_pb2 as refund_api
 from tillmesh.cli.replay.runner import Outcome
-from tillmesh.client.books import read_balances
+from tillmesh.client.books import read_verified_balances
 from tillmesh.client.connections import Client
 
 PAID = order_pb2.Order.STATE_PAID
@@ -87,7 +87,7 @@ async def read_books(client: Client, outcome: Outcome) -> Books:
     list_accounts = account_api.ListAccountsRequest()
     async for account in client.listed(client.accounts.ListAccounts, list_accounts, lambda page: page.accounts):
         found.accounts[account.account_id] = account
-    found.trial_balances = await read_balances(client)
+    found.trial_balances = await read_verified_balances(client, SETTLE_WITHIN_S)
     return found
 
 

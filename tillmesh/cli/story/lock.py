@@ -17,7 +17,7 @@ from tillmesh.cli.phone.client import PhoneClient
 from tillmesh.cli.records import show_balances
 from tillmesh.cli.story.payer import CARD, DEPOSIT, her_phone, pays_by_code, shopper, wrong_pin
 from tillmesh.cli.story.scene import CALL_S, NAME, PAYER, Stage, check, quote, refused, say, scene
-from tillmesh.client.books import is_balanced, read_balances
+from tillmesh.client.books import is_balanced, read_verified_balances
 from tillmesh.client.connections import Client
 from tillmesh.client.requests import consent_to
 from tillmesh.local.mesh import Mesh
@@ -27,6 +27,7 @@ from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret
 
 PAYER_WINDOW_S = 5
+VERIFIED_WITHIN_S = 15
 
 OPEN = order_pb2.Order.STATE_OPEN
 LOCKED = order_pb2.Order.STATE_LOCKED
@@ -188,7 +189,7 @@ class LockStory:
         scene(f"The same, told by the servers: tillmesh explain {self._order_id}")
         tell(await read_order_records(self._client, self._order_id))
         scene("And the books: tillmesh balances")
-        balances = await read_balances(self._client)
+        balances = await read_verified_balances(self._client, VERIFIED_WITHIN_S)
         show_balances(balances)
         for balance in balances:
             check(is_balanced(balance), f"{balance.currency_code} balances")

@@ -239,6 +239,8 @@ class TrialBalance(_message.Message):
     EXTERNAL_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
     DIFFERING_ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
+    THROUGH_TIME_FIELD_NUMBER: _builtins.int
+    BALANCES_VERIFIED_TIME_FIELD_NUMBER: _builtins.int
     currency_code: _builtins.str
     """ISO 4217 code."""
     @_builtins.property
@@ -263,8 +265,21 @@ class TrialBalance(_message.Message):
 
     @_builtins.property
     def differing_account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Accounts whose kept balance, or part of it, differs from the sum of their
+        """Accounts whose kept balance was found to differ from the sum of their
         transfers, the first 100 by id; empty, or the books are broken.
+        """
+
+    @_builtins.property
+    def through_time(self) -> _timestamp_pb2.Timestamp:
+        """When the newest transfer was booked that the sums contain. It is the newest
+        of all, unless the server has more than a few hundred still to add up.
+        """
+
+    @_builtins.property
+    def balances_verified_time(self) -> _timestamp_pb2.Timestamp:
+        """Since this time every kept balance was compared with its transfers. Balances
+        are compared in the background, some hundred every few seconds. Unset before
+        the first time.
         """
 
     def __init__(
@@ -277,10 +292,12 @@ class TrialBalance(_message.Message):
         external: _money_pb2.Money | None = ...,
         held: _money_pb2.Money | None = ...,
         differing_account_ids: _abc.Iterable[_builtins.str] | None = ...,
+        through_time: _timestamp_pb2.Timestamp | None = ...,
+        balances_verified_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["external", b"external", "held", b"held", "stores", b"stores", "sum", b"sum", "wallets", b"wallets"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["balances_verified_time", b"balances_verified_time", "external", b"external", "held", b"held", "stores", b"stores", "sum", b"sum", "through_time", b"through_time", "wallets", b"wallets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency_code", b"currency_code", "differing_account_ids", b"differing_account_ids", "external", b"external", "held", b"held", "stores", b"stores", "sum", b"sum", "wallets", b"wallets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balances_verified_time", b"balances_verified_time", "currency_code", b"currency_code", "differing_account_ids", b"differing_account_ids", "external", b"external", "held", b"held", "stores", b"stores", "sum", b"sum", "through_time", b"through_time", "wallets", b"wallets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

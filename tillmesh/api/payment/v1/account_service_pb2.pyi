@@ -227,7 +227,7 @@ class ListTrialBalancesResponse(_message.Message):
     """Where the next page starts; empty on the last page. Opaque."""
     @_builtins.property
     def trial_balances(self) -> _containers.RepeatedCompositeFieldContainer[_account_pb2.TrialBalance]:
-        """One for each currency in use, by code."""
+        """One for each currency in which money was moved or held, by code."""
 
     def __init__(
         self,

@@ -88,7 +88,8 @@ class AccountServiceServicer:
 
     def ListAccountEntries(self, request, context):
         """Lists an account's statement, oldest first. Called by the platform and
-        the account's owner.
+        the account's owner. An entry appears once no older transaction is under
+        way that could still put another one before it: usually at once.
         Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED);
         INVALID_ARGUMENT.
         """
@@ -99,7 +100,8 @@ class AccountServiceServicer:
     def CreateDeposit(self, request, context):
         """Puts money from outside into a wallet. Called by the platform.
         Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND,
-        WALLET_NOT_FOUND: none in that currency); ALREADY_EXISTS
+        WALLET_NOT_FOUND: none in that currency); FAILED_PRECONDITION
+        (BALANCE_LIMIT_EXCEEDED, LEDGER_LIMIT_EXCEEDED); ALREADY_EXISTS
         (REQUEST_ID_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -107,8 +109,9 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTrialBalances(self, request, context):
-        """Adds up each currency: the books balance, or it shows where they do not.
-        Called by the platform. Reads every transfer: not for a hot path.
+        """What each currency adds up to: the books balance, or it shows where they do
+        not. Called by the platform. Costs the same however many transfers there
+        are: they are added up, and balances compared with them, in the background.
         Errors: INVALID_ARGUMENT (page_size, page_token).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -47,19 +47,22 @@ class AccountServiceStub:
     """
     ListAccountEntries: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListAccountEntriesRequest, _account_service_pb2.ListAccountEntriesResponse]
     """Lists an account's statement, oldest first. Called by the platform and
-    the account's owner.
+    the account's owner. An entry appears once no older transaction is under
+    way that could still put another one before it: usually at once.
     Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED);
     INVALID_ARGUMENT.
     """
     CreateDeposit: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.CreateDepositRequest, _deposit_pb2.Deposit]
     """Puts money from outside into a wallet. Called by the platform.
     Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND,
-    WALLET_NOT_FOUND: none in that currency); ALREADY_EXISTS
+    WALLET_NOT_FOUND: none in that currency); FAILED_PRECONDITION
+    (BALANCE_LIMIT_EXCEEDED, LEDGER_LIMIT_EXCEEDED); ALREADY_EXISTS
     (REQUEST_ID_REUSED).
     """
     ListTrialBalances: _grpc.UnaryUnaryMultiCallable[_account_service_pb2.ListTrialBalancesRequest, _account_service_pb2.ListTrialBalancesResponse]
-    """Adds up each currency: the books balance, or it shows where they do not.
-    Called by the platform. Reads every transfer: not for a hot path.
+    """What each currency adds up to: the books balance, or it shows where they do
+    not. Called by the platform. Costs the same however many transfers there
+    are: they are added up, and balances compared with them, in the background.
     Errors: INVALID_ARGUMENT (page_size, page_token).
     """
 
@@ -80,19 +83,22 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """
     ListAccountEntries: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListAccountEntriesRequest, _account_service_pb2.ListAccountEntriesResponse]  # type: ignore[assignment]
     """Lists an account's statement, oldest first. Called by the platform and
-    the account's owner.
+    the account's owner. An entry appears once no older transaction is under
+    way that could still put another one before it: usually at once.
     Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED);
     INVALID_ARGUMENT.
     """
     CreateDeposit: _aio.UnaryUnaryMultiCallable[_account_service_pb2.CreateDepositRequest, _deposit_pb2.Deposit]  # type: ignore[assignment]
     """Puts money from outside into a wallet. Called by the platform.
     Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND,
-    WALLET_NOT_FOUND: none in that currency); ALREADY_EXISTS
+    WALLET_NOT_FOUND: none in that currency); FAILED_PRECONDITION
+    (BALANCE_LIMIT_EXCEEDED, LEDGER_LIMIT_EXCEEDED); ALREADY_EXISTS
     (REQUEST_ID_REUSED).
     """
     ListTrialBalances: _aio.UnaryUnaryMultiCallable[_account_service_pb2.ListTrialBalancesRequest, _account_service_pb2.ListTrialBalancesResponse]  # type: ignore[assignment]
-    """Adds up each currency: the books balance, or it shows where they do not.
-    Called by the platform. Reads every transfer: not for a hot path.
+    """What each currency adds up to: the books balance, or it shows where they do
+    not. Called by the platform. Costs the same however many transfers there
+    are: they are added up, and balances compared with them, in the background.
     Errors: INVALID_ARGUMENT (page_size, page_token).
     """
 
@@ -128,7 +134,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.ListAccountEntriesResponse, _abc.Awaitable[_account_service_pb2.ListAccountEntriesResponse]]:
         """Lists an account's statement, oldest first. Called by the platform and
-        the account's owner.
+        the account's owner. An entry appears once no older transaction is under
+        way that could still put another one before it: usually at once.
         Errors: NOT_FOUND (ACCOUNT_NOT_FOUND); PERMISSION_DENIED (PAYER_DENIED);
         INVALID_ARGUMENT.
         """
@@ -141,7 +148,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_deposit_pb2.Deposit, _abc.Awaitable[_deposit_pb2.Deposit]]:
         """Puts money from outside into a wallet. Called by the platform.
         Errors: INVALID_ARGUMENT; NOT_FOUND (IDENTITY_NOT_FOUND,
-        WALLET_NOT_FOUND: none in that currency); ALREADY_EXISTS
+        WALLET_NOT_FOUND: none in that currency); FAILED_PRECONDITION
+        (BALANCE_LIMIT_EXCEEDED, LEDGER_LIMIT_EXCEEDED); ALREADY_EXISTS
         (REQUEST_ID_REUSED).
         """
 
@@ -151,8 +159,9 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_service_pb2.ListTrialBalancesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_service_pb2.ListTrialBalancesResponse, _abc.Awaitable[_account_service_pb2.ListTrialBalancesResponse]]:
-        """Adds up each currency: the books balance, or it shows where they do not.
-        Called by the platform. Reads every transfer: not for a hot path.
+        """What each currency adds up to: the books balance, or it shows where they do
+        not. Called by the platform. Costs the same however many transfers there
+        are: they are added up, and balances compared with them, in the background.
         Errors: INVALID_ARGUMENT (page_size, page_token).
         """
 
