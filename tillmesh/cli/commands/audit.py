@@ -51,7 +51,8 @@ def verify(
     last row of a record is never removed, so the head of a record that was final is still proved.
 
     **--changed-since DAY** is for every night: it reads the histories of records that changed since then, and
-    those of no others. It finds no record that is missing, and reads neither the ledger nor the chain of what was pruned.
+    those of no others. It finds no record that is missing, and reads neither the ledger nor the chain of what was
+    pruned.
 
     Exit status: 0 all is as it was written, 1 something is not or a database cannot be read,
     2 wrong usage or the file of --since cannot be read.
