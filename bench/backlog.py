@@ -34,7 +34,7 @@ PATIENCE_S = 0.5
 HONEST_EVERY_S = 0.05
 """One caller goes on paying; so long after an answer comes their next payment."""
 LOOK_EVERY_S = 0.1
-PATIENT = ("--lock-patience-s", "86400")
+PATIENT = ("--lock-patience-s", "86400", "--instant-lease-s", "600")
 """No payment is given up in the outage: each is locked, held, completed and captured afterwards, as a fresh one is."""
 Payment = payment_pb2.Payment
 UNFINISHED = (Payment.STATE_PENDING, Payment.STATE_AUTHORIZED, Payment.STATE_VOIDING)

@@ -10,14 +10,16 @@ import pytest
 from tests.clocks import ManualClock
 from tests.payments.books import ids_of
 from tests.payments.held import authorized_with, cancel_at_order, lock, stuck
-from tests.payments.side import Side, gbp, line, payment_side, until
+from tests.payments.side import Side, gbp, line, payment_side, refused, state_and_reason, until
 from tests.processes import DEADLINE_S, start_server
+from thirdparty_server.errors import Reason
+from thirdparty_server.payments import servicer
 from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.runtime.deadlines import set_deadline
-from tillmesh.runtime.errors import Unanswered
+from tillmesh.runtime.errors import CommonReason, Unanswered
 from tillmesh.runtime.ids import new_request_id
 
 DAY_MS = 86_400_000
@@ -54,6 +56,11 @@ async def mortal_side(
 ) -> AsyncIterator[Side]:
     async with payment_side(database_url, tmp_path, mortal.address, clock) as side:
         yield side
+
+
+async def is_recorded(side: Side, order: order_pb2.Order) -> bool:
+    listed = await side.payments.ListPayments(payments_api.ListPaymentsRequest(order_id=order.order_id))
+    return bool(listed.payments)
 
 
 async def step_without_an_answer(side: Side, payment_id: str) -> None:
@@ -256,6 +263,27 @@ async def test_another_orders_lock_frees_nothing(side: Side) -> None:
     second = await side.pay(other)
     assert second.reason == "INSUFFICIENT_FUNDS"
     assert await side.state(held_id) == ("AUTHORIZED", "")
+
+
+async def test_a_payment_beside_too_many_is_refused_before_anything_of_it_is_recorded(
+    mortal_side: Side, mortal: MortalOrderService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = mortal_side
+    monkeypatch.setattr(servicer, "MAKING_MAX", 1)
+    payer_id = await side.shopper(funds=2000)
+    order, other = await side.order(payer_id), await side.order(payer_id)
+    payment_id = new_request_id()
+    mortal.kill()
+    paying = asyncio.create_task(side.pay(order))
+    await until(lambda: is_recorded(side, order))
+    with refused(CommonReason.OVERLOADED) as refusals:
+        await side.pay(other, payment_id)
+    assert refusals[0].retry_after_ms
+    with refused(Reason.PAYMENT_NOT_FOUND):
+        await side.payment(payment_id)
+    mortal.start()
+    assert state_and_reason(await paying) == ("CAPTURED", "")
+    assert state_and_reason(await side.pay(other, payment_id)) == ("CAPTURED", "")
 
 
 async def test_a_fresh_payment_is_left_to_its_caller_and_a_stale_one_is_taken_up(side: Side) -> None:

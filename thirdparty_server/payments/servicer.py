@@ -1,6 +1,6 @@
 """Payments: protobuf to model and back, nothing else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from thirdparty_server.errors import PAYMENT_CANCELED
 from thirdparty_server.payers import messages as payer_messages
@@ -15,8 +15,9 @@ from thirdparty_server.payments.orders import Orders
 from thirdparty_server.payments.resolver import PaymentResolver
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
-from tillmesh.auth.callers import Role, acting_role, require_payer, require_store
+from tillmesh.auth.callers import Role, acting_role, caller, require_payer, require_store
 from tillmesh.rpc.fields import Fields
+from tillmesh.rpc.limits import OWN, Places
 from tillmesh.rpc.messages import state_names
 from tillmesh.rpc.servicer import Servicer
 from tillmesh.runtime.errors import FieldViolation, Refusal, Unanswered, invalid
@@ -24,6 +25,11 @@ from tillmesh.runtime.secret import Secret
 from tillmesh.storage.batches import takes_turns
 from tillmesh.storage.requests import IdempotencyKey, find_resource, remember_refusal
 from tillmesh.storage.statements import Transaction
+
+MAKING_MAX = 96
+"""Payments that are made at a time while their callers wait: more would only all take longer, until all are late."""
+MAKING_A_GUEST = 48
+"""Of one store terminal or phone."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,7 @@ class PaymentServicer(Servicer):
     pin_tries: PinTries
     pay_code_lock_ms: int
     identity_guesses_per_hour: int
+    making: Places = field(default_factory=Places)
 
     async def CreatePayment(self, request: payments_api.CreatePaymentRequest) -> payment_pb2.Payment:
         """Pays an order."""
@@ -55,10 +62,13 @@ class PaymentServicer(Servicer):
         if code:
             self.vault.require()  # not within the request: without the secret nothing is decided of it
         shown = ShownCode(code, self.vault, self.pay_code_lock_ms) if code else None
-        payment = await self._once(
-            request, asked.payment_id, asked.payment_id, operations.get_payment, self._record, asked, shown
-        )
-        return await self._settled(payment)
+        who = caller.get()
+        holder, at_most = (who.uri, MAKING_A_GUEST) if who and who.role not in OWN else ("", MAKING_MAX)
+        with self.making.hold(holder, of_holder=at_most, of_all=MAKING_MAX):
+            payment = await self._once(
+                request, asked.payment_id, asked.payment_id, operations.get_payment, self._record, asked, shown
+            )
+            return await self._settled(payment)
 
     async def GetPayment(self, request: payments_api.GetPaymentRequest) -> payment_pb2.Payment:
         """Reads one payment."""

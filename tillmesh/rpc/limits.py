@@ -6,8 +6,8 @@ All of it runs on every call and in the event loop's one thread: dictionaries an
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -61,6 +61,16 @@ class Places:
         mine = self._by_holder.pop(holder) - 1
         if mine:
             self._by_holder[holder] = mine
+
+    @contextmanager
+    def hold(self, holder: str, *, of_holder: int, of_all: int) -> Iterator[None]:
+        """Holds a place for the length of a block; OVERLOADED without one."""
+        if not self.take(holder, of_holder=of_holder, of_all=of_all):
+            raise CommonReason.OVERLOADED(of_all=of_all, of_holder=of_holder, retry_after_ms=OVERLOAD_MS)
+        try:
+            yield
+        finally:
+            self.leave(holder)
 
 
 class Rate:
