@@ -92,12 +92,15 @@ async def test_who_takes_turns_waits_for_a_row_that_changes_and_runs_once(
         holder.execute("UPDATE counters SET count = count + 1")
         waiting = asyncio.ensure_future(first.run(add_one))
         await asyncio.to_thread(wait_until, lambda: bool(watcher.execute(WAITS_FOR_A_ROW).fetchall()))
+        others = [asyncio.ensure_future(first.run(takes_turns(1)(lambda _transaction: None))) for _ in range(MANY)]
+        await first.run(partial(count_up, name="b"))  # however many take turns, they keep one thread
+        assert not any(other.done() for other in others)
         holder.commit()
-        await waiting
+        await asyncio.gather(waiting, *others)
     assert seen == [1, 3]
 
 
-async def test_who_shares_a_transaction_takes_rows_in_one_order_and_the_others_come_before(
+async def test_who_takes_turns_in_a_transaction_takes_rows_in_one_order(
     databases: tuple[Database, Database],
 ) -> None:
     order: list[str] = []
@@ -106,8 +109,8 @@ async def test_who_shares_a_transaction_takes_rows_in_one_order_and_the_others_c
         return lambda _transaction: order.append(name)
 
     second_row, first_row = takes_turns(2)(noting("second row")), takes_turns(1)(noting("first row"))
-    await asyncio.gather(*(databases[0].run(one) for one in (second_row, first_row, noting("none"), first_row)))
-    assert order == ["none", "first row", "first row", "second row"]
+    await asyncio.gather(*(databases[0].run(one) for one in (second_row, first_row, second_row, first_row)))
+    assert order == ["first row"] * 2 + ["second row"] * 2
 
 
 class Cutter:

@@ -7,7 +7,6 @@ operations come one by one, none waits for another; where many come, many share.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,7 +14,7 @@ from typing import Any, TypeVar
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from tillmesh.runtime.errors import CommonReason, Refusal
+from tillmesh.runtime.errors import CommonReason
 from tillmesh.storage.statements import Transaction
 
 BATCH_MAX = 32
@@ -97,20 +96,21 @@ class Queue:
             asyncio.get_running_loop().call_soon(self._begin)
         return waiting.future
 
-    def take(self) -> list[Waiting]:
-        """Those that waited longest, for one transaction; without those whose callers have left."""
+    def take(self, fits: Callable[[Waiting], bool] = lambda _waiting: True) -> list[Waiting]:
+        """Those that waited longest of those that fit, for one transaction; without those whose callers have left."""
         taken: list[Waiting] = []
+        others: list[Waiting] = []
         while self._waiting and len(taken) < BATCH_MAX:
             waiting = self._waiting.popleft()
             if not waiting.future.done():
-                taken.append(waiting)
+                (taken if fits(waiting) else others).append(waiting)
+        self._waiting.extendleft(reversed(others))
         return taken
 
     async def drain(self) -> None:
-        """Returns once all that waits now is done."""
-        if self._waiting:
-            with suppress(Refusal):
-                await self.add(lambda _transaction: None)
+        """Returns once nothing waits any more, and what waited is done."""
+        while waiting := [one.future for one in self._waiting if not one.future.done()]:
+            await asyncio.wait(waiting)
 
 
 def run_together(

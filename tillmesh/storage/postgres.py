@@ -102,6 +102,7 @@ class PostgresDatabase:
         self._statements = Statements(self._engine.dialect)
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="database")
         self._idle = CONNECTIONS
+        self._in_turn = False
         self._queue = Queue(self._flush)
         self._sessions = threading.local()
         self._open: set[psycopg.Connection[Any]] = set()
@@ -133,10 +134,21 @@ class PostgresDatabase:
     def _flush(self) -> None:
         """Gives what waits to the idle threads."""
         self._loop = asyncio.get_running_loop()
-        while self._idle and (batch := self._queue.take()):
+        while self._idle and (batch := self._take()):
             self._idle -= 1
             self._threads.submit(self._run_batch, batch)
             self._watching = self._watching or self._loop.call_later(WATCH_EVERY_S, self._watch)
+
+    def _take(self) -> Sequence[Waiting]:
+        """What shares the next transaction.
+
+        Those that take turns have one at a time: more would wait for the same rows with fewer operations each, and
+        keep the other threads.
+        """
+        if not self._in_turn and (batch := self._queue.take(lambda waiting: waiting.place is not None)):
+            self._in_turn = True
+            return sorted(batch, key=_place)
+        return self._queue.take(lambda waiting: waiting.place is None)
 
     def _watch(self) -> None:
         """Cuts connections on which a transaction takes too long: their threads wait for an answer that never comes."""
@@ -149,25 +161,20 @@ class PostgresDatabase:
         self._watching = asyncio.get_running_loop().call_later(WATCH_EVERY_S, self._watch) if busy else None
 
     def _run_batch(self, batch: Sequence[Waiting]) -> None:
-        """In a thread. Those that may wait for rows come last, so that nobody waits with them."""
-        rest = [waiting for waiting in batch if waiting.place is None]
-        in_turn = sorted((waiting for waiting in batch if waiting.place is not None), key=_place)
-        for part in (rest, in_turn):
-            if part:
-                self._run_part(part)
-        self._loop.call_soon_threadsafe(self._ended)
-
-    def _run_part(self, batch: Sequence[Waiting]) -> None:
-        """Runs what shares a transaction; nobody would see an error here."""
+        """In a thread, where nobody would see an error."""
+        in_turn = batch[0].place is not None
         try:
-            outcomes = self._transact(batch, "" if batch[0].place is None else LOCK_TIMEOUT_IN_TURN)
+            outcomes = self._transact(batch, LOCK_TIMEOUT_IN_TURN if in_turn else "")
         except Exception as error:
             outcomes = [error] * len(batch)
+        if in_turn:
+            self._loop.call_soon_threadsafe(self._turn_ended)
         lost = [index for index, outcome in enumerate(outcomes) if _may_try_again(outcome)]
         settled = [index for index in range(len(batch)) if index not in lost]
         self._tell([batch[index] for index in settled], [outcomes[index] for index in settled])
         for index in lost:
             self._tell([batch[index]], [self._again(batch[index], outcomes[index])])
+        self._loop.call_soon_threadsafe(self._ended)
 
     def _log(self, say: Callable[..., object], event: str, **fields: object) -> None:
         """Logs in the event loop: here an error would become the outcome of operations."""
@@ -176,6 +183,10 @@ class PostgresDatabase:
     def _tell(self, batch: Sequence[Waiting], outcomes: Sequence[Any]) -> None:
         """Gives callers their outcomes; that the database did not do its work is no error of their operations."""
         self._loop.call_soon_threadsafe(deliver, batch, [_said(outcome) for outcome in outcomes])
+
+    def _turn_ended(self) -> None:
+        self._in_turn = False
+        self._flush()
 
     def _ended(self) -> None:
         self._idle += 1
