@@ -179,7 +179,7 @@ async def test_two_locks_of_one_order_at_both_leave_the_larger_epoch_alone_with_
 async def test_a_lock_that_is_recorded_late_in_a_batch_sees_what_came_since_it_began(sides: tuple[Side, Side]) -> None:
     """A batch of operations begins with its first one: what came since must not be overlooked."""
     side, _ = sides
-    payer_id = await side.shopper(funds=5000)
+    payer_id = await side.shopper(funds=5000, threshold=0)
     order = await side.order(payer_id)
     early_id = await side.record(order)
     late_id: list[str] = []
@@ -198,8 +198,8 @@ async def test_a_lock_that_is_recorded_late_in_a_batch_sees_what_came_since_it_b
 
     await side.database.run(after_another)
     assert await side.state(early_id) == ("VOIDED", "SUPERSEDED")
-    assert await side.state(late_id[0]) == ("AUTHORIZED", "")
-    assert await side.wallet(payer_id) == (5000, 1000)
+    assert await side.state(late_id[0]) == ("AWAITING_PAYER", "")
+    assert await side.wallet(payer_id) == (5000, 0)
 
 
 async def test_yes_and_no_at_once_agree_with_the_order(sides: tuple[Side, Side]) -> None:
