@@ -57,16 +57,39 @@ def test_a_damaged_database_is_refused_in_one_line(database: Path, damage: Calla
 
 def test_a_lost_history_row_is_found(database: Path) -> None:
     """What the chaos run looks at would show if a server came back with half a transaction."""
-    order = ("o-1", "s", "IDENTITY", "p", "GBP", 1, "{}", "", "", "", 1, "OPEN", 0, "", 0, 0, 2, b"0", 0, 0)
-    version = ("o-1", 1, "[]", True, 1, b"0", 0)
-    history = [("o-1", number, "X", None, "OPEN", 1, 0, "GBP", 1, "", "", "", None, 0, b"0") for number in (1, 2)]
+    shared = {"order_id": "o-1", "version": 1, "amount_minor": 1}
+    order = shared | {
+        **dict.fromkeys(("terminal_id", "lane", "cashier_id", "payment_id"), ""),
+        **dict.fromkeys(("epoch", "lease_ms", "lease_expires_at_ms", "created_at_ms", "updated_at_ms"), 0),
+        "store_id": "s",
+        "payer_kind": "IDENTITY",
+        "payer_value": "p",
+        "currency": "GBP",
+        "state": "OPEN",
+        "event_count": 2,
+        "history_hash": b"0",
+        "labels": "{}",
+        "labels_length": 2,
+        "lines_length": 2,
+    }
+    version = shared | {"lines": "[]", "prices_include_tax": True, "salt": b"0", "created_at_ms": 0}
+    event = shared | {
+        **dict.fromkeys(("payment_id", "actor", "trace_id"), ""),
+        "event": "X",
+        "to_state": "OPEN",
+        "epoch": 0,
+        "currency": "GBP",
+        "at_ms": 0,
+        "chain_hash": b"0",
+    }
     with sqlite3.connect(database) as connection:
         for table, row in (
             ("orders", order),
             ("order_versions", version),
-            *(("order_history", row) for row in history),
+            *(("order_history", event | {"number": number}) for number in (1, 2)),
         ):
-            connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+            places = ", ".join("?" * len(row))
+            connection.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places})", list(row.values()))
     assert broken_in(ServerName.ORDERS, database) == []
     with sqlite3.connect(database) as connection:
         connection.execute("DROP TRIGGER order_history_no_delete")  # or the database itself would refuse

@@ -18,10 +18,11 @@ ORDERS = """
 WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?)
 INSERT INTO orders (
     order_id, store_id, payer_kind, payer_value, currency, amount_minor, labels, terminal_id, lane, cashier_id, version,
-    state, epoch, payment_id, lease_ms, lease_expires_at_ms, event_count, history_hash, created_at_ms, updated_at_ms
+    state, epoch, payment_id, lease_ms, lease_expires_at_ms, event_count, history_hash, created_at_ms, updated_at_ms,
+    lines_length, labels_length
 )
 SELECT printf('order-%09d', n), 's', 'IDENTITY', 'ada', 'GBP', 1, '{}', '', '', '', 1,
-    CASE n % 10 WHEN 0 THEN 'OPEN' ELSE 'CANCELED' END, 0, '', 0, 0, 1, x'30', n, n
+    CASE n % 10 WHEN 0 THEN 'OPEN' ELSE 'CANCELED' END, 0, '', 0, 0, 1, x'30', n, n, 2, 2
 FROM numbers
 """
 VERSIONS = "INSERT INTO order_versions SELECT order_id, 1, '[]', 1, 1, x'30', created_at_ms FROM orders"
