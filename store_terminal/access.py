@@ -33,7 +33,14 @@ ACCESS: dict[str, Access] = {
     },
     "tillmesh.api.terminal.v1.CatalogueService": {
         "ImportCatalogueItems": _DEVICE,
+        "DeleteCatalogueItems": _DEVICE,
         "GetCatalogueItem": _READERS,
+        "LookUpCatalogueItem": _READERS,
         "ListCatalogueItems": _READERS,
+        "CreateCatalogueImport": _DEVICE,
+        "AddCatalogueImportItems": _DEVICE,
+        "CommitCatalogueImport": _DEVICE,
+        "CancelCatalogueImport": _DEVICE,
+        "GetCatalogueImport": _READERS,
     },
 }

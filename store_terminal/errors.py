@@ -17,6 +17,29 @@ class Reason(ErrorReason):
     )
     LINE_NOT_FOUND = (StatusCode.NOT_FOUND, "Checkout {checkout_id} has no line {line_number}.")
     ITEM_NOT_FOUND = (StatusCode.NOT_FOUND, "The catalogue has no article {sku}; import it, or give its price.")
+    GTIN_NOT_FOUND = (StatusCode.NOT_FOUND, "The catalogue has no article with the GTIN {gtin}.")
+    ITEM_IN_USE = (
+        StatusCode.FAILED_PRECONDITION,
+        "Article {sku} is the deposit of {used_by}; change or delete that first.",
+    )
+    IMPORT_NOT_SETTLED = (StatusCode.UNAVAILABLE, "An import of the catalogue is being taken over; repeat the call.")
+    IMPORT_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no import {import_id} at this till.")
+    IMPORT_EXISTS = (
+        StatusCode.ALREADY_EXISTS,
+        "The id {import_id} was already used with other content; begin the import under another id.",
+    )
+    IMPORT_ENDED = (
+        StatusCode.FAILED_PRECONDITION,
+        "Import {import_id} is {state} and changes no more; begin another one.",
+    )
+    PART_OUT_OF_ORDER = (
+        StatusCode.FAILED_PRECONDITION,
+        "Import {import_id} has {part_count} parts, so {part_number} is not the number that is due.",
+    )
+    PART_NUMBER_REUSED = (
+        StatusCode.ALREADY_EXISTS,
+        "Part {part_number} of import {import_id} came with other content before.",
+    )
     REFUND_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no refund {refund_id} at this till.")
     ORDER_NOT_FOUND = (StatusCode.NOT_FOUND, "This store has no order {order_id}.")
     CURRENCY_MISMATCH = (

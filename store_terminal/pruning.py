@@ -1,4 +1,4 @@
-"""What of old checkouts may be pruned: histories, baskets that never became an order, and requests that were done.
+"""What is old and may be pruned: histories, baskets that never became an order, requests that were done, and imports.
 
 A request that was refused stays, as the refusal stands there. So does one of a refund, whose state it is.
 """
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import and_, bindparam
 
+from store_terminal.catalogue.model import ImportState
+from store_terminal.catalogue.tables import imports
 from store_terminal.checkouts.lifecycle import CheckoutState
 from store_terminal.checkouts.tables import UNPRUNED, checkout_history, checkouts, pruned
 from store_terminal.outbox.model import EntryState, RequestKind
@@ -28,8 +30,13 @@ _done = and_(
     outbox.c.kind.not_in([RequestKind.REFUND, RequestKind.UNREFERENCED_REFUND]),
     outbox.c.created_at_ms < bindparam("before_ms"),
 )
+_ended = and_(
+    imports.c.state.not_in([ImportState.OPEN, ImportState.CHECKING]),
+    imports.c.updated_at_ms < bindparam("before_ms"),
+)
 
 PRUNABLE: Sequence[Prunable] = [
     CheckoutHistories(checkouts, checkout_history, pruned, UNPRUNED),
     Leftovers(outbox.c.request_id, _done),
+    Leftovers(imports.c.import_id, _ended),
 ]

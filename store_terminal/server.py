@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from store_terminal.access import ACCESS
 from store_terminal.catalogue.servicer import CatalogueServicer
+from store_terminal.catalogue.worker import CatalogueWorker
 from store_terminal.checkouts.housekeeping import Housekeeping
 from store_terminal.checkouts.model import Till
 from store_terminal.checkouts.servicer import CheckoutServicer
@@ -83,18 +84,19 @@ def assemble(
     outbox = Outbox(database, Peers.over(orders_channel, payments_channel), clock, rng, till, own_uri)
     basket_ms, names_ms = int(settings.basket_days * DAY_MS), int(settings.names_days * DAY_MS)
     housekeeping = Housekeeping(database, clock, own_uri, basket_ms, names_ms)
+    catalogue = CatalogueWorker(database, clock, own_uri)
     api = "tillmesh.api.terminal.v1"
     return Wiring(
         domain=DOMAIN,
         servicers={
             f"{api}.CheckoutService": CheckoutServicer(database, clock, outbox, rng, till),
             f"{api}.TillRefundService": TillRefundServicer(database, clock, outbox, till),
-            f"{api}.CatalogueService": CatalogueServicer(database, clock),
+            f"{api}.CatalogueService": CatalogueServicer(database, clock, catalogue),
         },
         access=ACCESS,
         gate=replace(gate, store_id=settings.store_id) if (gate := settings.gate()) else None,
         probe=lambda: database.run(answer),
-        loops=[outbox.run, housekeeping.run],
+        loops=[outbox.run, housekeeping.run, catalogue.run],
         on_stop=[outbox.stop, orders_channel.close, payments_channel.close, database.close],
     )
 

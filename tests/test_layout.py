@@ -35,7 +35,7 @@ PARTS = (
 LINES_MAX = 400
 FLOORS = (
     ("tillmesh.runtime",),
-    ("tillmesh.lines", "tillmesh.line_rows", "tillmesh.origin", "tillmesh.payer", "tillmesh.paycode"),
+    ("tillmesh.lines", "tillmesh.line_rows", "tillmesh.origin", "tillmesh.payer", "tillmesh.paycode", "tillmesh.gtin"),
     ("tillmesh.auth",),
     ("tillmesh.storage",),
     ("tillmesh.rpc",),
@@ -62,7 +62,7 @@ FLOORS = (
     ("tillmesh.cli.app",),
 )
 """From the ground up: nobody imports from a floor above."""
-SHARED = ("lines.py", "line_rows.py", "payer.py", "origin.py", "paycode.py")
+SHARED = ("lines.py", "line_rows.py", "payer.py", "origin.py", "paycode.py", "gtin.py")
 """What all servers and the command line know of goods and payers."""
 PURE = ("grpc", "sqlalchemy", "google", "asyncio", "tillmesh.api")
 

@@ -40,7 +40,8 @@ def to_checkout(checkout: Checkout, reading: Reading | None, now_ms: int) -> che
         cashier_id=checkout.origin.cashier_id,
         payer=to_payer(checkout.payer),
         lines=[
-            checkout_pb2.CheckoutLine(line_number=line.number, item=to_line_item(line.item)) for line in checkout.lines
+            checkout_pb2.CheckoutLine(line_number=line.number, item=to_line_item(line.item), deposit_of=line.deposit_of)
+            for line in checkout.lines
         ],
         prices_include_tax=checkout.prices_include_tax,
         amount=to_money(checkout.amount),

@@ -102,6 +102,8 @@ class Line:
 
     number: int
     item: LineItem
+    deposit_of: int = 0
+    """The number of the line whose deposit it is; 0 for every other line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,15 +177,15 @@ def items_of(lines: Sequence[Line]) -> tuple[LineItem, ...]:
 
 def renumbered(lines: Sequence[Line], items: Sequence[LineItem], last_number: int) -> tuple[Line, ...]:
     """Items that somebody else gave the order, as lines: those known keep their number, others get new ones."""
-    known: dict[LineItem, list[int]] = {}
+    known: dict[LineItem, list[Line]] = {}
     for line in reversed(lines):
-        known.setdefault(line.item, []).append(line.number)
+        known.setdefault(line.item, []).append(line)
     numbered = []
     for item in items:
         if known.get(item):
-            number = known[item].pop()
+            line = known[item].pop()
         else:
             last_number += 1
-            number = last_number
-        numbered.append(Line(number, item))
+            line = Line(last_number, item)
+        numbered.append(line)
     return tuple(numbered)

@@ -4,12 +4,10 @@ What another server has to do is only written down here, in the outbox; the answ
 taken in by `outbox.replies`. The rules that are numbered are explained in docs/protocol.md.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
-from store_terminal.catalogue.model import CatalogueItem
-from store_terminal.catalogue.queries import ITEMS, find_items
+from store_terminal.catalogue.queries import on_sale
 from store_terminal.checkouts import pricing
 from store_terminal.checkouts.lifecycle import CheckoutEvent, CheckoutState
 from store_terminal.checkouts.model import (
@@ -42,7 +40,7 @@ BASKET_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
 
 def create_checkout(transaction: Transaction, call: Call, new: NewCheckout) -> Checkout:
     """Opens a basket."""
-    known = _known(transaction, new.lines)
+    known = on_sale(transaction, {line.sku for line in new.lines}, call.now_ms)
     lines = pricing.priced_lines(new.lines, known, currency=new.currency, actor=actor(), last_number=0)
     total = pricing.checked_totals(items_of(lines), prices_include_tax=new.prices_include_tax)
     _require_room(new.checkout_id, lines)
@@ -69,7 +67,7 @@ def add_lines(
     checkout = _basket(transaction, checkout_id, basket_version, CheckoutEvent.CHANGED)
     added = pricing.priced_lines(
         lines,
-        _known(transaction, lines),
+        on_sale(transaction, {line.sku for line in lines}, call.now_ms),
         currency=checkout.amount.currency,
         actor=actor(),
         last_number=checkout.last_line_number,
@@ -80,28 +78,30 @@ def add_lines(
 def update_line(
     transaction: Transaction, call: Call, *, checkout_id: str, basket_version: int, change: LineChange
 ) -> Checkout | Exchange:
-    """Changes quantity or price of a line."""
+    """Changes quantity or price of a line; the quantity also of its deposit."""
     checkout = _basket(transaction, checkout_id, basket_version, CheckoutEvent.CHANGED)
+    item = pricing.line_of(checkout, change.line_number).item
     changed = pricing.changed_line(
-        pricing.line_of(checkout, change.line_number).item,
-        partial(ITEMS.find, transaction),
+        item,
+        on_sale(transaction, [item.sku], call.now_ms),
         currency=checkout.amount.currency,
         actor=actor(),
         quantity=change.quantity,
         price=change.unit_price_minor,
         reason=change.override_reason,
     )
-    return _change_lines(transaction, call, checkout, pricing.with_item(checkout.lines, change.line_number, changed))
+    lines = pricing.with_item(checkout.lines, change.line_number, changed)
+    if change.quantity is not None:
+        lines = pricing.with_quantity(lines, change.line_number, change.quantity)
+    return _change_lines(transaction, call, checkout, lines)
 
 
 def remove_line(
     transaction: Transaction, call: Call, *, checkout_id: str, basket_version: int, line_number: int
 ) -> Checkout | Exchange:
-    """Removes a line; its number is not used again."""
+    """Removes a line and its deposit; their numbers are not used again."""
     checkout = _basket(transaction, checkout_id, basket_version, CheckoutEvent.CHANGED)
-    removed = pricing.line_of(checkout, line_number)
-    lines = tuple(line for line in checkout.lines if line is not removed)
-    return _change_lines(transaction, call, checkout, lines)
+    return _change_lines(transaction, call, checkout, pricing.without_line(checkout, line_number))
 
 
 def adjust_checkout(
@@ -183,11 +183,6 @@ def _change_lines(
         return advance(transaction, checkout, after, CheckoutEvent.CHANGED, call.now_ms)
     _require_lines(checkout, lines)
     return _ask(transaction, checkout, requests.replace_order_lines(call, checkout, lines))
-
-
-def _known(transaction: Transaction, lines: Sequence[NewLine]) -> Mapping[str, CatalogueItem]:
-    """The articles of new lines, by their code."""
-    return find_items(transaction, sorted({line.sku for line in lines}))
 
 
 def _require_room(checkout_id: str, lines: Sequence[Line]) -> None:

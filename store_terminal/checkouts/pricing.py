@@ -1,6 +1,6 @@
 """Lines as a till makes them: priced by the catalogue or by hand, changed, and adjusted."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from store_terminal.catalogue.model import CatalogueItem
@@ -27,31 +27,37 @@ from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.line_messages import ADJUSTMENTS_MAX, check_line
 from tillmesh.runtime.money import MINOR_UNITS_MAX, Money
 
-Find = Callable[[str], CatalogueItem | None]
-"""Finds an article of the catalogue by its code."""
+Articles = Mapping[str, CatalogueItem]
+"""Articles of the catalogue by their code, as they are on sale now."""
 PRORATED = "PRORATED"
 """Reason code of a returned line whose amount is a share, and not quantity times price."""
 
 
 def priced_lines(
     new_lines: Sequence[NewLine],
-    known: Mapping[str, CatalogueItem],
+    known: Articles,
     *,
     currency: str,
     actor: str,
     last_number: int,
 ) -> tuple[Line, ...]:
-    """New lines with their numbers, and with all that they lack from the articles that are known, by code."""
+    """New lines with their numbers, with all that they lack from the articles that are known, and their deposits."""
+    lines: list[Line] = []
     with Fields() as fields:
-        lines = []
         for index, new in enumerate(new_lines):
-            item = _priced(fields, f"lines[{index}]", new, known.get(new.sku), currency, actor)
-            lines.append(Line(last_number + index + 1, item))
+            name, article = f"lines[{index}]", known.get(new.sku)
+            item = _priced(fields, name, new, article, currency, actor)
+            lines.append(Line(last_number + len(lines) + 1, item))
+            if article and article.deposit_sku:
+                fields.require(item.unit is Unit.PIECE, f"{name}.unit", "must be PIECE: the article has a deposit")
+                deposit = NewLine(article.deposit_sku, item.quantity, kind=Kind.DEPOSIT)
+                item = _priced(fields, name, deposit, known.get(deposit.sku), currency, actor)
+                lines.append(Line(last_number + len(lines) + 1, item, deposit_of=lines[-1].number))
     return tuple(lines)
 
 
 def changed_line(
-    item: LineItem, find: Find, *, currency: str, actor: str, quantity: int | None, price: int | None, reason: str
+    item: LineItem, known: Articles, *, currency: str, actor: str, quantity: int | None, price: int | None, reason: str
 ) -> LineItem:
     """A line with another quantity, or with a price that somebody set."""
     with Fields() as fields:
@@ -61,8 +67,7 @@ def changed_line(
             )
         changed = item._replace(quantity=item.quantity if quantity is None else quantity)
         if price is not None:
-            known = find(item.sku)
-            override = PriceOverride(reason, actor, _known_price(known, currency))
+            override = PriceOverride(reason, actor, _known_price(known.get(item.sku), currency))
             changed = changed._replace(
                 unit_price_minor=price,
                 price_source=PriceSource.OVERRIDE,
@@ -73,13 +78,31 @@ def changed_line(
     return changed
 
 
+def with_quantity(lines: Sequence[Line], deposit_of: int, quantity: int) -> tuple[Line, ...]:
+    """Lines of which a deposit has another quantity."""
+    changed = []
+    with Fields() as fields:
+        for line in lines:
+            if line.deposit_of == deposit_of:
+                line = replace(line, item=line.item._replace(quantity=quantity))
+                check_line(fields, "deposit", line.item)
+            changed.append(line)
+    return tuple(changed)
+
+
+def without_line(checkout: Checkout, number: int) -> tuple[Line, ...]:
+    """The lines without one of them and its deposit."""
+    line_of(checkout, number)
+    return tuple(line for line in checkout.lines if number not in (line.number, line.deposit_of))
+
+
 def adjusted_lines(checkout: Checkout, line_number: int, adjustment: Adjustment) -> tuple[Line, ...]:
     """Lines of which one is adjusted, or with the adjustment spread over all goods where the number is 0."""
     lines = checkout.lines
     try:
         if line_number == 0:
             items = spread(items_of(lines), adjustment)
-            changed = tuple(Line(line.number, item) for line, item in zip(lines, items, strict=True))
+            changed = tuple(replace(line, item=item) for line, item in zip(lines, items, strict=True))
         else:
             one = line_of(checkout, line_number)
             changed = with_item(lines, line_number, adjusted(one.item, adjustment))
@@ -179,7 +202,7 @@ def _filled(new: NewLine, known: CatalogueItem | None) -> LineItem:
         kind=new.kind or (known.kind if known else Kind.GOODS),
         unit=unit,
         price_quantity=new.price_quantity or usual,
-        gtin=new.gtin or (known.gtin if known else ""),
+        gtin=new.gtin or (known.gtins[0] if known and known.gtins else ""),
         tax_code=new.tax_code if new.tax_code is not None else known.tax_code if known else "",
         tax_rate_ppm=new.tax_rate_ppm if new.tax_rate_ppm is not None else known.tax_rate_ppm if known else 0,
         adjustments=new.adjustments,

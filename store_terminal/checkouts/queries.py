@@ -23,13 +23,13 @@ _NO_ATTEMPT = Attempt("", "", 0, 0, canceling=False, cancel_unanswered=False)
 def lines_text(lines: Sequence[Line]) -> str:
     """Lines as JSON."""
     rows = line_rows.to_rows([line.item for line in lines])
-    return orjson.dumps([[line.number, *row] for line, row in zip(lines, rows, strict=True)]).decode()
+    return orjson.dumps([[line.number, line.deposit_of, *row] for line, row in zip(lines, rows, strict=True)]).decode()
 
 
 def _lines(text: str) -> tuple[Line, ...]:
     rows = orjson.loads(text)
-    items = line_rows.from_rows([row[1:] for row in rows])
-    return tuple(Line(row[0], item) for row, item in zip(rows, items, strict=True))
+    items = line_rows.from_rows([row[2:] for row in rows])
+    return tuple(Line(row[0], item, row[1]) for row, item in zip(rows, items, strict=True))
 
 
 def _labels_text(labels: Mapping[str, str]) -> str:

@@ -49,8 +49,8 @@ class OutboxEntry:
     created_at_ms: int
     pay_code_shown: bool = False
     """True where a pay code belongs to it, which only the process has that was shown it."""
-    line_numbers: Sequence[int] = ()
-    """Of a REPLACE_ORDER_LINES: the numbers of its lines."""
+    line_numbers: Sequence[tuple[int, int]] = ()
+    """Of a REPLACE_ORDER_LINES: the number of each line, and of the line whose deposit it is."""
     state: EntryState = EntryState.PENDING
     reason: str = ""
     refusal: bytes = b""

@@ -220,14 +220,16 @@ def _with_order(checkout: Checkout, after: Checkout, order: OrderCopy) -> Checko
     )
 
 
-def _with_replaced(checkout: Checkout, numbers: Sequence[int], order: OrderCopy) -> Checkout:
+def _with_replaced(checkout: Checkout, numbers: Sequence[tuple[int, int]], order: OrderCopy) -> Checkout:
     """The checkout with the lines that it gave the order, or with newer ones that somebody else gave it since."""
     if order.version != checkout.order_version + 1:
         return _with_order(checkout, checkout, order)
     return replace(
         checkout,
-        lines=tuple(Line(number, item) for number, item in zip(numbers, order.items, strict=True)),
-        last_line_number=max(checkout.last_line_number, *numbers),
+        lines=tuple(
+            Line(number, item, deposit_of) for (number, deposit_of), item in zip(numbers, order.items, strict=True)
+        ),
+        last_line_number=max(checkout.last_line_number, *(number for number, _ in numbers)),
         amount=order.amount,
         basket_version=checkout.basket_version + 1,
         order_version=order.version,

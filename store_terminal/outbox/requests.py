@@ -48,7 +48,7 @@ def replace_order_lines(call: Call, checkout: Checkout, lines: Sequence[Line]) -
         **_order_as_known(call, checkout), lines=map(to_line_item, items_of(lines))
     )
     entry = _entry(call, checkout.checkout_id, RequestKind.REPLACE_ORDER_LINES, message)
-    return replace(entry, line_numbers=[line.number for line in lines])
+    return replace(entry, line_numbers=[(line.number, line.deposit_of) for line in lines])
 
 
 def cancel_order(call: Call, checkout: Checkout) -> OutboxEntry:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from grpc import aio
 
+from store_terminal.catalogue.servicer import CatalogueServicer
 from store_terminal.checkouts.servicer import CheckoutServicer
 from store_terminal.outbox.worker import Outbox
 from store_terminal.refunds.servicer import TillRefundServicer
@@ -61,6 +62,7 @@ class Inside:
 
     service: CheckoutServicer
     refunds: TillRefundServicer
+    catalogue: CatalogueServicer
     outbox: Outbox
     database: Database
     clock: ManualClock
@@ -166,8 +168,9 @@ async def terminal(
     servicers: Mapping[str, Any] = wiring.servicers
     service = servicers["tillmesh.api.terminal.v1.CheckoutService"]
     refunds = servicers["tillmesh.api.terminal.v1.TillRefundService"]
+    catalogue = servicers["tillmesh.api.terminal.v1.CatalogueService"]
     loops = [asyncio.create_task(loop()) for loop in wiring.loops] if resumes else []
-    yield Inside(service, refunds, service.outbox, database, clock, calls)
+    yield Inside(service, refunds, catalogue, service.outbox, database, clock, calls)
     for loop in loops:
         loop.cancel()
     await asyncio.gather(*loops, return_exceptions=True)

@@ -24,7 +24,7 @@ WIRE = line_item_pb2.LineItem
 GTIN = "04006381333931"
 HAM = catalogue_item_pb2.CatalogueItem(
     sku="HAM",
-    gtin=GTIN,
+    gtins=[GTIN],
     title="Ham",
     kind=WIRE.KIND_GOODS,
     unit=WIRE.UNIT_GRAM,
@@ -74,7 +74,7 @@ def test_an_article_of_the_catalogue_is_counted_in_pieces_unless_it_says_otherwi
 @pytest.mark.parametrize(
     ("wrong", "field"),
     [
-        ({"gtin": "04006381333930"}, "items[0].gtin"),
+        ({"gtins": ["04006381333930"]}, "items[0].gtins[0]"),
         ({"unit_price": gbp(-1)}, "items[0].unit_price.minor_units"),
         ({"price_quantity": -1}, "items[0].price_quantity"),
         ({"tax_rate_ppm": 1_000_001}, "items[0].tax_rate_ppm"),

@@ -1,4 +1,4 @@
-"""What is pruned at a till: old histories, baskets that never became an order, requests that were done."""
+"""What is pruned at a till: old histories, baskets that never became an order, requests that were done, imports."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from store_terminal.catalogue.tables import imports
 from store_terminal.checkouts.tables import checkouts
 from store_terminal.outbox.tables import outbox
 from store_terminal.pruning import PRUNABLE
@@ -14,6 +15,7 @@ from tests.processes import Server
 from tests.pruning import audit, prune
 from tests.terminal.inside import Inside, now_ms, terminal
 from tests.terminal.till import Behind, said
+from tillmesh.api.terminal.v1 import catalogue_service_pb2 as catalogue_api
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as refunds_api
@@ -83,6 +85,13 @@ async def test_what_was_done_is_answered_and_refunded_as_before(
     await inside.refunds.RefundCheckout(again)
     assert await events(inside, paid) == [numbers[-1], numbers[-1] + 1, numbers[-1] + 2]
     assert audit(database_url, "checkout_history") == []
+
+
+async def test_imports_that_ended_go_and_the_one_that_is_open_stays(inside: Inside) -> None:
+    for import_id in ("i-1", "i-2"):  # the newer one gives the older one up
+        await inside.catalogue.CreateCatalogueImport(catalogue_api.CreateCatalogueImportRequest(import_id=import_id))
+    await prune_all(inside)
+    assert [row["import_id"] for row in await rows(inside, imports)] == ["i-2"]
 
 
 async def test_a_refusal_of_another_server_is_kept(inside: Inside, behind: Behind) -> None:

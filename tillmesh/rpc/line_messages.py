@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from tillmesh.api.type.v1 import line_item_pb2, tax_total_pb2
+from tillmesh.gtin import is_gtin
 from tillmesh.lines import (
     LINES_MAX,
     PPM,
@@ -31,8 +32,6 @@ _REASON_CODE = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _TAX_CODE = re.compile(r"[A-Za-z0-9._-]{0,16}")
 _NUMBERS = (("quantity", 1), ("unit_price_minor", 0), ("price_quantity", 1), ("label_amount_minor", 0))
 """The numbers of a line, and the least that each may be."""
-_GTIN = re.compile(r"[0-9]{14}")
-_OF_ZEROS = (3 * 7 + 7) * ord("0")
 _WIRE = line_item_pb2.LineItem
 _KIND_NUMBERS = {kind: _WIRE.Kind.Value(f"KIND_{kind}") for kind in Kind}
 _UNIT_NUMBERS = {unit: _WIRE.Unit.Value(f"UNIT_{unit}") for unit in Unit}
@@ -99,7 +98,8 @@ def check_line(fields: Fields, name: str, line: LineItem) -> bool:
     """Notes what is wrong with a line; False if its amount cannot be reckoned with."""
     fields.text(f"{name}.sku", line.sku, length_min=1, length_max=SKU_MAX)
     fields.text(f"{name}.title", line.title, length_max=TITLE_MAX)
-    gtin(fields, name, line.gtin)
+    if line.gtin and not is_gtin(line.gtin):
+        fields.require(False, f"{name}.gtin", "must be 14 digits with a right check digit", line.gtin)
     tax(fields, name, line.tax_code, line.tax_rate_ppm)
     wrong = [(part, least) for part, least in _NUMBERS if not least <= getattr(line, part) <= MINOR_UNITS_MAX]
     for part, least in wrong:
@@ -151,13 +151,6 @@ def unit_of(fields: Fields, line: str, number: int) -> Unit | None:
     if number not in _UNITS:
         fields.require(False, f"{line}.unit", "must be a Unit", number)
     return _UNITS.get(number) if number else None
-
-
-def gtin(fields: Fields, line: str, value: str) -> str:
-    """A GTIN of 14 digits, or nothing."""
-    if value and not (_GTIN.fullmatch(value) and _has_check_digit(value)):
-        fields.require(False, f"{line}.gtin", "must be 14 digits with a right check digit", value)
-    return value
 
 
 def tax(fields: Fields, line: str, code: str, rate_ppm: int) -> None:
@@ -233,12 +226,6 @@ def to_taxes(taxes: Iterable[TaxTotal]) -> list[tax_total_pb2.TaxTotal]:
         )
         for tax in taxes
     ]
-
-
-def _has_check_digit(digits: str) -> bool:
-    """True if the last digit of a GTIN is its check digit: digits count 3 and 1 in turn, and come to tens."""
-    values = digits.encode()
-    return (3 * sum(values[::2]) + sum(values[1::2]) - _OF_ZEROS) % 10 == 0
 
 
 def _price_override(

@@ -92,14 +92,14 @@ class ByKey:
         self._records, self._key = records, key
         self._statements: dict[int, Select[Any]] = {}
 
-    def read(self, transaction: Transaction, keys: Sequence[str]) -> dict[str, Row]:
-        """The rows with these keys, by key; those that there are."""
+    def read(self, transaction: Transaction, keys: Sequence[str], **values: Any) -> dict[str, Row]:
+        """The rows with these keys, by key; those that there are; with values for other parameters."""
         rows: dict[str, Row] = {}
         for start in range(0, len(keys), KEYS_MAX):
             some = keys[start : start + KEYS_MAX]
             places = 1 << (len(some) - 1).bit_length()
             filled = [*some, *[some[-1]] * (places - len(some))]
-            found = transaction.execute(self._of(places), _values({"key": filled}))
+            found = transaction.execute(self._of(places), {**values, **_values({"key": filled})})
             rows |= {row[self._key.name]: row for row in found}
         return rows
 

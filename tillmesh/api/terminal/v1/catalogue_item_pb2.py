@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tillmesh.api.type.v1 import line_item_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_line__item__pb2
 from tillmesh.api.type.v1 import money_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-tillmesh/api/terminal/v1/catalogue_item.proto\x12\x18tillmesh.api.terminal.v1\x1a$tillmesh/api/type/v1/line_item.proto\x1a tillmesh/api/type/v1/money.proto\"\x90\x02\n\rCatalogueItem\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x0c\n\x04gtin\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x31\n\x04kind\x18\x04 \x01(\x0e\x32#.tillmesh.api.type.v1.LineItem.Kind\x12\x31\n\x04unit\x18\x05 \x01(\x0e\x32#.tillmesh.api.type.v1.LineItem.Unit\x12/\n\nunit_price\x18\x06 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x16\n\x0eprice_quantity\x18\x07 \x01(\x03\x12\x10\n\x08tax_code\x18\x08 \x01(\t\x12\x14\n\x0ctax_rate_ppm\x18\t \x01(\x05\x42\\\n\x18tillmesh.api.terminal.v1P\x01Z#tillmesh/api/terminal/v1;terminalv1\xaa\x02\x18Tillmesh.Api.Terminal.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-tillmesh/api/terminal/v1/catalogue_item.proto\x12\x18tillmesh.api.terminal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a$tillmesh/api/type/v1/line_item.proto\x1a tillmesh/api/type/v1/money.proto\"\x9c\x01\n\x0bPricePeriod\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\nunit_price\x18\x03 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\"\xff\x02\n\rCatalogueItem\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\r\n\x05gtins\x18\x02 \x03(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x31\n\x04kind\x18\x04 \x01(\x0e\x32#.tillmesh.api.type.v1.LineItem.Kind\x12\x31\n\x04unit\x18\x05 \x01(\x0e\x32#.tillmesh.api.type.v1.LineItem.Unit\x12/\n\nunit_price\x18\x06 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x16\n\x0eprice_quantity\x18\x07 \x01(\x03\x12\x10\n\x08tax_code\x18\x08 \x01(\t\x12\x14\n\x0ctax_rate_ppm\x18\t \x01(\x05\x12<\n\rprice_periods\x18\n \x03(\x0b\x32%.tillmesh.api.terminal.v1.PricePeriod\x12\x19\n\x11minimum_age_years\x18\x0b \x01(\x05\x12\x13\n\x0b\x64\x65posit_sku\x18\x0c \x01(\tB\\\n\x18tillmesh.api.terminal.v1P\x01Z#tillmesh/api/terminal/v1;terminalv1\xaa\x02\x18Tillmesh.Api.Terminal.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,6 +35,8 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tillmesh.api.terminal.v1.ca
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\030tillmesh.api.terminal.v1P\001Z#tillmesh/api/terminal/v1;terminalv1\252\002\030Tillmesh.Api.Terminal.V1'
-  _globals['_CATALOGUEITEM']._serialized_start=148
-  _globals['_CATALOGUEITEM']._serialized_end=420
+  _globals['_PRICEPERIOD']._serialized_start=181
+  _globals['_PRICEPERIOD']._serialized_end=337
+  _globals['_CATALOGUEITEM']._serialized_start=340
+  _globals['_CATALOGUEITEM']._serialized_end=723
 # @@protoc_insertion_point(module_scope)

@@ -3,8 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from tillmesh.api.type.v1 import line_item_pb2 as _line_item_pb2
 from tillmesh.api.type.v1 import money_pb2 as _money_pb2
 import builtins as _builtins
@@ -19,6 +22,48 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class PricePeriod(_message.Message):
+    """A price that counts for a time, in place of the article's `unit_price`. The
+    terminal's clock decides, at the moment when a line is added.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    UNIT_PRICE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """The first moment at which it counts; unset: it has always counted."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """The first moment at which it no longer counts, after start_time; unset: it
+        counts for good.
+        """
+
+    @_builtins.property
+    def unit_price(self) -> _money_pb2.Money:
+        """The price of `price_quantity` units, not below zero, in the currency of the
+        article's `unit_price`.
+        """
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        unit_price: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time", "unit_price", b"unit_price"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time", "unit_price", b"unit_price"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PricePeriod: _TypeAlias = PricePeriod  # noqa: Y015
+
+@_typing.final
 class CatalogueItem(_message.Message):
     """An article that the store sells. What a line does not say itself, it takes
     from here; the fields mean what they mean in LineItem.
@@ -27,7 +72,7 @@ class CatalogueItem(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SKU_FIELD_NUMBER: _builtins.int
-    GTIN_FIELD_NUMBER: _builtins.int
+    GTINS_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     UNIT_FIELD_NUMBER: _builtins.int
@@ -35,10 +80,11 @@ class CatalogueItem(_message.Message):
     PRICE_QUANTITY_FIELD_NUMBER: _builtins.int
     TAX_CODE_FIELD_NUMBER: _builtins.int
     TAX_RATE_PPM_FIELD_NUMBER: _builtins.int
+    PRICE_PERIODS_FIELD_NUMBER: _builtins.int
+    MINIMUM_AGE_YEARS_FIELD_NUMBER: _builtins.int
+    DEPOSIT_SKU_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """The shop's own article code, 1 to 64 characters, compared byte by byte."""
-    gtin: _builtins.str
-    """The GTIN as 14 digits, or empty."""
     title: _builtins.str
     """What a shopper reads, at most 256 characters."""
     kind: _line_item_pb2.LineItem.Kind.ValueType
@@ -53,15 +99,37 @@ class CatalogueItem(_message.Message):
     """The tax category."""
     tax_rate_ppm: _builtins.int
     """The tax rate in millionths."""
+    minimum_age_years: _builtins.int
+    """The age that a shopper must have, in years, at most 99; 0: any."""
+    deposit_sku: _builtins.str
+    """The article of kind DEPOSIT that is sold with each piece, such as the
+    deposit of a bottle; empty: none. Its unit is PIECE, and so is that of this
+    article; its price has the same currency. A line of this article adds a
+    line of the deposit (CheckoutLine.deposit_of).
+    """
+    @_builtins.property
+    def gtins(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The GTINs of the article, at most 16. In a request each has 8, 12, 13 or 14
+        digits with a right check digit; here it has 14, with zeros in front. So a
+        UPC-A, the same as EAN-13 and as GTIN-14 are one. A GTIN belongs to one
+        article.
+        """
+
     @_builtins.property
     def unit_price(self) -> _money_pb2.Money:
-        """The price of `price_quantity` units, not below zero."""
+        """The price of `price_quantity` units, not below zero, at all times that are
+        in no price period.
+        """
+
+    @_builtins.property
+    def price_periods(self) -> _containers.RepeatedCompositeFieldContainer[Global___PricePeriod]:
+        """Prices that count for a time, by time, at most 16. They do not overlap."""
 
     def __init__(
         self,
         *,
         sku: _builtins.str = ...,
-        gtin: _builtins.str = ...,
+        gtins: _abc.Iterable[_builtins.str] | None = ...,
         title: _builtins.str = ...,
         kind: _line_item_pb2.LineItem.Kind.ValueType = ...,
         unit: _line_item_pb2.LineItem.Unit.ValueType = ...,
@@ -69,10 +137,13 @@ class CatalogueItem(_message.Message):
         price_quantity: _builtins.int = ...,
         tax_code: _builtins.str = ...,
         tax_rate_ppm: _builtins.int = ...,
+        price_periods: _abc.Iterable[Global___PricePeriod] | None = ...,
+        minimum_age_years: _builtins.int = ...,
+        deposit_sku: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["unit_price", b"unit_price"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gtin", b"gtin", "kind", b"kind", "price_quantity", b"price_quantity", "sku", b"sku", "tax_code", b"tax_code", "tax_rate_ppm", b"tax_rate_ppm", "title", b"title", "unit", b"unit", "unit_price", b"unit_price"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deposit_sku", b"deposit_sku", "gtins", b"gtins", "kind", b"kind", "minimum_age_years", b"minimum_age_years", "price_periods", b"price_periods", "price_quantity", b"price_quantity", "sku", b"sku", "tax_code", b"tax_code", "tax_rate_ppm", b"tax_rate_ppm", "title", b"title", "unit", b"unit", "unit_price", b"unit_price"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from tillmesh.api.terminal.v1 import catalogue_import_pb2 as tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__import__pb2
 from tillmesh.api.terminal.v1 import catalogue_item_pb2 as tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__item__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0tillmesh/api/terminal/v1/catalogue_service.proto\x12\x18tillmesh.api.terminal.v1\x1a-tillmesh/api/terminal/v1/catalogue_item.proto\"i\n\x1bImportCatalogueItemsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x36\n\x05items\x18\x02 \x03(\x0b\x32\'.tillmesh.api.terminal.v1.CatalogueItem\"2\n\x1cImportCatalogueItemsResponse\x12\x12\n\nitem_count\x18\x01 \x01(\x03\"&\n\x17GetCatalogueItemRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\"B\n\x19ListCatalogueItemsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"m\n\x1aListCatalogueItemsResponse\x12\x36\n\x05items\x18\x01 \x03(\x0b\x32\'.tillmesh.api.terminal.v1.CatalogueItem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x8b\x03\n\x10\x43\x61talogueService\x12\x85\x01\n\x14ImportCatalogueItems\x12\x35.tillmesh.api.terminal.v1.ImportCatalogueItemsRequest\x1a\x36.tillmesh.api.terminal.v1.ImportCatalogueItemsResponse\x12n\n\x10GetCatalogueItem\x12\x31.tillmesh.api.terminal.v1.GetCatalogueItemRequest\x1a\'.tillmesh.api.terminal.v1.CatalogueItem\x12\x7f\n\x12ListCatalogueItems\x12\x33.tillmesh.api.terminal.v1.ListCatalogueItemsRequest\x1a\x34.tillmesh.api.terminal.v1.ListCatalogueItemsResponseB\\\n\x18tillmesh.api.terminal.v1P\x01Z#tillmesh/api/terminal/v1;terminalv1\xaa\x02\x18Tillmesh.Api.Terminal.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n0tillmesh/api/terminal/v1/catalogue_service.proto\x12\x18tillmesh.api.terminal.v1\x1a/tillmesh/api/terminal/v1/catalogue_import.proto\x1a-tillmesh/api/terminal/v1/catalogue_item.proto\"i\n\x1bImportCatalogueItemsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x36\n\x05items\x18\x02 \x03(\x0b\x32\'.tillmesh.api.terminal.v1.CatalogueItem\"2\n\x1cImportCatalogueItemsResponse\x12\x12\n\nitem_count\x18\x01 \x01(\x03\"?\n\x1b\x44\x65leteCatalogueItemsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04skus\x18\x02 \x03(\t\"2\n\x1c\x44\x65leteCatalogueItemsResponse\x12\x12\n\nitem_count\x18\x01 \x01(\x03\"&\n\x17GetCatalogueItemRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\"*\n\x1aLookUpCatalogueItemRequest\x12\x0c\n\x04gtin\x18\x01 \x01(\t\"B\n\x19ListCatalogueItemsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"m\n\x1aListCatalogueItemsResponse\x12\x36\n\x05items\x18\x01 \x03(\x0b\x32\'.tillmesh.api.terminal.v1.CatalogueItem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"F\n\x1c\x43reateCatalogueImportRequest\x12\x11\n\timport_id\x18\x01 \x01(\t\x12\x13\n\x0breplace_all\x18\x02 \x01(\x08\"\x80\x01\n\x1e\x41\x64\x64\x43\x61talogueImportItemsRequest\x12\x11\n\timport_id\x18\x01 \x01(\t\x12\x13\n\x0bpart_number\x18\x02 \x01(\x05\x12\x36\n\x05items\x18\x03 \x03(\x0b\x32\'.tillmesh.api.terminal.v1.CatalogueItem\"E\n\x1c\x43ommitCatalogueImportRequest\x12\x11\n\timport_id\x18\x01 \x01(\t\x12\x12\n\npart_count\x18\x02 \x01(\x05\"1\n\x1c\x43\x61ncelCatalogueImportRequest\x12\x11\n\timport_id\x18\x01 \x01(\t\".\n\x19GetCatalogueImportRequest\x12\x11\n\timport_id\x18\x01 \x01(\t2\xf3\t\n\x10\x43\x61talogueService\x12\x85\x01\n\x14ImportCatalogueItems\x12\x35.tillmesh.api.terminal.v1.ImportCatalogueItemsRequest\x1a\x36.tillmesh.api.terminal.v1.ImportCatalogueItemsResponse\x12\x85\x01\n\x14\x44\x65leteCatalogueItems\x12\x35.tillmesh.api.terminal.v1.DeleteCatalogueItemsRequest\x1a\x36.tillmesh.api.terminal.v1.DeleteCatalogueItemsResponse\x12n\n\x10GetCatalogueItem\x12\x31.tillmesh.api.terminal.v1.GetCatalogueItemRequest\x1a\'.tillmesh.api.terminal.v1.CatalogueItem\x12t\n\x13LookUpCatalogueItem\x12\x34.tillmesh.api.terminal.v1.LookUpCatalogueItemRequest\x1a\'.tillmesh.api.terminal.v1.CatalogueItem\x12\x7f\n\x12ListCatalogueItems\x12\x33.tillmesh.api.terminal.v1.ListCatalogueItemsRequest\x1a\x34.tillmesh.api.terminal.v1.ListCatalogueItemsResponse\x12z\n\x15\x43reateCatalogueImport\x12\x36.tillmesh.api.terminal.v1.CreateCatalogueImportRequest\x1a).tillmesh.api.terminal.v1.CatalogueImport\x12~\n\x17\x41\x64\x64\x43\x61talogueImportItems\x12\x38.tillmesh.api.terminal.v1.AddCatalogueImportItemsRequest\x1a).tillmesh.api.terminal.v1.CatalogueImport\x12z\n\x15\x43ommitCatalogueImport\x12\x36.tillmesh.api.terminal.v1.CommitCatalogueImportRequest\x1a).tillmesh.api.terminal.v1.CatalogueImport\x12z\n\x15\x43\x61ncelCatalogueImport\x12\x36.tillmesh.api.terminal.v1.CancelCatalogueImportRequest\x1a).tillmesh.api.terminal.v1.CatalogueImport\x12t\n\x12GetCatalogueImport\x12\x33.tillmesh.api.terminal.v1.GetCatalogueImportRequest\x1a).tillmesh.api.terminal.v1.CatalogueImportB\\\n\x18tillmesh.api.terminal.v1P\x01Z#tillmesh/api/terminal/v1;terminalv1\xaa\x02\x18Tillmesh.Api.Terminal.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,16 +34,32 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tillmesh.api.terminal.v1.ca
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\030tillmesh.api.terminal.v1P\001Z#tillmesh/api/terminal/v1;terminalv1\252\002\030Tillmesh.Api.Terminal.V1'
-  _globals['_IMPORTCATALOGUEITEMSREQUEST']._serialized_start=125
-  _globals['_IMPORTCATALOGUEITEMSREQUEST']._serialized_end=230
-  _globals['_IMPORTCATALOGUEITEMSRESPONSE']._serialized_start=232
-  _globals['_IMPORTCATALOGUEITEMSRESPONSE']._serialized_end=282
-  _globals['_GETCATALOGUEITEMREQUEST']._serialized_start=284
-  _globals['_GETCATALOGUEITEMREQUEST']._serialized_end=322
-  _globals['_LISTCATALOGUEITEMSREQUEST']._serialized_start=324
-  _globals['_LISTCATALOGUEITEMSREQUEST']._serialized_end=390
-  _globals['_LISTCATALOGUEITEMSRESPONSE']._serialized_start=392
-  _globals['_LISTCATALOGUEITEMSRESPONSE']._serialized_end=501
-  _globals['_CATALOGUESERVICE']._serialized_start=504
-  _globals['_CATALOGUESERVICE']._serialized_end=899
+  _globals['_IMPORTCATALOGUEITEMSREQUEST']._serialized_start=174
+  _globals['_IMPORTCATALOGUEITEMSREQUEST']._serialized_end=279
+  _globals['_IMPORTCATALOGUEITEMSRESPONSE']._serialized_start=281
+  _globals['_IMPORTCATALOGUEITEMSRESPONSE']._serialized_end=331
+  _globals['_DELETECATALOGUEITEMSREQUEST']._serialized_start=333
+  _globals['_DELETECATALOGUEITEMSREQUEST']._serialized_end=396
+  _globals['_DELETECATALOGUEITEMSRESPONSE']._serialized_start=398
+  _globals['_DELETECATALOGUEITEMSRESPONSE']._serialized_end=448
+  _globals['_GETCATALOGUEITEMREQUEST']._serialized_start=450
+  _globals['_GETCATALOGUEITEMREQUEST']._serialized_end=488
+  _globals['_LOOKUPCATALOGUEITEMREQUEST']._serialized_start=490
+  _globals['_LOOKUPCATALOGUEITEMREQUEST']._serialized_end=532
+  _globals['_LISTCATALOGUEITEMSREQUEST']._serialized_start=534
+  _globals['_LISTCATALOGUEITEMSREQUEST']._serialized_end=600
+  _globals['_LISTCATALOGUEITEMSRESPONSE']._serialized_start=602
+  _globals['_LISTCATALOGUEITEMSRESPONSE']._serialized_end=711
+  _globals['_CREATECATALOGUEIMPORTREQUEST']._serialized_start=713
+  _globals['_CREATECATALOGUEIMPORTREQUEST']._serialized_end=783
+  _globals['_ADDCATALOGUEIMPORTITEMSREQUEST']._serialized_start=786
+  _globals['_ADDCATALOGUEIMPORTITEMSREQUEST']._serialized_end=914
+  _globals['_COMMITCATALOGUEIMPORTREQUEST']._serialized_start=916
+  _globals['_COMMITCATALOGUEIMPORTREQUEST']._serialized_end=985
+  _globals['_CANCELCATALOGUEIMPORTREQUEST']._serialized_start=987
+  _globals['_CANCELCATALOGUEIMPORTREQUEST']._serialized_end=1036
+  _globals['_GETCATALOGUEIMPORTREQUEST']._serialized_start=1038
+  _globals['_GETCATALOGUEIMPORTREQUEST']._serialized_end=1084
+  _globals['_CATALOGUESERVICE']._serialized_start=1087
+  _globals['_CATALOGUESERVICE']._serialized_end=2354
 # @@protoc_insertion_point(module_scope)

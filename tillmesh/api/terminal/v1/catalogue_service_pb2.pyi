@@ -33,7 +33,7 @@ class ImportCatalogueItemsRequest(_message.Message):
     """
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[_catalogue_item_pb2.CatalogueItem]:
-        """1 to 1,000 articles, each sku once."""
+        """1 to 1,000 articles, each sku and each GTIN once."""
 
     def __init__(
         self,
@@ -72,6 +72,56 @@ class ImportCatalogueItemsResponse(_message.Message):
 Global___ImportCatalogueItemsResponse: _TypeAlias = ImportCatalogueItemsResponse  # noqa: Y015
 
 @_typing.final
+class DeleteCatalogueItemsRequest(_message.Message):
+    """Request of DeleteCatalogueItems."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    SKUS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """As in ImportCatalogueItemsRequest."""
+    @_builtins.property
+    def skus(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The articles, 1 to 1,000, each once."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        skus: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "skus", b"skus"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteCatalogueItemsRequest: _TypeAlias = DeleteCatalogueItemsRequest  # noqa: Y015
+
+@_typing.final
+class DeleteCatalogueItemsResponse(_message.Message):
+    """Answer of DeleteCatalogueItems."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    item_count: _builtins.int
+    """How many articles the catalogue holds now."""
+    def __init__(
+        self,
+        *,
+        item_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_count", b"item_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteCatalogueItemsResponse: _TypeAlias = DeleteCatalogueItemsResponse  # noqa: Y015
+
+@_typing.final
 class GetCatalogueItemRequest(_message.Message):
     """Request of GetCatalogueItem."""
 
@@ -92,6 +142,28 @@ class GetCatalogueItemRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetCatalogueItemRequest: _TypeAlias = GetCatalogueItemRequest  # noqa: Y015
+
+@_typing.final
+class LookUpCatalogueItemRequest(_message.Message):
+    """Request of LookUpCatalogueItem."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GTIN_FIELD_NUMBER: _builtins.int
+    gtin: _builtins.str
+    """One of its GTINs: 8, 12, 13 or 14 digits with a right check digit."""
+    def __init__(
+        self,
+        *,
+        gtin: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gtin", b"gtin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookUpCatalogueItemRequest: _TypeAlias = LookUpCatalogueItemRequest  # noqa: Y015
 
 @_typing.final
 class ListCatalogueItemsRequest(_message.Message):
@@ -146,3 +218,137 @@ class ListCatalogueItemsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListCatalogueItemsResponse: _TypeAlias = ListCatalogueItemsResponse  # noqa: Y015
+
+@_typing.final
+class CreateCatalogueImportRequest(_message.Message):
+    """Request of CreateCatalogueImport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    REPLACE_ALL_FIELD_NUMBER: _builtins.int
+    import_id: _builtins.str
+    """Chosen by the caller, stored before it is sent, unique for ever; repeated
+    with the same content it gets the import as it is now (AIP-155).
+    """
+    replace_all: _builtins.bool
+    """As in CatalogueImport."""
+    def __init__(
+        self,
+        *,
+        import_id: _builtins.str = ...,
+        replace_all: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["import_id", b"import_id", "replace_all", b"replace_all"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateCatalogueImportRequest: _TypeAlias = CreateCatalogueImportRequest  # noqa: Y015
+
+@_typing.final
+class AddCatalogueImportItemsRequest(_message.Message):
+    """Request of AddCatalogueImportItems."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    PART_NUMBER_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    import_id: _builtins.str
+    """The import."""
+    part_number: _builtins.int
+    """1 for the first part, then one more each time. The number of the last part
+    with the same content adds nothing again.
+    """
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[_catalogue_item_pb2.CatalogueItem]:
+        """1 to 1,000 articles, as many as a message takes (256 KiB). Each sku and
+        each GTIN is in an import once. A deposit may come in any part.
+        """
+
+    def __init__(
+        self,
+        *,
+        import_id: _builtins.str = ...,
+        part_number: _builtins.int = ...,
+        items: _abc.Iterable[_catalogue_item_pb2.CatalogueItem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["import_id", b"import_id", "items", b"items", "part_number", b"part_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddCatalogueImportItemsRequest: _TypeAlias = AddCatalogueImportItemsRequest  # noqa: Y015
+
+@_typing.final
+class CommitCatalogueImportRequest(_message.Message):
+    """Request of CommitCatalogueImport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    PART_COUNT_FIELD_NUMBER: _builtins.int
+    import_id: _builtins.str
+    """The import."""
+    part_count: _builtins.int
+    """How many parts it has, at least 1."""
+    def __init__(
+        self,
+        *,
+        import_id: _builtins.str = ...,
+        part_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["import_id", b"import_id", "part_count", b"part_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommitCatalogueImportRequest: _TypeAlias = CommitCatalogueImportRequest  # noqa: Y015
+
+@_typing.final
+class CancelCatalogueImportRequest(_message.Message):
+    """Request of CancelCatalogueImport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    import_id: _builtins.str
+    """The import."""
+    def __init__(
+        self,
+        *,
+        import_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["import_id", b"import_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelCatalogueImportRequest: _TypeAlias = CancelCatalogueImportRequest  # noqa: Y015
+
+@_typing.final
+class GetCatalogueImportRequest(_message.Message):
+    """Request of GetCatalogueImport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMPORT_ID_FIELD_NUMBER: _builtins.int
+    import_id: _builtins.str
+    """The import."""
+    def __init__(
+        self,
+        *,
+        import_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["import_id", b"import_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCatalogueImportRequest: _TypeAlias = GetCatalogueImportRequest  # noqa: Y015

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from tillmesh.api.terminal.v1 import catalogue_import_pb2 as tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__import__pb2
 from tillmesh.api.terminal.v1 import catalogue_item_pb2 as tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__item__pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2
 
@@ -29,6 +30,11 @@ if _version_not_supported:
 class CatalogueServiceStub:
     """The local catalogue of one store terminal. Called by the store's devices.
     Errors as in CheckoutService.
+
+    A few articles: ImportCatalogueItems, DeleteCatalogueItems. Any number, all
+    or none: CreateCatalogueImport, AddCatalogueImportItems until all are there,
+    CommitCatalogueImport, then GetCatalogueImport until its state is final. Open
+    checkouts keep the prices that they have.
     """
 
     def __init__(self, channel):
@@ -42,9 +48,19 @@ class CatalogueServiceStub:
                 request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.ImportCatalogueItemsRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.ImportCatalogueItemsResponse.FromString,
                 _registered_method=True)
+        self.DeleteCatalogueItems = channel.unary_unary(
+                '/tillmesh.api.terminal.v1.CatalogueService/DeleteCatalogueItems',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.DeleteCatalogueItemsRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.DeleteCatalogueItemsResponse.FromString,
+                _registered_method=True)
         self.GetCatalogueItem = channel.unary_unary(
                 '/tillmesh.api.terminal.v1.CatalogueService/GetCatalogueItem',
                 request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.GetCatalogueItemRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__item__pb2.CatalogueItem.FromString,
+                _registered_method=True)
+        self.LookUpCatalogueItem = channel.unary_unary(
+                '/tillmesh.api.terminal.v1.CatalogueService/LookUpCatalogueItem',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.LookUpCatalogueItemRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__item__pb2.CatalogueItem.FromString,
                 _registered_method=True)
         self.ListCatalogueItems = channel.unary_unary(
@@ -52,26 +68,76 @@ class CatalogueServiceStub:
                 request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.ListCatalogueItemsRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.ListCatalogueItemsResponse.FromString,
                 _registered_method=True)
+        self.CreateCatalogueImport = channel.unary_unary(
+                '/tillmesh.api.terminal.v1.CatalogueService/CreateCatalogueImport',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.CreateCatalogueImportRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__import__pb2.CatalogueImport.FromString,
+                _registered_method=True)
+        self.AddCatalogueImportItems = channel.unary_unary(
+                '/tillmesh.api.terminal.v1.CatalogueService/AddCatalogueImportItems',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.AddCatalogueImportItemsRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__import__pb2.CatalogueImport.FromString,
+                _registered_method=True)
+        self.CommitCatalogueImport = channel.unary_unary(
+                '/tillmesh.api.terminal.v1.CatalogueService/CommitCatalogueImport',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.CommitCatalogueImportRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__import__pb2.CatalogueImport.FromString,
+                _registered_method=True)
+        self.CancelCatalogueImport = channel.unary_unary(
+                '/tillmesh.api.terminal.v1.CatalogueService/CancelCatalogueImport',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.CancelCatalogueImportRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__import__pb2.CatalogueImport.FromString,
+                _registered_method=True)
+        self.GetCatalogueImport = channel.unary_unary(
+                '/tillmesh.api.terminal.v1.CatalogueService/GetCatalogueImport',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.GetCatalogueImportRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__import__pb2.CatalogueImport.FromString,
+                _registered_method=True)
 
 
 class CatalogueServiceServicer:
     """The local catalogue of one store terminal. Called by the store's devices.
     Errors as in CheckoutService.
+
+    A few articles: ImportCatalogueItems, DeleteCatalogueItems. Any number, all
+    or none: CreateCatalogueImport, AddCatalogueImportItems until all are there,
+    CommitCatalogueImport, then GetCatalogueImport until its state is final. Open
+    checkouts keep the prices that they have.
     """
 
     def ImportCatalogueItems(self, request, context):
-        """Adds articles and replaces those whose sku is already there, all or none;
-        open checkouts keep the prices they have.
-        Errors: INVALID_ARGUMENT (BadRequest names the item and the field);
+        """Adds articles and replaces those whose sku is already there, all or none.
+        Errors: INVALID_ARGUMENT (BadRequest names the item and the field, also
+        where a GTIN is another article's, or no such deposit is there);
+        UNAVAILABLE (IMPORT_NOT_SETTLED: an import is being taken over);
         ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteCatalogueItems(self, request, context):
+        """Deletes articles, all or none.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (ITEM_NOT_FOUND); FAILED_PRECONDITION
+        (ITEM_IN_USE: it is the deposit of another article); UNAVAILABLE
+        (IMPORT_NOT_SETTLED); ALREADY_EXISTS (REQUEST_ID_REUSED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetCatalogueItem(self, request, context):
-        """Reads one article.
+        """Reads one article by its sku.
         Errors: NOT_FOUND (ITEM_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LookUpCatalogueItem(self, request, context):
+        """Reads one article by one of its GTINs.
+        Errors: INVALID_ARGUMENT (no GTIN: the length, or the check digit);
+        NOT_FOUND (GTIN_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,6 +151,56 @@ class CatalogueServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateCatalogueImport(self, request, context):
+        """Begins an import in parts. There is one at a time: another one that is not
+        committed yet is given up.
+        Errors: INVALID_ARGUMENT; ALREADY_EXISTS (IMPORT_EXISTS).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddCatalogueImportItems(self, request, context):
+        """Adds a part to an import. A part that is refused is not there: send it
+        again, with the same number.
+        Errors: INVALID_ARGUMENT (BadRequest names the item and the field, also
+        where a sku or GTIN was in the import before); NOT_FOUND
+        (IMPORT_NOT_FOUND); FAILED_PRECONDITION (IMPORT_ENDED, PART_OUT_OF_ORDER);
+        ALREADY_EXISTS (PART_NUMBER_REUSED).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CommitCatalogueImport(self, request, context):
+        """Ends an import: its articles are checked, and then on sale all at once. The
+        answer does not wait for that: ask GetCatalogueImport. A repeat gets the
+        import as it is now.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (IMPORT_NOT_FOUND);
+        FAILED_PRECONDITION (IMPORT_ENDED: it was canceled; PART_OUT_OF_ORDER: it
+        has another number of parts).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelCatalogueImport(self, request, context):
+        """Gives an import up; one that was canceled before stays as it is.
+        Errors: NOT_FOUND (IMPORT_NOT_FOUND); FAILED_PRECONDITION (IMPORT_ENDED: it
+        was committed or refused).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCatalogueImport(self, request, context):
+        """Reads an import.
+        Errors: NOT_FOUND (IMPORT_NOT_FOUND).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogueServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -93,15 +209,50 @@ def add_CatalogueServiceServicer_to_server(servicer, server):
                     request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.ImportCatalogueItemsRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.ImportCatalogueItemsResponse.SerializeToString,
             ),
+            'DeleteCatalogueItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteCatalogueItems,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.DeleteCatalogueItemsRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.DeleteCatalogueItemsResponse.SerializeToString,
+            ),
             'GetCatalogueItem': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCatalogueItem,
                     request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.GetCatalogueItemRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__item__pb2.CatalogueItem.SerializeToString,
+            ),
+            'LookUpCatalogueItem': grpc.unary_unary_rpc_method_handler(
+                    servicer.LookUpCatalogueItem,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.LookUpCatalogueItemRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__item__pb2.CatalogueItem.SerializeToString,
             ),
             'ListCatalogueItems': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCatalogueItems,
                     request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.ListCatalogueItemsRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.ListCatalogueItemsResponse.SerializeToString,
+            ),
+            'CreateCatalogueImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateCatalogueImport,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.CreateCatalogueImportRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__import__pb2.CatalogueImport.SerializeToString,
+            ),
+            'AddCatalogueImportItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddCatalogueImportItems,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.AddCatalogueImportItemsRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__import__pb2.CatalogueImport.SerializeToString,
+            ),
+            'CommitCatalogueImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommitCatalogueImport,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.CommitCatalogueImportRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__import__pb2.CatalogueImport.SerializeToString,
+            ),
+            'CancelCatalogueImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelCatalogueImport,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.CancelCatalogueImportRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__import__pb2.CatalogueImport.SerializeToString,
+            ),
+            'GetCatalogueImport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCatalogueImport,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.GetCatalogueImportRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__import__pb2.CatalogueImport.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -114,6 +265,11 @@ def add_CatalogueServiceServicer_to_server(servicer, server):
 class CatalogueService:
     """The local catalogue of one store terminal. Called by the store's devices.
     Errors as in CheckoutService.
+
+    A few articles: ImportCatalogueItems, DeleteCatalogueItems. Any number, all
+    or none: CreateCatalogueImport, AddCatalogueImportItems until all are there,
+    CommitCatalogueImport, then GetCatalogueImport until its state is final. Open
+    checkouts keep the prices that they have.
     """
 
     @staticmethod
@@ -133,6 +289,33 @@ class CatalogueService:
             '/tillmesh.api.terminal.v1.CatalogueService/ImportCatalogueItems',
             tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.ImportCatalogueItemsRequest.SerializeToString,
             tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.ImportCatalogueItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteCatalogueItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.api.terminal.v1.CatalogueService/DeleteCatalogueItems',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.DeleteCatalogueItemsRequest.SerializeToString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.DeleteCatalogueItemsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -171,6 +354,33 @@ class CatalogueService:
             _registered_method=True)
 
     @staticmethod
+    def LookUpCatalogueItem(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.api.terminal.v1.CatalogueService/LookUpCatalogueItem',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.LookUpCatalogueItemRequest.SerializeToString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__item__pb2.CatalogueItem.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListCatalogueItems(request,
             target,
             options=(),
@@ -187,6 +397,141 @@ class CatalogueService:
             '/tillmesh.api.terminal.v1.CatalogueService/ListCatalogueItems',
             tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.ListCatalogueItemsRequest.SerializeToString,
             tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.ListCatalogueItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateCatalogueImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.api.terminal.v1.CatalogueService/CreateCatalogueImport',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.CreateCatalogueImportRequest.SerializeToString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__import__pb2.CatalogueImport.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddCatalogueImportItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.api.terminal.v1.CatalogueService/AddCatalogueImportItems',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.AddCatalogueImportItemsRequest.SerializeToString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__import__pb2.CatalogueImport.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CommitCatalogueImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.api.terminal.v1.CatalogueService/CommitCatalogueImport',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.CommitCatalogueImportRequest.SerializeToString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__import__pb2.CatalogueImport.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelCatalogueImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.api.terminal.v1.CatalogueService/CancelCatalogueImport',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.CancelCatalogueImportRequest.SerializeToString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__import__pb2.CatalogueImport.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCatalogueImport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.api.terminal.v1.CatalogueService/GetCatalogueImport',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__service__pb2.GetCatalogueImportRequest.SerializeToString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_catalogue__import__pb2.CatalogueImport.FromString,
             options,
             channel_credentials,
             insecure,

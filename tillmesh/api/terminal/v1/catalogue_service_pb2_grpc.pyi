@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from tillmesh.api.terminal.v1 import catalogue_import_pb2 as _catalogue_import_pb2
 from tillmesh.api.terminal.v1 import catalogue_item_pb2 as _catalogue_item_pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as _catalogue_service_pb2
 import abc as _abc_1
@@ -30,6 +31,11 @@ GRPC_VERSION: str
 class CatalogueServiceStub:
     """The local catalogue of one store terminal. Called by the store's devices.
     Errors as in CheckoutService.
+
+    A few articles: ImportCatalogueItems, DeleteCatalogueItems. Any number, all
+    or none: CreateCatalogueImport, AddCatalogueImportItems until all are there,
+    CommitCatalogueImport, then GetCatalogueImport until its state is final. Open
+    checkouts keep the prices that they have.
     """
 
     @_typing.overload
@@ -37,45 +43,139 @@ class CatalogueServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CatalogueServiceAsyncStub: ...
     ImportCatalogueItems: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.ImportCatalogueItemsRequest, _catalogue_service_pb2.ImportCatalogueItemsResponse]
-    """Adds articles and replaces those whose sku is already there, all or none;
-    open checkouts keep the prices they have.
-    Errors: INVALID_ARGUMENT (BadRequest names the item and the field);
+    """Adds articles and replaces those whose sku is already there, all or none.
+    Errors: INVALID_ARGUMENT (BadRequest names the item and the field, also
+    where a GTIN is another article's, or no such deposit is there);
+    UNAVAILABLE (IMPORT_NOT_SETTLED: an import is being taken over);
     ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
+    DeleteCatalogueItems: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.DeleteCatalogueItemsRequest, _catalogue_service_pb2.DeleteCatalogueItemsResponse]
+    """Deletes articles, all or none.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (ITEM_NOT_FOUND); FAILED_PRECONDITION
+    (ITEM_IN_USE: it is the deposit of another article); UNAVAILABLE
+    (IMPORT_NOT_SETTLED); ALREADY_EXISTS (REQUEST_ID_REUSED).
+    """
     GetCatalogueItem: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetCatalogueItemRequest, _catalogue_item_pb2.CatalogueItem]
-    """Reads one article.
+    """Reads one article by its sku.
     Errors: NOT_FOUND (ITEM_NOT_FOUND).
+    """
+    LookUpCatalogueItem: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.LookUpCatalogueItemRequest, _catalogue_item_pb2.CatalogueItem]
+    """Reads one article by one of its GTINs.
+    Errors: INVALID_ARGUMENT (no GTIN: the length, or the check digit);
+    NOT_FOUND (GTIN_NOT_FOUND).
     """
     ListCatalogueItems: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.ListCatalogueItemsRequest, _catalogue_service_pb2.ListCatalogueItemsResponse]
     """Lists articles by sku.
     Errors: INVALID_ARGUMENT (page_size, page_token).
+    """
+    CreateCatalogueImport: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.CreateCatalogueImportRequest, _catalogue_import_pb2.CatalogueImport]
+    """Begins an import in parts. There is one at a time: another one that is not
+    committed yet is given up.
+    Errors: INVALID_ARGUMENT; ALREADY_EXISTS (IMPORT_EXISTS).
+    """
+    AddCatalogueImportItems: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.AddCatalogueImportItemsRequest, _catalogue_import_pb2.CatalogueImport]
+    """Adds a part to an import. A part that is refused is not there: send it
+    again, with the same number.
+    Errors: INVALID_ARGUMENT (BadRequest names the item and the field, also
+    where a sku or GTIN was in the import before); NOT_FOUND
+    (IMPORT_NOT_FOUND); FAILED_PRECONDITION (IMPORT_ENDED, PART_OUT_OF_ORDER);
+    ALREADY_EXISTS (PART_NUMBER_REUSED).
+    """
+    CommitCatalogueImport: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.CommitCatalogueImportRequest, _catalogue_import_pb2.CatalogueImport]
+    """Ends an import: its articles are checked, and then on sale all at once. The
+    answer does not wait for that: ask GetCatalogueImport. A repeat gets the
+    import as it is now.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (IMPORT_NOT_FOUND);
+    FAILED_PRECONDITION (IMPORT_ENDED: it was canceled; PART_OUT_OF_ORDER: it
+    has another number of parts).
+    """
+    CancelCatalogueImport: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.CancelCatalogueImportRequest, _catalogue_import_pb2.CatalogueImport]
+    """Gives an import up; one that was canceled before stays as it is.
+    Errors: NOT_FOUND (IMPORT_NOT_FOUND); FAILED_PRECONDITION (IMPORT_ENDED: it
+    was committed or refused).
+    """
+    GetCatalogueImport: _grpc.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetCatalogueImportRequest, _catalogue_import_pb2.CatalogueImport]
+    """Reads an import.
+    Errors: NOT_FOUND (IMPORT_NOT_FOUND).
     """
 
 @_typing.type_check_only
 class CatalogueServiceAsyncStub(CatalogueServiceStub):
     """The local catalogue of one store terminal. Called by the store's devices.
     Errors as in CheckoutService.
+
+    A few articles: ImportCatalogueItems, DeleteCatalogueItems. Any number, all
+    or none: CreateCatalogueImport, AddCatalogueImportItems until all are there,
+    CommitCatalogueImport, then GetCatalogueImport until its state is final. Open
+    checkouts keep the prices that they have.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ImportCatalogueItems: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.ImportCatalogueItemsRequest, _catalogue_service_pb2.ImportCatalogueItemsResponse]  # type: ignore[assignment]
-    """Adds articles and replaces those whose sku is already there, all or none;
-    open checkouts keep the prices they have.
-    Errors: INVALID_ARGUMENT (BadRequest names the item and the field);
+    """Adds articles and replaces those whose sku is already there, all or none.
+    Errors: INVALID_ARGUMENT (BadRequest names the item and the field, also
+    where a GTIN is another article's, or no such deposit is there);
+    UNAVAILABLE (IMPORT_NOT_SETTLED: an import is being taken over);
     ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
+    DeleteCatalogueItems: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.DeleteCatalogueItemsRequest, _catalogue_service_pb2.DeleteCatalogueItemsResponse]  # type: ignore[assignment]
+    """Deletes articles, all or none.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (ITEM_NOT_FOUND); FAILED_PRECONDITION
+    (ITEM_IN_USE: it is the deposit of another article); UNAVAILABLE
+    (IMPORT_NOT_SETTLED); ALREADY_EXISTS (REQUEST_ID_REUSED).
+    """
     GetCatalogueItem: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetCatalogueItemRequest, _catalogue_item_pb2.CatalogueItem]  # type: ignore[assignment]
-    """Reads one article.
+    """Reads one article by its sku.
     Errors: NOT_FOUND (ITEM_NOT_FOUND).
+    """
+    LookUpCatalogueItem: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.LookUpCatalogueItemRequest, _catalogue_item_pb2.CatalogueItem]  # type: ignore[assignment]
+    """Reads one article by one of its GTINs.
+    Errors: INVALID_ARGUMENT (no GTIN: the length, or the check digit);
+    NOT_FOUND (GTIN_NOT_FOUND).
     """
     ListCatalogueItems: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.ListCatalogueItemsRequest, _catalogue_service_pb2.ListCatalogueItemsResponse]  # type: ignore[assignment]
     """Lists articles by sku.
     Errors: INVALID_ARGUMENT (page_size, page_token).
     """
+    CreateCatalogueImport: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.CreateCatalogueImportRequest, _catalogue_import_pb2.CatalogueImport]  # type: ignore[assignment]
+    """Begins an import in parts. There is one at a time: another one that is not
+    committed yet is given up.
+    Errors: INVALID_ARGUMENT; ALREADY_EXISTS (IMPORT_EXISTS).
+    """
+    AddCatalogueImportItems: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.AddCatalogueImportItemsRequest, _catalogue_import_pb2.CatalogueImport]  # type: ignore[assignment]
+    """Adds a part to an import. A part that is refused is not there: send it
+    again, with the same number.
+    Errors: INVALID_ARGUMENT (BadRequest names the item and the field, also
+    where a sku or GTIN was in the import before); NOT_FOUND
+    (IMPORT_NOT_FOUND); FAILED_PRECONDITION (IMPORT_ENDED, PART_OUT_OF_ORDER);
+    ALREADY_EXISTS (PART_NUMBER_REUSED).
+    """
+    CommitCatalogueImport: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.CommitCatalogueImportRequest, _catalogue_import_pb2.CatalogueImport]  # type: ignore[assignment]
+    """Ends an import: its articles are checked, and then on sale all at once. The
+    answer does not wait for that: ask GetCatalogueImport. A repeat gets the
+    import as it is now.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (IMPORT_NOT_FOUND);
+    FAILED_PRECONDITION (IMPORT_ENDED: it was canceled; PART_OUT_OF_ORDER: it
+    has another number of parts).
+    """
+    CancelCatalogueImport: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.CancelCatalogueImportRequest, _catalogue_import_pb2.CatalogueImport]  # type: ignore[assignment]
+    """Gives an import up; one that was canceled before stays as it is.
+    Errors: NOT_FOUND (IMPORT_NOT_FOUND); FAILED_PRECONDITION (IMPORT_ENDED: it
+    was committed or refused).
+    """
+    GetCatalogueImport: _aio.UnaryUnaryMultiCallable[_catalogue_service_pb2.GetCatalogueImportRequest, _catalogue_import_pb2.CatalogueImport]  # type: ignore[assignment]
+    """Reads an import.
+    Errors: NOT_FOUND (IMPORT_NOT_FOUND).
+    """
 
 class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
     """The local catalogue of one store terminal. Called by the store's devices.
     Errors as in CheckoutService.
+
+    A few articles: ImportCatalogueItems, DeleteCatalogueItems. Any number, all
+    or none: CreateCatalogueImport, AddCatalogueImportItems until all are there,
+    CommitCatalogueImport, then GetCatalogueImport until its state is final. Open
+    checkouts keep the prices that they have.
     """
 
     @_abc_1.abstractmethod
@@ -84,10 +184,23 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalogue_service_pb2.ImportCatalogueItemsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalogue_service_pb2.ImportCatalogueItemsResponse, _abc.Awaitable[_catalogue_service_pb2.ImportCatalogueItemsResponse]]:
-        """Adds articles and replaces those whose sku is already there, all or none;
-        open checkouts keep the prices they have.
-        Errors: INVALID_ARGUMENT (BadRequest names the item and the field);
+        """Adds articles and replaces those whose sku is already there, all or none.
+        Errors: INVALID_ARGUMENT (BadRequest names the item and the field, also
+        where a GTIN is another article's, or no such deposit is there);
+        UNAVAILABLE (IMPORT_NOT_SETTLED: an import is being taken over);
         ALREADY_EXISTS (REQUEST_ID_REUSED).
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteCatalogueItems(
+        self,
+        request: _catalogue_service_pb2.DeleteCatalogueItemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalogue_service_pb2.DeleteCatalogueItemsResponse, _abc.Awaitable[_catalogue_service_pb2.DeleteCatalogueItemsResponse]]:
+        """Deletes articles, all or none.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (ITEM_NOT_FOUND); FAILED_PRECONDITION
+        (ITEM_IN_USE: it is the deposit of another article); UNAVAILABLE
+        (IMPORT_NOT_SETTLED); ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
 
     @_abc_1.abstractmethod
@@ -96,8 +209,19 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalogue_service_pb2.GetCatalogueItemRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalogue_item_pb2.CatalogueItem, _abc.Awaitable[_catalogue_item_pb2.CatalogueItem]]:
-        """Reads one article.
+        """Reads one article by its sku.
         Errors: NOT_FOUND (ITEM_NOT_FOUND).
+        """
+
+    @_abc_1.abstractmethod
+    def LookUpCatalogueItem(
+        self,
+        request: _catalogue_service_pb2.LookUpCatalogueItemRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalogue_item_pb2.CatalogueItem, _abc.Awaitable[_catalogue_item_pb2.CatalogueItem]]:
+        """Reads one article by one of its GTINs.
+        Errors: INVALID_ARGUMENT (no GTIN: the length, or the check digit);
+        NOT_FOUND (GTIN_NOT_FOUND).
         """
 
     @_abc_1.abstractmethod
@@ -108,6 +232,66 @@ class CatalogueServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_catalogue_service_pb2.ListCatalogueItemsResponse, _abc.Awaitable[_catalogue_service_pb2.ListCatalogueItemsResponse]]:
         """Lists articles by sku.
         Errors: INVALID_ARGUMENT (page_size, page_token).
+        """
+
+    @_abc_1.abstractmethod
+    def CreateCatalogueImport(
+        self,
+        request: _catalogue_service_pb2.CreateCatalogueImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalogue_import_pb2.CatalogueImport, _abc.Awaitable[_catalogue_import_pb2.CatalogueImport]]:
+        """Begins an import in parts. There is one at a time: another one that is not
+        committed yet is given up.
+        Errors: INVALID_ARGUMENT; ALREADY_EXISTS (IMPORT_EXISTS).
+        """
+
+    @_abc_1.abstractmethod
+    def AddCatalogueImportItems(
+        self,
+        request: _catalogue_service_pb2.AddCatalogueImportItemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalogue_import_pb2.CatalogueImport, _abc.Awaitable[_catalogue_import_pb2.CatalogueImport]]:
+        """Adds a part to an import. A part that is refused is not there: send it
+        again, with the same number.
+        Errors: INVALID_ARGUMENT (BadRequest names the item and the field, also
+        where a sku or GTIN was in the import before); NOT_FOUND
+        (IMPORT_NOT_FOUND); FAILED_PRECONDITION (IMPORT_ENDED, PART_OUT_OF_ORDER);
+        ALREADY_EXISTS (PART_NUMBER_REUSED).
+        """
+
+    @_abc_1.abstractmethod
+    def CommitCatalogueImport(
+        self,
+        request: _catalogue_service_pb2.CommitCatalogueImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalogue_import_pb2.CatalogueImport, _abc.Awaitable[_catalogue_import_pb2.CatalogueImport]]:
+        """Ends an import: its articles are checked, and then on sale all at once. The
+        answer does not wait for that: ask GetCatalogueImport. A repeat gets the
+        import as it is now.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (IMPORT_NOT_FOUND);
+        FAILED_PRECONDITION (IMPORT_ENDED: it was canceled; PART_OUT_OF_ORDER: it
+        has another number of parts).
+        """
+
+    @_abc_1.abstractmethod
+    def CancelCatalogueImport(
+        self,
+        request: _catalogue_service_pb2.CancelCatalogueImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalogue_import_pb2.CatalogueImport, _abc.Awaitable[_catalogue_import_pb2.CatalogueImport]]:
+        """Gives an import up; one that was canceled before stays as it is.
+        Errors: NOT_FOUND (IMPORT_NOT_FOUND); FAILED_PRECONDITION (IMPORT_ENDED: it
+        was committed or refused).
+        """
+
+    @_abc_1.abstractmethod
+    def GetCatalogueImport(
+        self,
+        request: _catalogue_service_pb2.GetCatalogueImportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalogue_import_pb2.CatalogueImport, _abc.Awaitable[_catalogue_import_pb2.CatalogueImport]]:
+        """Reads an import.
+        Errors: NOT_FOUND (IMPORT_NOT_FOUND).
         """
 
 def add_CatalogueServiceServicer_to_server(servicer: CatalogueServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

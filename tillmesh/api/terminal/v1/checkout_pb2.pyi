@@ -99,8 +99,13 @@ class CheckoutLine(_message.Message):
 
     LINE_NUMBER_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
+    DEPOSIT_OF_FIELD_NUMBER: _builtins.int
     line_number: _builtins.int
     """1, 2, 3 ... within the checkout; never used again after a removal."""
+    deposit_of: _builtins.int
+    """The line whose deposit this line is; 0 for every other line, and where the
+    order was raised elsewhere and resumed here.
+    """
     @_builtins.property
     def item(self) -> _line_item_pb2.LineItem:
         """What is sold."""
@@ -110,10 +115,11 @@ class CheckoutLine(_message.Message):
         *,
         line_number: _builtins.int = ...,
         item: _line_item_pb2.LineItem | None = ...,
+        deposit_of: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "line_number", b"line_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deposit_of", b"deposit_of", "item", b"item", "line_number", b"line_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class NewLine(_message.Message):
     """A line to add: an article of the catalogue, or one with title and price. What
-    is unset comes from the catalogue, or is as in LineItem.
+    is unset comes from the catalogue, or is as in LineItem. An article with a
+    deposit adds the line of its deposit as well, for as many pieces.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -51,14 +52,14 @@ class NewLine(_message.Message):
     kind: _line_item_pb2.LineItem.Kind.ValueType
     """What is sold; unspecified takes the catalogue's, or GOODS."""
     gtin: _builtins.str
-    """The GTIN as 14 digits; empty takes the catalogue's."""
+    """The GTIN as 14 digits; empty takes the first of the catalogue's."""
     title: _builtins.str
     """What a shopper reads; unset takes the catalogue's, or nothing."""
     unit: _line_item_pb2.LineItem.Unit.ValueType
     """What `quantity` counts; unspecified takes the catalogue's, or PIECE."""
     unit_price_minor: _builtins.int
     """Price of `price_quantity` units in minor units; unset takes the
-    catalogue's. It is an OVERRIDE if the catalogue has another one, or if
+    catalogue's, as it is when the line is added. It is an OVERRIDE if the catalogue has another one, or if
     there is an override_reason.
     """
     price_quantity: _builtins.int

@@ -193,7 +193,8 @@ class CheckoutServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateLine(self, request, context):
-        """Changes quantity or price of a line; otherwise as AddLines.
+        """Changes quantity or price of a line; its deposit takes the same quantity.
+        Otherwise as AddLines.
         Errors: as AddLines, and NOT_FOUND (LINE_NOT_FOUND).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -201,7 +202,8 @@ class CheckoutServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RemoveLine(self, request, context):
-        """Removes a line; otherwise as AddLines.
+        """Removes a line, and its deposit with it; otherwise as AddLines. A deposit
+        can also be removed by itself.
         Errors: as UpdateLine.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

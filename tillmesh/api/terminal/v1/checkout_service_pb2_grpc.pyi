@@ -78,11 +78,13 @@ class CheckoutServiceStub:
     CURRENCY_MISMATCH).
     """
     UpdateLine: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.UpdateLineRequest, _checkout_pb2.Checkout]
-    """Changes quantity or price of a line; otherwise as AddLines.
+    """Changes quantity or price of a line; its deposit takes the same quantity.
+    Otherwise as AddLines.
     Errors: as AddLines, and NOT_FOUND (LINE_NOT_FOUND).
     """
     RemoveLine: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.RemoveLineRequest, _checkout_pb2.Checkout]
-    """Removes a line; otherwise as AddLines.
+    """Removes a line, and its deposit with it; otherwise as AddLines. A deposit
+    can also be removed by itself.
     Errors: as UpdateLine.
     """
     AdjustCheckout: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.AdjustCheckoutRequest, _checkout_pb2.Checkout]
@@ -186,11 +188,13 @@ class CheckoutServiceAsyncStub(CheckoutServiceStub):
     CURRENCY_MISMATCH).
     """
     UpdateLine: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.UpdateLineRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
-    """Changes quantity or price of a line; otherwise as AddLines.
+    """Changes quantity or price of a line; its deposit takes the same quantity.
+    Otherwise as AddLines.
     Errors: as AddLines, and NOT_FOUND (LINE_NOT_FOUND).
     """
     RemoveLine: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.RemoveLineRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
-    """Removes a line; otherwise as AddLines.
+    """Removes a line, and its deposit with it; otherwise as AddLines. A deposit
+    can also be removed by itself.
     Errors: as UpdateLine.
     """
     AdjustCheckout: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.AdjustCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
@@ -333,7 +337,8 @@ class CheckoutServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _checkout_service_pb2.UpdateLineRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_checkout_pb2.Checkout, _abc.Awaitable[_checkout_pb2.Checkout]]:
-        """Changes quantity or price of a line; otherwise as AddLines.
+        """Changes quantity or price of a line; its deposit takes the same quantity.
+        Otherwise as AddLines.
         Errors: as AddLines, and NOT_FOUND (LINE_NOT_FOUND).
         """
 
@@ -343,7 +348,8 @@ class CheckoutServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _checkout_service_pb2.RemoveLineRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_checkout_pb2.Checkout, _abc.Awaitable[_checkout_pb2.Checkout]]:
-        """Removes a line; otherwise as AddLines.
+        """Removes a line, and its deposit with it; otherwise as AddLines. A deposit
+        can also be removed by itself.
         Errors: as UpdateLine.
         """
 
