@@ -130,6 +130,15 @@ def help_of(*command: str) -> str:
 def test_every_command_explains_itself_with_an_example() -> None:
     commands = re.findall(r"^│ ([a-z]+) ", tillmesh("--help").stdout, re.MULTILINE)
     assert {"demo", "up", "replay", "orders", "explain", "catalogue", "wallet", "store", "phone"} <= set(commands)
-    for command in ("replay", "explain", "sell", "identity", "wallet limits", "store create", "phone list"):
+    for command in (
+        "replay",
+        "explain",
+        "sell",
+        "identity",
+        "wallet limits",
+        "store create",
+        "phone list",
+        "catalogue import",
+    ):
         assert f"tillmesh {command} " in help_of(*command.split()).partition(" Example")[2]
     assert "Without --confirm-above the payer confirms every payment." in help_of("identity")
