@@ -28,9 +28,12 @@ from tillmesh.storage.database import open_engine, parse_url
 from tillmesh.storage.statements import Statements, Transaction
 
 AGES = {
-    ServerName.ORDERS: ["UPDATE orders SET updated_at_ms = 1"],
-    ServerName.PAYMENTS: ["UPDATE payments SET updated_at_ms = 1"],
-    ServerName.TERMINAL: ["UPDATE checkouts SET updated_at_ms = 1", "UPDATE outbox SET created_at_ms = 1"],
+    ServerName.ORDERS: ["UPDATE orders SET updated_at_ms = 1 WHERE order_id = :order"],
+    ServerName.PAYMENTS: ["UPDATE payments SET updated_at_ms = 1 WHERE order_id = :order"],
+    ServerName.TERMINAL: [
+        "UPDATE checkouts SET updated_at_ms = 1 WHERE checkout_id = :order",
+        "UPDATE outbox SET created_at_ms = 1",
+    ],
 }
 MANY = 300
 
@@ -43,14 +46,13 @@ def order_id(mesh: Mesh) -> str:
 
 @pytest.fixture
 def data_dir(mesh: Mesh, order_id: str, tmp_path: Path) -> Path:
-    """Copies of the databases, in which all is old."""
-    assert order_id
+    """Copies of the databases, in which that order is old; others may have been sold before it."""
     for role in ServerName:
         source, target = (sqlite3.connect(where / f"{role}.db") for where in (mesh.data_dir, tmp_path))
         with closing(source), closing(target):
             source.backup(target)
             for statement in AGES[role]:
-                target.execute(statement)
+                target.execute(statement, {"order": order_id} if ":order" in statement else {})
             target.commit()
     return tmp_path
 
@@ -59,10 +61,10 @@ def prune(data_dir: Path, *arguments: str) -> Done:
     return tillmesh("db", "prune", "--older-than", "1", "--data-dir", data_dir, *arguments)
 
 
-def test_what_is_old_is_counted_first_and_removed_if_asked_for(data_dir: Path, tmp_path: Path) -> None:
+def test_what_is_old_is_counted_first_and_removed_if_asked_for(data_dir: Path, order_id: str, tmp_path: Path) -> None:
     saved, first = tmp_path / "heads.csv", tmp_path / "first.csv"
     then = digest(verify(data_dir, "--save", saved))
-    (line,) = (line for line in saved.read_text().splitlines() if line.startswith("order_history,"))
+    (line,) = (line for line in saved.read_text().splitlines() if line.startswith(f"order_history,{order_id},"))
     table, key, rows, head = line.split(",")
     assert int(rows) > 1
     first.write_text(f"table,key,rows,hash\n{table},{key},1,{head}\n")  # the head as it was one row earlier
@@ -122,7 +124,7 @@ def test_a_record_that_was_tampered_with_is_named_and_left_alone(data_dir: Path,
 
 def test_only_what_has_changed_since_a_day_is_read(data_dir: Path, order_id: str) -> None:
     broken = f"UPDATE order_history SET epoch = 9 WHERE order_id = '{order_id}'"
-    tamper(data_dir, ServerName.ORDERS, broken, "UPDATE order_versions SET lines = '[]'")
+    tamper(data_dir, ServerName.ORDERS, broken, f"UPDATE order_versions SET lines = '[]' WHERE order_id = '{order_id}'")
     done = verify(data_dir, "--changed-since", "2000-01-01")
     assert (done.returncode, done.stderr) == (0, ""), "it is of 1970"
     assert done.stdout.endswith("What has changed since 2000-01-01 is as it was written.\n")
