@@ -90,8 +90,8 @@ async def fill(shop: Shop, count: int) -> None:
         "state": f"CASE WHEN i > {OPEN} THEN 'CANCELED' ELSE state END",
         "created_at_ms": "created_at_ms - 1000000 + i",
     }
-    copied = ", ".join(of.get(column.name, column.name) for column in orders.columns)
-    names = ", ".join(column.name for column in orders.columns)
+    columns = [column.name for column in orders.columns if column.computed is None]
+    names, copied = ", ".join(columns), ", ".join(of.get(name, name) for name in columns)
 
     def copy(transaction: Transaction, first: int, last: int) -> None:
         transaction.exec_driver_sql(

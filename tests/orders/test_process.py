@@ -148,7 +148,8 @@ PROVOCATIONS: dict[str, Message] = {
 
 
 def test_every_reason_of_the_order_service_is_provoked_below() -> None:
-    assert {reason.name for reason in Reason} <= set(PROVOCATIONS)
+    elsewhere = {"ORDER_VERSION_PRUNED"}  # in the tests of pruning
+    assert {reason.name for reason in Reason} - elsewhere <= set(PROVOCATIONS)
 
 
 @pytest.mark.parametrize(("reason", "request_"), PROVOCATIONS.items(), ids=PROVOCATIONS)
