@@ -7,7 +7,7 @@ import asyncio
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,15 @@ from tests.simulation.node import Node
 from tests.simulation.process import owned_tasks
 from tests.simulation.world import Parts, World, aside
 from tests.sources import ROOT
+from thirdparty_server.ledger import comparison, sums
 from tillmesh.auth.callers import Caller, caller
 from tillmesh.rpc.server import Wiring
 from tillmesh.runtime.errors import Refusal
 from tillmesh.storage.statements import NO_VALUES, Result, Transaction, Values
 
 SERVICES = {ORDERS: "order_service", PAYMENTS: "thirdparty_server", TERMINAL: "store_terminal"}
+STEPS = [(sums, "TRANSFERS_A_STEP", sums.TRANSFERS_A_STEP), (comparison, "ACCOUNTS_A_STEP", comparison.ACCOUNTS_A_STEP)]
+"""What the simulator makes small, as it is shipped."""
 EXAMPLES_MAX = 3
 Site = tuple[str, int]
 """A line of a file of the product."""
@@ -122,7 +125,9 @@ class Mesh:
             note(transaction, statement, rows[0])
             execute_many(transaction, statement, rows)
 
-        with patch.object(Transaction, "execute", noting), patch.object(Transaction, "execute_many", noting_many):
+        with ExitStack() as patched:
+            for step in (*STEPS, (Transaction, "execute", noting), (Transaction, "execute_many", noting_many)):
+                patched.enter_context(patch.object(*step))
             yield
 
     def _kept(self, name: str, assemble: Callable[[Node], Wiring]) -> Callable[[Node], Wiring]:

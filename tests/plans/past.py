@@ -7,22 +7,24 @@ before it.
 
 from sqlalchemy import Column, Connection, MetaData, Table, func, select, text
 
+from tillmesh.storage import row_order
+
 OWN = {
     "order_id", "payment_id", "checkout_id", "request_id", "refund_id", "reference", "resource", "unanswered",
-    "paid_by", "account_id", "key_id", "phone_uri", "sku",
+    "paid_by", "account_id", "key_id", "phone_uri", "sku", "record_id",
 }  # fmt: skip
 """Columns by which a copy is told from what it is a copy of."""
 SHARED = {"payer_value", "identity_id", "store_id", "lane", "cashier_id", "debit_account_id", "credit_account_id"}
 """Half of the copies have the same there."""
 OF_FEW = {"wallets", "phones"}
 """Tables of what nobody has many of."""
-NUMBERS = {"transfer_id", "hold_id"}
+NUMBERS = {"transfer_id", "hold_id", row_order.COLUMN}
+LOG, LIMITED = "pruned", "differing_accounts"
+"""The table whose rows are numbered from 1 on, and the one that never gets long."""
 AGE_MS = 1_000
 UNFINISHED = (
     "OPEN", "LOCKED", "GRANTED", "PENDING", "AWAITING_PAYER", "AUTHORIZED", "VOIDING", "BASKET", "SUBMITTED", "PAYING",
 )  # fmt: skip
-THROUGH = "through_"
-"""Begins the name of a column that says how far transfers are added up."""
 BY_KEY = {
     "requests", "order_history", "payment_history", "checkout_history", "pin_tries", "identities", "wallets", "phones",
     "stores", "account_sums", "refund_lines", "catalogue",
@@ -34,7 +36,16 @@ BY_KEY_MAX = 20_000
 
 def grows(table: Table) -> bool:
     """True for a table of records, which has more and more rows."""
-    return any(column.name in OWN | SHARED | NUMBERS for column in table.primary_key)
+    named = any(column.name in OWN | SHARED | NUMBERS for column in table.primary_key)
+    return table.name == LOG or (named and table.name != LIMITED)
+
+
+def written(table: Table, connection: Connection) -> list[Column[object]]:
+    """The columns that a copy gets a value in: also the place in the order of rows, unless it is computed there."""
+    is_stored = connection.dialect.name == "postgresql"
+    return [
+        column for column in table.columns if column.computed is None or (is_stored and column.name == row_order.COLUMN)
+    ]
 
 
 class Past:
@@ -57,12 +68,17 @@ class Past:
                 continue
             most = min(rows, BY_KEY_MAX) if table.name in BY_KEY else rows
             values = {"before": self._copies[table], "last": most // first, "stride": self._stride, "of": first}
-            self._connection.execute(text(_copy(table)), values)
+            self._connection.execute(text(_copy(table, written(table, self._connection))), values)
             self._copies[table] = values["last"]
-        for column in (column for table in self._metadata.sorted_tables for column in table.c):
-            if column.name.startswith(THROUGH):
-                newest = f"(SELECT max({column.name.removeprefix(THROUGH)}) FROM transfers)"
-                self._connection.execute(text(f"UPDATE {column.table.name} SET {column.name} = {newest}"))
+        if self._stride:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        """Says that all transfers are added up; none of them is of a transaction that is still to come."""
+        row_order.restamp(self._connection)
+        newest = "(SELECT max({0}) FROM transfers)"
+        through = (f"through_{name} = {newest.format(name)}" for name in (row_order.COLUMN, "transfer_id"))
+        self._connection.execute(text(f"UPDATE ledger_progress SET {', '.join(through)}"))
 
 
 def _newest_transfer(connection: Connection, metadata: MetaData) -> int:
@@ -79,8 +95,7 @@ def _keep_first(connection: Connection, table: Table) -> int:
     return int(connection.execute(text(f"SELECT count(*) FROM first_{table.name}")).scalar_one())
 
 
-def _copy(table: Table) -> str:
-    columns = [column for column in table.columns if column.computed is None]
+def _copy(table: Table, columns: list[Column[object]]) -> str:
     names, values = ", ".join(column.name for column in columns), ", ".join(map(_copied, columns))
     start = "SELECT CAST(:before AS BIGINT) + 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < :last"
     return (
@@ -99,6 +114,8 @@ def _copied(column: Column[object]) -> str:
         return f"CASE n % 2 WHEN 0 THEN {name} ELSE {own} END"
     if name in NUMBERS:
         return f"{name} + n * :stride"
+    if name == "number" and table == LOG:
+        return "number + n * :of"
     if name == "handle":
         return "CAST(10000000 + n * :of + nth AS VARCHAR)"
     if name.endswith("at_ms"):

@@ -11,7 +11,7 @@ from psycopg.adapt import PyFormat, Transformer
 from sqlalchemy import Connection, Insert, MetaData, StaticPool, create_engine, insert, select
 
 from tests.plans.mesh import Example
-from tests.plans.past import grows
+from tests.plans.past import grows, written
 from tillmesh.storage.database import open_engine, parse_url
 from tillmesh.storage.statements import Statements
 
@@ -51,8 +51,7 @@ def load(rows: bytes, metadata: MetaData, connection: Connection) -> None:
     source = create_engine("sqlite://", creator=lambda: _opened(rows), poolclass=StaticPool)
     with source.connect() as reading:
         for table in (table for table in metadata.sorted_tables if table.name not in MADE):
-            columns = [column for column in table.columns if column.computed is None]
-            if found := reading.execute(select(*columns)).mappings().all():
+            if found := reading.execute(select(*written(table, connection))).mappings().all():
                 connection.execute(insert(table), [dict(row) for row in found])
 
 

@@ -21,8 +21,7 @@ MORE = 1.1
 """What may be read of many rows, as a multiple of what is read of few."""
 READS_ALL = {
     "count_items",  # an assortment, which is no history
-    "trial_balances", "_sums", "_currencies_after",  # the whole ledger
-    "list_orders", "list_payments", "list_refunds", "list_checkouts",  # until a page is full, whatever the filters
+    "Histories.count", "Leftovers.count",  # how much tillmesh db prune is going to remove
 }  # fmt: skip
 """Functions whose statements do."""
 

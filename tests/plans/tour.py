@@ -8,10 +8,14 @@ from typing import Any
 
 from store_terminal.outbox import queries as outbox_queries
 from tests.plans.mesh import Mesh
+from tests.pruning import counts, prune
 from tests.simulation.network import PAYMENTS, TERMINAL, Fate
+from tests.simulation.pruning import PRUNABLE
 from tests.trust.secrets import NEW_PIN, PIN, WRONG_PIN
 from thirdparty_server.payers import pin_counting
+from thirdparty_server.payments import operations as payment_operations
 from thirdparty_server.payments import queries as payment_queries
+from thirdparty_server.payments.model import Lock
 from tillmesh import paycode
 from tillmesh.api.payment.v1.payment_service_pb2 import ConfirmPaymentRequest
 from tillmesh.auth.callers import Caller, Role, caller
@@ -62,13 +66,18 @@ class Tour:
             await self.baskets(payer)
             paid = await self.paid_checkout(payer)
             await self.refunds(paid)
-        await self.pins_at_the_till()
         await self.payments()
+        await self.prune()
+        await self.payments()
+        await self.pins_at_the_till()
         await self.superseded()
+        await self.void()
         await self.queues()
         self.falsify_a_balance()
+        await self.deposit("bob")  # balances are compared again once something is booked
         await asyncio.sleep(60)  # background loops: what is left comes to its end, and all is rolled up
         await self.lists()
+        await self.paid_checkout({"identity_id": ADA})  # its payer's name is not forgotten yet
         await self.sign_out()
         for wiring in self.mesh.wirings.values():
             await wiring.probe()
@@ -385,8 +394,8 @@ class Tour:
         await database.run(pin_counting.begin_once, key, ADA, database.replica, 0)
         caller.reset(token)
 
-    async def create_payment(self, who: Caller, order: Any, code: str = "") -> str:
-        payment_id = self.new("payment")
+    async def create_payment(self, who: Caller, order: Any, code: str = "", payment_id: str = "") -> str:
+        payment_id = payment_id or self.new("payment")
         await self.ask(
             who,
             "PaymentService.CreatePayment",
@@ -407,6 +416,32 @@ class Tour:
             await asyncio.sleep(9)  # until its lease is over
             await self.create_payment(ADAS_PHONE, order)
             await paying
+
+    async def void(self) -> None:
+        """A payment that its order has never heard of: an operator gives its money back."""
+        now_ms = self.mesh.world.nodes[PAYMENTS].now_ms()
+        with self._lost("LockOrder"):
+            payment_id = self.new("payment")
+            creating = asyncio.ensure_future(self.create_payment(ADAS_PHONE, await self.order(), payment_id=payment_id))
+            await asyncio.sleep(1)
+            lock = Lock(1, STORE, now_ms)
+            await self.mesh.world.nodes[PAYMENTS].database.run(payment_operations.record_lock, payment_id, lock, now_ms)
+            void = {"request_id": self.new(), "payment_id": payment_id}
+            voided = await self.ask(PLATFORM, "PaymentService.VoidPayment", **void)
+            assert voided.reason == "VOIDED_BY_OPERATOR", voided
+            await creating
+
+    async def prune(self) -> None:
+        """All that is old by now; a request for a basket that is gone."""
+        gone = await self.basket({})
+        where = {"checkout_id": gone.checkout_id}
+        await self.ask(DEVICE, "CheckoutService.CancelCheckout", request_id=self.new(), **where)
+        for name, parts in PRUNABLE.items():
+            database = self.mesh.world.nodes[name].database
+            before_ms = self.mesh.world.nodes[name].now_ms() + 1
+            assert all((await counts(database, parts, before_ms)).values())
+            await prune(database, parts, before_ms)
+        assert await self.ask(DEVICE, "CheckoutService.GetCheckout", **where) == "CHECKOUT_PRUNED"
 
     @contextmanager
     def _lost(self, method: str) -> Iterator[None]:
