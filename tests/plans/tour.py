@@ -1,60 +1,36 @@
 """A tour of everything that the three servers do: each call, each filter of a list, each loop in the background."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import chain, combinations, count
 from typing import Any
 
 from store_terminal.outbox import queries as outbox_queries
+from tests.plans.callers import ADA, ADAS_PHONE, AT, DEVICE, PAYMENT_SERVER, PLATFORM, SHOP, STORE
+from tests.plans.lists import read_lists
 from tests.plans.mesh import Mesh
+from tests.plans.platform import Platform, gbp
 from tests.pruning import counts, prune
 from tests.simulation.network import PAYMENTS, TERMINAL, Fate
 from tests.simulation.pruning import PRUNABLE
-from tests.trust.secrets import NEW_PIN, PIN, WRONG_PIN
+from tests.trust.secrets import PIN, WRONG_PIN
 from thirdparty_server.payers import pin_counting
 from thirdparty_server.payments import operations as payment_operations
 from thirdparty_server.payments import queries as payment_queries
 from thirdparty_server.payments.model import Lock
-from tillmesh import paycode
 from tillmesh.api.payment.v1.payment_service_pb2 import ConfirmPaymentRequest
-from tillmesh.auth.callers import Caller, Role, caller
-from tillmesh.runtime.secret import Secret
+from tillmesh.auth.callers import Caller, caller
 from tillmesh.storage.requests import IdempotencyKey
 
-STORE, ADA, LANE, CASHIER = "store-1", "ada", "lane-1", "cashier-1"
-PLATFORM = Caller("spiffe://tillmesh/platform/web", Role.PLATFORM, None)
-PAYMENT_SERVER = Caller("spiffe://tillmesh/payments/1", Role.PAYMENTS, None)
-SHOP = Caller(f"spiffe://tillmesh/terminal/{STORE}/till-1", Role.TERMINAL, STORE)
-DEVICE = Caller(f"spiffe://tillmesh/device/{STORE}/{LANE}", Role.DEVICE, STORE)
-PHONE = Caller(f"spiffe://tillmesh/phone/{ADA}", Role.PHONE, None)
-ADAS_PHONE = Caller(PHONE.uri, Role.PHONE, None, ADA)
-AT = {"lane": LANE, "cashier_id": CASHIER}
 ALL_MS = 10**15
-PAGE = 201
-"""Rows that are read for the largest page, as no list is so long here that it has two of them."""
-
-
-def gbp(minor: int) -> dict[str, Any]:
-    return {"currency_code": "GBP", "minor_units": minor}
 
 
 def tea(price: int = 500, quantity: int = 4) -> dict[str, Any]:
     return {"sku": "tea", "title": "Tea", "quantity": quantity, "unit_price_minor": price, "price_quantity": 1}
 
 
-class Tour:
-    """Whoever goes round, with ids of their own."""
-
-    def __init__(self, mesh: Mesh) -> None:
-        self.mesh = mesh
-        self.ask = mesh.ask
-        self.numbers = count(1)
-        self.key: Any = None
-        self.shown_step = 0
-
-    def new(self, kind: str = "request") -> str:
-        return f"{kind}-{next(self.numbers)}"
+class Tour(Platform):
+    """Whoever goes round."""
 
     async def go(self) -> None:
         """Everything once, at least."""
@@ -76,108 +52,11 @@ class Tour:
         self.falsify_a_balance()
         await self.deposit("bob")  # balances are compared again once something is booked
         await asyncio.sleep(60)  # background loops: what is left comes to its end, and all is rolled up
-        await self.lists()
+        await read_lists(self.ask)
         await self.paid_checkout({"identity_id": ADA})  # its payer's name is not forgotten yet
         await self.sign_out()
         for wiring in self.mesh.wirings.values():
             await wiring.probe()
-
-    async def stores(self) -> None:
-        store: dict[str, Any] = {
-            "store_id": STORE,
-            "name": "Corner",
-            "address_lines": ["1 High Street"],
-            "time_zone": "Europe/London",
-        }
-        store |= {"currency_code": "GBP", "unreferenced_refund_limit": gbp(5_000)}
-        await self.ask(PLATFORM, "StoreService.CreateStore", store=store)
-        await self.ask(PLATFORM, "StoreService.CreateStore", store=store | {"store_id": "store-2"})
-        await self.ask(SHOP, "StoreService.GetStore", store_id=STORE)
-
-    async def lower_limit(self) -> None:
-        """Changes what a store may give back, to more and to less than it gave back already."""
-        for limit in (9_000, 1):
-            store = await self.ask(PLATFORM, "StoreService.GetStore", store_id=STORE)
-            await self.ask(
-                PLATFORM,
-                "StoreService.UpdateStore",
-                request_id=self.new(),
-                store={"store_id": STORE, "unreferenced_refund_limit": gbp(limit)},
-                update_mask={"paths": ["unreferenced_refund_limit"]},
-                version=store.version,
-            )
-
-    async def payers(self) -> None:
-        for identity_id in (ADA, "bob", "cleo"):
-            await self.ask(
-                PLATFORM,
-                "IdentityService.CreateIdentity",
-                identity_id=identity_id,
-                display_name=identity_id,
-                currency_code="GBP",
-                confirmation_threshold=gbp(3_000),
-            )
-            await self.deposit(identity_id)
-        await self.ask(PLATFORM, "IdentityService.GetIdentity", identity_id=ADA)
-        await self.ask(
-            PLATFORM,
-            "IdentityService.UpdateIdentity",
-            request_id=self.new(),
-            identity={"identity_id": ADA, "display_name": "Ada"},
-            update_mask={"paths": ["display_name"]},
-            version=1,
-        )
-        await self.ask(PLATFORM, "IdentityService.SetPin", request_id=self.new(), identity_id=ADA, pin=NEW_PIN)
-        await self.ask(PLATFORM, "IdentityService.SetPin", request_id=self.new(), identity_id=ADA, pin=PIN)
-        await self.ask(
-            PLATFORM, "WalletService.OpenWallet", request_id=self.new(), identity_id=ADA, currency_code="EUR"
-        )
-        await self.ask(PLATFORM, "WalletService.GetWallet", identity_id=ADA, currency_code="EUR")
-        await self.ask(
-            PLATFORM,
-            "WalletService.UpdateWallet",
-            request_id=self.new(),
-            wallet={"identity_id": ADA, "currency_code": "EUR", "unconfirmed_payments_per_day_max": 3},
-            update_mask={"paths": ["unconfirmed_payments_per_day_max"]},
-            version=1,
-        )
-        await self.phones()
-
-    async def deposit(self, identity_id: str) -> None:
-        deposit = {"deposit_id": self.new("deposit"), "identity_id": identity_id, "amount": gbp(1_000_000)}
-        for _ in range(2):
-            await self.ask(PLATFORM, "AccountService.CreateDeposit", **deposit)
-
-    async def phones(self) -> None:
-        for phone_id in (ADA, "lost", "second"):
-            bind = {"request_id": self.new(), "identity_id": ADA, "phone_id": phone_id}
-            await self.ask(PLATFORM, "PhoneService.BindPhone", **bind)
-        await self.ask(PLATFORM, "PhoneService.UnbindPhone", request_id=self.new(), phone_id="lost")
-        session = await self.ask(PHONE, "PayerService.SignIn", pin=PIN)
-        token = Secret(session.access_token.encode())
-        await self.mesh.wirings[PAYMENTS].sign_in(PHONE, "GetPayment", token)
-        self.key = await self.ask(ADAS_PHONE, "PayerService.RenewPayCodeKey", request_id=self.new())
-        await self.ask(PHONE, "PayerService.SignIn", pin=WRONG_PIN)
-        await self.ask(PHONE, "PayerService.SignIn", pin=PIN)
-
-    async def sign_out(self) -> None:
-        await self.ask(ADAS_PHONE, "PayerService.ListPendingOrders")
-        await self.ask(ADAS_PHONE, "PayerService.SignOut")
-
-    async def pay_code(self) -> str:
-        """A code of Ada's phone that nobody has seen; waits for one."""
-        step = self._step()
-        while step <= self.shown_step:
-            await asyncio.sleep(5)
-            step = self._step()
-        self.shown_step = step
-        return paycode.make(self.key.handle, Secret(self.key.key), step).value.decode()
-
-    def wrong_pay_code(self) -> str:
-        return paycode.make(self.key.handle, Secret(bytes(32)), self._step()).value.decode()
-
-    def _step(self) -> int:
-        return paycode.step_at(self.mesh.world.nodes[PAYMENTS].now_ms())
 
     async def catalogue(self) -> None:
         item = {"title": "Tea", "unit_price": gbp(500), "price_quantity": 1}
@@ -467,60 +346,6 @@ class Tour:
         """Past the server, which finds out."""
         database = self.mesh.world.nodes[PAYMENTS].database.sqlite()
         database.execute("UPDATE accounts SET posted_minor = posted_minor + 1 WHERE account_id = 'wallet/cleo/GBP'")
-
-    async def lists(self) -> None:
-        """Every list with every set of its filters: the first page and the page after it."""
-        payer = {"identity_id": ADA}
-        checkouts = (await self.ask(DEVICE, "CheckoutService.ListCheckouts", payer=payer)).checkouts
-        checkout_id, payment_id = next(
-            (each.checkout_id, each.paid_by_payment_id) for each in checkouts if each.paid_by_payment_id
-        )
-        of_store = {"store_id": STORE, "payer": payer}
-        pending = ["STATE_OPEN", "STATE_LOCKED"]
-        for method, filters in (
-            ("OrderService.ListOrders", of_store | {"states": pending}),
-            ("OrderService.ListOrders", of_store | {"states": ["STATE_PAID"]}),
-            ("OrderService.ListOrders", of_store | {"states": ["STATE_LOCKED"]}),
-            ("PaymentService.ListPayments", of_store | {"order_id": checkout_id, "states": ["STATE_CAPTURED"]}),
-            ("PaymentService.ListPayments", {"identity_id": ADA, "payer": payer, "states": ["STATE_AWAITING_PAYER"]}),
-            ("RefundService.ListRefunds", of_store | {"payment_id": payment_id}),
-            ("CheckoutService.ListCheckouts", AT | {"payer": payer, "states": ["STATE_PAID"]}),
-            ("CheckoutService.ListCheckouts", AT | {"payer": payer, "states": ["STATE_BASKET", "STATE_PAYING"]}),
-            ("TillRefundService.ListTillRefunds", {"payer": payer, "checkout_id": checkout_id}),
-            ("AccountService.ListAccounts", {}),
-            ("AccountService.ListTrialBalances", {}),
-            ("IdentityService.ListIdentities", {}),
-            ("StoreService.ListStores", {}),
-            ("CatalogueService.ListCatalogueItems", {}),
-        ):
-            for chosen in _subsets(filters):
-                await self.pages(PLATFORM, method, {name: filters[name] for name in chosen})
-        await self.pages(SHOP, "RefundService.ListRefunds", of_store)
-        for method, of_one in (
-            ("PhoneService.ListPhones", payer),
-            ("WalletService.ListWallets", payer),
-            ("AccountService.ListAccountEntries", {"account_id": f"wallet/{ADA}/GBP"}),
-            ("AccountService.ListAccountEntries", {"account_id": f"sales/{STORE}/GBP"}),
-            ("AccountService.GetAccount", {"account_id": f"wallet/{ADA}/GBP"}),
-            ("AccountService.GetAccount", {"account_id": f"sales/{STORE}/GBP"}),
-            ("OrderService.ListOrderEvents", {"order_id": checkout_id}),
-            ("PaymentService.ListPaymentEvents", {"payment_id": payment_id}),
-            ("CheckoutService.ListCheckoutEvents", {"checkout_id": checkout_id}),
-        ):
-            await self.pages(PLATFORM, method, of_one)
-
-    async def pages(self, who: Caller, method: str, filters: Mapping[str, Any]) -> None:
-        """The first page, and the one after it if there is one."""
-        if not method.endswith(".GetAccount"):
-            filters = {**filters, "page_size": 1}
-        first = await self.ask(who, method, **filters)
-        assert not isinstance(first, str), (method, filters, first)
-        if token := getattr(first, "next_page_token", ""):
-            await self.ask(who, method, **filters, page_token=token)
-
-
-def _subsets(names: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    return chain.from_iterable(combinations(names, size) for size in range(len(names) + 1))
 
 
 async def tour(mesh: Mesh) -> None:
