@@ -11,7 +11,7 @@ from tillmesh.storage import row_order
 
 OWN = {
     "order_id", "payment_id", "checkout_id", "request_id", "refund_id", "reference", "resource", "unanswered",
-    "paid_by", "account_id", "key_id", "phone_uri", "sku", "record_id",
+    "paid_by", "account_id", "key_id", "phone_uri", "sku", "gtin", "record_id",
 }  # fmt: skip
 """Columns by which a copy is told from what it is a copy of."""
 SHARED = {"payer_value", "identity_id", "store_id", "lane", "cashier_id", "debit_account_id", "credit_account_id"}
@@ -27,7 +27,7 @@ UNFINISHED = (
 )  # fmt: skip
 BY_KEY = {
     "requests", "order_history", "payment_history", "checkout_history", "pin_tries", "identities", "wallets", "phones",
-    "stores", "account_sums", "refund_lines", "catalogue",
+    "stores", "account_sums", "refund_lines", "catalogue_items", "catalogue_gtins",
 }  # fmt: skip
 """Tables that are read by a key alone."""
 BY_KEY_MAX = 20_000

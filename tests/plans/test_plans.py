@@ -20,7 +20,6 @@ MANY_ROWS = [100_000, pytest.param(1_000_000, marks=pytest.mark.chaos)]
 MORE = 1.1
 """What may be read of many rows, as a multiple of what is read of few."""
 READS_ALL = {
-    "count_items",  # an assortment, which is no history
     "Histories.count", "Leftovers.count",  # how much tillmesh db prune is going to remove
 }  # fmt: skip
 """Functions whose statements do."""

@@ -1,7 +1,7 @@
 """A tour of everything that the three servers do: each call, each filter of a list, each loop in the background."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,10 +59,35 @@ class Tour(Platform):
             await wiring.probe()
 
     async def catalogue(self) -> None:
+        """Articles that are added, replaced as a whole, changed in parts, looked up, and deleted."""
         item = {"title": "Tea", "unit_price": gbp(500), "price_quantity": 1}
+        deposit = item | {"sku": "bottle", "kind": "KIND_DEPOSIT"}
         items = [{"sku": sku, **item} for sku in ("tea", "milk", "sugar")]
+        items += [deposit, {"sku": "cola", "gtins": ["4388844146686"], "deposit_sku": "bottle", **item}]
         await self.ask(DEVICE, "CatalogueService.ImportCatalogueItems", request_id=self.new(), items=items)
+        for replace_all in (True, False):
+            await self.import_articles(items, replace_all)
+        import_id = await self.begin_import(items[:1], replace_all=False)
+        await self.ask(DEVICE, "CatalogueService.CancelCatalogueImport", import_id=import_id)
+        await asyncio.sleep(5)  # what it left behind is deleted
+        await self.ask(DEVICE, "CatalogueService.DeleteCatalogueItems", request_id=self.new(), skus=["sugar"])
         await self.ask(DEVICE, "CatalogueService.GetCatalogueItem", sku="tea")
+        await self.ask(DEVICE, "CatalogueService.LookUpCatalogueItem", gtin="4388844146686")
+
+    async def import_articles(self, items: Sequence[Mapping[str, Any]], replace_all: bool) -> None:
+        import_id = await self.begin_import(items, replace_all)
+        await self.ask(DEVICE, "CatalogueService.CommitCatalogueImport", import_id=import_id, part_count=1)
+        await asyncio.sleep(5)  # it is checked, shown and merged
+        await self.ask(DEVICE, "CatalogueService.GetCatalogueImport", import_id=import_id)
+
+    async def begin_import(self, items: Sequence[Mapping[str, Any]], replace_all: bool) -> str:
+        import_id = self.new("import")
+        await self.ask(DEVICE, "CatalogueService.CreateCatalogueImport", import_id=import_id, replace_all=replace_all)
+        for _ in range(2):
+            await self.ask(
+                DEVICE, "CatalogueService.AddCatalogueImportItems", import_id=import_id, part_number=1, items=items
+            )
+        return import_id
 
     async def orders(self) -> None:
         """What the web shop does with orders, and a payment server with their locks."""
@@ -318,7 +343,8 @@ class Tour(Platform):
         for name, parts in PRUNABLE.items():
             database = self.mesh.world.nodes[name].database
             before_ms = self.mesh.world.nodes[name].now_ms() + 1
-            assert all((await counts(database, parts, before_ms)).values())
+            old = await counts(database, parts, before_ms)
+            assert all(old.values()), old
             await prune(database, parts, before_ms)
         assert await self.ask(DEVICE, "CheckoutService.GetCheckout", **where) == "CHECKOUT_PRUNED"
 
