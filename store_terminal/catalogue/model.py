@@ -1,6 +1,6 @@
 """Articles, and the imports that bring them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 
@@ -36,14 +36,14 @@ class CatalogueItem:
     minimum_age_years: int
     deposit_sku: str
 
-    def price_at(self, now_ms: int) -> Money:
-        """The price that counts at a moment."""
+    def on_sale_at(self, now_ms: int) -> "CatalogueItem":
+        """The article with the price that counts at a moment as its unit price."""
         for period in self.price_periods:
             if (period.start_ms is None or period.start_ms <= now_ms) and (
                 period.end_ms is None or now_ms < period.end_ms
             ):
-                return Money(self.unit_price.currency, period.price_minor)
-        return self.unit_price
+                return replace(self, unit_price=Money(self.unit_price.currency, period.price_minor))
+        return self
 
 
 def overlap(periods: tuple[PricePeriod, ...]) -> bool:

@@ -1,7 +1,7 @@
 """Queries on the catalogue. Nothing here takes longer the more articles there are."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from typing import Any
 
 import orjson
@@ -70,7 +70,7 @@ def on_sale(transaction: Transaction, skus: Collection[str], now_ms: int) -> dic
     head = find_catalogue(transaction)
     found = _seen(transaction, head, skus)
     found |= _seen(transaction, head, {item.deposit_sku for item in found.values()} - {"", *found})
-    return {sku: replace(item, unit_price=item.price_at(now_ms)) for sku, item in found.items()}
+    return {sku: item.on_sale_at(now_ms) for sku, item in found.items()}
 
 
 def list_items(transaction: Transaction, after: After, at_most: int) -> list[CatalogueItem]:
