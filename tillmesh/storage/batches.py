@@ -81,6 +81,7 @@ class Queue:
     def __init__(self, begin: Callable[[], None]) -> None:
         self._begin = begin
         self._waiting: deque[Waiting] = deque()
+        self._is_to_begin = False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -92,8 +93,9 @@ class Queue:
         _admitted.set(True)
         waiting = Waiting(operation, args, kwargs)
         self._waiting.append(waiting)
-        if len(self._waiting) == 1:  # what comes in the same round of the event loop shares its transaction
-            asyncio.get_running_loop().call_soon(self._begin)
+        if not self._is_to_begin:  # what comes in the same round of the event loop shares its transaction
+            self._is_to_begin = True
+            asyncio.get_running_loop().call_soon(self._begin_now)
         return waiting.future
 
     def take(self, fits: Callable[[Waiting], bool] = lambda _waiting: True) -> list[Waiting]:
@@ -106,6 +108,10 @@ class Queue:
                 (taken if fits(waiting) else others).append(waiting)
         self._waiting.extendleft(reversed(others))
         return taken
+
+    def _begin_now(self) -> None:
+        self._is_to_begin = False
+        self._begin()
 
     async def drain(self) -> None:
         """Returns once nothing waits any more, and what waited is done."""
