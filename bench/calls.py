@@ -15,7 +15,7 @@ from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
-from tillmesh.api.terminal.v1 import catalogue_service_pb2 as catalogue_api
+from tillmesh.api.payment.v1 import phone_service_pb2 as phone_api
 from tillmesh.client.failures import Failure
 from tillmesh.runtime.ids import new_request_id
 
@@ -59,7 +59,7 @@ CREATE_PAYMENT = Method("/tillmesh.api.payment.v1.PaymentService/CreatePayment",
 
 def empty(count: int) -> list[bytes]:
     """Requests to the floor."""
-    return [catalogue_api.GetCatalogueItemRequest().SerializeToString()] * count
+    return [phone_api.UnbindPhoneRequest().SerializeToString()] * count
 
 
 def create_orders(identities: Iterable[str]) -> list[bytes]:

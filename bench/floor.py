@@ -7,14 +7,14 @@ import sys
 
 from pydantic import Field
 
-from tillmesh.api.terminal.v1 import catalogue_item_pb2
-from tillmesh.api.terminal.v1 import catalogue_service_pb2 as api
+from tillmesh.api.payment.v1 import phone_pb2
+from tillmesh.api.payment.v1 import phone_service_pb2 as api
 from tillmesh.auth.callers import Role
 from tillmesh.rpc.server import Wiring, run
 from tillmesh.rpc.settings import ServerSettings, load_settings
 
-SERVICE = "tillmesh.api.terminal.v1.CatalogueService"
-METHOD = f"/{SERVICE}/GetCatalogueItem"
+SERVICE = "tillmesh.api.payment.v1.PhoneService"
+METHOD = f"/{SERVICE}/UnbindPhone"
 
 
 class FloorSettings(ServerSettings, cli_prog_name="bench.floor"):
@@ -24,24 +24,24 @@ class FloorSettings(ServerSettings, cli_prog_name="bench.floor"):
 
 
 class Floor:
-    """tillmesh.api.terminal.v1.CatalogueService, as its contract has the smallest messages."""
+    """tillmesh.api.payment.v1.PhoneService, as its contract is the smallest."""
 
-    async def ImportCatalogueItems(self, _: api.ImportCatalogueItemsRequest) -> api.ImportCatalogueItemsResponse:
-        """Imports nothing."""
-        return api.ImportCatalogueItemsResponse()
+    async def BindPhone(self, _: api.BindPhoneRequest) -> phone_pb2.Phone:
+        """Binds nothing."""
+        return phone_pb2.Phone()
 
-    async def GetCatalogueItem(self, _: api.GetCatalogueItemRequest) -> catalogue_item_pb2.CatalogueItem:
-        """The call that is measured."""
-        return catalogue_item_pb2.CatalogueItem()
-
-    async def ListCatalogueItems(self, _: api.ListCatalogueItemsRequest) -> api.ListCatalogueItemsResponse:
+    async def ListPhones(self, _: api.ListPhonesRequest) -> api.ListPhonesResponse:
         """Lists nothing."""
-        return api.ListCatalogueItemsResponse()
+        return api.ListPhonesResponse()
+
+    async def UnbindPhone(self, _: api.UnbindPhoneRequest) -> api.UnbindPhoneResponse:
+        """The call that is measured."""
+        return api.UnbindPhoneResponse()
 
 
 async def wire(settings: FloorSettings) -> Wiring:
     """The service behind the same gate as the real ones."""
-    everybody = dict.fromkeys(("ImportCatalogueItems", "GetCatalogueItem", "ListCatalogueItems"), frozenset(Role))
+    everybody = dict.fromkeys(("BindPhone", "ListPhones", "UnbindPhone"), frozenset(Role))
     return Wiring(
         domain="floor.tillmesh", servicers={SERVICE: Floor()}, access={SERVICE: everybody}, gate=settings.gate()
     )

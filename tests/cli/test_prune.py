@@ -99,7 +99,7 @@ def test_a_story_says_what_was_pruned_of_it(data_dir: Path, order_id: str) -> No
     assert "Paid by payment" in story
 
 
-def test_what_was_pruned_is_part_of_the_digest(data_dir: Path, tmp_path: Path) -> None:
+def test_what_was_pruned_is_part_of_the_digest(data_dir: Path, order_id: str, tmp_path: Path) -> None:
     prune(data_dir, "--yes")
     saved = tmp_path / "heads.csv"
     digest(verify(data_dir, "--save", saved))
@@ -108,7 +108,8 @@ def test_what_was_pruned_is_part_of_the_digest(data_dir: Path, tmp_path: Path) -
     done = verify(data_dir, "--since", saved)
     assert done.returncode == 1
     assert f"{ServerName.ORDERS}.db: pruned: row 1 was changed" in done.stderr
-    tamper(data_dir, ServerName.ORDERS, "DELETE FROM pruned", "DELETE FROM order_history", "DELETE FROM orders")
+    gone = [f"DELETE FROM {table} WHERE order_id = '{order_id}'" for table in ("order_history", "orders")]
+    tamper(data_dir, ServerName.ORDERS, "DELETE FROM pruned", *gone)
     done = verify(data_dir, "--since", saved)
     assert f"{saved}: pruned of order_history: row 1 of then is no longer there" in done.stderr
 
