@@ -112,6 +112,16 @@ async def test_a_call_that_has_begun_goes_on_however_many_wait() -> None:
     assert len(queue) == WAITING_MAX + 1
 
 
+async def test_what_comes_while_others_have_to_wait_begins_at_once() -> None:
+    """Others may wait for a turn of their own; a thread that is idle is not theirs."""
+    begun: list[int] = []
+    queue = Queue(lambda: begun.append(len(queue)))
+    for _ in range(2):
+        queue.add(lambda _transaction: None)
+        await asyncio.sleep(0)
+    assert begun == [1, 2]
+
+
 async def test_what_nobody_waits_for_any_more_is_not_done(database: Database, database_url: str) -> None:
     staying = [asyncio.ensure_future(database.run(note(name))) for name in "ab"]
     leaving = asyncio.ensure_future(database.run(note("c")))
