@@ -53,7 +53,7 @@ class Measured:
 
     @property
     def fresh_s(self) -> float:
-        """How long as many fresh payments take."""
+        """The time that as many fresh payments take."""
         return self.unfinished / self.fresh.per_s
 
     @property

@@ -46,7 +46,7 @@ class Overload:
 
 
 def measure(run: Run) -> Findings:
-    """What the server can do, then twice of that, at once after each other."""
+    """Measures the capacity of the server, then asks it for twice as much, one right after the other."""
     run.expect("capacity", 2 * run.scale.repeat)
     with run.warm_stack(PART) as stack:
         found = [_measured(run, stack, repeat) for repeat in range(run.scale.repeat)]

@@ -65,7 +65,7 @@ def fill(url: str, metadata: MetaData, copies: int, copied: Callable[[], None]) 
 
 
 async def _add_up(url: str, metadata: MetaData) -> None:
-    """What a server would have done all the time."""
+    """Adds the transfers up, as a server does all the time."""
     database = open_database(url, metadata)
     while await database.run(add_up, TRANSFERS_A_STEP):
         pass

@@ -1,4 +1,4 @@
-"""What the terminal does by itself with an import that is complete, a few articles in each transaction.
+"""Takes over an import that is complete, a few articles in each transaction.
 
 It compares them with each other and with those that stay, shows all of them at once, merges them into the base, and
 deletes what nobody sees any more. Each step goes on from what the database says, so a crash between two loses nothing.

@@ -1,4 +1,4 @@
-"""What the till clears away by itself: baskets that were left behind, and names that nobody needs any more."""
+"""Clears away baskets that were left behind, and names that are no longer needed."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 class Housekeeping:
-    """Clears away what is older than that, and keeps it for ever where that is 0; `server` is in whose name it acts."""
+    """Clears away what is older than its limit; a limit of 0 keeps it. `server` is the URI in whose name it acts."""
 
     def __init__(self, database: Database, clock: Clock, server: str, basket_ms: int, names_ms: int) -> None:
         self._database = database

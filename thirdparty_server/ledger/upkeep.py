@@ -1,4 +1,4 @@
-"""What the ledger does by itself: it adds transfers up and compares balances, in short transactions."""
+"""Adds transfers up and compares balances in the background, in short transactions."""
 
 import asyncio
 
