@@ -22,8 +22,19 @@ ACCESS: dict[str, Access] = {
         "EnterPin": _DEVICE,
         "CancelCheckoutPayment": _DEVICE,
         "CancelCheckout": _DEVICE,
-        "GetReceipt": _READERS,
+        "Sell": _DEVICE,
+        "VoidCheckout": _DEVICE,
+        "ParkCheckout": _DEVICE,
+        "RecallCheckout": _DEVICE,
         "ListCheckoutEvents": _READERS,
+    },
+    "tillmesh.api.terminal.v1.ScanService": {
+        "ScanItem": _DEVICE,
+        "GetScanRules": _READERS,
+        "ReplaceScanRules": _DEVICE,
+    },
+    "tillmesh.api.terminal.v1.ReceiptService": {
+        "GetReceipt": _READERS,
     },
     "tillmesh.api.terminal.v1.TillRefundService": {
         "RefundCheckout": _DEVICE,

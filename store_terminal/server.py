@@ -16,7 +16,9 @@ from store_terminal.checkouts.servicer import CheckoutServicer
 from store_terminal.errors import DOMAIN
 from store_terminal.outbox.peers import Peers
 from store_terminal.outbox.worker import Outbox
+from store_terminal.receipts.servicer import ReceiptServicer
 from store_terminal.refunds.servicer import TillRefundServicer
+from store_terminal.scanning.servicer import ScanServicer
 from store_terminal.tables import METADATA
 from tillmesh.auth.callers import Role
 from tillmesh.rpc.peers import open_channel
@@ -91,6 +93,8 @@ def assemble(
         servicers={
             f"{api}.CheckoutService": CheckoutServicer(database, clock, outbox, rng, till),
             f"{api}.TillRefundService": TillRefundServicer(database, clock, outbox, till),
+            f"{api}.ReceiptService": ReceiptServicer(database, clock, till),
+            f"{api}.ScanService": ScanServicer(database, clock, outbox, rng, till),
             f"{api}.CatalogueService": CatalogueServicer(database, clock, catalogue),
         },
         access=ACCESS,

@@ -25,6 +25,8 @@ SERVICERS = {
     "tillmesh.api.payment.v1.PayerService": ("thirdparty_server.payers.payer_servicer", "PayerServicer"),
     "tillmesh.api.terminal.v1.CheckoutService": ("store_terminal.checkouts.servicer", "CheckoutServicer"),
     "tillmesh.api.terminal.v1.TillRefundService": ("store_terminal.refunds.servicer", "TillRefundServicer"),
+    "tillmesh.api.terminal.v1.ReceiptService": ("store_terminal.receipts.servicer", "ReceiptServicer"),
+    "tillmesh.api.terminal.v1.ScanService": ("store_terminal.scanning.servicer", "ScanServicer"),
     "tillmesh.api.terminal.v1.CatalogueService": ("store_terminal.catalogue.servicer", "CatalogueServicer"),
 }
 PARTS = (
@@ -35,7 +37,7 @@ PARTS = (
 LINES_MAX = 400
 FLOORS = (
     ("tillmesh.runtime",),
-    ("tillmesh.lines", "tillmesh.line_rows", "tillmesh.origin", "tillmesh.payer", "tillmesh.paycode", "tillmesh.gtin"),
+    tuple(f"tillmesh.{part}" for part in ("lines", "line_rows", "origin", "payer", "paycode", "gtin", "receipt_code")),
     ("tillmesh.auth",),
     ("tillmesh.storage",),
     ("tillmesh.rpc",),
@@ -53,7 +55,12 @@ FLOORS = (
     ("thirdparty_server.stores", "store_terminal.refunds"),
     ("thirdparty_server.payments", "store_terminal.outbox.replies", "store_terminal.outbox.exchanges"),
     ("thirdparty_server.payments.refunds", "store_terminal.outbox.payments", "store_terminal.outbox.worker"),
-    ("store_terminal.checkouts.operations", "store_terminal.checkouts.servicer", "store_terminal.refunds.servicer"),
+    (
+        *(f"store_terminal.checkouts.{part}" for part in ("operations", "calls", "servicer")),
+        "store_terminal.refunds.servicer",
+        "store_terminal.receipts",
+    ),
+    ("store_terminal.scanning",),
     ("thirdparty_server", "store_terminal"),
     ("tillmesh.client",),
     ("tillmesh.local",),
@@ -62,7 +69,7 @@ FLOORS = (
     ("tillmesh.cli.app",),
 )
 """From the ground up: nobody imports from a floor above."""
-SHARED = ("lines.py", "line_rows.py", "payer.py", "origin.py", "paycode.py", "gtin.py")
+SHARED = ("lines.py", "line_rows.py", "payer.py", "origin.py", "paycode.py", "gtin.py", "receipt_code.py")
 """What all servers and the command line know of goods and payers."""
 PURE = ("grpc", "sqlalchemy", "google", "asyncio", "tillmesh.api")
 

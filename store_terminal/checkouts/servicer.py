@@ -1,56 +1,31 @@
 """Checkouts: protobuf to model and back, nothing else."""
 
-import asyncio
-import random
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from store_terminal.checkouts import messages, moves, operations, queries
+from store_terminal.checkouts.calls import CheckoutCalls, checked
 from store_terminal.checkouts.lifecycle import CheckoutState
-from store_terminal.checkouts.messages import new_lines, to_checkout, to_event
-from store_terminal.checkouts.model import Call, Checkout, LineChange, NewCheckout, NewPayment, Till
-from store_terminal.checkouts.receipt import receipt
+from store_terminal.checkouts.messages import new_lines, to_event
+from store_terminal.checkouts.model import LineChange, NewCheckout, NewPayment
 from store_terminal.errors import Reason
 from store_terminal.outbox import requests
-from store_terminal.outbox.model import Exchange, RequestKind
-from store_terminal.outbox.queries import find_exchange
-from store_terminal.outbox.worker import Outbox
-from store_terminal.refunds import queries as refund_queries
-from store_terminal.refunds.model import TillRefund
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
-from tillmesh.api.terminal.v1 import checkout_pb2, receipt_pb2
+from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.payer import identity, reference
 from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.line_messages import adjustment_of
-from tillmesh.rpc.messages import state_names, to_payer, to_timestamp
-from tillmesh.rpc.servicer import Servicer
-from tillmesh.runtime.errors import CommonReason
+from tillmesh.rpc.messages import state_names, to_payer
 from tillmesh.runtime.ids import new_request_id, new_transaction_number
 from tillmesh.runtime.money import MINOR_UNITS_MAX
 from tillmesh.storage.requests import answer_once
-from tillmesh.storage.statements import Transaction
-
-_Versioned = (
-    api.AddLinesRequest
-    | api.UpdateLineRequest
-    | api.RemoveLineRequest
-    | api.AdjustCheckoutRequest
-    | api.SubmitCheckoutRequest
-)
-_Change = _Versioned | api.CreateCheckoutRequest | api.PayCheckoutRequest | api.CancelCheckoutRequest
-_Effect = Callable[[Transaction, Call], Checkout | Exchange]
 
 
 @dataclass(frozen=True)
-class CheckoutServicer(Servicer):
+class CheckoutServicer(CheckoutCalls):
     """tillmesh.api.terminal.v1.CheckoutService."""
-
-    outbox: Outbox
-    rng: random.Random
-    till: Till
 
     async def CreateCheckout(self, request: api.CreateCheckoutRequest) -> checkout_pb2.Checkout:
         """Opens a basket."""
@@ -115,7 +90,7 @@ class CheckoutServicer(Servicer):
 
     async def AddLines(self, request: api.AddLinesRequest) -> checkout_pb2.Checkout:
         """Adds lines."""
-        with _checked(request) as fields:
+        with checked(request) as fields:
             lines = new_lines(fields, request.lines, least=1)
             messages.approval(fields, request.approval_id)
         return await self._change_lines(request, operations.add_lines, lines=lines)
@@ -124,7 +99,7 @@ class CheckoutServicer(Servicer):
         """Changes quantity or price of a line."""
         quantity = request.quantity if request.HasField("quantity") else None
         price = request.unit_price_minor if request.HasField("unit_price_minor") else None
-        with _checked(request) as fields:
+        with checked(request) as fields:
             for name, value, minimum in (("quantity", quantity, 1), ("unit_price_minor", price, 0)):
                 ok = value is None or minimum <= value <= MINOR_UNITS_MAX
                 fields.require(ok, name, f"must be {minimum} to {MINOR_UNITS_MAX}, was {value}")
@@ -137,12 +112,12 @@ class CheckoutServicer(Servicer):
 
     async def RemoveLine(self, request: api.RemoveLineRequest) -> checkout_pb2.Checkout:
         """Removes a line."""
-        _checked(request).check()
+        checked(request).check()
         return await self._change_lines(request, operations.remove_line, line_number=request.line_number)
 
     async def AdjustCheckout(self, request: api.AdjustCheckoutRequest) -> checkout_pb2.Checkout:
         """Adjusts the price of a line, or of the basket."""
-        with _checked(request) as fields:
+        with checked(request) as fields:
             fields.require(request.line_number >= 0, "line_number", f"must not be below 0, was {request.line_number}")
             adjustment = adjustment_of(fields, "adjustment", request.adjustment)
             messages.approval(fields, request.approval_id)
@@ -152,7 +127,7 @@ class CheckoutServicer(Servicer):
 
     async def SubmitCheckout(self, request: api.SubmitCheckoutRequest) -> checkout_pb2.Checkout:
         """Raises the pending transaction."""
-        _checked(request).check()
+        checked(request).check()
         return await self._change_lines(request, operations.submit_checkout)
 
     async def CancelCheckout(self, request: api.CancelCheckoutRequest) -> checkout_pb2.Checkout:
@@ -213,21 +188,21 @@ class CheckoutServicer(Servicer):
             await self.outbox.cancel_payment(checkout)
         return self._message(await self._get(request.checkout_id))
 
-    async def GetReceipt(self, request: api.GetReceiptRequest) -> receipt_pb2.Receipt:
-        """The receipt to print for the shopper."""
+    async def Sell(self, request: api.SellRequest) -> checkout_pb2.Checkout:
+        """Sells in one call."""
+        raise NotImplementedError
 
-        def read(transaction: Transaction) -> tuple[Checkout, Sequence[TillRefund], bool]:
-            checkout = moves.get_checkout(transaction, request.checkout_id)
-            if checkout.state is not CheckoutState.PAID:
-                raise Reason.CHECKOUT_NOT_PAID(checkout_id=request.checkout_id)
-            return checkout, *refund_queries.refunds_of(transaction, request.checkout_id)
+    async def VoidCheckout(self, request: api.VoidCheckoutRequest) -> api.VoidCheckoutResponse:
+        """Undoes a sale."""
+        raise NotImplementedError
 
-        checkout, refunds, earlier = await self.database.run(read)
-        # In a thread: a long one would keep every other call waiting.
-        text = await asyncio.to_thread(receipt, checkout, refunds, self.till.terminal_id, earlier=earlier)
-        return receipt_pb2.Receipt(
-            checkout=self._message(checkout), paid_time=to_timestamp(checkout.paid_at_ms), text=text
-        )
+    async def ParkCheckout(self, request: api.ParkCheckoutRequest) -> checkout_pb2.Checkout:
+        """Puts a checkout aside."""
+        raise NotImplementedError
+
+    async def RecallCheckout(self, request: api.RecallCheckoutRequest) -> checkout_pb2.Checkout:
+        """Takes a parked checkout up again."""
+        raise NotImplementedError
 
     async def ListCheckoutEvents(self, request: api.ListCheckoutEventsRequest) -> api.ListCheckoutEventsResponse:
         """Lists a checkout's history."""
@@ -235,44 +210,3 @@ class CheckoutServicer(Servicer):
             request, moves.list_events, lambda entry: (entry.number,), to_event, request.checkout_id
         )
         return api.ListCheckoutEventsResponse(events=shown, next_page_token=token)
-
-    async def _change_lines(
-        self, request: _Versioned, operation: Callable[..., Checkout | Exchange], **what: object
-    ) -> checkout_pb2.Checkout:
-        """Changes a basket that is as the caller read it."""
-        checkout_id, basket_version = request.checkout_id, request.basket_version
-        effect = partial(operation, checkout_id=checkout_id, basket_version=basket_version, **what)
-        return await self._change(request, request.request_id, checkout_id, effect)
-
-    async def _change(
-        self, request: _Change, request_id: str, checkout_id: str, effect: _Effect
-    ) -> checkout_pb2.Checkout:
-        """Runs an operation once for its request id; waits for the answer if it asks another server."""
-
-        def read(transaction: Transaction, known_id: str) -> Checkout | Exchange:
-            return find_exchange(transaction, request_id) or moves.get_checkout(transaction, known_id)
-
-        key = self._key(request, request_id)
-        async with self.outbox.writing(key) as call:
-            outcome = await answer_once(self.database, key, checkout_id, read, effect, call)
-        if isinstance(outcome, Checkout):
-            return self._message(outcome)
-        settled = await self.outbox.settle(request_id, outcome)
-        if settled.pending and settled.entry.kind is not RequestKind.PAY:
-            raise CommonReason.PEER_UNAVAILABLE(retry_after_ms=1_000)
-        return self._message(settled.of_checkout())
-
-    async def _get(self, checkout_id: str) -> Checkout:
-        return await self.database.run(moves.get_checkout, checkout_id)
-
-    def _message(self, checkout: Checkout) -> checkout_pb2.Checkout:
-        reading = self.outbox.exchanges.orders.last(checkout.checkout_id)
-        return to_checkout(checkout, reading, self.clock.now_ms())
-
-
-def _checked(request: _Versioned) -> Fields:
-    """The fields of a request that names the basket that it read, those two checked."""
-    fields = Fields()
-    fields.identifier("request_id", request.request_id)
-    fields.positive("basket_version", request.basket_version)
-    return fields

@@ -223,7 +223,7 @@ class Tour(Platform):
             refund_id = self.new("refund")
             await self.ask(DEVICE, "TillRefundService.RefundCheckout", refund_id=refund_id, **where, **part, **AT)
             await self.ask(DEVICE, "TillRefundService.GetTillRefund", refund_id=refund_id)
-        await self.ask(DEVICE, "CheckoutService.GetReceipt", **where)
+        await self.ask(DEVICE, "ReceiptService.GetReceipt", **where)
         refund = {"refund_id": self.new("refund"), "payment_id": paid.paid_by_payment_id}
         for _ in range(2):
             await self.ask(PLATFORM, "RefundService.RefundPayment", lines=lines, **refund)

@@ -13,7 +13,9 @@ from grpc import aio
 from store_terminal.catalogue.servicer import CatalogueServicer
 from store_terminal.checkouts.servicer import CheckoutServicer
 from store_terminal.outbox.worker import Outbox
+from store_terminal.receipts.servicer import ReceiptServicer
 from store_terminal.refunds.servicer import TillRefundServicer
+from store_terminal.scanning.servicer import ScanServicer
 from store_terminal.server import TerminalSettings, assemble
 from store_terminal.tables import METADATA
 from tests.clocks import ManualClock
@@ -62,6 +64,8 @@ class Inside:
 
     service: CheckoutServicer
     refunds: TillRefundServicer
+    receipts: ReceiptServicer
+    scans: ScanServicer
     catalogue: CatalogueServicer
     outbox: Outbox
     database: Database
@@ -72,6 +76,7 @@ class Inside:
     def write_to(self, database: Database) -> None:
         """Has this database written to from now on."""
         self.service, self.refunds = replace(self.service, database=database), replace(self.refunds, database=database)
+        self.scans = replace(self.scans, database=database)
         self.outbox._database = database
 
     async def create(self, identity_id: str = "ada", lines: Sequence[api.NewLine] = (TEA,)) -> checkout_pb2.Checkout:
@@ -168,9 +173,11 @@ async def terminal(
     servicers: Mapping[str, Any] = wiring.servicers
     service = servicers["tillmesh.api.terminal.v1.CheckoutService"]
     refunds = servicers["tillmesh.api.terminal.v1.TillRefundService"]
+    receipts = servicers["tillmesh.api.terminal.v1.ReceiptService"]
+    scans = servicers["tillmesh.api.terminal.v1.ScanService"]
     catalogue = servicers["tillmesh.api.terminal.v1.CatalogueService"]
     loops = [asyncio.create_task(loop()) for loop in wiring.loops] if resumes else []
-    yield Inside(service, refunds, catalogue, service.outbox, database, clock, calls)
+    yield Inside(service, refunds, receipts, scans, catalogue, service.outbox, database, clock, calls)
     for loop in loops:
         loop.cancel()
     await asyncio.gather(*loops, return_exceptions=True)

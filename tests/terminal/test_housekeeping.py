@@ -19,6 +19,7 @@ from tests.terminal.phones import shopper_with_phone
 from tests.terminal.test_lifecycle import in_state
 from tests.terminal.till import Behind, said
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
+from tillmesh.api.terminal.v1 import receipt_service_pb2 as receipts_api
 from tillmesh.runtime.clock import DAY_MS
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
@@ -91,7 +92,7 @@ async def test_who_paid_is_forgotten_a_month_later_and_receipts_go_on(
         after.ClearField("update_time")
         paid.ClearField("update_time")
         assert after == paid
-        receipt = await inside.service.GetReceipt(api.GetReceiptRequest(checkout_id=paid.checkout_id))
+        receipt = await inside.receipts.GetReceipt(receipts_api.GetReceiptRequest(checkout_id=paid.checkout_id))
         assert f"Paid by {paid.payer.reference}" in receipt.text.replace("\n", " ")
 
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store_terminal.checkouts import receipt as receipts
 from store_terminal.checkouts.lifecycle import CheckoutState
 from store_terminal.checkouts.model import Checkout, Line
 from store_terminal.checkouts.pricing import came_back
-from store_terminal.checkouts.receipt import COLUMNS, receipt
 from store_terminal.outbox.model import EntryState
+from store_terminal.receipts import text as receipts
+from store_terminal.receipts.text import COLUMNS, receipt
 from store_terminal.refunds.model import TillRefund
 from tillmesh.lines import Adjustment, LineItem, PriceSource, TaxTotal, Unit, totals
 from tillmesh.origin import NOWHERE

@@ -17,9 +17,12 @@ from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.terminal.v1 import checkout_pb2, receipt_pb2, till_refund_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
+from tillmesh.api.terminal.v1 import receipt_service_pb2 as receipts_api
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as refunds_api
 from tillmesh.api.terminal.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceStub
+from tillmesh.api.terminal.v1.receipt_service_pb2_grpc import ReceiptServiceStub
+from tillmesh.api.terminal.v1.scan_service_pb2_grpc import ScanServiceStub
 from tillmesh.api.terminal.v1.till_refund_service_pb2_grpc import TillRefundServiceStub
 from tillmesh.api.type.v1 import line_item_pb2, payer_pb2
 from tillmesh.api.type.v1.money_pb2 import Money
@@ -97,6 +100,8 @@ class Till:
     def __init__(self, channel: grpc.Channel) -> None:
         self.service = CheckoutServiceStub(channel)
         self.refunds = TillRefundServiceStub(channel)
+        self.receipts = ReceiptServiceStub(channel)
+        self.scans = ScanServiceStub(channel)
         self.catalogue = CatalogueServiceStub(channel)
 
     def create(
@@ -301,7 +306,8 @@ class Till:
         return self.refunds.GetTillRefund(refunds_api.GetTillRefundRequest(refund_id=refund_id), timeout=DEADLINE_S)
 
     def receipt(self, checkout: checkout_pb2.Checkout) -> receipt_pb2.Receipt:
-        return self.service.GetReceipt(api.GetReceiptRequest(checkout_id=checkout.checkout_id), timeout=DEADLINE_S)
+        request = receipts_api.GetReceiptRequest(checkout_id=checkout.checkout_id)
+        return self.receipts.GetReceipt(request, timeout=DEADLINE_S)
 
     def history(self, checkout: checkout_pb2.Checkout) -> list[checkout_pb2.CheckoutEvent]:
         request = api.ListCheckoutEventsRequest(checkout_id=checkout.checkout_id, page_size=200)

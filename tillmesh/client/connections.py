@@ -21,6 +21,8 @@ from tillmesh.api.payment.v1.store_service_pb2_grpc import StoreServiceStub
 from tillmesh.api.payment.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tillmesh.api.terminal.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceStub
+from tillmesh.api.terminal.v1.receipt_service_pb2_grpc import ReceiptServiceStub
+from tillmesh.api.terminal.v1.scan_service_pb2_grpc import ScanServiceStub
 from tillmesh.api.terminal.v1.till_refund_service_pb2_grpc import TillRefundServiceStub
 from tillmesh.auth.callers import MESH, Role
 from tillmesh.auth.tls import TlsFiles
@@ -176,4 +178,6 @@ class Client(Connections):
         self.refunds = RefundServiceStub(payments.channel)
         self.till = CheckoutServiceStub(terminal.channel)
         self.till_refunds = TillRefundServiceStub(terminal.channel)
+        self.receipts = ReceiptServiceStub(terminal.channel)
+        self.scans = ScanServiceStub(terminal.channel)
         self.catalogue = CatalogueServiceStub(terminal.channel)

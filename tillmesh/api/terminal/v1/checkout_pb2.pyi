@@ -126,6 +126,44 @@ class CheckoutLine(_message.Message):
 Global___CheckoutLine: _TypeAlias = CheckoutLine  # noqa: Y015
 
 @_typing.final
+class Parking(_message.Message):
+    """A checkout that was put aside."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    PARK_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    owner: _builtins.str
+    """Who put it aside."""
+    label: _builtins.str
+    """What to find it by."""
+    @_builtins.property
+    def park_time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the terminal cancels it, unless it is recalled or paid before."""
+
+    def __init__(
+        self,
+        *,
+        owner: _builtins.str = ...,
+        label: _builtins.str = ...,
+        park_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "park_time", b"park_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "label", b"label", "owner", b"owner", "park_time", b"park_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Parking: _TypeAlias = Parking  # noqa: Y015
+
+@_typing.final
 class Checkout(_message.Message):
     """A basket that becomes an order, is paid, changed and refunded."""
 
@@ -211,6 +249,8 @@ class Checkout(_message.Message):
     PAYER_DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    PARKING_FIELD_NUMBER: _builtins.int
+    EXCHANGED_REFUND_ID_FIELD_NUMBER: _builtins.int
     checkout_id: _builtins.str
     """Also the transaction number of its order."""
     store_id: _builtins.str
@@ -253,6 +293,10 @@ class Checkout(_message.Message):
     """What to call whoever showed a pay code, as the payment server said of the
     payment that is under way or paid; empty otherwise. It is dropped 30 days
     after payment (--names-days).
+    """
+    exchanged_refund_id: _builtins.str
+    """The refund or return of this terminal that this sale is an exchange for;
+    empty otherwise. Its receipt shows both.
     """
     @_builtins.property
     def payer(self) -> _payer_pb2.Payer:
@@ -304,6 +348,10 @@ class Checkout(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it last changed."""
 
+    @_builtins.property
+    def parking(self) -> Global___Parking:
+        """Set while it is put aside."""
+
     def __init__(
         self,
         *,
@@ -332,10 +380,12 @@ class Checkout(_message.Message):
         payer_display_name: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        parking: Global___Parking | None = ...,
+        exchanged_refund_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "payer", b"payer", "refunded", b"refunded", "update_time", b"update_time", "verdict_age", b"verdict_age", "verdict_remaining", b"verdict_remaining"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "parking", b"parking", "payer", b"payer", "refunded", b"refunded", "update_time", b"update_time", "verdict_age", b"verdict_age", "verdict_remaining", b"verdict_remaining"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "basket_version", b"basket_version", "busy", b"busy", "cashier_id", b"cashier_id", "checkout_id", b"checkout_id", "create_time", b"create_time", "labels", b"labels", "lane", b"lane", "lines", b"lines", "order_version", b"order_version", "paid_by_payment_id", b"paid_by_payment_id", "payer", b"payer", "payer_display_name", b"payer_display_name", "payment_id", b"payment_id", "prices_include_tax", b"prices_include_tax", "refunded", b"refunded", "state", b"state", "store_id", b"store_id", "taxes", b"taxes", "terminal_id", b"terminal_id", "update_time", b"update_time", "verdict", b"verdict", "verdict_age", b"verdict_age", "verdict_reason", b"verdict_reason", "verdict_remaining", b"verdict_remaining"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "basket_version", b"basket_version", "busy", b"busy", "cashier_id", b"cashier_id", "checkout_id", b"checkout_id", "create_time", b"create_time", "exchanged_refund_id", b"exchanged_refund_id", "labels", b"labels", "lane", b"lane", "lines", b"lines", "order_version", b"order_version", "paid_by_payment_id", b"paid_by_payment_id", "parking", b"parking", "payer", b"payer", "payer_display_name", b"payer_display_name", "payment_id", b"payment_id", "prices_include_tax", b"prices_include_tax", "refunded", b"refunded", "state", b"state", "store_id", b"store_id", "taxes", b"taxes", "terminal_id", b"terminal_id", "update_time", b"update_time", "verdict", b"verdict", "verdict_age", b"verdict_age", "verdict_reason", b"verdict_reason", "verdict_remaining", b"verdict_remaining"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -389,6 +439,12 @@ class CheckoutEvent(_message.Message):
         """Nobody changed the basket for so long that the terminal canceled it
         (--basket-days).
         """
+        TYPE_PARKED: CheckoutEvent._Type.ValueType  # 16
+        """It was put aside."""
+        TYPE_RECALLED: CheckoutEvent._Type.ValueType  # 17
+        """It was taken up again."""
+        TYPE_VOID_ASKED: CheckoutEvent._Type.ValueType  # 18
+        """It is to be undone (VoidCheckout)."""
 
     class Type(_Type, metaclass=_TypeEnumTypeWrapper):
         """What happened."""
@@ -427,6 +483,12 @@ class CheckoutEvent(_message.Message):
     """Nobody changed the basket for so long that the terminal canceled it
     (--basket-days).
     """
+    TYPE_PARKED: CheckoutEvent.Type.ValueType  # 16
+    """It was put aside."""
+    TYPE_RECALLED: CheckoutEvent.Type.ValueType  # 17
+    """It was taken up again."""
+    TYPE_VOID_ASKED: CheckoutEvent.Type.ValueType  # 18
+    """It is to be undone (VoidCheckout)."""
 
     CHECKOUT_ID_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tillmesh.api.order.v1 import order_pb2 as _order_pb2
 from tillmesh.api.terminal.v1 import checkout_pb2 as _checkout_pb2
 from tillmesh.api.type.v1 import line_item_pb2 as _line_item_pb2
@@ -45,6 +46,7 @@ class NewLine(_message.Message):
     ADJUSTMENTS_FIELD_NUMBER: _builtins.int
     TAX_CODE_FIELD_NUMBER: _builtins.int
     TAX_RATE_PPM_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
     sku: _builtins.str
     """The article code."""
     quantity: _builtins.int
@@ -72,6 +74,8 @@ class NewLine(_message.Message):
     """The tax category; unset takes the catalogue's, or none."""
     tax_rate_ppm: _builtins.int
     """The tax rate in millionths; unset takes the catalogue's, or 0."""
+    note: _builtins.str
+    """As in LineItem."""
     @_builtins.property
     def adjustments(self) -> _containers.RepeatedCompositeFieldContainer[_line_item_pb2.Adjustment]:
         """Discounts and surcharges of this line, at most 16."""
@@ -92,10 +96,11 @@ class NewLine(_message.Message):
         adjustments: _abc.Iterable[_line_item_pb2.Adjustment] | None = ...,
         tax_code: _builtins.str | None = ...,
         tax_rate_ppm: _builtins.int | None = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_label_amount_minor", b"_label_amount_minor", "_tax_code", b"_tax_code", "_tax_rate_ppm", b"_tax_rate_ppm", "_title", b"_title", "_unit_price_minor", b"_unit_price_minor", "label_amount_minor", b"label_amount_minor", "tax_code", b"tax_code", "tax_rate_ppm", b"tax_rate_ppm", "title", b"title", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label_amount_minor", b"_label_amount_minor", "_tax_code", b"_tax_code", "_tax_rate_ppm", b"_tax_rate_ppm", "_title", b"_title", "_unit_price_minor", b"_unit_price_minor", "adjustments", b"adjustments", "gtin", b"gtin", "kind", b"kind", "label_amount_minor", b"label_amount_minor", "override_reason", b"override_reason", "price_quantity", b"price_quantity", "quantity", b"quantity", "sku", b"sku", "tax_code", b"tax_code", "tax_rate_ppm", b"tax_rate_ppm", "title", b"title", "unit", b"unit", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label_amount_minor", b"_label_amount_minor", "_tax_code", b"_tax_code", "_tax_rate_ppm", b"_tax_rate_ppm", "_title", b"_title", "_unit_price_minor", b"_unit_price_minor", "adjustments", b"adjustments", "gtin", b"gtin", "kind", b"kind", "label_amount_minor", b"label_amount_minor", "note", b"note", "override_reason", b"override_reason", "price_quantity", b"price_quantity", "quantity", b"quantity", "sku", b"sku", "tax_code", b"tax_code", "tax_rate_ppm", b"tax_rate_ppm", "title", b"title", "unit", b"unit", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__label_amount_minor: _TypeAlias = _typing.Literal["label_amount_minor"]  # noqa: Y015
     _WhichOneofArgType__label_amount_minor: _TypeAlias = _typing.Literal["_label_amount_minor", b"_label_amount_minor"]  # noqa: Y015
@@ -155,6 +160,7 @@ class CreateCheckoutRequest(_message.Message):
     LANE_FIELD_NUMBER: _builtins.int
     CASHIER_ID_FIELD_NUMBER: _builtins.int
     APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    EXCHANGED_REFUND_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the caller, stored before it is sent, unique for ever. The same
     id with the same content never acts twice: it gets the checkout as it is
@@ -176,6 +182,8 @@ class CreateCheckoutRequest(_message.Message):
     """As in Checkout; at most 64 characters."""
     approval_id: _builtins.str
     """As in AddLinesRequest."""
+    exchanged_refund_id: _builtins.str
+    """As in Checkout."""
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewLine]:
         """The first lines; may be empty."""
@@ -196,10 +204,11 @@ class CreateCheckoutRequest(_message.Message):
         lane: _builtins.str = ...,
         cashier_id: _builtins.str = ...,
         approval_id: _builtins.str = ...,
+        exchanged_refund_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_prices_include_tax", b"_prices_include_tax", "prices_include_tax", b"prices_include_tax"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prices_include_tax", b"_prices_include_tax", "approval_id", b"approval_id", "cashier_id", b"cashier_id", "currency_code", b"currency_code", "identity_id", b"identity_id", "labels", b"labels", "lane", b"lane", "lines", b"lines", "prices_include_tax", b"prices_include_tax", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prices_include_tax", b"_prices_include_tax", "approval_id", b"approval_id", "cashier_id", b"cashier_id", "currency_code", b"currency_code", "exchanged_refund_id", b"exchanged_refund_id", "identity_id", b"identity_id", "labels", b"labels", "lane", b"lane", "lines", b"lines", "prices_include_tax", b"prices_include_tax", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__prices_include_tax: _TypeAlias = _typing.Literal["prices_include_tax"]  # noqa: Y015
     _WhichOneofArgType__prices_include_tax: _TypeAlias = _typing.Literal["_prices_include_tax", b"_prices_include_tax"]  # noqa: Y015
@@ -218,7 +227,7 @@ class ResumeCheckoutRequest(_message.Message):
     request_id: _builtins.str
     """As in CreateCheckoutRequest."""
     order_id: _builtins.str
-    """The transaction number."""
+    """The transaction number, or the text of a receipt's QR code."""
     def __init__(
         self,
         *,
@@ -265,12 +274,15 @@ class ListCheckoutsRequest(_message.Message):
     STATES_FIELD_NUMBER: _builtins.int
     LANE_FIELD_NUMBER: _builtins.int
     CASHIER_ID_FIELD_NUMBER: _builtins.int
+    PARKED_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     lane: _builtins.str
     """Only checkouts that were opened on this device."""
     cashier_id: _builtins.str
     """Only checkouts of this cashier."""
+    parked: _builtins.bool
+    """Only checkouts that are parked."""
     page_size: _builtins.int
     """At most this many; 0 means 50, more than 200 means 200 (AIP-158). A page
     may have fewer, or none, and still be followed by another one.
@@ -292,12 +304,13 @@ class ListCheckoutsRequest(_message.Message):
         states: _abc.Iterable[_checkout_pb2.Checkout.State.ValueType] | None = ...,
         lane: _builtins.str = ...,
         cashier_id: _builtins.str = ...,
+        parked: _builtins.bool = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["payer", b"payer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cashier_id", b"cashier_id", "lane", b"lane", "page_size", b"page_size", "page_token", b"page_token", "payer", b"payer", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cashier_id", b"cashier_id", "lane", b"lane", "page_size", b"page_size", "page_token", b"page_token", "parked", b"parked", "payer", b"payer", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -453,6 +466,7 @@ class UpdateLineRequest(_message.Message):
     UNIT_PRICE_MINOR_FIELD_NUMBER: _builtins.int
     OVERRIDE_REASON_FIELD_NUMBER: _builtins.int
     APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """As in CreateCheckoutRequest."""
     checkout_id: _builtins.str
@@ -471,6 +485,8 @@ class UpdateLineRequest(_message.Message):
     """Why the price is another, at most 128 characters."""
     approval_id: _builtins.str
     """As in AddLinesRequest."""
+    note: _builtins.str
+    """The new note of the line, as in LineItem; unset keeps it."""
     def __init__(
         self,
         *,
@@ -482,15 +498,20 @@ class UpdateLineRequest(_message.Message):
         unit_price_minor: _builtins.int | None = ...,
         override_reason: _builtins.str = ...,
         approval_id: _builtins.str = ...,
+        note: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_quantity", b"_quantity", "_unit_price_minor", b"_unit_price_minor", "quantity", b"quantity", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_note", b"_note", "_quantity", b"_quantity", "_unit_price_minor", b"_unit_price_minor", "note", b"note", "quantity", b"quantity", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quantity", b"_quantity", "_unit_price_minor", b"_unit_price_minor", "approval_id", b"approval_id", "basket_version", b"basket_version", "checkout_id", b"checkout_id", "line_number", b"line_number", "override_reason", b"override_reason", "quantity", b"quantity", "request_id", b"request_id", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_note", b"_note", "_quantity", b"_quantity", "_unit_price_minor", b"_unit_price_minor", "approval_id", b"approval_id", "basket_version", b"basket_version", "checkout_id", b"checkout_id", "line_number", b"line_number", "note", b"note", "override_reason", b"override_reason", "quantity", b"quantity", "request_id", b"request_id", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__note: _TypeAlias = _typing.Literal["note"]  # noqa: Y015
+    _WhichOneofArgType__note: _TypeAlias = _typing.Literal["_note", b"_note"]  # noqa: Y015
     _WhichOneofReturnType__quantity: _TypeAlias = _typing.Literal["quantity"]  # noqa: Y015
     _WhichOneofArgType__quantity: _TypeAlias = _typing.Literal["_quantity", b"_quantity"]  # noqa: Y015
     _WhichOneofReturnType__unit_price_minor: _TypeAlias = _typing.Literal["unit_price_minor"]  # noqa: Y015
     _WhichOneofArgType__unit_price_minor: _TypeAlias = _typing.Literal["_unit_price_minor", b"_unit_price_minor"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__note) -> _WhichOneofReturnType__note | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quantity) -> _WhichOneofReturnType__quantity | None: ...
     @_typing.overload
@@ -750,26 +771,279 @@ class CancelCheckoutRequest(_message.Message):
 Global___CancelCheckoutRequest: _TypeAlias = CancelCheckoutRequest  # noqa: Y015
 
 @_typing.final
-class GetReceiptRequest(_message.Message):
-    """Request of GetReceipt."""
+class SellRequest(_message.Message):
+    """Request of Sell. Store it before it is sent; repeated with the same content
+    it never acts twice (AIP-155).
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     CHECKOUT_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    IDENTITY_ID_FIELD_NUMBER: _builtins.int
+    PAY_CODE_FIELD_NUMBER: _builtins.int
+    PRICES_INCLUDE_TAX_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    CASHIER_ID_FIELD_NUMBER: _builtins.int
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    EXCHANGED_REFUND_ID_FIELD_NUMBER: _builtins.int
+    checkout_id: _builtins.str
+    """Chosen by the caller, unique for ever: the checkout's id, the order's
+    transaction number, and this call's request id.
+    """
+    payment_id: _builtins.str
+    """Chosen by the caller, unique for ever: the payment's id."""
+    identity_id: _builtins.str
+    """Who pays, as in CreateCheckoutRequest. Without an identity and a pay code
+    nothing can be sold but what comes to 0.
+    """
+    pay_code: _builtins.str
+    """As in PayCheckoutRequest."""
+    prices_include_tax: _builtins.bool
+    """As in CreateCheckoutRequest."""
+    lane: _builtins.str
+    """As in Checkout."""
+    cashier_id: _builtins.str
+    """As in Checkout; at most 64 characters."""
+    approval_id: _builtins.str
+    """As in AddLinesRequest."""
+    exchanged_refund_id: _builtins.str
+    """As in Checkout."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewLine]:
+        """What is sold; at least one."""
+
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """The amount that the shopper was shown; the lines must come to it."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """As in Checkout."""
+
+    def __init__(
+        self,
+        *,
+        checkout_id: _builtins.str = ...,
+        payment_id: _builtins.str = ...,
+        lines: _abc.Iterable[Global___NewLine] | None = ...,
+        amount: _money_pb2.Money | None = ...,
+        identity_id: _builtins.str = ...,
+        pay_code: _builtins.str = ...,
+        prices_include_tax: _builtins.bool | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        lane: _builtins.str = ...,
+        cashier_id: _builtins.str = ...,
+        approval_id: _builtins.str = ...,
+        exchanged_refund_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_prices_include_tax", b"_prices_include_tax", "amount", b"amount", "prices_include_tax", b"prices_include_tax"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_prices_include_tax", b"_prices_include_tax", "amount", b"amount", "approval_id", b"approval_id", "cashier_id", b"cashier_id", "checkout_id", b"checkout_id", "exchanged_refund_id", b"exchanged_refund_id", "identity_id", b"identity_id", "labels", b"labels", "lane", b"lane", "lines", b"lines", "pay_code", b"pay_code", "payment_id", b"payment_id", "prices_include_tax", b"prices_include_tax"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__prices_include_tax: _TypeAlias = _typing.Literal["prices_include_tax"]  # noqa: Y015
+    _WhichOneofArgType__prices_include_tax: _TypeAlias = _typing.Literal["_prices_include_tax", b"_prices_include_tax"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__prices_include_tax) -> _WhichOneofReturnType__prices_include_tax | None: ...
+
+Global___SellRequest: _TypeAlias = SellRequest  # noqa: Y015
+
+@_typing.final
+class VoidCheckoutRequest(_message.Message):
+    """Request of VoidCheckout."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUND_ID_FIELD_NUMBER: _builtins.int
+    CHECKOUT_ID_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    CASHIER_ID_FIELD_NUMBER: _builtins.int
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    refund_id: _builtins.str
+    """Chosen by the caller, stored before it is sent, unique for ever: this
+    call's request id, and the refund's id if there is one.
+    """
+    checkout_id: _builtins.str
+    """The checkout, the transaction number of an order of this store, or the text
+    of a receipt's QR code.
+    """
+    note: _builtins.str
+    """Why, for the refund; at most 256 characters."""
+    lane: _builtins.str
+    """As in TillRefund."""
+    cashier_id: _builtins.str
+    """As in TillRefund; at most 64 characters."""
+    approval_id: _builtins.str
+    """As in AddLinesRequest."""
+    def __init__(
+        self,
+        *,
+        refund_id: _builtins.str = ...,
+        checkout_id: _builtins.str = ...,
+        note: _builtins.str = ...,
+        lane: _builtins.str = ...,
+        cashier_id: _builtins.str = ...,
+        approval_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "cashier_id", b"cashier_id", "checkout_id", b"checkout_id", "lane", b"lane", "note", b"note", "refund_id", b"refund_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoidCheckoutRequest: _TypeAlias = VoidCheckoutRequest  # noqa: Y015
+
+@_typing.final
+class VoidCheckoutResponse(_message.Message):
+    """Answer of VoidCheckout."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Outcome:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _OutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[VoidCheckoutResponse._Outcome.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        OUTCOME_UNSPECIFIED: VoidCheckoutResponse._Outcome.ValueType  # 0
+        """Never used."""
+        OUTCOME_PENDING: VoidCheckoutResponse._Outcome.ValueType  # 1
+        """Not known yet; the terminal goes on. Repeat the call to ask."""
+        OUTCOME_CANCELED: VoidCheckoutResponse._Outcome.ValueType  # 2
+        """Canceled: the order can no longer be paid. Final."""
+        OUTCOME_REFUNDED: VoidCheckoutResponse._Outcome.ValueType  # 3
+        """It was paid, and all of it is given back. Final."""
+
+    class Outcome(_Outcome, metaclass=_OutcomeEnumTypeWrapper):
+        """How far it is."""
+
+    OUTCOME_UNSPECIFIED: VoidCheckoutResponse.Outcome.ValueType  # 0
+    """Never used."""
+    OUTCOME_PENDING: VoidCheckoutResponse.Outcome.ValueType  # 1
+    """Not known yet; the terminal goes on. Repeat the call to ask."""
+    OUTCOME_CANCELED: VoidCheckoutResponse.Outcome.ValueType  # 2
+    """Canceled: the order can no longer be paid. Final."""
+    OUTCOME_REFUNDED: VoidCheckoutResponse.Outcome.ValueType  # 3
+    """It was paid, and all of it is given back. Final."""
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    CHECKOUT_FIELD_NUMBER: _builtins.int
+    REFUNDED_FIELD_NUMBER: _builtins.int
+    outcome: Global___VoidCheckoutResponse.Outcome.ValueType
+    """How far it is."""
+    @_builtins.property
+    def checkout(self) -> _checkout_pb2.Checkout:
+        """The checkout as it is now."""
+
+    @_builtins.property
+    def refunded(self) -> _money_pb2.Money:
+        """What this call gave back; unset while it is not known, and where it gave
+        nothing back.
+        """
+
+    def __init__(
+        self,
+        *,
+        outcome: Global___VoidCheckoutResponse.Outcome.ValueType = ...,
+        checkout: _checkout_pb2.Checkout | None = ...,
+        refunded: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkout", b"checkout", "refunded", b"refunded"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkout", b"checkout", "outcome", b"outcome", "refunded", b"refunded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VoidCheckoutResponse: _TypeAlias = VoidCheckoutResponse  # noqa: Y015
+
+@_typing.final
+class ParkCheckoutRequest(_message.Message):
+    """Request of ParkCheckout."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CHECKOUT_ID_FIELD_NUMBER: _builtins.int
+    BASKET_VERSION_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """As in CreateCheckoutRequest."""
+    checkout_id: _builtins.str
+    """The checkout."""
+    basket_version: _builtins.int
+    """The basket_version that the caller read; anything else is ABORTED."""
+    owner: _builtins.str
+    """Who put it aside, such as a cashier: at most 64 characters; empty takes
+    the checkout's cashier_id.
+    """
+    label: _builtins.str
+    """What to find it by, such as "table 4": at most 64 characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        checkout_id: _builtins.str = ...,
+        basket_version: _builtins.int = ...,
+        owner: _builtins.str = ...,
+        label: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basket_version", b"basket_version", "checkout_id", b"checkout_id", "label", b"label", "owner", b"owner", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ParkCheckoutRequest: _TypeAlias = ParkCheckoutRequest  # noqa: Y015
+
+@_typing.final
+class RecallCheckoutRequest(_message.Message):
+    """Request of RecallCheckout."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CHECKOUT_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """As in CreateCheckoutRequest."""
     checkout_id: _builtins.str
     """The checkout."""
     def __init__(
         self,
         *,
+        request_id: _builtins.str = ...,
         checkout_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkout_id", b"checkout_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkout_id", b"checkout_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetReceiptRequest: _TypeAlias = GetReceiptRequest  # noqa: Y015
+Global___RecallCheckoutRequest: _TypeAlias = RecallCheckoutRequest  # noqa: Y015
 
 @_typing.final
 class ListCheckoutEventsRequest(_message.Message):

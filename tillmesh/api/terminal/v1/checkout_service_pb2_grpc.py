@@ -5,7 +5,6 @@ import warnings
 
 from tillmesh.api.terminal.v1 import checkout_pb2 as tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2
-from tillmesh.api.terminal.v1 import receipt_pb2 as tillmesh_dot_api_dot_terminal_dot_v1_dot_receipt__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -111,10 +110,25 @@ class CheckoutServiceStub:
                 request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.CancelCheckoutRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
                 _registered_method=True)
-        self.GetReceipt = channel.unary_unary(
-                '/tillmesh.api.terminal.v1.CheckoutService/GetReceipt',
-                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.GetReceiptRequest.SerializeToString,
-                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_receipt__pb2.Receipt.FromString,
+        self.Sell = channel.unary_unary(
+                '/tillmesh.api.terminal.v1.CheckoutService/Sell',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.SellRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
+                _registered_method=True)
+        self.VoidCheckout = channel.unary_unary(
+                '/tillmesh.api.terminal.v1.CheckoutService/VoidCheckout',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.VoidCheckoutRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.VoidCheckoutResponse.FromString,
+                _registered_method=True)
+        self.ParkCheckout = channel.unary_unary(
+                '/tillmesh.api.terminal.v1.CheckoutService/ParkCheckout',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ParkCheckoutRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
+                _registered_method=True)
+        self.RecallCheckout = channel.unary_unary(
+                '/tillmesh.api.terminal.v1.CheckoutService/RecallCheckout',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.RecallCheckoutRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
                 _registered_method=True)
         self.ListCheckoutEvents = channel.unary_unary(
                 '/tillmesh.api.terminal.v1.CheckoutService/ListCheckoutEvents',
@@ -278,9 +292,50 @@ class CheckoutServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def GetReceipt(self, request, context):
-        """What to print for the shopper.
-        Errors: NOT_FOUND; FAILED_PRECONDITION (CHECKOUT_NOT_PAID).
+    def Sell(self, request, context):
+        """Sells in one call what CreateCheckout, SubmitCheckout and PayCheckout sell
+        in three: writes checkout, order and payment down together, creates the
+        order, and pays it only if that succeeded. Answers as PayCheckout does. A
+        repeat goes on with what this Sell wrote and never writes it twice. If the
+        order is refused, no payment is sent, and the checkout stays a basket that
+        is NOT_TRIED.
+        Errors: INVALID_ARGUMENT; ABORTED (AMOUNT_MISMATCH: the lines come to
+        another amount; nothing is written); NOT_FOUND (ITEM_NOT_FOUND);
+        ALREADY_EXISTS (CHECKOUT_EXISTS: the id is of another checkout; ORDER_EXISTS:
+        of an order elsewhere; sell under a new id); and as PayCheckout.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VoidCheckout(self, request, context):
+        """Undoes a sale, however far it is: cancels payment and order, and if the
+        order is paid, or turns out to be, gives back what is left. It is written
+        down and goes on by itself; repeat it to ask how far it is. An order that
+        this terminal does not have is taken up first.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND, ORDER_NOT_FOUND);
+        ALREADY_EXISTS (REQUEST_ID_REUSED); and those of RefundCheckout.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ParkCheckout(self, request, context):
+        """Puts a checkout aside until somebody recalls it. A basket is submitted, so
+        that another terminal of the store can take it up (ResumeCheckout). A
+        parked checkout is neither changed nor paid at this terminal; a phone can
+        still pay it. The terminal cancels it after --parked-hours.
+        Errors: as SubmitCheckout, and FAILED_PRECONDITION (CHECKOUT_PARKED:
+        already).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecallCheckout(self, request, context):
+        """Takes a parked checkout up again. Of two who recall it, one does.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND);
+        FAILED_PRECONDITION (CHECKOUT_NOT_PARKED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -367,10 +422,25 @@ def add_CheckoutServiceServicer_to_server(servicer, server):
                     request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.CancelCheckoutRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.SerializeToString,
             ),
-            'GetReceipt': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetReceipt,
-                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.GetReceiptRequest.FromString,
-                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_receipt__pb2.Receipt.SerializeToString,
+            'Sell': grpc.unary_unary_rpc_method_handler(
+                    servicer.Sell,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.SellRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.SerializeToString,
+            ),
+            'VoidCheckout': grpc.unary_unary_rpc_method_handler(
+                    servicer.VoidCheckout,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.VoidCheckoutRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.VoidCheckoutResponse.SerializeToString,
+            ),
+            'ParkCheckout': grpc.unary_unary_rpc_method_handler(
+                    servicer.ParkCheckout,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ParkCheckoutRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.SerializeToString,
+            ),
+            'RecallCheckout': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecallCheckout,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.RecallCheckoutRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.SerializeToString,
             ),
             'ListCheckoutEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCheckoutEvents,
@@ -772,7 +842,7 @@ class CheckoutService:
             _registered_method=True)
 
     @staticmethod
-    def GetReceipt(request,
+    def Sell(request,
             target,
             options=(),
             channel_credentials=None,
@@ -785,9 +855,90 @@ class CheckoutService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/tillmesh.api.terminal.v1.CheckoutService/GetReceipt',
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.GetReceiptRequest.SerializeToString,
-            tillmesh_dot_api_dot_terminal_dot_v1_dot_receipt__pb2.Receipt.FromString,
+            '/tillmesh.api.terminal.v1.CheckoutService/Sell',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.SellRequest.SerializeToString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VoidCheckout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.api.terminal.v1.CheckoutService/VoidCheckout',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.VoidCheckoutRequest.SerializeToString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.VoidCheckoutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ParkCheckout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.api.terminal.v1.CheckoutService/ParkCheckout',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ParkCheckoutRequest.SerializeToString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecallCheckout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tillmesh.api.terminal.v1.CheckoutService/RecallCheckout',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.RecallCheckoutRequest.SerializeToString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2.Checkout.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,7 +7,6 @@ from collections import abc as _abc
 from grpc import aio as _aio
 from tillmesh.api.terminal.v1 import checkout_pb2 as _checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as _checkout_service_pb2
-from tillmesh.api.terminal.v1 import receipt_pb2 as _receipt_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -131,9 +130,38 @@ class CheckoutServiceStub:
     CLOSED.
     Errors: as AddLines, but for the basket's version.
     """
-    GetReceipt: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.GetReceiptRequest, _receipt_pb2.Receipt]
-    """What to print for the shopper.
-    Errors: NOT_FOUND; FAILED_PRECONDITION (CHECKOUT_NOT_PAID).
+    Sell: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.SellRequest, _checkout_pb2.Checkout]
+    """Sells in one call what CreateCheckout, SubmitCheckout and PayCheckout sell
+    in three: writes checkout, order and payment down together, creates the
+    order, and pays it only if that succeeded. Answers as PayCheckout does. A
+    repeat goes on with what this Sell wrote and never writes it twice. If the
+    order is refused, no payment is sent, and the checkout stays a basket that
+    is NOT_TRIED.
+    Errors: INVALID_ARGUMENT; ABORTED (AMOUNT_MISMATCH: the lines come to
+    another amount; nothing is written); NOT_FOUND (ITEM_NOT_FOUND);
+    ALREADY_EXISTS (CHECKOUT_EXISTS: the id is of another checkout; ORDER_EXISTS:
+    of an order elsewhere; sell under a new id); and as PayCheckout.
+    """
+    VoidCheckout: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.VoidCheckoutRequest, _checkout_service_pb2.VoidCheckoutResponse]
+    """Undoes a sale, however far it is: cancels payment and order, and if the
+    order is paid, or turns out to be, gives back what is left. It is written
+    down and goes on by itself; repeat it to ask how far it is. An order that
+    this terminal does not have is taken up first.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND, ORDER_NOT_FOUND);
+    ALREADY_EXISTS (REQUEST_ID_REUSED); and those of RefundCheckout.
+    """
+    ParkCheckout: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.ParkCheckoutRequest, _checkout_pb2.Checkout]
+    """Puts a checkout aside until somebody recalls it. A basket is submitted, so
+    that another terminal of the store can take it up (ResumeCheckout). A
+    parked checkout is neither changed nor paid at this terminal; a phone can
+    still pay it. The terminal cancels it after --parked-hours.
+    Errors: as SubmitCheckout, and FAILED_PRECONDITION (CHECKOUT_PARKED:
+    already).
+    """
+    RecallCheckout: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.RecallCheckoutRequest, _checkout_pb2.Checkout]
+    """Takes a parked checkout up again. Of two who recall it, one does.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND);
+    FAILED_PRECONDITION (CHECKOUT_NOT_PARKED).
     """
     ListCheckoutEvents: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.ListCheckoutEventsRequest, _checkout_service_pb2.ListCheckoutEventsResponse]
     """Lists everything that happened to a checkout, oldest first.
@@ -241,9 +269,38 @@ class CheckoutServiceAsyncStub(CheckoutServiceStub):
     CLOSED.
     Errors: as AddLines, but for the basket's version.
     """
-    GetReceipt: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.GetReceiptRequest, _receipt_pb2.Receipt]  # type: ignore[assignment]
-    """What to print for the shopper.
-    Errors: NOT_FOUND; FAILED_PRECONDITION (CHECKOUT_NOT_PAID).
+    Sell: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.SellRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
+    """Sells in one call what CreateCheckout, SubmitCheckout and PayCheckout sell
+    in three: writes checkout, order and payment down together, creates the
+    order, and pays it only if that succeeded. Answers as PayCheckout does. A
+    repeat goes on with what this Sell wrote and never writes it twice. If the
+    order is refused, no payment is sent, and the checkout stays a basket that
+    is NOT_TRIED.
+    Errors: INVALID_ARGUMENT; ABORTED (AMOUNT_MISMATCH: the lines come to
+    another amount; nothing is written); NOT_FOUND (ITEM_NOT_FOUND);
+    ALREADY_EXISTS (CHECKOUT_EXISTS: the id is of another checkout; ORDER_EXISTS:
+    of an order elsewhere; sell under a new id); and as PayCheckout.
+    """
+    VoidCheckout: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.VoidCheckoutRequest, _checkout_service_pb2.VoidCheckoutResponse]  # type: ignore[assignment]
+    """Undoes a sale, however far it is: cancels payment and order, and if the
+    order is paid, or turns out to be, gives back what is left. It is written
+    down and goes on by itself; repeat it to ask how far it is. An order that
+    this terminal does not have is taken up first.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND, ORDER_NOT_FOUND);
+    ALREADY_EXISTS (REQUEST_ID_REUSED); and those of RefundCheckout.
+    """
+    ParkCheckout: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.ParkCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
+    """Puts a checkout aside until somebody recalls it. A basket is submitted, so
+    that another terminal of the store can take it up (ResumeCheckout). A
+    parked checkout is neither changed nor paid at this terminal; a phone can
+    still pay it. The terminal cancels it after --parked-hours.
+    Errors: as SubmitCheckout, and FAILED_PRECONDITION (CHECKOUT_PARKED:
+    already).
+    """
+    RecallCheckout: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.RecallCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
+    """Takes a parked checkout up again. Of two who recall it, one does.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND);
+    FAILED_PRECONDITION (CHECKOUT_NOT_PARKED).
     """
     ListCheckoutEvents: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.ListCheckoutEventsRequest, _checkout_service_pb2.ListCheckoutEventsResponse]  # type: ignore[assignment]
     """Lists everything that happened to a checkout, oldest first.
@@ -434,13 +491,60 @@ class CheckoutServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def GetReceipt(
+    def Sell(
         self,
-        request: _checkout_service_pb2.GetReceiptRequest,
+        request: _checkout_service_pb2.SellRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_receipt_pb2.Receipt, _abc.Awaitable[_receipt_pb2.Receipt]]:
-        """What to print for the shopper.
-        Errors: NOT_FOUND; FAILED_PRECONDITION (CHECKOUT_NOT_PAID).
+    ) -> _typing.Union[_checkout_pb2.Checkout, _abc.Awaitable[_checkout_pb2.Checkout]]:
+        """Sells in one call what CreateCheckout, SubmitCheckout and PayCheckout sell
+        in three: writes checkout, order and payment down together, creates the
+        order, and pays it only if that succeeded. Answers as PayCheckout does. A
+        repeat goes on with what this Sell wrote and never writes it twice. If the
+        order is refused, no payment is sent, and the checkout stays a basket that
+        is NOT_TRIED.
+        Errors: INVALID_ARGUMENT; ABORTED (AMOUNT_MISMATCH: the lines come to
+        another amount; nothing is written); NOT_FOUND (ITEM_NOT_FOUND);
+        ALREADY_EXISTS (CHECKOUT_EXISTS: the id is of another checkout; ORDER_EXISTS:
+        of an order elsewhere; sell under a new id); and as PayCheckout.
+        """
+
+    @_abc_1.abstractmethod
+    def VoidCheckout(
+        self,
+        request: _checkout_service_pb2.VoidCheckoutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_checkout_service_pb2.VoidCheckoutResponse, _abc.Awaitable[_checkout_service_pb2.VoidCheckoutResponse]]:
+        """Undoes a sale, however far it is: cancels payment and order, and if the
+        order is paid, or turns out to be, gives back what is left. It is written
+        down and goes on by itself; repeat it to ask how far it is. An order that
+        this terminal does not have is taken up first.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND, ORDER_NOT_FOUND);
+        ALREADY_EXISTS (REQUEST_ID_REUSED); and those of RefundCheckout.
+        """
+
+    @_abc_1.abstractmethod
+    def ParkCheckout(
+        self,
+        request: _checkout_service_pb2.ParkCheckoutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_checkout_pb2.Checkout, _abc.Awaitable[_checkout_pb2.Checkout]]:
+        """Puts a checkout aside until somebody recalls it. A basket is submitted, so
+        that another terminal of the store can take it up (ResumeCheckout). A
+        parked checkout is neither changed nor paid at this terminal; a phone can
+        still pay it. The terminal cancels it after --parked-hours.
+        Errors: as SubmitCheckout, and FAILED_PRECONDITION (CHECKOUT_PARKED:
+        already).
+        """
+
+    @_abc_1.abstractmethod
+    def RecallCheckout(
+        self,
+        request: _checkout_service_pb2.RecallCheckoutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_checkout_pb2.Checkout, _abc.Awaitable[_checkout_pb2.Checkout]]:
+        """Takes a parked checkout up again. Of two who recall it, one does.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND);
+        FAILED_PRECONDITION (CHECKOUT_NOT_PARKED).
         """
 
     @_abc_1.abstractmethod

@@ -24,9 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tillmesh.api.terminal.v1 import checkout_pb2 as tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__pb2
+from tillmesh.api.type.v1 import line_item_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_line__item__pb2
+from tillmesh.api.type.v1 import money_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_money__pb2
+from tillmesh.api.type.v1 import tax_total_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_tax__total__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tillmesh/api/terminal/v1/receipt.proto\x12\x18tillmesh.api.terminal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'tillmesh/api/terminal/v1/checkout.proto\"|\n\x07Receipt\x12\x34\n\x08\x63heckout\x18\x01 \x01(\x0b\x32\".tillmesh.api.terminal.v1.Checkout\x12-\n\tpaid_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04text\x18\x03 \x01(\tB\\\n\x18tillmesh.api.terminal.v1P\x01Z#tillmesh/api/terminal/v1;terminalv1\xaa\x02\x18Tillmesh.Api.Terminal.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tillmesh/api/terminal/v1/receipt.proto\x12\x18tillmesh.api.terminal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\'tillmesh/api/terminal/v1/checkout.proto\x1a$tillmesh/api/type/v1/line_item.proto\x1a tillmesh/api/type/v1/money.proto\x1a$tillmesh/api/type/v1/tax_total.proto\"l\n\x0cReceiptStore\x12\x10\n\x08store_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x15\n\raddress_lines\x18\x03 \x03(\t\x12\x12\n\ntax_number\x18\x04 \x01(\t\x12\x11\n\ttime_zone\x18\x05 \x01(\t\"}\n\x0eReceiptPayment\x12\x12\n\npayment_id\x18\x01 \x01(\t\x12\x1a\n\x12payer_display_name\x18\x02 \x01(\t\x12+\n\x06\x61mount\x18\x03 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\x80\x02\n\rReceiptRefund\x12\x11\n\trefund_id\x18\x01 \x01(\t\x12-\n\x05lines\x18\x02 \x03(\x0b\x32\x1e.tillmesh.api.type.v1.LineItem\x12-\n\x05taxes\x18\x03 \x03(\x0b\x32\x1e.tillmesh.api.type.v1.TaxTotal\x12+\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x0c\n\x04note\x18\x05 \x01(\t\x12/\n\x0brefund_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlocal_time\x18\x07 \x01(\t\"\xe0\x07\n\x07Receipt\x12\x34\n\x04kind\x18\x01 \x01(\x0e\x32&.tillmesh.api.terminal.v1.Receipt.Kind\x12\x0f\n\x07reprint\x18\x02 \x01(\x08\x12\x35\n\x05store\x18\x03 \x01(\x0b\x32&.tillmesh.api.terminal.v1.ReceiptStore\x12\x13\n\x0bterminal_id\x18\x04 \x01(\t\x12\x0c\n\x04lane\x18\x05 \x01(\t\x12\x12\n\ncashier_id\x18\x06 \x01(\t\x12\x13\n\x0b\x63heckout_id\x18\x07 \x01(\t\x12\x35\n\x05lines\x18\x08 \x03(\x0b\x32&.tillmesh.api.terminal.v1.CheckoutLine\x12\x1a\n\x12prices_include_tax\x18\t \x01(\x08\x12+\n\x06\x61mount\x18\n \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12-\n\x05taxes\x18\x0b \x03(\x0b\x32\x1e.tillmesh.api.type.v1.TaxTotal\x12\x39\n\x07payment\x18\x0c \x01(\x0b\x32(.tillmesh.api.terminal.v1.ReceiptPayment\x12\x38\n\x07refunds\x18\r \x03(\x0b\x32\'.tillmesh.api.terminal.v1.ReceiptRefund\x12\x1b\n\x13has_earlier_refunds\x18\x0e \x01(\x08\x12:\n\texchanged\x18\x0f \x01(\x0b\x32\'.tillmesh.api.terminal.v1.ReceiptRefund\x12\x38\n\x13\x65xchange_difference\x18\x10 \x01(\x0b\x32\x1b.tillmesh.api.type.v1.Money\x12\x30\n\x0creceipt_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlocal_time\x18\x12 \x01(\t\x12\x0f\n\x07qr_text\x18\x13 \x01(\t\x12\x10\n\x08language\x18\x14 \x01(\t\x12\x0c\n\x04text\x18\x15 \x01(\t\x12\x15\n\rprinter_bytes\x18\x16 \x01(\x0c\"n\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\r\n\tKIND_SALE\x10\x01\x12\x0f\n\x0bKIND_REFUND\x10\x02\x12\x0f\n\x0bKIND_RETURN\x10\x03\x12\x10\n\x0cKIND_DECLINE\x10\x04\x12\r\n\tKIND_BILL\x10\x05\"V\n\x06\x46ormat\x12\x16\n\x12\x46ORMAT_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46ORMAT_TEXT\x10\x01\x12\x12\n\x0e\x46ORMAT_ESC_POS\x10\x02\x12\x0f\n\x0b\x46ORMAT_HTML\x10\x03\x42\\\n\x18tillmesh.api.terminal.v1P\x01Z#tillmesh/api/terminal/v1;terminalv1\xaa\x02\x18Tillmesh.Api.Terminal.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,6 +37,16 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tillmesh.api.terminal.v1.re
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\030tillmesh.api.terminal.v1P\001Z#tillmesh/api/terminal/v1;terminalv1\252\002\030Tillmesh.Api.Terminal.V1'
-  _globals['_RECEIPT']._serialized_start=142
-  _globals['_RECEIPT']._serialized_end=266
+  _globals['_RECEIPTSTORE']._serialized_start=252
+  _globals['_RECEIPTSTORE']._serialized_end=360
+  _globals['_RECEIPTPAYMENT']._serialized_start=362
+  _globals['_RECEIPTPAYMENT']._serialized_end=487
+  _globals['_RECEIPTREFUND']._serialized_start=490
+  _globals['_RECEIPTREFUND']._serialized_end=746
+  _globals['_RECEIPT']._serialized_start=749
+  _globals['_RECEIPT']._serialized_end=1741
+  _globals['_RECEIPT_KIND']._serialized_start=1543
+  _globals['_RECEIPT_KIND']._serialized_end=1653
+  _globals['_RECEIPT_FORMAT']._serialized_start=1655
+  _globals['_RECEIPT_FORMAT']._serialized_end=1741
 # @@protoc_insertion_point(module_scope)

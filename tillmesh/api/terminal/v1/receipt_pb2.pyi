@@ -3,10 +3,16 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tillmesh.api.terminal.v1 import checkout_pb2 as _checkout_pb2
+from tillmesh.api.type.v1 import line_item_pb2 as _line_item_pb2
+from tillmesh.api.type.v1 import money_pb2 as _money_pb2
+from tillmesh.api.type.v1 import tax_total_pb2 as _tax_total_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,36 +25,327 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
-class Receipt(_message.Message):
-    """What a till prints."""
+class ReceiptStore(_message.Message):
+    """The store's record as the payment server has it, kept by the terminal so that
+    it can print while that server is away.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    CHECKOUT_FIELD_NUMBER: _builtins.int
-    PAID_TIME_FIELD_NUMBER: _builtins.int
-    TEXT_FIELD_NUMBER: _builtins.int
-    text: _builtins.str
-    """The receipt as text, 42 columns, lines ending in a line feed. Of many
-    refunds it shows the latest, and says that there are earlier ones.
-    """
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ADDRESS_LINES_FIELD_NUMBER: _builtins.int
+    TAX_NUMBER_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    store_id: _builtins.str
+    """The store."""
+    name: _builtins.str
+    """What shoppers call it; the store_id where the record was never read."""
+    tax_number: _builtins.str
+    """Its tax number."""
+    time_zone: _builtins.str
+    """IANA time zone; "UTC" where the record was never read."""
     @_builtins.property
-    def checkout(self) -> _checkout_pb2.Checkout:
-        """The paid checkout."""
-
-    @_builtins.property
-    def paid_time(self) -> _timestamp_pb2.Timestamp:
-        """When the terminal learned that it was paid."""
+    def address_lines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The postal address."""
 
     def __init__(
         self,
         *,
-        checkout: _checkout_pb2.Checkout | None = ...,
-        paid_time: _timestamp_pb2.Timestamp | None = ...,
-        text: _builtins.str = ...,
+        store_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        address_lines: _abc.Iterable[_builtins.str] | None = ...,
+        tax_number: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checkout", b"checkout", "paid_time", b"paid_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkout", b"checkout", "paid_time", b"paid_time", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address_lines", b"address_lines", "name", b"name", "store_id", b"store_id", "tax_number", b"tax_number", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReceiptStore: _TypeAlias = ReceiptStore  # noqa: Y015
+
+@_typing.final
+class ReceiptPayment(_message.Message):
+    """One payment, or its refusal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_ID_FIELD_NUMBER: _builtins.int
+    PAYER_DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    payment_id: _builtins.str
+    """The payment; empty where there was nothing to pay."""
+    payer_display_name: _builtins.str
+    """Who paid, as far as the terminal may know."""
+    reason: _builtins.str
+    """Why it was declined, as UPPER_SNAKE_CASE; empty if it was not."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """How much."""
+
+    def __init__(
+        self,
+        *,
+        payment_id: _builtins.str = ...,
+        payer_display_name: _builtins.str = ...,
+        amount: _money_pb2.Money | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "payer_display_name", b"payer_display_name", "payment_id", b"payment_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReceiptPayment: _TypeAlias = ReceiptPayment  # noqa: Y015
+
+@_typing.final
+class ReceiptRefund(_message.Message):
+    """Money that was given back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUND_ID_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    TAXES_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    REFUND_TIME_FIELD_NUMBER: _builtins.int
+    LOCAL_TIME_FIELD_NUMBER: _builtins.int
+    refund_id: _builtins.str
+    """The refund."""
+    note: _builtins.str
+    """Why, in the store's words."""
+    local_time: _builtins.str
+    """refund_time in the store's time zone: "2026-03-01T09:30:00+01:00"."""
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_line_item_pb2.LineItem]:
+        """What came back."""
+
+    @_builtins.property
+    def taxes(self) -> _containers.RepeatedCompositeFieldContainer[_tax_total_pb2.TaxTotal]:
+        """The taxes in it."""
+
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """How much."""
+
+    @_builtins.property
+    def refund_time(self) -> _timestamp_pb2.Timestamp:
+        """When, and the same in the store's time zone, as ISO 8601 with its offset."""
+
+    def __init__(
+        self,
+        *,
+        refund_id: _builtins.str = ...,
+        lines: _abc.Iterable[_line_item_pb2.LineItem] | None = ...,
+        taxes: _abc.Iterable[_tax_total_pb2.TaxTotal] | None = ...,
+        amount: _money_pb2.Money | None = ...,
+        note: _builtins.str = ...,
+        refund_time: _timestamp_pb2.Timestamp | None = ...,
+        local_time: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "refund_time", b"refund_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "lines", b"lines", "local_time", b"local_time", "note", b"note", "refund_id", b"refund_id", "refund_time", b"refund_time", "taxes", b"taxes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReceiptRefund: _TypeAlias = ReceiptRefund  # noqa: Y015
+
+@_typing.final
+class Receipt(_message.Message):
+    """What a till prints: one structured model, and one way of showing it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Receipt._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: Receipt._Kind.ValueType  # 0
+        """In a request: SALE of a paid checkout, REFUND or RETURN of a refund_id,
+        DECLINE of a checkout whose last payment was declined, otherwise BILL.
+        """
+        KIND_SALE: Receipt._Kind.ValueType  # 1
+        """A paid sale, with what was given back since."""
+        KIND_REFUND: Receipt._Kind.ValueType  # 2
+        """A refund of a sale."""
+        KIND_RETURN: Receipt._Kind.ValueType  # 3
+        """A return without its sale."""
+        KIND_DECLINE: Receipt._Kind.ValueType  # 4
+        """A payment that was declined: no goods."""
+        KIND_BILL: Receipt._Kind.ValueType  # 5
+        """What is due so far. It says that it is no receipt."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What it is for."""
+
+    KIND_UNSPECIFIED: Receipt.Kind.ValueType  # 0
+    """In a request: SALE of a paid checkout, REFUND or RETURN of a refund_id,
+    DECLINE of a checkout whose last payment was declined, otherwise BILL.
+    """
+    KIND_SALE: Receipt.Kind.ValueType  # 1
+    """A paid sale, with what was given back since."""
+    KIND_REFUND: Receipt.Kind.ValueType  # 2
+    """A refund of a sale."""
+    KIND_RETURN: Receipt.Kind.ValueType  # 3
+    """A return without its sale."""
+    KIND_DECLINE: Receipt.Kind.ValueType  # 4
+    """A payment that was declined: no goods."""
+    KIND_BILL: Receipt.Kind.ValueType  # 5
+    """What is due so far. It says that it is no receipt."""
+
+    class _Format:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _FormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Receipt._Format.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        FORMAT_UNSPECIFIED: Receipt._Format.ValueType  # 0
+        """In a request: TEXT."""
+        FORMAT_TEXT: Receipt._Format.ValueType  # 1
+        """Plain text, lines end in a line feed."""
+        FORMAT_ESC_POS: Receipt._Format.ValueType  # 2
+        """Bytes for a receipt printer (ESC/POS), QR code and cut included."""
+        FORMAT_HTML: Receipt._Format.ValueType  # 3
+        """One page of HTML, with all that it needs."""
+
+    class Format(_Format, metaclass=_FormatEnumTypeWrapper):
+        """How it is shown."""
+
+    FORMAT_UNSPECIFIED: Receipt.Format.ValueType  # 0
+    """In a request: TEXT."""
+    FORMAT_TEXT: Receipt.Format.ValueType  # 1
+    """Plain text, lines end in a line feed."""
+    FORMAT_ESC_POS: Receipt.Format.ValueType  # 2
+    """Bytes for a receipt printer (ESC/POS), QR code and cut included."""
+    FORMAT_HTML: Receipt.Format.ValueType  # 3
+    """One page of HTML, with all that it needs."""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    REPRINT_FIELD_NUMBER: _builtins.int
+    STORE_FIELD_NUMBER: _builtins.int
+    TERMINAL_ID_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    CASHIER_ID_FIELD_NUMBER: _builtins.int
+    CHECKOUT_ID_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    PRICES_INCLUDE_TAX_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    TAXES_FIELD_NUMBER: _builtins.int
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    REFUNDS_FIELD_NUMBER: _builtins.int
+    HAS_EARLIER_REFUNDS_FIELD_NUMBER: _builtins.int
+    EXCHANGED_FIELD_NUMBER: _builtins.int
+    EXCHANGE_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    RECEIPT_TIME_FIELD_NUMBER: _builtins.int
+    LOCAL_TIME_FIELD_NUMBER: _builtins.int
+    QR_TEXT_FIELD_NUMBER: _builtins.int
+    LANGUAGE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    PRINTER_BYTES_FIELD_NUMBER: _builtins.int
+    kind: Global___Receipt.Kind.ValueType
+    """What it is for."""
+    reprint: _builtins.bool
+    """True for a second print; it says so."""
+    terminal_id: _builtins.str
+    """The terminal."""
+    lane: _builtins.str
+    """The device."""
+    cashier_id: _builtins.str
+    """Who was at the till; claimed, not proven."""
+    checkout_id: _builtins.str
+    """The checkout and its order; empty for a RETURN."""
+    prices_include_tax: _builtins.bool
+    """True if the lines' amounts include their taxes."""
+    has_earlier_refunds: _builtins.bool
+    """True if there are refunds before these."""
+    local_time: _builtins.str
+    """receipt_time in the store's time zone: "2026-03-01T09:30:00+01:00"."""
+    qr_text: _builtins.str
+    """What the QR code says: the order, and the hash of the checkout's history up
+    to its number of events. Empty for a RETURN. Give it to ScanItem,
+    ResumeCheckout or RefundCheckout.
+    """
+    language: _builtins.str
+    """As `language` of the request, or the terminal's: "de", "pt-BR"."""
+    text: _builtins.str
+    """With TEXT or HTML."""
+    printer_bytes: _builtins.bytes
+    """With ESC_POS."""
+    @_builtins.property
+    def store(self) -> Global___ReceiptStore:
+        """Who sold."""
+
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[_checkout_pb2.CheckoutLine]:
+        """The lines as sold, or as they are so far."""
+
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """What is due, or was."""
+
+    @_builtins.property
+    def taxes(self) -> _containers.RepeatedCompositeFieldContainer[_tax_total_pb2.TaxTotal]:
+        """What each tax comes to."""
+
+    @_builtins.property
+    def payment(self) -> Global___ReceiptPayment:
+        """How it was paid; with DECLINE, what was declined."""
+
+    @_builtins.property
+    def refunds(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReceiptRefund]:
+        """What was given back: of a SALE the latest 200, of a REFUND or RETURN the
+        one.
+        """
+
+    @_builtins.property
+    def exchanged(self) -> Global___ReceiptRefund:
+        """The refund that this sale is an exchange for."""
+
+    @_builtins.property
+    def exchange_difference(self) -> _money_pb2.Money:
+        """With `exchanged`: what the shopper pays more, or gets back where it is below 0."""
+
+    @_builtins.property
+    def receipt_time(self) -> _timestamp_pb2.Timestamp:
+        """When: paid, given back, declined, or now."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___Receipt.Kind.ValueType = ...,
+        reprint: _builtins.bool = ...,
+        store: Global___ReceiptStore | None = ...,
+        terminal_id: _builtins.str = ...,
+        lane: _builtins.str = ...,
+        cashier_id: _builtins.str = ...,
+        checkout_id: _builtins.str = ...,
+        lines: _abc.Iterable[_checkout_pb2.CheckoutLine] | None = ...,
+        prices_include_tax: _builtins.bool = ...,
+        amount: _money_pb2.Money | None = ...,
+        taxes: _abc.Iterable[_tax_total_pb2.TaxTotal] | None = ...,
+        payment: Global___ReceiptPayment | None = ...,
+        refunds: _abc.Iterable[Global___ReceiptRefund] | None = ...,
+        has_earlier_refunds: _builtins.bool = ...,
+        exchanged: Global___ReceiptRefund | None = ...,
+        exchange_difference: _money_pb2.Money | None = ...,
+        receipt_time: _timestamp_pb2.Timestamp | None = ...,
+        local_time: _builtins.str = ...,
+        qr_text: _builtins.str = ...,
+        language: _builtins.str = ...,
+        text: _builtins.str = ...,
+        printer_bytes: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "exchange_difference", b"exchange_difference", "exchanged", b"exchanged", "payment", b"payment", "receipt_time", b"receipt_time", "store", b"store"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "cashier_id", b"cashier_id", "checkout_id", b"checkout_id", "exchange_difference", b"exchange_difference", "exchanged", b"exchanged", "has_earlier_refunds", b"has_earlier_refunds", "kind", b"kind", "lane", b"lane", "language", b"language", "lines", b"lines", "local_time", b"local_time", "payment", b"payment", "prices_include_tax", b"prices_include_tax", "printer_bytes", b"printer_bytes", "qr_text", b"qr_text", "receipt_time", b"receipt_time", "refunds", b"refunds", "reprint", b"reprint", "store", b"store", "taxes", b"taxes", "terminal_id", b"terminal_id", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -70,7 +70,10 @@ class RefundCheckoutRequest(_message.Message):
     ask how the refund stands (AIP-155).
     """
     checkout_id: _builtins.str
-    """The paid checkout."""
+    """The paid checkout, the transaction number of an order of this store, or the
+    text of a receipt's QR code. An order that this terminal does not have is
+    taken up first.
+    """
     note: _builtins.str
     """Why; at most 256 characters."""
     lane: _builtins.str

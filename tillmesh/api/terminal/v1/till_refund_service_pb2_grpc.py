@@ -68,7 +68,7 @@ class TillRefundServiceServicer:
         """Gives money back for a paid checkout: an amount, or lines, or all that is
         left.
         Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH); NOT_FOUND
-        (CHECKOUT_NOT_FOUND, LINE_NOT_FOUND); FAILED_PRECONDITION
+        (ORDER_NOT_FOUND, LINE_NOT_FOUND); FAILED_PRECONDITION
         (CHECKOUT_NOT_PAID, NOTHING_WAS_PAID: its amount was 0, and as
         RefundService.RefundPayment).
         """

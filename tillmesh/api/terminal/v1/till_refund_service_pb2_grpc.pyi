@@ -40,7 +40,7 @@ class TillRefundServiceStub:
     """Gives money back for a paid checkout: an amount, or lines, or all that is
     left.
     Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH); NOT_FOUND
-    (CHECKOUT_NOT_FOUND, LINE_NOT_FOUND); FAILED_PRECONDITION
+    (ORDER_NOT_FOUND, LINE_NOT_FOUND); FAILED_PRECONDITION
     (CHECKOUT_NOT_PAID, NOTHING_WAS_PAID: its amount was 0, and as
     RefundService.RefundPayment).
     """
@@ -70,7 +70,7 @@ class TillRefundServiceAsyncStub(TillRefundServiceStub):
     """Gives money back for a paid checkout: an amount, or lines, or all that is
     left.
     Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH); NOT_FOUND
-    (CHECKOUT_NOT_FOUND, LINE_NOT_FOUND); FAILED_PRECONDITION
+    (ORDER_NOT_FOUND, LINE_NOT_FOUND); FAILED_PRECONDITION
     (CHECKOUT_NOT_PAID, NOTHING_WAS_PAID: its amount was 0, and as
     RefundService.RefundPayment).
     """
@@ -103,7 +103,7 @@ class TillRefundServiceServicer(metaclass=_abc_1.ABCMeta):
         """Gives money back for a paid checkout: an amount, or lines, or all that is
         left.
         Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH); NOT_FOUND
-        (CHECKOUT_NOT_FOUND, LINE_NOT_FOUND); FAILED_PRECONDITION
+        (ORDER_NOT_FOUND, LINE_NOT_FOUND); FAILED_PRECONDITION
         (CHECKOUT_NOT_PAID, NOTHING_WAS_PAID: its amount was 0, and as
         RefundService.RefundPayment).
         """

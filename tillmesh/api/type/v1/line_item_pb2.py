@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$tillmesh/api/type/v1/line_item.proto\x12\x14tillmesh.api.type.v1\"E\n\nAdjustment\x12\x13\n\x0breason_code\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x03 \x01(\x03\"l\n\rPriceOverride\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\"\n\x15\x63\x61talogue_price_minor\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x18\n\x16_catalogue_price_minor\"\xc7\x06\n\x08LineItem\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.tillmesh.api.type.v1.LineItem.Kind\x12\x0b\n\x03sku\x18\x02 \x01(\t\x12\x0c\n\x04gtin\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12\x10\n\x08quantity\x18\x05 \x01(\x03\x12\x31\n\x04unit\x18\x06 \x01(\x0e\x32#.tillmesh.api.type.v1.LineItem.Unit\x12\x18\n\x10unit_price_minor\x18\x07 \x01(\x03\x12\x16\n\x0eprice_quantity\x18\x08 \x01(\x03\x12@\n\x0cprice_source\x18\t \x01(\x0e\x32*.tillmesh.api.type.v1.LineItem.PriceSource\x12;\n\x0eprice_override\x18\n \x01(\x0b\x32#.tillmesh.api.type.v1.PriceOverride\x12\x1a\n\x12label_amount_minor\x18\x0b \x01(\x03\x12\x35\n\x0b\x61\x64justments\x18\x0c \x03(\x0b\x32 .tillmesh.api.type.v1.Adjustment\x12\x10\n\x08tax_code\x18\r \x01(\t\x12\x14\n\x0ctax_rate_ppm\x18\x0e \x01(\x05\x12\x19\n\x0c\x61mount_minor\x18\x0f \x01(\x03H\x00\x88\x01\x01\"^\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_GOODS\x10\x01\x12\x10\n\x0cKIND_DEPOSIT\x10\x02\x12\x0c\n\x08KIND_TIP\x10\x03\x12\x10\n\x0cKIND_SERVICE\x10\x04\"e\n\x04Unit\x12\x14\n\x10UNIT_UNSPECIFIED\x10\x00\x12\x0e\n\nUNIT_PIECE\x10\x01\x12\r\n\tUNIT_GRAM\x10\x02\x12\x13\n\x0fUNIT_MILLILITER\x10\x03\x12\x13\n\x0fUNIT_MILLIMETER\x10\x04\"z\n\x0bPriceSource\x12\x1c\n\x18PRICE_SOURCE_UNSPECIFIED\x10\x00\x12\x1a\n\x16PRICE_SOURCE_CATALOGUE\x10\x01\x12\x19\n\x15PRICE_SOURCE_OVERRIDE\x10\x02\x12\x16\n\x12PRICE_SOURCE_LABEL\x10\x03\x42\x0f\n\r_amount_minorBL\n\x14tillmesh.api.type.v1P\x01Z\x1btillmesh/api/type/v1;typev1\xaa\x02\x14Tillmesh.Api.Type.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$tillmesh/api/type/v1/line_item.proto\x12\x14tillmesh.api.type.v1\"E\n\nAdjustment\x12\x13\n\x0breason_code\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x14\n\x0c\x61mount_minor\x18\x03 \x01(\x03\"l\n\rPriceOverride\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\"\n\x15\x63\x61talogue_price_minor\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x18\n\x16_catalogue_price_minor\"\xd5\x06\n\x08LineItem\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.tillmesh.api.type.v1.LineItem.Kind\x12\x0b\n\x03sku\x18\x02 \x01(\t\x12\x0c\n\x04gtin\x18\x03 \x01(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12\x10\n\x08quantity\x18\x05 \x01(\x03\x12\x31\n\x04unit\x18\x06 \x01(\x0e\x32#.tillmesh.api.type.v1.LineItem.Unit\x12\x18\n\x10unit_price_minor\x18\x07 \x01(\x03\x12\x16\n\x0eprice_quantity\x18\x08 \x01(\x03\x12@\n\x0cprice_source\x18\t \x01(\x0e\x32*.tillmesh.api.type.v1.LineItem.PriceSource\x12;\n\x0eprice_override\x18\n \x01(\x0b\x32#.tillmesh.api.type.v1.PriceOverride\x12\x1a\n\x12label_amount_minor\x18\x0b \x01(\x03\x12\x35\n\x0b\x61\x64justments\x18\x0c \x03(\x0b\x32 .tillmesh.api.type.v1.Adjustment\x12\x10\n\x08tax_code\x18\r \x01(\t\x12\x14\n\x0ctax_rate_ppm\x18\x0e \x01(\x05\x12\x19\n\x0c\x61mount_minor\x18\x0f \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04note\x18\x10 \x01(\t\"^\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x0e\n\nKIND_GOODS\x10\x01\x12\x10\n\x0cKIND_DEPOSIT\x10\x02\x12\x0c\n\x08KIND_TIP\x10\x03\x12\x10\n\x0cKIND_SERVICE\x10\x04\"e\n\x04Unit\x12\x14\n\x10UNIT_UNSPECIFIED\x10\x00\x12\x0e\n\nUNIT_PIECE\x10\x01\x12\r\n\tUNIT_GRAM\x10\x02\x12\x13\n\x0fUNIT_MILLILITER\x10\x03\x12\x13\n\x0fUNIT_MILLIMETER\x10\x04\"z\n\x0bPriceSource\x12\x1c\n\x18PRICE_SOURCE_UNSPECIFIED\x10\x00\x12\x1a\n\x16PRICE_SOURCE_CATALOGUE\x10\x01\x12\x19\n\x15PRICE_SOURCE_OVERRIDE\x10\x02\x12\x16\n\x12PRICE_SOURCE_LABEL\x10\x03\x42\x0f\n\r_amount_minorBL\n\x14tillmesh.api.type.v1P\x01Z\x1btillmesh/api/type/v1;typev1\xaa\x02\x14Tillmesh.Api.Type.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,11 +37,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PRICEOVERRIDE']._serialized_start=133
   _globals['_PRICEOVERRIDE']._serialized_end=241
   _globals['_LINEITEM']._serialized_start=244
-  _globals['_LINEITEM']._serialized_end=1083
-  _globals['_LINEITEM_KIND']._serialized_start=745
-  _globals['_LINEITEM_KIND']._serialized_end=839
-  _globals['_LINEITEM_UNIT']._serialized_start=841
-  _globals['_LINEITEM_UNIT']._serialized_end=942
-  _globals['_LINEITEM_PRICESOURCE']._serialized_start=944
-  _globals['_LINEITEM_PRICESOURCE']._serialized_end=1066
+  _globals['_LINEITEM']._serialized_end=1097
+  _globals['_LINEITEM_KIND']._serialized_start=759
+  _globals['_LINEITEM_KIND']._serialized_end=853
+  _globals['_LINEITEM_UNIT']._serialized_start=855
+  _globals['_LINEITEM_UNIT']._serialized_end=956
+  _globals['_LINEITEM_PRICESOURCE']._serialized_start=958
+  _globals['_LINEITEM_PRICESOURCE']._serialized_end=1080
 # @@protoc_insertion_point(module_scope)

@@ -199,6 +199,7 @@ class LineItem(_message.Message):
     TAX_CODE_FIELD_NUMBER: _builtins.int
     TAX_RATE_PPM_FIELD_NUMBER: _builtins.int
     AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
     kind: Global___LineItem.Kind.ValueType
     """What is sold."""
     sku: _builtins.str
@@ -238,6 +239,10 @@ class LineItem(_message.Message):
     rounded half away from zero, or with LABEL what the label said; plus the
     adjustments. Output only: a request that sets it must set it right.
     """
+    note: _builtins.str
+    """What somebody wrote about it, such as "no onions": at most 128 characters;
+    may be empty.
+    """
     @_builtins.property
     def price_override(self) -> Global___PriceOverride:
         """Why the price is another; set with OVERRIDE alone."""
@@ -264,10 +269,11 @@ class LineItem(_message.Message):
         tax_code: _builtins.str = ...,
         tax_rate_ppm: _builtins.int = ...,
         amount_minor: _builtins.int | None = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_amount_minor", b"_amount_minor", "amount_minor", b"amount_minor", "price_override", b"price_override"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount_minor", b"_amount_minor", "adjustments", b"adjustments", "amount_minor", b"amount_minor", "gtin", b"gtin", "kind", b"kind", "label_amount_minor", b"label_amount_minor", "price_override", b"price_override", "price_quantity", b"price_quantity", "price_source", b"price_source", "quantity", b"quantity", "sku", b"sku", "tax_code", b"tax_code", "tax_rate_ppm", b"tax_rate_ppm", "title", b"title", "unit", b"unit", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount_minor", b"_amount_minor", "adjustments", b"adjustments", "amount_minor", b"amount_minor", "gtin", b"gtin", "kind", b"kind", "label_amount_minor", b"label_amount_minor", "note", b"note", "price_override", b"price_override", "price_quantity", b"price_quantity", "price_source", b"price_source", "quantity", b"quantity", "sku", b"sku", "tax_code", b"tax_code", "tax_rate_ppm", b"tax_rate_ppm", "title", b"title", "unit", b"unit", "unit_price_minor", b"unit_price_minor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__amount_minor: _TypeAlias = _typing.Literal["amount_minor"]  # noqa: Y015
     _WhichOneofArgType__amount_minor: _TypeAlias = _typing.Literal["_amount_minor", b"_amount_minor"]  # noqa: Y015

@@ -1,0 +1,80 @@
+"""What the calls that change a checkout have in common."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from store_terminal.checkouts import moves
+from store_terminal.checkouts.messages import to_checkout
+from store_terminal.checkouts.model import Call, Checkout, Till
+from store_terminal.outbox.model import Exchange, RequestKind
+from store_terminal.outbox.queries import find_exchange
+from store_terminal.outbox.worker import Outbox
+from tillmesh.api.terminal.v1 import checkout_pb2
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
+from tillmesh.rpc.fields import Fields
+from tillmesh.rpc.servicer import Servicer
+from tillmesh.runtime.errors import CommonReason
+from tillmesh.storage.requests import answer_once
+from tillmesh.storage.statements import Transaction
+
+Versioned = (
+    api.AddLinesRequest
+    | api.UpdateLineRequest
+    | api.RemoveLineRequest
+    | api.AdjustCheckoutRequest
+    | api.SubmitCheckoutRequest
+)
+_Change = Versioned | api.CreateCheckoutRequest | api.PayCheckoutRequest | api.CancelCheckoutRequest
+_Effect = Callable[[Transaction, Call], Checkout | Exchange]
+
+
+@dataclass(frozen=True)
+class CheckoutCalls(Servicer):
+    """Changes checkouts, and waits for the other servers where they have to answer."""
+
+    outbox: Outbox
+    rng: random.Random
+    till: Till
+
+    async def _change_lines(
+        self, request: Versioned, operation: Callable[..., Checkout | Exchange], **what: object
+    ) -> checkout_pb2.Checkout:
+        """Changes a basket that is as the caller read it."""
+        checkout_id, basket_version = request.checkout_id, request.basket_version
+        effect = partial(operation, checkout_id=checkout_id, basket_version=basket_version, **what)
+        return await self._change(request, request.request_id, checkout_id, effect)
+
+    async def _change(
+        self, request: _Change, request_id: str, checkout_id: str, effect: _Effect
+    ) -> checkout_pb2.Checkout:
+        """Runs an operation once for its request id; waits for the answer if it asks another server."""
+
+        def read(transaction: Transaction, known_id: str) -> Checkout | Exchange:
+            return find_exchange(transaction, request_id) or moves.get_checkout(transaction, known_id)
+
+        key = self._key(request, request_id)
+        async with self.outbox.writing(key) as call:
+            outcome = await answer_once(self.database, key, checkout_id, read, effect, call)
+        if isinstance(outcome, Checkout):
+            return self._message(outcome)
+        settled = await self.outbox.settle(request_id, outcome)
+        if settled.pending and settled.entry.kind is not RequestKind.PAY:
+            raise CommonReason.PEER_UNAVAILABLE(retry_after_ms=1_000)
+        return self._message(settled.of_checkout())
+
+    async def _get(self, checkout_id: str) -> Checkout:
+        return await self.database.run(moves.get_checkout, checkout_id)
+
+    def _message(self, checkout: Checkout) -> checkout_pb2.Checkout:
+        reading = self.outbox.exchanges.orders.last(checkout.checkout_id)
+        return to_checkout(checkout, reading, self.clock.now_ms())
+
+
+def checked(request: Versioned) -> Fields:
+    """The fields of a request that names the basket that it read, those two checked."""
+    fields = Fields()
+    fields.identifier("request_id", request.request_id)
+    fields.positive("basket_version", request.basket_version)
+    return fields

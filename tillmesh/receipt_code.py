@@ -1,0 +1,31 @@
+"""The QR code of a receipt: names the order, and holds the shop to the history of the checkout up to that print."""
+
+import re
+from dataclasses import dataclass
+
+_PREFIX = "TILLMESH1"
+_HASH_DIGITS = 32
+_CODE = re.compile(rf"{_PREFIX}/([A-Za-z0-9._-]{{1,64}})/([0-9]{{1,18}})/([0-9a-f]{{{_HASH_DIGITS}}})")
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptCode:
+    """A receipt's code taken apart."""
+
+    order_id: str
+    event_count: int
+    """How many events the checkout's history had."""
+    history_hash: str
+    """The first half of the history's hash after them, in hexadecimal."""
+
+
+def make(order_id: str, event_count: int, history_hash: bytes) -> str:
+    """The text of the code."""
+    return f"{_PREFIX}/{order_id}/{event_count}/{history_hash.hex()[:_HASH_DIGITS]}"
+
+
+def parse(text: str) -> ReceiptCode | None:
+    """Takes a code apart; None where it is none."""
+    if not (found := _CODE.fullmatch(text)):
+        return None
+    return ReceiptCode(found[1], int(found[2]), found[3])
