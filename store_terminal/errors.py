@@ -77,6 +77,14 @@ class Reason(ErrorReason):
         "Checkout {checkout_id} waits for an answer to request {request_id}, which is being repeated. "
         "Try again under a new request id.",
     )
+    CHECKOUT_PARKED = (
+        StatusCode.FAILED_PRECONDITION,
+        "Checkout {checkout_id} is put aside; recall it first.",
+    )
+    CHECKOUT_NOT_PARKED = (
+        StatusCode.FAILED_PRECONDITION,
+        "Checkout {checkout_id} is not put aside, or somebody has recalled it; read it again.",
+    )
     PAYMENT_UNDER_WAY = (
         StatusCode.FAILED_PRECONDITION,
         "Checkout {checkout_id} is being paid by payment {payment_id}; wait, or cancel that payment.",

@@ -24,7 +24,7 @@ from tillmesh.auth.callers import Role
 from tillmesh.rpc.peers import open_channel
 from tillmesh.rpc.server import Wiring, run
 from tillmesh.rpc.settings import ServerSettings, load_settings
-from tillmesh.runtime.clock import DAY_MS, Clock, SystemClock
+from tillmesh.runtime.clock import DAY_MS, HOUR_MS, Clock, SystemClock
 from tillmesh.runtime.ids import IDENTIFIER, SYSTEM_RNG
 from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS
 from tillmesh.storage.database import Database, answer, open_database
@@ -56,6 +56,8 @@ class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefi
         30, ge=0, description="how many days after payment the payer's name is dropped; 0 is never"
     )
 
+    parked_hours: float = Field(24, ge=0, description="after how many hours a parked checkout is canceled; 0 is never")
+
     @field_validator("currency")
     @classmethod
     def _known(cls, code: str) -> str:
@@ -69,8 +71,8 @@ class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefi
 
     def till(self) -> Till:
         """The identity of this till."""
-        wait_ms = int(self.payment_wait_s * 1000)
-        return Till(self.store_id, self.terminal_id, self.currency, self.prices_include_tax, wait_ms)
+        wait_ms, parked_ms = int(self.payment_wait_s * 1000), int(self.parked_hours * HOUR_MS)
+        return Till(self.store_id, self.terminal_id, self.currency, self.prices_include_tax, wait_ms, parked_ms)
 
 
 def assemble(
@@ -85,7 +87,7 @@ def assemble(
     till, own_uri = settings.till(), settings.own_uri(Role.TERMINAL)
     outbox = Outbox(database, Peers.over(orders_channel, payments_channel), clock, rng, till, own_uri)
     basket_ms, names_ms = int(settings.basket_days * DAY_MS), int(settings.names_days * DAY_MS)
-    housekeeping = Housekeeping(database, clock, own_uri, basket_ms, names_ms)
+    housekeeping = Housekeeping(database, clock, own_uri, basket_ms, names_ms, rng)
     catalogue = CatalogueWorker(database, clock, own_uri)
     api = "tillmesh.api.terminal.v1"
     return Wiring(

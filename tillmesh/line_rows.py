@@ -71,6 +71,8 @@ def _row(line: LineItem, written: Callable[[str], str] = str) -> list[Any]:
             line.label_amount_minor,
             [[each.reason_code, written(each.text), each.amount_minor] for each in adjustments],
         ]
+    if line.note:
+        row.append(written(line.note))
     return row
 
 
@@ -79,6 +81,9 @@ def _line(row: Sequence[Any]) -> LineItem:
     plain = sku, title, quantity, price, _KINDS[kind], _UNITS[unit], price_quantity, gtin, tax_code, tax_rate_ppm
     if not special:
         return LineItem(*plain)
+    note = special.pop() if len(special) % 2 else ""
+    if not special:
+        return LineItem(*plain, note=note)
     source, override, label_amount_minor, adjustments = special
-    made_by = override and PriceOverride(*override)
-    return LineItem(*plain, _SOURCES[source], made_by, label_amount_minor, tuple(map(Adjustment._make, adjustments)))
+    made_by, made = override and PriceOverride(*override), tuple(map(Adjustment._make, adjustments))
+    return LineItem(*plain, _SOURCES[source], made_by, label_amount_minor, made, note)

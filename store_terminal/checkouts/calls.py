@@ -25,8 +25,15 @@ Versioned = (
     | api.RemoveLineRequest
     | api.AdjustCheckoutRequest
     | api.SubmitCheckoutRequest
+    | api.ParkCheckoutRequest
 )
-_Change = Versioned | api.CreateCheckoutRequest | api.PayCheckoutRequest | api.CancelCheckoutRequest
+_Change = (
+    Versioned
+    | api.CreateCheckoutRequest
+    | api.PayCheckoutRequest
+    | api.CancelCheckoutRequest
+    | api.RecallCheckoutRequest
+)
 _Effect = Callable[[Transaction, Call], Checkout | Exchange]
 
 

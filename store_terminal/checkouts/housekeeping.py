@@ -1,10 +1,11 @@
-"""Clears away baskets that were left behind, and names that are no longer needed."""
+"""Clears away baskets and parked checkouts that were left behind, and names that are no longer needed."""
 
 import asyncio
+import random
 
 import structlog
 
-from store_terminal.checkouts import moves, queries
+from store_terminal.checkouts import moves, parking, queries
 from tillmesh.auth.callers import act_as
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.errors import Refusal
@@ -20,19 +21,22 @@ log = structlog.get_logger()
 class Housekeeping:
     """Clears away what is older than its limit; a limit of 0 keeps it. `server` is the URI in whose name it acts."""
 
-    def __init__(self, database: Database, clock: Clock, server: str, basket_ms: int, names_ms: int) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, server: str, basket_ms: int, names_ms: int, rng: random.Random
+    ) -> None:
         self._database = database
         self._clock = clock
         self._server = server
         self._basket_ms = basket_ms
         self._names_ms = names_ms
+        self._rng = rng
 
     async def run(self) -> None:
         """For ever; at once again while there is more to do."""
         act_as(self._server)
         while True:
             try:
-                cleared = max(await self.expire_baskets(), await self.forget_names())
+                cleared = max(await self.expire_baskets(), await self.withdraw_parked(), await self.forget_names())
             except Refusal as refusal:  # the disk is full: go on once there is room
                 log.error("housekeeping_failed", reason=refusal.reason)
                 cleared = 0
@@ -49,6 +53,19 @@ class Housekeeping:
         for basket in baskets:
             log.info("basket_expired", checkout_id=basket.checkout_id)
         return len(baskets)
+
+    async def withdraw_parked(self) -> int:
+        """Asks for the withdrawal of what is parked for too long; returns of how many checkouts."""
+        withdrawn = await self._database.run(
+            parking.withdraw_overdue,
+            replica=self._database.replica,
+            rng=self._rng,
+            now_ms=self._clock.now_ms(),
+            at_most=CHECKOUTS_A_ROUND,
+        )
+        for checkout in withdrawn:
+            log.info("parking_expired", checkout_id=checkout.checkout_id)
+        return len(withdrawn)
 
     async def forget_names(self) -> int:
         """Drops old names of payers; returns of how many checkouts."""

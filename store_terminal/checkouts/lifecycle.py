@@ -28,6 +28,8 @@ class CheckoutEvent(StrEnum):
     PAID = "PAID"
     CANCELED = "CANCELED"
     EXPIRED = "EXPIRED"
+    PARKED = "PARKED"
+    RECALLED = "RECALLED"
     REFUND_STARTED = "REFUND_STARTED"
     REFUNDED = "REFUNDED"
     REFUND_REFUSED = "REFUND_REFUSED"
@@ -35,15 +37,20 @@ class CheckoutEvent(StrEnum):
 
 S, E = CheckoutState, CheckoutEvent
 _NOT_BUSY = "no other server owes an answer"
+_FREE = "it is not parked (`CHECKOUT_PARKED`), and " + _NOT_BUSY
 _BUSY = "CHECKOUT_BUSY"
 
 LEGAL = [
-    Transition(S.BASKET, E.CHANGED, S.BASKET, "A basket is this till's own.", guard=_NOT_BUSY, error=_BUSY),
+    Transition(S.BASKET, E.CHANGED, S.BASKET, "A basket is this till's own.", guard=_FREE, error=_BUSY),
     Transition(
         S.BASKET, E.SUBMITTED, S.SUBMITTED, "The order service has the order: a pending transaction.",
-        guard=_NOT_BUSY, error=_BUSY,
+        guard=_FREE, error=_BUSY,
     ),
-    Transition(S.BASKET, E.REFUSED, S.BASKET, "The order service wants no such order; the basket stays."),
+    Transition(
+        S.BASKET, E.REFUSED, S.BASKET, "The order service wants no such order; the basket stays, and is not parked."
+    ),
+    Transition(S.BASKET, E.PARKED, S.BASKET, "Put aside, and submitted in the same step.", guard=_FREE, error=_BUSY),
+    Transition(S.BASKET, E.RECALLED, S.BASKET, "Taken up again before the order service answered."),
     Transition(S.BASKET, E.CANCELED, S.CANCELED, "The shopper left; nobody else knew.", guard=_NOT_BUSY, error=_BUSY),
     Transition(
         S.BASKET, E.EXPIRED, S.CANCELED, "Nobody changed it for a long time: the shopper left.",
@@ -51,13 +58,19 @@ LEGAL = [
     ),
     Transition(
         S.SUBMITTED, E.CHANGED, S.SUBMITTED, "The order was changed in place; a new version needs a new consent.",
-        guard=_NOT_BUSY, error=_BUSY,
+        guard=_FREE, error=_BUSY,
     ),
     Transition(S.SUBMITTED, E.REFUSED, S.SUBMITTED, "The order service said no; order and copy stay as they are."),
     Transition(S.SUBMITTED, E.REFRESHED, S.SUBMITTED, "Somebody else changed the order; this is how it is now."),
+    Transition(S.SUBMITTED, E.PARKED, S.SUBMITTED, "Put aside; the order stays as it is.", guard=_FREE, error=_BUSY),
+    Transition(S.SUBMITTED, E.RECALLED, S.SUBMITTED, "Taken up again.", guard=_NOT_BUSY, error=_BUSY),
+    Transition(
+        S.SUBMITTED, E.EXPIRED, S.SUBMITTED, "Nobody recalled it for a long time: the order is to be withdrawn.",
+        guard="it is parked for longer than `--parked-hours`, and " + _NOT_BUSY, error=_BUSY,
+    ),
     Transition(
         S.SUBMITTED, E.PAYMENT_STARTED, S.PAYING, "The shopper agreed to this version and amount; written before sent.",
-        guard=_NOT_BUSY, error=_BUSY,
+        guard=_FREE, error=_BUSY,
     ),
     Transition(S.SUBMITTED, E.PAID, S.PAID, "It is paid, or there was nothing to pay: the order says so."),
     Transition(
@@ -71,6 +84,8 @@ LEGAL = [
     Transition(S.PAID, E.REFUND_REFUSED, S.PAID, "The payment server said no; nothing moved."),
 ]  # fmt: skip
 
+NOT_WHILE_PARKED = frozenset({E.CHANGED, E.SUBMITTED, E.PAYMENT_STARTED, E.PARKED})
+"""Events that nobody at this terminal may cause while the checkout is parked."""
 
 CHECKOUT = Lifecycle(
     S.BASKET,
@@ -83,5 +98,9 @@ CHECKOUT = Lifecycle(
         S.PAID: "CHECKOUT_PAID",
         S.CANCELED: "CHECKOUT_CANCELED",
     },
-    never={E.PAYMENT_CANCEL_ASKED: "NO_PAYMENT", E.REFUND_STARTED: "CHECKOUT_NOT_PAID"},
+    never={
+        E.PAYMENT_CANCEL_ASKED: "NO_PAYMENT",
+        E.REFUND_STARTED: "CHECKOUT_NOT_PAID",
+        E.RECALLED: "CHECKOUT_NOT_PARKED",
+    },
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from store_terminal.checkouts.model import Checkout, CheckoutChange, NewLine
+from store_terminal.checkouts.model import Checkout, CheckoutChange, NewLine, Parking
 from store_terminal.checkouts.verdicts import Reading, verdict
 from tillmesh import paycode
 from tillmesh.api.terminal.v1 import checkout_pb2
@@ -25,6 +25,7 @@ from tillmesh.runtime.money import Money
 from tillmesh.runtime.secret import Secret
 
 APPROVAL_ID_MAX = 64
+PARKING_TEXT_MAX = 64
 _STATES = checkout_pb2.Checkout.State
 _TYPES = checkout_pb2.CheckoutEvent.Type
 
@@ -63,7 +64,18 @@ def to_checkout(checkout: Checkout, reading: Reading | None, now_ms: int) -> che
     )
     if told.remaining_ms is not None:
         message.verdict_remaining.CopyFrom(to_duration(told.remaining_ms))
+    if parking := checkout.parking:
+        message.parking.CopyFrom(_to_parking(parking))
     return message
+
+
+def _to_parking(parking: Parking) -> checkout_pb2.Parking:
+    return checkout_pb2.Parking(
+        owner=parking.owner,
+        label=parking.label,
+        park_time=to_timestamp(parking.parked_at_ms),
+        expire_time=to_timestamp(parking.parked_until_ms) if parking.parked_until_ms else None,
+    )
 
 
 def to_event(entry: CheckoutChange) -> checkout_pb2.CheckoutEvent:
@@ -107,6 +119,7 @@ def _new_line(fields: Fields, name: str, line: api.NewLine) -> NewLine:
         adjustments=adjustments_of(fields, name, line.adjustments),
         tax_code=line.tax_code if line.HasField("tax_code") else None,
         tax_rate_ppm=line.tax_rate_ppm if line.HasField("tax_rate_ppm") else None,
+        note=line.note,
     )
 
 

@@ -1,7 +1,7 @@
 """Checkouts and their history, and the rules that need nothing else."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from store_terminal.checkouts.lifecycle import CHECKOUT, CheckoutState
 from tillmesh.lines import Adjustment, LineItem, Totals, Unit, totals
@@ -25,6 +25,8 @@ class Till:
     currency: str
     prices_include_tax: bool
     payment_wait_ms: int
+    parked_ms: int
+    """How long a checkout stays parked; 0 is for ever."""
 
     @property
     def margin_ms(self) -> int:
@@ -58,6 +60,7 @@ class NewLine:
     adjustments: tuple[Adjustment, ...] = ()
     tax_code: str | None = None
     tax_rate_ppm: int | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class LineChange:
     quantity: int | None
     unit_price_minor: int | None
     override_reason: str
+    note: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,22 @@ class Attempt:
     """True once the order left a cancellation unanswered."""
 
 
+@dataclass(frozen=True, slots=True)
+class Parking:
+    """That a checkout was put aside."""
+
+    owner: str
+    label: str
+    parked_at_ms: int
+    parked_until_ms: int
+    """When the terminal withdraws its order; 0 is never."""
+
+    def prolonged(self, now_ms: int) -> "Parking":
+        """The same, from now on for as long as the time was until now: so each time is twice as long as the last."""
+        kept_ms = self.parked_until_ms - self.parked_at_ms
+        return replace(self, parked_until_ms=now_ms + kept_ms) if self.parked_until_ms else self
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkout(Stateful):
     """One checkout as it is now."""
@@ -146,6 +166,8 @@ class Checkout(Stateful):
     unanswered: str = ""
     """Request id of the outbox row that keeps it busy; empty if none does."""
     attempt: Attempt | None = None
+    parking: Parking | None = None
+    """Set while it is put aside."""
     paid_by: str = ""
     """The payment that paid the order, whoever started it; empty where there was nothing to pay."""
     paid_at_ms: int = 0

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from store_terminal.checkouts.lifecycle import CHECKOUT, CheckoutEvent, CheckoutState
+from store_terminal.checkouts.lifecycle import CHECKOUT, NOT_WHILE_PARKED, CheckoutEvent, CheckoutState
 from store_terminal.checkouts.model import Checkout, CheckoutChange
 from store_terminal.checkouts.queries import CHECKOUTS, HISTORY, idle_baskets, was_pruned
 from store_terminal.errors import Reason
@@ -52,8 +52,18 @@ def require_legal(checkout: Checkout, event: CheckoutEvent) -> None:
     """Refuses what the table refuses, and what waits for another server's answer."""
     if not CHECKOUT.is_legal(checkout.state, event):
         raise refusal(checkout, event)
+    if checkout.parking and event in NOT_WHILE_PARKED:
+        raise Reason.CHECKOUT_PARKED(checkout_id=checkout.checkout_id)
     if CHECKOUT.rows[checkout.state, event].error == Reason.CHECKOUT_BUSY.name and checkout.unanswered:
         raise Reason.CHECKOUT_BUSY(checkout_id=checkout.checkout_id, request_id=checkout.unanswered)
+
+
+def require_basket_version(checkout: Checkout, basket_version: int) -> None:
+    """Refuses a caller that has read another basket."""
+    if checkout.basket_version != basket_version:
+        raise Reason.BASKET_VERSION_MISMATCH(
+            checkout_id=checkout.checkout_id, version=checkout.basket_version, wanted=basket_version
+        )
 
 
 def refusal(checkout: Checkout, event: CheckoutEvent) -> Refusal:
@@ -66,8 +76,12 @@ def refusal(checkout: Checkout, event: CheckoutEvent) -> Refusal:
 def advance(
     transaction: Transaction, before: Checkout, after: Checkout, event: CheckoutEvent, now_ms: int, **facts: str | Money
 ) -> Checkout:
-    """Replaces `before` by `after` in the state that the table says, with a row of its history."""
+    """Replaces `before` by `after` in the state that the table says, with a row of its history.
+
+    What is paid or canceled is no longer parked.
+    """
     if not CHECKOUT.is_legal(before.state, event):
         raise refusal(before, event)
-    moved = replace(after, state=CHECKOUT.target(before.state, event))
+    target = CHECKOUT.target(before.state, event)
+    moved = replace(after, state=target, parking=None if CHECKOUT.is_final(target) else after.parking)
     return HISTORY.advance(transaction, before, moved, event, now_ms, **facts)

@@ -21,7 +21,7 @@ from store_terminal.checkouts.model import (
     NewPayment,
     items_of,
 )
-from store_terminal.checkouts.moves import advance, get_checkout, require_legal
+from store_terminal.checkouts.moves import advance, get_checkout, require_basket_version, require_legal
 from store_terminal.checkouts.queries import CHECKOUTS, HISTORY, lines_text
 from store_terminal.errors import Reason
 from store_terminal.outbox import requests
@@ -78,17 +78,15 @@ def add_lines(
 def update_line(
     transaction: Transaction, call: Call, *, checkout_id: str, basket_version: int, change: LineChange
 ) -> Checkout | Exchange:
-    """Changes quantity or price of a line; the quantity also of its deposit."""
+    """Changes quantity, price or note of a line; the quantity also of its deposit."""
     checkout = _basket(transaction, checkout_id, basket_version, CheckoutEvent.CHANGED)
     item = pricing.line_of(checkout, change.line_number).item
     changed = pricing.changed_line(
         item,
+        change,
         on_sale(transaction, [item.sku], call.now_ms),
         currency=checkout.amount.currency,
         actor=actor(),
-        quantity=change.quantity,
-        price=change.unit_price_minor,
-        reason=change.override_reason,
     )
     lines = pricing.with_item(checkout.lines, change.line_number, changed)
     if change.quantity is not None:
@@ -159,10 +157,7 @@ def _basket(transaction: Transaction, checkout_id: str, basket_version: int, eve
     """The checkout, if the event may happen to it and its basket is as the caller read it."""
     checkout = get_checkout(transaction, checkout_id)
     require_legal(checkout, event)
-    if checkout.basket_version != basket_version:
-        raise Reason.BASKET_VERSION_MISMATCH(
-            checkout_id=checkout_id, version=checkout.basket_version, wanted=basket_version
-        )
+    require_basket_version(checkout, basket_version)
     return checkout
 
 

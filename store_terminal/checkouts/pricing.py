@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from store_terminal.catalogue.model import CatalogueItem
-from store_terminal.checkouts.model import Checkout, Line, NewLine, items_of
+from store_terminal.checkouts.model import Checkout, Line, LineChange, NewLine, items_of
 from store_terminal.errors import Reason
 from store_terminal.refunds.model import ReturnedLine
 from tillmesh.lines import (
@@ -56,18 +56,20 @@ def priced_lines(
     return tuple(lines)
 
 
-def changed_line(
-    item: LineItem, known: Articles, *, currency: str, actor: str, quantity: int | None, price: int | None, reason: str
-) -> LineItem:
-    """A line with another quantity, or with a price that somebody set."""
+def changed_line(item: LineItem, change: LineChange, known: Articles, *, currency: str, actor: str) -> LineItem:
+    """A line with another quantity or note, or with a price that somebody set."""
+    price = change.unit_price_minor
     with Fields() as fields:
-        if item.price_source is PriceSource.LABEL and price is None:
+        if item.price_source is PriceSource.LABEL and price is None and change.quantity is not None:
             fields.require(
                 False, "quantity", "of a LABEL line cannot change without a price: remove it and scan it again"
             )
-        changed = item._replace(quantity=item.quantity if quantity is None else quantity)
+        changed = item._replace(
+            quantity=item.quantity if change.quantity is None else change.quantity,
+            note=item.note if change.note is None else change.note,
+        )
         if price is not None:
-            override = PriceOverride(reason, actor, _known_price(known.get(item.sku), currency))
+            override = PriceOverride(change.override_reason, actor, _known_price(known.get(item.sku), currency))
             changed = changed._replace(
                 unit_price_minor=price,
                 price_source=PriceSource.OVERRIDE,
@@ -206,6 +208,7 @@ def _filled(new: NewLine, known: CatalogueItem | None) -> LineItem:
         tax_code=new.tax_code if new.tax_code is not None else known.tax_code if known else "",
         tax_rate_ppm=new.tax_rate_ppm if new.tax_rate_ppm is not None else known.tax_rate_ppm if known else 0,
         adjustments=new.adjustments,
+        note=new.note,
     )
 
 

@@ -7,17 +7,18 @@ import orjson
 from sqlalchemy import bindparam, select, update
 
 from store_terminal.checkouts.lifecycle import CheckoutState
-from store_terminal.checkouts.model import Attempt, Checkout, CheckoutChange, Line
-from store_terminal.checkouts.tables import ABANDONED, NAMED, checkout_history, checkouts, pruned
+from store_terminal.checkouts.model import Attempt, Checkout, CheckoutChange, Line, Parking
+from store_terminal.checkouts.tables import ABANDONED, NAMED, OVERDUE, PARKED, checkout_history, checkouts, pruned
 from tillmesh import line_rows
 from tillmesh.payer import Payer
 from tillmesh.storage.columns import ORIGIN, PAYER
 from tillmesh.storage.history import History
-from tillmesh.storage.lists import PAYER_COLUMNS, After, By, NewestFirst, Slice
+from tillmesh.storage.lists import PAYER_COLUMNS, After, By, NewestFirst, Partial, Slice
 from tillmesh.storage.records import AMOUNT, Part, Records, as_long_text
 from tillmesh.storage.statements import Row, Transaction
 
 _NO_ATTEMPT = Attempt("", "", 0, 0, canceling=False, cancel_unanswered=False)
+_NOT_PARKED = Parking("", "", 0, 0)
 
 
 def lines_text(lines: Sequence[Line]) -> str:
@@ -61,6 +62,22 @@ def _attempt_columns(attempt: Attempt | None) -> dict[str, Any]:
     }
 
 
+def _parking(row: Row) -> Parking | None:
+    if not row["parked_at_ms"]:
+        return None
+    return Parking(row["park_owner"], row["park_label"], row["parked_at_ms"], row["parked_until_ms"])
+
+
+def _parking_columns(parking: Parking | None) -> dict[str, Any]:
+    parking = parking or _NOT_PARKED
+    return {
+        "park_owner": parking.owner,
+        "park_label": parking.label,
+        "parked_at_ms": parking.parked_at_ms,
+        "parked_until_ms": parking.parked_until_ms,
+    }
+
+
 CHECKOUTS = Records(
     Checkout,
     checkouts,
@@ -71,6 +88,7 @@ CHECKOUTS = Records(
         "lines": as_long_text("lines", _lines, lines_text),
         "labels": as_long_text("labels", orjson.loads, _labels_text),
         "attempt": Part(_attempt, _attempt_columns),
+        "parking": Part(_parking, _parking_columns),
     },
     guard=("state", "order_version", "unanswered", "event_count"),
     fixed=("store_id", "created_at_ms"),
@@ -79,7 +97,7 @@ HISTORY = History(CHECKOUTS, CheckoutChange, checkout_history, {"amount": AMOUNT
 _LIST = NewestFirst(
     select(checkouts),
     checkouts.c.checkout_id,
-    [By(PAYER_COLUMNS), By(("cashier_id",)), By(("lane",)), By()],
+    [By(partial=Partial("parked", [True], PARKED)), By(PAYER_COLUMNS), By(("cashier_id",)), By(("lane",)), By()],
     lengths=("lines_length", "labels_length"),
 )
 
@@ -90,6 +108,13 @@ _IDLE_BASKETS = (
     .order_by(checkouts.c.updated_at_ms)
     .limit(bindparam("at_most"))
     .with_for_update(skip_locked=True)  # what another replica is at is left to it
+)
+_OVERDUE = (
+    select(checkouts)
+    .where(OVERDUE, checkouts.c.parked_until_ms <= bindparam("now_ms"))
+    .order_by(checkouts.c.parked_until_ms)
+    .limit(bindparam("at_most"))
+    .with_for_update(skip_locked=True)
 )
 _NAMED = (
     select(checkouts.c.checkout_id)
@@ -111,6 +136,11 @@ def idle_baskets(transaction: Transaction, until_ms: int, at_most: int) -> list[
     return [CHECKOUTS.of(row) for row in transaction.execute(_IDLE_BASKETS, {"until_ms": until_ms, "at_most": at_most})]
 
 
+def overdue_parked(transaction: Transaction, now_ms: int, at_most: int) -> list[Checkout]:
+    """Checkouts that are parked for too long and no server owes an answer for, longest overdue first."""
+    return [CHECKOUTS.of(row) for row in transaction.execute(_OVERDUE, {"now_ms": now_ms, "at_most": at_most})]
+
+
 def forget_names(transaction: Transaction, until_ms: int, at_most: int) -> int:
     """Drops the names of those who had paid by then; returns of how many checkouts."""
     return transaction.execute(_FORGET_NAMES, {"until_ms": until_ms, "at_most": at_most}).rowcount
@@ -122,9 +152,12 @@ def list_checkouts(
     states: list[CheckoutState],
     lane: str,
     cashier_id: str,
+    parked: bool,
     after: After,
     at_most: int,
 ) -> Slice[Checkout]:
     """Checkouts newest first, those that follow the given (created_at_ms, checkout_id)."""
-    found = _LIST.read(transaction, after, at_most, payer, state=states, lane=lane, cashier_id=cashier_id)
+    found = _LIST.read(
+        transaction, after, at_most, payer, state=states, lane=lane, cashier_id=cashier_id, parked=parked or None
+    )
     return found.map(CHECKOUTS.of)

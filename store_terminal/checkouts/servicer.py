@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import partial
 
-from store_terminal.checkouts import messages, moves, operations, queries
+from store_terminal.checkouts import messages, moves, operations, parking, queries
 from store_terminal.checkouts.calls import CheckoutCalls, checked
 from store_terminal.checkouts.lifecycle import CheckoutState
 from store_terminal.checkouts.messages import new_lines, to_event
@@ -70,7 +70,7 @@ class CheckoutServicer(CheckoutCalls):
         states = [CheckoutState(name) for name in state_names(checkout_pb2.Checkout.State, request.states)]
         with Fields() as fields:
             payer = fields.payer_filter(request)
-        filters = payer, states, request.lane, request.cashier_id
+        filters = payer, states, request.lane, request.cashier_id, request.parked
         shown, token = await self._found(request, queries.list_checkouts, self._message, *filters)
         return api.ListCheckoutsResponse(checkouts=shown, next_page_token=token)
 
@@ -96,18 +96,19 @@ class CheckoutServicer(CheckoutCalls):
         return await self._change_lines(request, operations.add_lines, lines=lines)
 
     async def UpdateLine(self, request: api.UpdateLineRequest) -> checkout_pb2.Checkout:
-        """Changes quantity or price of a line."""
+        """Changes quantity, price or note of a line."""
         quantity = request.quantity if request.HasField("quantity") else None
         price = request.unit_price_minor if request.HasField("unit_price_minor") else None
+        note = request.note if request.HasField("note") else None
         with checked(request) as fields:
             for name, value, minimum in (("quantity", quantity, 1), ("unit_price_minor", price, 0)):
                 ok = value is None or minimum <= value <= MINOR_UNITS_MAX
                 fields.require(ok, name, f"must be {minimum} to {MINOR_UNITS_MAX}, was {value}")
-            changes = quantity is not None or price is not None
-            fields.require(changes, "quantity", "or unit_price_minor must be set, or nothing changes")
+            changes = quantity is not None or price is not None or note is not None
+            fields.require(changes, "quantity", "unit_price_minor or note must be set, or nothing changes")
             messages.override_reason(fields, "override_reason", request.override_reason)
             messages.approval(fields, request.approval_id)
-        change = LineChange(request.line_number, quantity, price, request.override_reason)
+        change = LineChange(request.line_number, quantity, price, request.override_reason, note)
         return await self._change_lines(request, operations.update_line, change=change)
 
     async def RemoveLine(self, request: api.RemoveLineRequest) -> checkout_pb2.Checkout:
@@ -198,11 +199,18 @@ class CheckoutServicer(CheckoutCalls):
 
     async def ParkCheckout(self, request: api.ParkCheckoutRequest) -> checkout_pb2.Checkout:
         """Puts a checkout aside."""
-        raise NotImplementedError
+        with checked(request) as fields:
+            for name in ("owner", "label"):
+                fields.text(name, getattr(request, name), length_max=messages.PARKING_TEXT_MAX)
+        what = {"owner": request.owner, "label": request.label, "parked_ms": self.till.parked_ms}
+        return await self._change_lines(request, parking.park_checkout, **what)
 
     async def RecallCheckout(self, request: api.RecallCheckoutRequest) -> checkout_pb2.Checkout:
         """Takes a parked checkout up again."""
-        raise NotImplementedError
+        with Fields() as fields:
+            fields.identifier("request_id", request.request_id)
+        effect = partial(parking.recall_checkout, checkout_id=request.checkout_id)
+        return await self._change(request, request.request_id, request.checkout_id, effect)
 
     async def ListCheckoutEvents(self, request: api.ListCheckoutEventsRequest) -> api.ListCheckoutEventsResponse:
         """Lists a checkout's history."""

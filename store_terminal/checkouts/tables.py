@@ -48,6 +48,10 @@ checkouts = Table(
     Column("paid_at_ms", BigInteger, nullable=False),
     Column("refunded_minor", BigInteger, nullable=False),
     Column("confirmed_at_ms", BigInteger, nullable=False),
+    Column("parked_at_ms", BigInteger, nullable=False),
+    Column("parked_until_ms", BigInteger, nullable=False),
+    Column("park_owner", String, nullable=False),
+    Column("park_label", String, nullable=False),
     Column("event_count", BigInteger, nullable=False),
     Column("history_hash", LargeBinary, nullable=False),
     pruned_through(),
@@ -64,6 +68,7 @@ checkouts = Table(
     CheckConstraint("state NOT IN ('PAID', 'CANCELED') OR unanswered = ''", name="final_is_answered"),
     CheckConstraint("state <> 'BASKET' OR order_version = 0", name="basket_has_no_order"),
     CheckConstraint("refunded_minor = 0 OR state = 'PAID'", name="only_paid_is_refunded"),
+    CheckConstraint("parked_at_ms = 0 OR state IN ('BASKET', 'SUBMITTED')", name="only_open_is_parked"),
 )
 UNPRUNED = index_unpruned(checkouts, [state for state in CheckoutState if CHECKOUT.is_final(state)])
 Index("checkouts_newest", checkouts.c.created_at_ms, checkouts.c.checkout_id)
@@ -84,8 +89,18 @@ NAMED = and_(
     checkouts.c.state == literal_column(f"'{CheckoutState.PAID}'"),
     checkouts.c.payer_display_name != literal_column("''"),
 )
+PARKED = checkouts.c.parked_at_ms > literal_column("0")
+OVERDUE = and_(checkouts.c.parked_until_ms > literal_column("0"), checkouts.c.unanswered == literal_column("''"))
 Index("checkouts_abandoned", checkouts.c.updated_at_ms, sqlite_where=ABANDONED, postgresql_where=ABANDONED)
 Index("checkouts_named", checkouts.c.paid_at_ms, sqlite_where=NAMED, postgresql_where=NAMED)
+Index(
+    "checkouts_parked",
+    checkouts.c.created_at_ms,
+    checkouts.c.checkout_id,
+    sqlite_where=PARKED,
+    postgresql_where=PARKED,
+)
+Index("checkouts_overdue", checkouts.c.parked_until_ms, sqlite_where=OVERDUE, postgresql_where=OVERDUE)
 checkout_history = Table(
     "checkout_history",
     METADATA,

@@ -52,13 +52,18 @@ def order_done(transaction: Transaction, *, request_id: str, order: OrderCopy, n
 def order_refused(
     transaction: Transaction, *, request_id: str, refusal: Refusal, order: OrderCopy | None, now_ms: int
 ) -> Exchange:
-    """The order service said no; `order` is how the order is now, if this till's copy may be stale."""
+    """The order service said no; `order` is how the order is now, if this till's copy may be stale.
+
+    Whoever locked or changed it elsewhere may still need it, so a parked checkout stays parked for another time. After
+    any other refusal it is no longer parked: it has no order, or one that cannot be withdrawn.
+    """
     exchange = get_exchange(transaction, request_id)
     if not exchange.pending:
         return exchange
     checkout = exchange.of_checkout()
     entry = end_refused(transaction, exchange.entry, refusal)
-    after = replace(checkout, unanswered="", confirmed_at_ms=now_ms)
+    parking = checkout.parking.prolonged(now_ms) if checkout.parking and order else None
+    after = replace(checkout, unanswered="", confirmed_at_ms=now_ms, parking=parking)
     checkout = advance(transaction, checkout, after, E.REFUSED, now_ms, reason=refusal.reason)
     return Exchange(entry, refresh(transaction, checkout, order, now_ms) if order else checkout)
 

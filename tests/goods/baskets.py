@@ -8,6 +8,7 @@ from tillmesh.lines import PPM, Adjustment, Kind, LineItem, PriceOverride, Price
 
 GTINS = ("", "04006381333931", "05901234123457", "00012345678905", "10012345678902")
 TITLES = ("", "Tea", "Brie de Meaux", "お茶", 'Zoë\'s "best" \\ 5 %')
+NOTES = ("", "", "no onions", "お箸 x 2")
 TAXES = (("", 0), ("", 70_000), ("A", 190_000), ("A", 200_000), ("B", 0), ("C", 88_750), ("D", PPM))
 PIECES_MAX, PRICE_MAX = 99, 100_000
 
@@ -57,6 +58,7 @@ def items(draw: st.DrawFn) -> LineItem:
         gtin=draw(st.sampled_from(GTINS)),
         tax_code=tax_code,
         tax_rate_ppm=tax_rate_ppm,
+        note=draw(st.sampled_from(NOTES)),
         **source,
     )
     for _ in range(draw(st.integers(0, 2))):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from tests.goods.baskets import baskets
-from tillmesh.line_rows import SALT_BYTES, content_hash, erasable, from_text, to_rows, to_text
+from tillmesh.line_rows import SALT_BYTES, content_hash, erasable, from_rows, from_text, to_rows, to_text
 from tillmesh.lines import Adjustment, Kind, LineItem, PriceOverride, PriceSource, Unit
 
 SALT = bytes(range(SALT_BYTES))
@@ -27,6 +27,7 @@ FULL = LineItem(
     price_override=PriceOverride("Zoë is a regular", "spiffe://tillmesh/device/store-1/lane-4", 1_290),
     label_amount_minor=0,
     adjustments=(Adjustment("COUPON", "for Ada", -50),),
+    note="cut thin",
 )
 CHANGES: dict[str, object] = {
     "sku": "BRIE2",
@@ -43,6 +44,7 @@ CHANGES: dict[str, object] = {
     "price_override": None,
     "label_amount_minor": 1,
     "adjustments": (),
+    "note": "cut thick",
 }
 PARTS = {
     "override's reason": FULL._replace(
@@ -68,6 +70,13 @@ def test_lines_come_out_of_a_database_as_they_went_in(lines: list[LineItem]) -> 
 
 def test_an_order_of_usual_lines_is_small() -> None:
     assert len(to_text([PLAIN] * 100)) < 100 * 60
+
+
+def test_a_note_is_stored_only_where_there_is_one_and_rows_without_it_are_read() -> None:
+    for line in (PLAIN, FULL._replace(note="")):
+        (row,), (noted,) = to_rows([line]), to_rows([line._replace(note="with milk")])
+        assert noted == [*row, "with milk"]
+        assert from_rows([row, noted]) == (line, line._replace(note="with milk"))
 
 
 def test_a_hash_covers_every_field_of_a_line() -> None:
@@ -107,11 +116,15 @@ def test_what_a_hash_covers_is_fixed() -> None:
 
     actor = "spiffe://tillmesh/device/store-1/lane-4"
     full = ["BRIE", hidden("Brie de Meaux"), 432, 1190, "GOODS", "GRAM", 1000, "04006381333931", "R", 70000, "OVERRIDE"]
-    full += [[hidden("Zoë is a regular"), actor, 1290], 0, [["COUPON", hidden("for Ada"), -50]]]
+    full += [[hidden("Zoë is a regular"), actor, 1290], 0, [["COUPON", hidden("for Ada"), -50]], hidden("cut thin")]
     plain = ["TEA", hidden("Tea"), 2, 125, "GOODS", "PIECE", 1, "", "", 0]
-    content = json.dumps([[full, plain], [True, hidden("cashier 7"), ""]], separators=(",", ":"))
-    assert content_hash([FULL, PLAIN], [True, "cashier 7", ""], SALT) == sha256(content.encode()).digest()
-    for text in ("Brie", "Tea", "Zo", "Ada", "cashier"):
+    noted = [*plain, hidden("with milk")]
+    content = json.dumps([[full, plain, noted], [True, hidden("cashier 7"), ""]], separators=(",", ":"))
+    assert (
+        content_hash([FULL, PLAIN, PLAIN._replace(note="with milk")], [True, "cashier 7", ""], SALT)
+        == sha256(content.encode()).digest()
+    )
+    for text in ("Brie", "Tea", "Zo", "Ada", "cashier", "thin", "milk"):
         assert text not in content
 
 

@@ -58,6 +58,15 @@ async def test_a_change_of_lines_reckons_taxes_as_the_order_was_raised(shop: Sho
     assert due(order) == (1000 if prices_include_tax else 1200)
 
 
+async def test_a_note_stays_with_the_version_that_it_was_written_for(shop: Shop) -> None:
+    await shop.create(lines=[line("SOUP", 1, 500, note="no onions"), line("TEA", 2, 125)])
+    changed = await shop.replace_lines(1, [line("SOUP", 1, 500), line("TEA", 2, 125, note="x" * 128)])
+    assert [each.note for each in changed.lines] == ["", "x" * 128]
+    assert [each.note for each in (await shop.order()).lines] == ["", "x" * 128]
+    assert [each.note for each in (await shop.version(1)).lines] == ["no onions", ""]
+    assert await refused_fields(shop.replace_lines(2, [line("TEA", 1, 125, note="x" * 129)])) == ["lines[0].note"]
+
+
 async def test_what_is_due_is_what_a_payment_locks(shop: Shop) -> None:
     await shop.create(lines=[taxed("SHIRT", 1, 1000, "S", 200_000)])
     assert (await shop.lock("net", minor=1000)).reason == "AMOUNT_MISMATCH"

@@ -133,6 +133,7 @@ BASKET = (
         price_override=PriceOverride(reason="dented", actor=TERMINAL, catalogue_price_minor=600),
         tax_code="S",
         tax_rate_ppm=200_000,
+        note="no handle",
     ),
 )
 
@@ -181,6 +182,7 @@ LINES = "UPDATE order_versions SET lines = replace(lines, '{}', '{}') WHERE orde
         LINES.format("Staff", "Friend"),
         LINES.format("dented", "new"),
         LINES.format("200000", "100000"),
+        LINES.format("no handle", "one handle"),
         LINES.format("[", ""),
         "UPDATE order_versions SET lines = '[]' WHERE order_id = 'o-1' AND version = 1",
         "UPDATE order_versions SET lines = 7 WHERE order_id = 'o-1' AND version = 1",

@@ -16,12 +16,12 @@ from tillmesh.api.terminal.v1 import catalogue_import_pb2, catalogue_item_pb2, c
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as api
 from tillmesh.api.type.v1 import line_item_pb2
 from tillmesh.rpc.messages import to_timestamp
+from tillmesh.runtime.clock import HOUR_MS
 from tillmesh.runtime.ids import new_request_id
 
 WIRE = line_item_pb2.LineItem
 IMPORT = catalogue_import_pb2.CatalogueImport
 Item = catalogue_item_pb2.CatalogueItem
-HOUR_MS = 3_600_000
 
 
 def item(sku: str, minor: int = 100, **more: Any) -> Item:

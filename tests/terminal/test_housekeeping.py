@@ -22,7 +22,7 @@ from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.api.terminal.v1 import receipt_service_pb2 as receipts_api
 from tillmesh.runtime.clock import DAY_MS
 from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.ids import new_request_id
+from tillmesh.runtime.ids import SYSTEM_RNG, new_request_id
 from tillmesh.storage.database import Database, open_database
 
 BASKET_MS, NAMES_MS = 7 * DAY_MS, 30 * DAY_MS
@@ -30,7 +30,9 @@ S = CheckoutState
 
 
 def housekeeping(inside: Inside, basket_ms: int = BASKET_MS, names_ms: int = NAMES_MS) -> Housekeeping:
-    return Housekeeping(inside.database, inside.clock, "spiffe://tillmesh/terminal/store-1/till-1", basket_ms, names_ms)
+    return Housekeeping(
+        inside.database, inside.clock, "spiffe://tillmesh/terminal/store-1/till-1", basket_ms, names_ms, SYSTEM_RNG
+    )
 
 
 async def add(database: Database, count: int, **changes: Any) -> list[Checkout]:
@@ -112,7 +114,7 @@ async def test_many_are_cleared_a_few_at_a_time(
     clock = ManualClock(in_state(S.PAID).updated_at_ms + NAMES_MS)
     database = open_database(database_url, METADATA)
     await add(database, CHECKOUTS_A_ROUND + 1, **changes)
-    keeping = Housekeeping(database, clock, "", BASKET_MS, NAMES_MS)
+    keeping = Housekeeping(database, clock, "", BASKET_MS, NAMES_MS, SYSTEM_RNG)
     assert [await clear(keeping) for _ in range(3)] == [CHECKOUTS_A_ROUND, 1, 0]
     assert (await database.run(get_checkout, "c-0")).payer_display_name == ""
     await database.close()

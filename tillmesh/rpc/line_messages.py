@@ -24,6 +24,7 @@ from tillmesh.runtime.money import MINOR_UNITS_MAX
 
 SKU_MAX = 64
 TITLE_MAX = 256
+NOTE_MAX = 128
 ADJUSTMENTS_MAX = 16
 ADJUSTMENT_TEXT_MAX = 128
 OVERRIDE_REASON_MAX = 128
@@ -86,6 +87,7 @@ def line_item(fields: Fields, name: str, message: line_item_pb2.LineItem, *, act
         price_override=override,
         label_amount_minor=message.label_amount_minor,
         adjustments=adjustments_of(fields, name, message.adjustments),
+        note=message.note,
     )
     if not check_line(fields, name, line):
         return LineItem(line.sku, "", 1, 0)
@@ -98,6 +100,8 @@ def check_line(fields: Fields, name: str, line: LineItem) -> bool:
     """Notes what is wrong with a line; False if its amount cannot be reckoned with."""
     fields.text(f"{name}.sku", line.sku, length_min=1, length_max=SKU_MAX)
     fields.text(f"{name}.title", line.title, length_max=TITLE_MAX)
+    if line.note:
+        fields.text(f"{name}.note", line.note, length_max=NOTE_MAX)
     if line.gtin and not is_gtin(line.gtin):
         fields.require(False, f"{name}.gtin", "must be 14 digits with a right check digit", line.gtin)
     tax(fields, name, line.tax_code, line.tax_rate_ppm)
@@ -178,6 +182,7 @@ def to_line_item(line: LineItem) -> line_item_pb2.LineItem:
         tax_code=line.tax_code,
         tax_rate_ppm=line.tax_rate_ppm,
         amount_minor=line.amount_minor,
+        note=line.note,
     )
     if override := line.price_override:
         message.price_override.reason = override.reason
@@ -211,6 +216,7 @@ def from_line_item(message: line_item_pb2.LineItem) -> LineItem:
         price_override=override,
         label_amount_minor=message.label_amount_minor,
         adjustments=tuple(Adjustment(each.reason_code, each.text, each.amount_minor) for each in message.adjustments),
+        note=message.note,
     )
 
 

@@ -3,6 +3,7 @@
 import time
 from typing import Protocol
 
+HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 
 

@@ -57,7 +57,7 @@ class Partial:
     """The condition of a partial index: a column has one of these values."""
 
     column: str
-    values: Collection[str]
+    values: Collection[str | bool]
     condition: ColumnElement[bool]
     """In the words of the index: SQLite compares the words."""
 

@@ -145,7 +145,10 @@ class Parking(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When the terminal cancels it, unless it is recalled or paid before."""
+        """When the terminal cancels it, unless it is recalled or paid before; unset
+        is never. Later than at first where the order could not be withdrawn, as
+        it was locked or changed elsewhere.
+        """
 
     def __init__(
         self,
@@ -437,7 +440,8 @@ class CheckoutEvent(_message.Message):
         """Somebody else changed the order."""
         TYPE_EXPIRED: CheckoutEvent._Type.ValueType  # 15
         """Nobody changed the basket for so long that the terminal canceled it
-        (--basket-days).
+        (--basket-days); or nobody recalled it for so long that the terminal asks
+        for the withdrawal of its order (--parked-hours).
         """
         TYPE_PARKED: CheckoutEvent._Type.ValueType  # 16
         """It was put aside."""
@@ -481,7 +485,8 @@ class CheckoutEvent(_message.Message):
     """Somebody else changed the order."""
     TYPE_EXPIRED: CheckoutEvent.Type.ValueType  # 15
     """Nobody changed the basket for so long that the terminal canceled it
-    (--basket-days).
+    (--basket-days); or nobody recalled it for so long that the terminal asks
+    for the withdrawal of its order (--parked-hours).
     """
     TYPE_PARKED: CheckoutEvent.Type.ValueType  # 16
     """It was put aside."""

@@ -207,7 +207,8 @@ class CheckoutServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateLine(self, request, context):
-        """Changes quantity or price of a line; its deposit takes the same quantity.
+        """Changes quantity, price or note of a line; its deposit takes the same
+        quantity.
         Otherwise as AddLines.
         Errors: as AddLines, and NOT_FOUND (LINE_NOT_FOUND).
         """
@@ -335,7 +336,8 @@ class CheckoutServiceServicer:
     def RecallCheckout(self, request, context):
         """Takes a parked checkout up again. Of two who recall it, one does.
         Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND);
-        FAILED_PRECONDITION (CHECKOUT_NOT_PARKED).
+        FAILED_PRECONDITION (CHECKOUT_NOT_PARKED; CHECKOUT_BUSY while its order is
+        being withdrawn).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

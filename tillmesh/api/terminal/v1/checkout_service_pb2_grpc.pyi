@@ -77,7 +77,8 @@ class CheckoutServiceStub:
     CURRENCY_MISMATCH).
     """
     UpdateLine: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.UpdateLineRequest, _checkout_pb2.Checkout]
-    """Changes quantity or price of a line; its deposit takes the same quantity.
+    """Changes quantity, price or note of a line; its deposit takes the same
+    quantity.
     Otherwise as AddLines.
     Errors: as AddLines, and NOT_FOUND (LINE_NOT_FOUND).
     """
@@ -161,7 +162,8 @@ class CheckoutServiceStub:
     RecallCheckout: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.RecallCheckoutRequest, _checkout_pb2.Checkout]
     """Takes a parked checkout up again. Of two who recall it, one does.
     Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND);
-    FAILED_PRECONDITION (CHECKOUT_NOT_PARKED).
+    FAILED_PRECONDITION (CHECKOUT_NOT_PARKED; CHECKOUT_BUSY while its order is
+    being withdrawn).
     """
     ListCheckoutEvents: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.ListCheckoutEventsRequest, _checkout_service_pb2.ListCheckoutEventsResponse]
     """Lists everything that happened to a checkout, oldest first.
@@ -216,7 +218,8 @@ class CheckoutServiceAsyncStub(CheckoutServiceStub):
     CURRENCY_MISMATCH).
     """
     UpdateLine: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.UpdateLineRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
-    """Changes quantity or price of a line; its deposit takes the same quantity.
+    """Changes quantity, price or note of a line; its deposit takes the same
+    quantity.
     Otherwise as AddLines.
     Errors: as AddLines, and NOT_FOUND (LINE_NOT_FOUND).
     """
@@ -300,7 +303,8 @@ class CheckoutServiceAsyncStub(CheckoutServiceStub):
     RecallCheckout: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.RecallCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
     """Takes a parked checkout up again. Of two who recall it, one does.
     Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND);
-    FAILED_PRECONDITION (CHECKOUT_NOT_PARKED).
+    FAILED_PRECONDITION (CHECKOUT_NOT_PARKED; CHECKOUT_BUSY while its order is
+    being withdrawn).
     """
     ListCheckoutEvents: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.ListCheckoutEventsRequest, _checkout_service_pb2.ListCheckoutEventsResponse]  # type: ignore[assignment]
     """Lists everything that happened to a checkout, oldest first.
@@ -394,7 +398,8 @@ class CheckoutServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _checkout_service_pb2.UpdateLineRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_checkout_pb2.Checkout, _abc.Awaitable[_checkout_pb2.Checkout]]:
-        """Changes quantity or price of a line; its deposit takes the same quantity.
+        """Changes quantity, price or note of a line; its deposit takes the same
+        quantity.
         Otherwise as AddLines.
         Errors: as AddLines, and NOT_FOUND (LINE_NOT_FOUND).
         """
@@ -544,7 +549,8 @@ class CheckoutServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_checkout_pb2.Checkout, _abc.Awaitable[_checkout_pb2.Checkout]]:
         """Takes a parked checkout up again. Of two who recall it, one does.
         Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND);
-        FAILED_PRECONDITION (CHECKOUT_NOT_PARKED).
+        FAILED_PRECONDITION (CHECKOUT_NOT_PARKED; CHECKOUT_BUSY while its order is
+        being withdrawn).
         """
 
     @_abc_1.abstractmethod
