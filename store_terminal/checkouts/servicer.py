@@ -16,7 +16,7 @@ from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.payer import identity, reference
 from tillmesh.rpc.fields import Fields
-from tillmesh.rpc.line_messages import adjustment_of
+from tillmesh.rpc.line_messages import NOTE_MAX, adjustment_of
 from tillmesh.rpc.messages import state_names, to_payer
 from tillmesh.runtime.ids import new_request_id, new_transaction_number
 from tillmesh.runtime.money import MINOR_UNITS_MAX
@@ -106,6 +106,7 @@ class CheckoutServicer(CheckoutCalls):
                 fields.require(ok, name, f"must be {minimum} to {MINOR_UNITS_MAX}, was {value}")
             changes = quantity is not None or price is not None or note is not None
             fields.require(changes, "quantity", "unit_price_minor or note must be set, or nothing changes")
+            fields.text("note", request.note, length_max=NOTE_MAX)
             messages.override_reason(fields, "override_reason", request.override_reason)
             messages.approval(fields, request.approval_id)
         change = LineChange(request.line_number, quantity, price, request.override_reason, note)
