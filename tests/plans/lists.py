@@ -29,6 +29,7 @@ async def read_lists(ask: Ask) -> None:
         ("RefundService.ListRefunds", of_store | {"payment_id": payment_id}),
         ("CheckoutService.ListCheckouts", AT | {"payer": payer, "states": ["STATE_PAID"]}),
         ("CheckoutService.ListCheckouts", AT | {"payer": payer, "states": ["STATE_BASKET", "STATE_PAYING"]}),
+        ("CheckoutService.ListCheckouts", AT | {"payer": payer, "parked": True}),
         ("TillRefundService.ListTillRefunds", {"payer": payer, "checkout_id": checkout_id}),
         ("AccountService.ListAccounts", {}),
         ("AccountService.ListTrialBalances", {}),

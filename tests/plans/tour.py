@@ -9,6 +9,7 @@ from store_terminal.outbox import queries as outbox_queries
 from tests.plans.callers import ADA, ADAS_PHONE, AT, DEVICE, PAYMENT_SERVER, PLATFORM, SHOP, STORE
 from tests.plans.lists import read_lists
 from tests.plans.mesh import Mesh
+from tests.plans.parking import park_and_recall
 from tests.plans.platform import Platform, gbp
 from tests.pruning import counts, prune
 from tests.simulation.network import PAYMENTS, TERMINAL, Fate
@@ -40,6 +41,7 @@ class Tour(Platform):
         await self.orders()
         for payer in ({"identity_id": ADA}, {}):
             await self.baskets(payer)
+            await park_and_recall(self.ask, self.new, [await self.basket(payer) for _ in range(3)])
             paid = await self.paid_checkout(payer)
             await self.refunds(paid)
         await self.payments()
