@@ -131,6 +131,21 @@ class Deeds(Customer):
         request = checkouts_api.ResumeCheckoutRequest(request_id=self.new_id(), order_id=self.checkout_id)
         await self.ask(self.till.ResumeCheckout, request)
 
+    async def park(self) -> None:
+        """Has the checkout put aside."""
+        request = checkouts_api.ParkCheckoutRequest(
+            request_id=self.new_id(), checkout_id=self.checkout_id, basket_version=self._shown.basket_version
+        )
+        await self.ask(self.till.ParkCheckout, request)
+
+    async def recall(self) -> None:
+        """Comes back to what was put aside: two tills take it up at once, and one gets it."""
+        requests = [
+            checkouts_api.RecallCheckoutRequest(request_id=self.new_id(), checkout_id=self.checkout_id)
+            for _ in range(2)
+        ]
+        await self.at_once(*(self.ask(self.till.RecallCheckout, request) for request in requests))
+
     async def leave(self) -> None:
         """Abandons the checkout, perhaps."""
         if self.rng.random() < 0.5:

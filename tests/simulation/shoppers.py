@@ -63,7 +63,7 @@ class Shopper(Deeds):
         """Whatever comes to mind, on both devices at once."""
         at_till = [
             self.pay_at_till, self.pay_at_till, self.pay_at_till, self.cancel_at_till, self.change_at_till,
-            self.resume, self.leave, self.give_back, self.return_goods,
+            self.resume, self.leave, self.give_back, self.return_goods, self.park, self.recall,
         ]  # fmt: skip
         by_phone = [
             self.confirm, self.confirm, self.confirm_too_early, self.pay_by_phone, self.pay_by_phone,

@@ -291,7 +291,8 @@ class World:
         orders, payments = self.channel(TERMINAL, ORDERS), self.channel(TERMINAL, PAYMENTS)
         settings = self.parts.terminal_settings
         if self._is_hasty:
-            settings = settings.model_copy(update={"basket_days": IDLE_DAYS, "names_days": IDLE_DAYS})
+            idle = {"basket_days": IDLE_DAYS, "names_days": IDLE_DAYS, "parked_hours": IDLE_DAYS * 24}
+            settings = settings.model_copy(update=idle)
         return terminal_server.assemble(settings, node.database, orders, payments, node, rng)
 
 
