@@ -14,6 +14,7 @@ from tillmesh.cli.commands.balances import balances
 from tillmesh.cli.commands.cancel import cancel
 from tillmesh.cli.commands.catalogue import catalogue
 from tillmesh.cli.commands.cert import cert
+from tillmesh.cli.commands.checkouts import checkouts
 from tillmesh.cli.commands.confirm import confirm
 from tillmesh.cli.commands.db import db
 from tillmesh.cli.commands.demo import demo
@@ -21,10 +22,13 @@ from tillmesh.cli.commands.deposit import deposit
 from tillmesh.cli.commands.enter_pin import enter_pin
 from tillmesh.cli.commands.explain import explain
 from tillmesh.cli.commands.identity import identity
+from tillmesh.cli.commands.line import line
 from tillmesh.cli.commands.orders import orders
+from tillmesh.cli.commands.park import park
 from tillmesh.cli.commands.pay import pay
 from tillmesh.cli.commands.payments import payments
 from tillmesh.cli.commands.phone import phone
+from tillmesh.cli.commands.recall import recall
 from tillmesh.cli.commands.replay import replay
 from tillmesh.cli.commands.sell import sell
 from tillmesh.cli.commands.statement import statement
@@ -61,6 +65,7 @@ _COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
     ),
     (void, _RUN, ["tillmesh void 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11"]),
     (orders, _LOOK, ["tillmesh orders --payer ada --state open --state locked"]),
+    (checkouts, _LOOK, ["tillmesh checkouts --parked", "tillmesh checkouts --lane lane-4 --state submitted"]),
     (
         payments,
         _LOOK,
@@ -88,6 +93,8 @@ _COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
         _ACT,
         ["tillmesh pay 7K3M-9Q2X-VB4T", "tillmesh phone code | tillmesh pay 7K3M-9Q2X-VB4T --pay-code"],
     ),
+    (park, _ACT, ["tillmesh park 7K3M-9Q2X-VB4T --label 'table 4' --owner Ada"]),
+    (recall, _ACT, ["tillmesh recall 7K3M-9Q2X-VB4T"]),
     (enter_pin, _ACT, ["tillmesh enter-pin 7K3M-9Q2X-VB4T"]),
     (confirm, _ACT, ["tillmesh confirm 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11"]),
     (cancel, _ACT, ["tillmesh cancel 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11"]),
@@ -96,6 +103,7 @@ _COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
 for command, panel, examples in _COMMANDS:
     epilog = "\n\n".join(("**Examples**", *examples))
     app.command(rich_help_panel=panel, epilog=epilog)(command)
+app.add_typer(line, name="line", rich_help_panel=_ACT)
 app.add_typer(wallet, name="wallet", rich_help_panel=_ACT)
 app.add_typer(store, name="store", rich_help_panel=_ACT)
 app.add_typer(phone, name="phone", rich_help_panel=_ACT)

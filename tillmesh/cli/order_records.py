@@ -236,7 +236,9 @@ CHECKOUT_WORDS: Mapping[int, str] = {
     CheckoutEvent.TYPE_REFUNDED: "Refund {reference}: the shopper has {amount} back.",
     CheckoutEvent.TYPE_REFUND_REFUSED: "Refund {reference} of {amount} was refused.",
     CheckoutEvent.TYPE_CANCELED: "Checkout abandoned.",
-    CheckoutEvent.TYPE_EXPIRED: "Checkout canceled: nobody changed it for a long time.",
+    CheckoutEvent.TYPE_EXPIRED: "Its time is over: nobody changed or recalled it for a long time.",
+    CheckoutEvent.TYPE_PARKED: "Put aside.",
+    CheckoutEvent.TYPE_RECALLED: "Taken up again.",
     CheckoutEvent.TYPE_REFUSED: "What was asked was refused.",
     CheckoutEvent.TYPE_REFRESHED: "Read the order again: version {version}, {amount}.",
 }
