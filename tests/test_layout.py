@@ -56,7 +56,10 @@ FLOORS = (
     ("thirdparty_server.payments", "store_terminal.outbox.replies", "store_terminal.outbox.exchanges"),
     ("thirdparty_server.payments.refunds", "store_terminal.outbox.payments", "store_terminal.outbox.worker"),
     (
-        *(f"store_terminal.checkouts.{part}" for part in ("operations", "calls", "servicer")),
+        *(
+            f"store_terminal.checkouts.{part}"
+            for part in ("operations", "parking", "housekeeping", "calls", "servicer")
+        ),
         "store_terminal.refunds.servicer",
         "store_terminal.receipts",
     ),

@@ -16,7 +16,7 @@ from tillmesh.cli.app import app
 from tillmesh.local.mesh import Mesh
 
 WITHOUT_RECORDS = {
-    *("demo", "up", "replay", "audit verify", "catalogue import", "catalogue delete"),
+    *("demo", "up", "replay", "baskets", "audit verify", "catalogue import", "catalogue delete"),
     *("db status", "db upgrade", "db check", "db prune", "db restamp"),
     *("cert init", "cert issue", "cert deny"),
     *("phone enroll", "phone sign-in", "phone sign-out", "phone code", "phone new-key"),

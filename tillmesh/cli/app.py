@@ -11,6 +11,7 @@ import typer
 
 from tillmesh.cli.commands.audit import audit
 from tillmesh.cli.commands.balances import balances
+from tillmesh.cli.commands.baskets import baskets
 from tillmesh.cli.commands.cancel import cancel
 from tillmesh.cli.commands.catalogue import catalogue
 from tillmesh.cli.commands.cert import cert
@@ -62,6 +63,11 @@ _COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
             "tillmesh replay november.csv --currency EUR --concurrency 16",
             "tillmesh replay november.csv --terminal 127.0.0.1:7003",
         ],
+    ),
+    (
+        baskets,
+        _RUN,
+        ["tillmesh baskets groceries.csv", "tillmesh baskets groceries.csv --by scan --limit 500 --concurrency 4"],
     ),
     (void, _RUN, ["tillmesh void 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11"]),
     (orders, _LOOK, ["tillmesh orders --payer ada --state open --state locked"]),

@@ -46,6 +46,11 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         yield Row(line_number, header, cells)
 
 
+def read_records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Every record of a file without a header that is not a blank line, with the line that it starts in."""
+    yield from _records(path, _text(path))
+
+
 def printable(text: str) -> str:
     r"""The text with bytes that are not UTF-8 written as \udcXX, so that it can be printed."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -25,6 +25,16 @@ def percentile_ms(durations_s: Sequence[float], share: float) -> float | None:
     return round(ranked[max(0, math.ceil(share * len(ranked)) - 1)] * 1000, 1)
 
 
+def show_checks(checks: Sequence[Check]) -> None:
+    """Prints what holds, and where it does not."""
+    for check in checks:
+        out.print(f"[red]✗[/] {check.claim}" if check.problems else f"[green]✓[/] {check.claim}")
+        for problem in check.problems[:PROBLEMS_SHOWN]:
+            out.print(f"    {escape(problem)}")
+        if len(check.problems) > PROBLEMS_SHOWN:
+            out.print(f"    and {len(check.problems) - PROBLEMS_SHOWN} more")
+
+
 @dataclass(frozen=True)
 class Report:
     """The result of one replay."""
@@ -84,12 +94,7 @@ class Report:
                 f"{figures['checkouts_per_second']} checkouts/s in {figures['elapsed_s']} s; "
                 f"a checkout took {figures['p50_ms']} ms (p50), {figures['p99_ms']} ms (p99)\n"
             )
-        for check in self.checks:
-            out.print(f"[red]✗[/] {check.claim}" if check.problems else f"[green]✓[/] {check.claim}")
-            for problem in check.problems[:PROBLEMS_SHOWN]:
-                out.print(f"    {escape(problem)}")
-            if len(check.problems) > PROBLEMS_SHOWN:
-                out.print(f"    and {len(check.problems) - PROBLEMS_SHOWN} more")
+        show_checks(self.checks)
 
     def _decimal(self, minor: int) -> str:
         return Money(self.currency, minor).decimal()

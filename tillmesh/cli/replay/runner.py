@@ -6,29 +6,25 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from tillmesh.api.payment.v1 import payment_service_pb2 as payments
-from tillmesh.api.terminal.v1 import checkout_pb2 as checkout_types
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as terminal
 from tillmesh.api.terminal.v1 import till_refund_pb2
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as refunds
-from tillmesh.cli.display import verdict_name
 from tillmesh.cli.replay.baskets import basket
 from tillmesh.cli.replay.calls import ANSWER_WITHIN_S, POLL_INTERVAL_S, call
 from tillmesh.cli.replay.invoices import WALK_IN, Invoice, Rejection
 from tillmesh.cli.replay.platform import Platform, Wallet
 from tillmesh.cli.replay.returns import Purchase, plan_return
+from tillmesh.cli.replay.till import NotPaid, Till, require_paid
 from tillmesh.client.connections import Client
-from tillmesh.client.requests import payment_by_code, submit
+from tillmesh.client.requests import submit
 from tillmesh.lines import LineItem
 from tillmesh.rpc.line_messages import to_line_item
 from tillmesh.rpc.messages import to_money
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.money import Money
-from tillmesh.runtime.secret import Secret
 from tillmesh.runtime.telemetry import adopt_trace
 
-UNDECIDED = (checkout_types.VERDICT_WAIT, checkout_types.VERDICT_ASK_PAYER, checkout_types.VERDICT_DO_NOT_RETRY)
 CODE_LOST = "PAY_CODE_LOST"
 """A till that was killed has no code any longer, so the shopper shows another one."""
 
@@ -74,10 +70,6 @@ class Outcome:
     elapsed_s: float = 0.0
 
 
-class NotPaid(Exception):
-    """A checkout or refund that ended without the money moving."""
-
-
 class Runner:
     """Replays invoices; a customer's own run in file order, one after the other."""
 
@@ -85,12 +77,13 @@ class Runner:
         self._client = client
         self._currency = currency
         self._on_done = on_done
+        self._till = Till(client, currency)
         self._platform = Platform(client, currency)
         self._outcome = Outcome(wallets=self._platform.wallets)
 
     async def run(self, invoices: Sequence[Invoice], concurrency: int) -> Outcome:
         """Replays all of them."""
-        self._outcome.store_id = await self._find_store()
+        self._outcome.store_id = await self._till.find_store()
         returns_minor = -sum(invoice.total_minor for invoice in invoices if invoice.is_return)
         if returns_minor:
             await self._platform.allow_returns(self._outcome.store_id, returns_minor)
@@ -146,61 +139,18 @@ class Runner:
             await self._platform.deposit(invoice.customer_id, invoice.total_minor)
             code = await self._platform.pay_code(invoice.customer_id, shopper.phone_id)
             aside_s = time.monotonic() - paused  # what the shopper does by themselves is no part of a checkout
-            paid = await self._pay(checkout, code)
+            paid = await self._till.pay(checkout, code)
             while paid.verdict_reason == CODE_LOST:
-                paid = await self._pay(checkout, await self._platform.pay_code(invoice.customer_id, shopper.phone_id))
-            if paid.verdict != checkout_types.VERDICT_HAND_OVER_GOODS:
-                what = f"the checkout {paid.checkout_id} was not paid, {verdict_name(paid)}"
-                raise NotPaid(f"{paid.verdict_reason}: {what}")
+                code = await self._platform.pay_code(invoice.customer_id, shopper.phone_id)
+                paid = await self._till.pay(checkout, code)
+            require_paid(paid)
         except (Refusal, NotPaid):
-            await self._abandon(checkout.checkout_id)
+            await self._till.abandon(checkout.checkout_id)
             raise
         checkout_s = time.monotonic() - started - aside_s
         self._outcome.unpaid_checkout_ids.remove(checkout.checkout_id)
         self._outcome.sales.append(Sale(invoice, checkout.checkout_id, checkout_s))
         return Purchase.of(checkout.checkout_id, invoice.total_minor, invoice.lines)
-
-    async def _pay(self, checkout: checkout_types.Checkout, code: Secret) -> checkout_types.Checkout:
-        """Pays by code and waits for the verdict; gives up an undecided payment at the deadline."""
-        request = payment_by_code(checkout, code)
-        consent = payments.ConfirmPaymentRequest(
-            request_id=new_request_id(),
-            payment_id=request.payment_id,
-            store_id=checkout.store_id,
-            amount=checkout.amount,
-        )
-        checkout = await call(self._client, self._client.till.PayCheckout, request)
-        checkout = await self._decided(checkout, consent)
-        if checkout.verdict in UNDECIDED:
-            cancel = terminal.CancelCheckoutPaymentRequest(
-                request_id=new_request_id(), checkout_id=checkout.checkout_id
-            )
-            checkout = await call(self._client, self._client.till.CancelCheckoutPayment, cancel)
-            checkout = await self._decided(checkout, consent)
-        return checkout
-
-    async def _decided(
-        self, checkout: checkout_types.Checkout, consent: payments.ConfirmPaymentRequest
-    ) -> checkout_types.Checkout:
-        end = time.monotonic() + ANSWER_WITHIN_S
-        said_yes = False
-        while checkout.verdict in UNDECIDED and time.monotonic() < end:
-            if checkout.verdict == checkout_types.VERDICT_ASK_PAYER and not said_yes:
-                await self._say_yes(consent)
-                said_yes = True
-            else:
-                await asyncio.sleep(POLL_INTERVAL_S)
-            request = terminal.GetCheckoutRequest(checkout_id=checkout.checkout_id)
-            checkout = await call(self._client, self._client.till.GetCheckout, request)
-        return checkout
-
-    async def _say_yes(self, consent: payments.ConfirmPaymentRequest) -> None:
-        """For the customer, as the platform: the payment is above a limit of the customer's wallet."""
-        try:
-            await call(self._client, self._client.payments.ConfirmPayment, consent)
-        except Refusal as refusal:
-            if refusal.reason != "PAYMENT_NOT_WAITING":  # the till will hear what it came to
-                raise
 
     async def _give_back(self, invoice: Invoice, purchases: Iterable[Purchase]) -> None:
         plan = plan_return(invoice, [] if invoice.is_walk_in else purchases)
@@ -238,19 +188,6 @@ class Runner:
             raise NotPaid(f"{refund.reason}: the refund {refund.refund_id} is {state}")
         made = RefundMade(invoice, refund.refund_id, refund.checkout_id, refund.amount.minor_units)
         self._outcome.refunds.append(made)
-
-    async def _find_store(self) -> str:
-        """The store of the terminal, read from a basket."""
-        create = terminal.CreateCheckoutRequest(
-            request_id=new_request_id(), identity_id=WALK_IN, currency_code=self._currency
-        )
-        basket = await call(self._client, self._client.till.CreateCheckout, create)
-        await self._abandon(basket.checkout_id)
-        return basket.store_id
-
-    async def _abandon(self, checkout_id: str) -> None:
-        request = terminal.CancelCheckoutRequest(request_id=new_request_id(), checkout_id=checkout_id)
-        await call(self._client, self._client.till.CancelCheckout, request)
 
 
 def _lanes(invoices: Iterable[Invoice]) -> list[list[Invoice]]:
