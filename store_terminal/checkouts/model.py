@@ -26,7 +26,7 @@ class Till:
     prices_include_tax: bool
     payment_wait_ms: int
     parked_ms: int
-    """How long a checkout stays parked; 0 is for ever."""
+    """How long a checkout stays parked; 0 is without an end."""
 
     @property
     def margin_ms(self) -> int:

@@ -27,7 +27,7 @@ def park_checkout(
     label: str,
     parked_ms: int,
 ) -> Checkout | Exchange:
-    """Puts a checkout aside for so long, 0 is for ever; a basket is submitted as well."""
+    """Puts a checkout aside for so long, 0 is without an end; a basket is submitted as well."""
     checkout = get_checkout(transaction, checkout_id)
     require_legal(checkout, CheckoutEvent.PARKED)
     require_basket_version(checkout, basket_version)

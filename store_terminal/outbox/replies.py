@@ -54,8 +54,8 @@ def order_refused(
 ) -> Exchange:
     """The order service said no; `order` is how the order is now, if this till's copy may be stale.
 
-    Whoever locked or changed it elsewhere may still need it, so a parked checkout stays parked for another time. After
-    any other refusal it is no longer parked: it has no order, or one that cannot be withdrawn.
+    An order that is locked or was changed elsewhere may still be needed, so a parked checkout stays parked for another
+    time. After any other refusal it is no longer parked: it has no order, or one that cannot be withdrawn.
     """
     exchange = get_exchange(transaction, request_id)
     if not exchange.pending:

@@ -55,7 +55,7 @@ def play(mesh: Mesh, *arguments: str | Path) -> tuple[int, dict[str, Any], str]:
 
 
 def test_the_rule_is_fixed() -> None:
-    """By hand, from the SHA-256 of each name: whoever has figures of it can compare them for years."""
+    """By hand, from the SHA-256 of each name: figures of it can be compared for years."""
     milk = article("whole milk")
     assert (milk.sku, milk.ean, milk.price_minor) == ("GROCERY-255028708", "9522550287089", 169)
     assert (milk.tax_code, milk.tax_rate_ppm) == ("R", 50_000)

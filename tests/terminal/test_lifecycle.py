@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
-from store_terminal.checkouts import moves
+from store_terminal.checkouts import moves, parking
 from store_terminal.checkouts import operations as checkout_operations
 from store_terminal.checkouts.lifecycle import CHECKOUT, CheckoutEvent, CheckoutState
 from store_terminal.checkouts.model import Attempt, Call, Checkout, Line, NewLine, NewPayment
@@ -132,6 +132,9 @@ def test_what_waits_for_an_answer_is_not_changed(transaction: Transaction, state
         ),
         E.SUBMITTED: lambda: checkout_operations.submit_checkout(
             transaction, call("r"), checkout_id="c-1", basket_version=1
+        ),
+        E.PARKED: lambda: parking.park_checkout(
+            transaction, call("r"), checkout_id="c-1", basket_version=1, owner="", label="", parked_ms=0
         ),
         E.CANCELED: lambda: checkout_operations.cancel_checkout(transaction, call("r"), checkout_id="c-1"),
         E.PAYMENT_STARTED: lambda: pay(transaction, "r"),

@@ -155,7 +155,7 @@ async def test_many_are_withdrawn_a_few_at_a_time(database_url: str, clock: Manu
     await database.close()
 
 
-async def test_what_is_parked_for_ever_is_never_withdrawn(database_url: str, clock: ManualClock) -> None:
+async def test_what_is_parked_without_an_end_is_never_withdrawn(database_url: str, clock: ManualClock) -> None:
     database = open_database(database_url, METADATA)
     await add(database, 1, **parked_record(Parking("c-17", "", 1, 0)))
     clock.advance(10 * 365 * DAY_MS)
@@ -163,7 +163,7 @@ async def test_what_is_parked_for_ever_is_never_withdrawn(database_url: str, clo
     await database.close()
 
 
-def test_how_long_is_a_setting_and_0_is_for_ever() -> None:
+def test_how_long_is_a_setting_and_0_is_without_an_end() -> None:
     for flags, parked_ms in (
         ([], 24 * HOUR_MS),
         (["--parked-hours", "0.5"], HOUR_MS // 2),
