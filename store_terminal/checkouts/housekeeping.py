@@ -14,6 +14,8 @@ from tillmesh.storage.database import Database
 ROUND_S = 60.0
 CHECKOUTS_A_ROUND = 32
 """So many are changed in one transaction: while it runs, no call is served."""
+WITHDRAWN_A_ROUND = 8
+"""Of each of these a history row and a request are written as well."""
 
 log = structlog.get_logger()
 
@@ -36,11 +38,15 @@ class Housekeeping:
         act_as(self._server)
         while True:
             try:
-                cleared = max(await self.expire_baskets(), await self.withdraw_parked(), await self.forget_names())
+                has_more = [
+                    await self.expire_baskets() == CHECKOUTS_A_ROUND,
+                    await self.withdraw_parked() == WITHDRAWN_A_ROUND,
+                    await self.forget_names() == CHECKOUTS_A_ROUND,
+                ]
             except Refusal as refusal:  # the disk is full: go on once there is room
                 log.error("housekeeping_failed", reason=refusal.reason)
-                cleared = 0
-            if cleared < CHECKOUTS_A_ROUND:
+                has_more = []
+            if not any(has_more):
                 await asyncio.sleep(ROUND_S)
 
     async def expire_baskets(self) -> int:
@@ -61,7 +67,7 @@ class Housekeeping:
             replica=self._database.replica,
             rng=self._rng,
             now_ms=self._clock.now_ms(),
-            at_most=CHECKOUTS_A_ROUND,
+            at_most=WITHDRAWN_A_ROUND,
         )
         for checkout in withdrawn:
             log.info("parking_expired", checkout_id=checkout.checkout_id)

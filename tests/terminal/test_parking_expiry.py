@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from store_terminal.checkouts.housekeeping import CHECKOUTS_A_ROUND, Housekeeping
+from store_terminal.checkouts.housekeeping import WITHDRAWN_A_ROUND, Housekeeping
 from store_terminal.checkouts.lifecycle import CheckoutState
 from store_terminal.checkouts.model import Parking
 from store_terminal.server import TerminalSettings
@@ -149,9 +149,9 @@ async def test_what_is_being_withdrawn_is_not_recalled(database_url: str, closed
 
 async def test_many_are_withdrawn_a_few_at_a_time(database_url: str, clock: ManualClock) -> None:
     database = open_database(database_url, METADATA)
-    await add(database, CHECKOUTS_A_ROUND + 1, **parked_record(Parking("c-17", "", 1, clock.now_ms())))
+    await add(database, WITHDRAWN_A_ROUND + 1, **parked_record(Parking("c-17", "", 1, clock.now_ms())))
     keeping = Housekeeping(database, clock, "", BASKET_MS, NAMES_MS, SYSTEM_RNG)
-    assert [await keeping.withdraw_parked() for _ in range(3)] == [CHECKOUTS_A_ROUND, 1, 0]
+    assert [await keeping.withdraw_parked() for _ in range(3)] == [WITHDRAWN_A_ROUND, 1, 0]
     await database.close()
 
 
