@@ -1,5 +1,6 @@
 """What nobody recalls is withdrawn by the terminal itself, and whatever became of its order elsewhere stays right."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from store_terminal.checkouts.housekeeping import WITHDRAWN_A_ROUND, Housekeeping
 from store_terminal.checkouts.lifecycle import CheckoutState
 from store_terminal.checkouts.model import Parking
+from store_terminal.checkouts.moves import list_events
 from store_terminal.server import TerminalSettings
 from store_terminal.tables import METADATA
 from tests.clocks import ManualClock
@@ -145,6 +147,35 @@ async def test_what_is_being_withdrawn_is_not_recalled(database_url: str, closed
         with pytest.raises(Refusal) as raised:
             await inside.service.RecallCheckout(recall)
         assert raised.value.reason == "CHECKOUT_BUSY"
+
+
+async def test_of_recalls_and_a_withdrawal_at_once_one_counts(
+    database_url: str, closed_port: str, clock: ManualClock
+) -> None:
+    """Several processes share the database; each of these races in a transaction of its own."""
+    async with (
+        terminal(database_url, closed_port, closed_port, clock) as one,
+        terminal(database_url, closed_port, closed_port, clock) as other,
+    ):
+        (parked,) = await add(one.database, 1, **parked_record(Parking("c-17", "", 1, clock.now_ms())))
+
+        async def recall(inside: Inside) -> str:
+            request = api.RecallCheckoutRequest(request_id=new_request_id(), checkout_id=parked.checkout_id)
+            try:
+                await inside.service.RecallCheckout(request)
+            except Refusal as refusal:
+                return refusal.reason
+            return "RECALLED"
+
+        withdrawn, *recalled = await asyncio.gather(
+            housekeeping(other).withdraw_parked(), recall(one), recall(other), recall(one)
+        )
+        history = await one.database.run(list_events, parked.checkout_id, None, 10)
+    events = [entry.event for entry in history]
+    if withdrawn:
+        assert (recalled, events) == (["CHECKOUT_BUSY"] * 3, ["RESUMED", "EXPIRED"])
+    else:
+        assert (sorted(recalled), events) == (["CHECKOUT_NOT_PARKED"] * 2 + ["RECALLED"], ["RESUMED", "RECALLED"])
 
 
 async def test_many_are_withdrawn_a_few_at_a_time(database_url: str, clock: ManualClock) -> None:
