@@ -16,7 +16,10 @@ from store_terminal.checkouts.servicer import CheckoutServicer
 from store_terminal.errors import DOMAIN
 from store_terminal.outbox.peers import Peers
 from store_terminal.outbox.worker import Outbox
+from store_terminal.receipts.language import LANGUAGE_RULE, is_known
+from store_terminal.receipts.messages import CodePage, Columns, Look
 from store_terminal.receipts.servicer import ReceiptServicer
+from store_terminal.receipts.store_reader import StoreReader
 from store_terminal.refunds.servicer import TillRefundServicer
 from store_terminal.scanning.servicer import ScanServicer
 from store_terminal.tables import METADATA
@@ -55,6 +58,9 @@ class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefi
     names_days: float = Field(
         30, ge=0, description="how many days after payment the payer's name is dropped; 0 is never"
     )
+    receipt_language: str = Field("en", description="language of receipts, of requests that do not name another")
+    receipt_columns: Columns = Field(42, description="columns of its printer's paper")
+    code_page: CodePage = Field("cp858", description="code page of its printer")
 
     @field_validator("currency")
     @classmethod
@@ -62,6 +68,13 @@ class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefi
         if code not in MINOR_DIGITS:
             raise ValueError(CURRENCY_RULE)
         return code
+
+    @field_validator("receipt_language")
+    @classmethod
+    def _spoken(cls, language: str) -> str:
+        if not is_known(language):
+            raise ValueError(LANGUAGE_RULE)
+        return language
 
     def addresses(self) -> list[str]:
         """Every address that is served on or called."""
@@ -71,6 +84,10 @@ class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefi
         """The identity of this till."""
         wait_ms = int(self.payment_wait_s * 1000)
         return Till(self.store_id, self.terminal_id, self.currency, self.prices_include_tax, wait_ms)
+
+    def look(self) -> Look:
+        """How its receipts are shown."""
+        return Look(self.receipt_language, self.receipt_columns, self.code_page)
 
 
 def assemble(
@@ -87,20 +104,21 @@ def assemble(
     basket_ms, names_ms = int(settings.basket_days * DAY_MS), int(settings.names_days * DAY_MS)
     housekeeping = Housekeeping(database, clock, own_uri, basket_ms, names_ms)
     catalogue = CatalogueWorker(database, clock, own_uri)
+    store = StoreReader(database, payments_channel, own_uri, till.store_id)
     api = "tillmesh.api.terminal.v1"
     return Wiring(
         domain=DOMAIN,
         servicers={
             f"{api}.CheckoutService": CheckoutServicer(database, clock, outbox, rng, till),
             f"{api}.TillRefundService": TillRefundServicer(database, clock, outbox, till),
-            f"{api}.ReceiptService": ReceiptServicer(database, clock, till),
+            f"{api}.ReceiptService": ReceiptServicer(database, clock, till, settings.look()),
             f"{api}.ScanService": ScanServicer(database, clock, outbox, rng, till),
             f"{api}.CatalogueService": CatalogueServicer(database, clock, catalogue),
         },
         access=ACCESS,
         gate=replace(gate, store_id=settings.store_id) if (gate := settings.gate()) else None,
         probe=lambda: database.run(answer),
-        loops=[outbox.run, housekeeping.run, catalogue.run],
+        loops=[outbox.run, housekeeping.run, catalogue.run, store.run],
         on_stop=[outbox.stop, orders_channel.close, payments_channel.close, database.close],
     )
 

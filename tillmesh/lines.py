@@ -71,6 +71,7 @@ class LineItem(NamedTuple):
     price_override: PriceOverride | None = None
     label_amount_minor: int = 0
     adjustments: tuple[Adjustment, ...] = ()
+    note: str = ""
 
     @property
     def price_minor(self) -> int:
