@@ -104,7 +104,8 @@ class _Rows:
         if refund.note:
             yield Row(refund.note)
         yield Row(words.refund_number.format(refund=refund.refund_id))
-        yield Row(self._moment(refund.created_at_ms))
+        if self._receipt.amount:  # else it is the moment at the top
+            yield Row(self._moment(refund.created_at_ms))
 
     def payee(self, payment: Payment | None) -> Iterator[Row]:
         """Who gets the money, as far as that is known."""
