@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from wcwidth import wcwidth
+from wcwidth import wcswidth, wcwidth
 
 from store_terminal.receipts.rows import RULE, Row
 
@@ -18,10 +18,16 @@ _SELECTORS = "\ufe00\ufe0f"
 
 
 def printable(text: str) -> str:
-    """A text without what steers a printer, a screen or the direction of writing."""
+    """A text without what steers a printer, a screen or the direction of writing, and without accents on nothing."""
     if text.isascii() and text.isprintable():  # as nearly all are
         return text
-    return "".join(map(letter, text))
+    kept: list[str] = []
+    before = " "
+    for mark in filter(None, map(letter, text)):
+        if before != " " or not unicodedata.category(mark).startswith("M"):
+            kept.append(mark)
+            before = mark
+    return "".join(kept)
 
 
 @lru_cache(maxsize=4096)
@@ -110,6 +116,4 @@ def _width(text: str) -> int:
 @lru_cache(maxsize=4096)
 def _width_of(mark: str) -> int:
     """Wide letters, such as Japanese ones, take two columns; marks on a letter none, but those that stand beside it."""
-    if unicodedata.east_asian_width(mark) in "WF":
-        return 2
-    return max(wcwidth(mark), 1 if unicodedata.category(mark) == "Mc" else 0)
+    return max(wcswidth(f"a{mark}") - 1, 2 if unicodedata.east_asian_width(mark) in "WF" else wcwidth(mark))

@@ -241,6 +241,7 @@ ITEMS = st.builds(
     price_quantity=st.integers(1, 10**15),
     tax_code=st.text(max_size=16, alphabet="Aa.-"),
     tax_rate_ppm=st.integers(0, 1_000_000),
+    label_amount_minor=MINOR,
     adjustments=st.lists(ADJUSTMENTS, max_size=3).map(tuple),
     note=TEXTS,
 )
