@@ -17,9 +17,10 @@ from store_terminal.errors import DOMAIN
 from store_terminal.outbox.peers import Peers
 from store_terminal.outbox.worker import Outbox
 from store_terminal.receipts.language import LANGUAGE_RULE, is_known
-from store_terminal.receipts.messages import CodePage, Columns, Look
+from store_terminal.receipts.messages import CodePage, Look
 from store_terminal.receipts.servicer import ReceiptServicer
 from store_terminal.receipts.store_reader import StoreReader
+from store_terminal.receipts.text import COLUMNS
 from store_terminal.refunds.servicer import TillRefundServicer
 from store_terminal.scanning.servicer import ScanServicer
 from store_terminal.tables import METADATA
@@ -59,7 +60,7 @@ class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefi
         30, ge=0, description="how many days after payment the payer's name is dropped; 0 is never"
     )
     receipt_language: str = Field("en", description="language of receipts, of requests that do not name another")
-    receipt_columns: Columns = Field(42, description="columns of its printer's paper")
+    receipt_columns: int = Field(42, description="columns of its printer's paper: 32, 42 or 48")
     code_page: CodePage = Field("cp858", description="code page of its printer")
 
     @field_validator("currency")
@@ -75,6 +76,13 @@ class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefi
         if not is_known(language):
             raise ValueError(LANGUAGE_RULE)
         return language
+
+    @field_validator("receipt_columns")
+    @classmethod
+    def _wide(cls, columns: int) -> int:
+        if columns not in COLUMNS:
+            raise ValueError("must be 32, 42 or 48")
+        return columns
 
     def addresses(self) -> list[str]:
         """Every address that is served on or called."""

@@ -20,7 +20,6 @@ from tillmesh.runtime.money import Money
 
 Format = receipt_pb2.Receipt.Format
 CodePage = Literal["cp437", "cp850", "cp852", "cp858", "cp866"]
-Columns = Literal[32, 42, 48]
 _KINDS = {receipt_pb2.Receipt.Kind.Value(f"KIND_{kind}"): kind for kind in Kind}
 _KIND_NUMBERS = {kind: number for number, kind in _KINDS.items()}
 _OF_REFUND = (Kind.REFUND, Kind.RETURN)
