@@ -14,8 +14,9 @@ from store_terminal.receipts.model import Decline, Kind, Receipt, Sources, Store
 from store_terminal.receipts.rows import rows_of
 from store_terminal.receipts.text import text_of
 from store_terminal.refunds.model import TillRefund
-from tillmesh.lines import LineItem, TaxTotal, totals
-from tillmesh.origin import NOWHERE
+from tillmesh.lines import Adjustment, LineItem, TaxTotal, Unit, totals
+from tillmesh.lines import Kind as LineKind
+from tillmesh.origin import NOWHERE, Origin
 from tillmesh.payer import identity
 from tillmesh.runtime.money import Money
 
@@ -110,3 +111,27 @@ def html(sold: Checkout, refunds: Sequence[TillRefund] = (), *, language: str = 
     made = receipt(sold, refunds, **more)
     spoken = language_of(language)
     return html_of(rows_of(made, spoken), made.qr_text, spoken.words.receipt, language)
+
+
+def english_example() -> str:
+    """A sale in London, of which something came back."""
+    store = StoreRecord("store-7", "Corner Shop", ("1 High Street", "London N1"), "GB123456789", "Europe/London")
+    staff = Adjustment("STAFF", "Staff discount", -50)
+    mug = LineItem("MUG", "Mug, blue", 2, 450, tax_code="S", tax_rate_ppm=200_000, adjustments=(staff,))
+    ham = LineItem("HAM", "Ham", 432, 1290, unit=Unit.GRAM, price_quantity=1000, tax_code="Z")
+    pie = LineItem("PIE", "Apple pie", 1, 320, tax_code="S", tax_rate_ppm=200_000, note="no cream")
+    sold = replace(checkout(mug, ham, pie), origin=Origin("till-1", "lane-3", "c-17"), payer_display_name="Ada L.")
+    back = refund(320, pie._replace(note=""), taxes=(TaxTotal("S", 200_000, 267, 53),))
+    return text(sold, [replace(back, created_at_ms=AT_MS + 900_000)], store=store)
+
+
+def german_example() -> str:
+    """A copy of the receipt of a sale in Berlin, on narrow paper."""
+    store = StoreRecord("store-8", "Späti am Eck", ("Hauptstr. 1", "10827 Berlin"), "DE123456789", "Europe/Berlin")
+    cola = LineItem("COLA", "Cola 0,5 l", 6, 129, tax_code="A", tax_rate_ppm=190_000)
+    bottle = LineItem("PFAND", "Pfand", 6, 25, kind=LineKind.DEPOSIT, tax_code="A", tax_rate_ppm=190_000)
+    cheese = LineItem(
+        "GOUDA", "Gouda", 215, 1490, unit=Unit.GRAM, price_quantity=1000, tax_code="B", tax_rate_ppm=70_000
+    )
+    sold = replace(checkout(cola, bottle, cheese, currency="EUR"), payer_display_name="Ada L.")
+    return text(sold, columns=32, language="de", store=store, reprint=True)

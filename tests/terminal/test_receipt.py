@@ -11,7 +11,19 @@ from wcwidth import wcswidth
 from store_terminal.checkouts.pricing import came_back
 from store_terminal.receipts import text as receipts
 from store_terminal.receipts.model import Kind, StoreRecord
-from tests.terminal.receipts import KINDS, STORE, TEA, TILL, checkout, receipt, refund, text
+from tests.sources import ROOT
+from tests.terminal.receipts import (
+    KINDS,
+    STORE,
+    TEA,
+    TILL,
+    checkout,
+    english_example,
+    german_example,
+    receipt,
+    refund,
+    text,
+)
 from tillmesh.lines import Adjustment, LineItem, PriceSource, TaxTotal, Unit
 from tillmesh.origin import Origin
 from tillmesh.payer import identity
@@ -69,6 +81,12 @@ def test_a_receipt_reads_like_one() -> None:
         "Refund ref-1\n"
         "Jan 1, 1970 1:00 AM +01:00\n"
     )
+
+
+def test_the_page_of_the_terminal_shows_receipts_as_they_print() -> None:
+    page = (ROOT / "store_terminal/README.md").read_text()
+    assert f"```\n{english_example()}```" in page
+    assert f"```\n{german_example()}```" in page
 
 
 def test_goods_for_which_less_is_left_than_their_share_say_so() -> None:

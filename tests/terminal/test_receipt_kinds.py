@@ -95,7 +95,7 @@ def test_a_refund_has_a_slip_of_its_own(till: Till, behind: Behind) -> None:
     shopper = behind.shopper()
     paid = till.pay(till.submitted(shopper, [TEA, COFFEE]))
     first, second = till.refund(paid, lines={1: 1}, note="cold"), till.refund(paid, lines={2: 1})
-    slip = till.slip(first.refund_id)
+    slip = till.receipt(refund_id=first.refund_id)
     assert (slip.kind, slip.checkout_id) == (Receipt.KIND_REFUND, paid.checkout_id)
     assert (slip.lane, slip.cashier_id) == ("lane-9", "returns")
     (back,) = slip.refunds
@@ -105,19 +105,19 @@ def test_a_refund_has_a_slip_of_its_own(till: Till, behind: Behind) -> None:
     assert slip.receipt_time == back.refund_time == first.create_time
     assert [refund.refund_id for refund in till.receipt(paid).refunds] == [first.refund_id, second.refund_id]
     with refused("INVALID_FIELD", StatusCode.INVALID_ARGUMENT) as refusals:
-        till.slip(first.refund_id, kind=Receipt.KIND_RETURN)
+        till.receipt(refund_id=first.refund_id, kind=Receipt.KIND_RETURN)
     assert [violation.field for violation in refusals[0].violations] == ["kind"]
 
 
 def test_goods_that_come_back_without_their_sale_have_a_slip(till: Till, behind: Behind) -> None:
     shopper = behind.shopper(funds=0)
     returned = till.give_back(shopper, goods(30))
-    slip = till.slip(returned.refund_id)
+    slip = till.receipt(refund_id=returned.refund_id)
     assert (slip.kind, slip.checkout_id, slip.qr_text) == (Receipt.KIND_RETURN, "", "")
     assert slip.payment.payer_display_name == payer(shopper).identity_id
     assert "RETURN GBP                           -0.30\n" in slip.text
     with refused("INVALID_FIELD", StatusCode.INVALID_ARGUMENT):
-        till.slip(returned.refund_id, kind=Receipt.KIND_REFUND)
+        till.receipt(refund_id=returned.refund_id, kind=Receipt.KIND_REFUND)
 
 
 async def test_a_refund_that_is_not_done_has_no_slip(
@@ -127,7 +127,7 @@ async def test_a_refund_that_is_not_done_has_no_slip(
     with refused("UNREFERENCED_REFUND_LIMIT_EXCEEDED", StatusCode.FAILED_PRECONDITION, "payment.tillmesh"):
         till.give_back(behind.shopper(), goods(MINOR_UNITS_MAX), refund_id=refused_id)
     with refused("REFUND_NOT_DONE", StatusCode.FAILED_PRECONDITION) as refusals:
-        till.slip(refused_id)
+        till.receipt(refund_id=refused_id)
     assert refusals[0].metadata["state"] == "REFUSED"
     async with terminal(database_url, closed_port, closed_port, clock) as inside:
         code = shopper_with_phone(behind).code()
@@ -139,7 +139,7 @@ async def test_a_refund_that_is_not_done_has_no_slip(
 
 def test_what_is_not_there_is_not_printed(till: Till) -> None:
     with refused("REFUND_NOT_FOUND", StatusCode.NOT_FOUND):
-        till.slip("no-such-refund")
+        till.receipt(refund_id="no-such-refund")
 
 
 @pytest.mark.parametrize(

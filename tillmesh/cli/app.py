@@ -25,6 +25,7 @@ from tillmesh.cli.commands.orders import orders
 from tillmesh.cli.commands.pay import pay
 from tillmesh.cli.commands.payments import payments
 from tillmesh.cli.commands.phone import phone
+from tillmesh.cli.commands.receipt import receipt
 from tillmesh.cli.commands.replay import replay
 from tillmesh.cli.commands.sell import sell
 from tillmesh.cli.commands.statement import statement
@@ -87,6 +88,16 @@ _COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
         pay,
         _ACT,
         ["tillmesh pay 7K3M-9Q2X-VB4T", "tillmesh phone code | tillmesh pay 7K3M-9Q2X-VB4T --pay-code"],
+    ),
+    (
+        receipt,
+        _ACT,
+        [
+            "tillmesh receipt 7K3M-9Q2X-VB4T --columns 32 --language de",
+            "tillmesh receipt 7K3M-9Q2X-VB4T --reprint --format escpos --code-page cp858 --out /dev/usb/lp0",
+            "tillmesh receipt 7K3M-9Q2X-VB4T --kind bill --format html --out bill.html",
+            "tillmesh receipt --refund 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11 --format json",
+        ],
     ),
     (enter_pin, _ACT, ["tillmesh enter-pin 7K3M-9Q2X-VB4T"]),
     (confirm, _ACT, ["tillmesh confirm 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11"]),
