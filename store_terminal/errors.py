@@ -95,6 +95,14 @@ class Reason(ErrorReason):
         StatusCode.FAILED_PRECONDITION,
         "Checkout {checkout_id} is not paid: there is nothing to print or to give back.",
     )
+    NOT_DECLINED = (
+        StatusCode.FAILED_PRECONDITION,
+        "No payment of checkout {checkout_id} has ended without paying: there is no slip to print.",
+    )
+    REFUND_NOT_DONE = (
+        StatusCode.FAILED_PRECONDITION,
+        "Refund {refund_id} is {state}: there is no slip to print before the shopper has the money.",
+    )
     NOTHING_WAS_PAID = (
         StatusCode.FAILED_PRECONDITION,
         "Checkout {checkout_id} came to 0 and was completed without a payment: there is nothing to give back.",

@@ -16,7 +16,11 @@ from store_terminal.checkouts.servicer import CheckoutServicer
 from store_terminal.errors import DOMAIN
 from store_terminal.outbox.peers import Peers
 from store_terminal.outbox.worker import Outbox
+from store_terminal.receipts.language import LANGUAGE_RULE, is_known
+from store_terminal.receipts.messages import CodePage, Look
 from store_terminal.receipts.servicer import ReceiptServicer
+from store_terminal.receipts.store_reader import StoreReader
+from store_terminal.receipts.text import COLUMNS
 from store_terminal.refunds.servicer import TillRefundServicer
 from store_terminal.scanning.servicer import ScanServicer
 from store_terminal.tables import METADATA
@@ -55,6 +59,9 @@ class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefi
     names_days: float = Field(
         30, ge=0, description="how many days after payment the payer's name is dropped; 0 is never"
     )
+    receipt_language: str = Field("en", description="language of receipts, of requests that do not name another")
+    receipt_columns: int = Field(42, description="columns of its printer's paper: 32, 42 or 48")
+    code_page: CodePage = Field("cp858", description="code page of its printer")
 
     parked_hours: float = Field(24, ge=0, description="after how many hours a parked checkout is canceled; 0 is never")
 
@@ -65,6 +72,20 @@ class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefi
             raise ValueError(CURRENCY_RULE)
         return code
 
+    @field_validator("receipt_language")
+    @classmethod
+    def _spoken(cls, language: str) -> str:
+        if not is_known(language):
+            raise ValueError(LANGUAGE_RULE)
+        return language
+
+    @field_validator("receipt_columns")
+    @classmethod
+    def _wide(cls, columns: int) -> int:
+        if columns not in COLUMNS:
+            raise ValueError("must be 32, 42 or 48")
+        return columns
+
     def addresses(self) -> list[str]:
         """Every address that is served on or called."""
         return [self.listen, self.orders, self.payments]
@@ -73,6 +94,10 @@ class TerminalSettings(ServerSettings, cli_prog_name="store_terminal", env_prefi
         """The identity of this till."""
         wait_ms, parked_ms = int(self.payment_wait_s * 1000), int(self.parked_hours * HOUR_MS)
         return Till(self.store_id, self.terminal_id, self.currency, self.prices_include_tax, wait_ms, parked_ms)
+
+    def look(self) -> Look:
+        """How its receipts are shown."""
+        return Look(self.receipt_language, self.receipt_columns, self.code_page)
 
 
 def assemble(
@@ -89,20 +114,21 @@ def assemble(
     basket_ms, names_ms = int(settings.basket_days * DAY_MS), int(settings.names_days * DAY_MS)
     housekeeping = Housekeeping(database, clock, own_uri, basket_ms, names_ms, rng)
     catalogue = CatalogueWorker(database, clock, own_uri)
+    store = StoreReader(database, payments_channel, own_uri, till.store_id)
     api = "tillmesh.api.terminal.v1"
     return Wiring(
         domain=DOMAIN,
         servicers={
             f"{api}.CheckoutService": CheckoutServicer(database, clock, outbox, rng, till),
             f"{api}.TillRefundService": TillRefundServicer(database, clock, outbox, till),
-            f"{api}.ReceiptService": ReceiptServicer(database, clock, till),
+            f"{api}.ReceiptService": ReceiptServicer(database, clock, till, settings.look()),
             f"{api}.ScanService": ScanServicer(database, clock, outbox, rng, till),
             f"{api}.CatalogueService": CatalogueServicer(database, clock, catalogue),
         },
         access=ACCESS,
         gate=replace(gate, store_id=settings.store_id) if (gate := settings.gate()) else None,
         probe=lambda: database.run(answer),
-        loops=[outbox.run, housekeeping.run, catalogue.run],
+        loops=[outbox.run, housekeeping.run, catalogue.run, store.run],
         on_stop=[outbox.stop, orders_channel.close, payments_channel.close, database.close],
     )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from store_terminal.checkouts.model import Checkout, CheckoutChange, NewLine, Parking
+from store_terminal.checkouts.model import Checkout, CheckoutChange, Line, NewLine, Parking
 from store_terminal.checkouts.verdicts import Reading, verdict
 from tillmesh import paycode
 from tillmesh.api.terminal.v1 import checkout_pb2
@@ -40,10 +40,7 @@ def to_checkout(checkout: Checkout, reading: Reading | None, now_ms: int) -> che
         lane=checkout.origin.lane,
         cashier_id=checkout.origin.cashier_id,
         payer=to_payer(checkout.payer),
-        lines=[
-            checkout_pb2.CheckoutLine(line_number=line.number, item=to_line_item(line.item), deposit_of=line.deposit_of)
-            for line in checkout.lines
-        ],
+        lines=[to_line(line) for line in checkout.lines],
         prices_include_tax=checkout.prices_include_tax,
         amount=to_money(checkout.amount),
         taxes=to_taxes(checkout.totals.taxes),
@@ -76,6 +73,11 @@ def _to_parking(parking: Parking) -> checkout_pb2.Parking:
         park_time=to_timestamp(parking.parked_at_ms),
         expire_time=to_timestamp(parking.parked_until_ms) if parking.parked_until_ms else None,
     )
+
+
+def to_line(line: Line) -> checkout_pb2.CheckoutLine:
+    """A line of a checkout."""
+    return checkout_pb2.CheckoutLine(line_number=line.number, item=to_line_item(line.item), deposit_of=line.deposit_of)
 
 
 def to_event(entry: CheckoutChange) -> checkout_pb2.CheckoutEvent:

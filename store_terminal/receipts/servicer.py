@@ -1,21 +1,21 @@
 """Receipts: protobuf to model and back, nothing else."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from store_terminal.checkouts import moves
-from store_terminal.checkouts.lifecycle import CheckoutState
-from store_terminal.checkouts.model import Checkout, Till
-from store_terminal.errors import Reason
-from store_terminal.receipts.text import receipt
-from store_terminal.refunds import queries as refund_queries
-from store_terminal.refunds.model import TillRefund
+from store_terminal.checkouts.model import Till
+from store_terminal.receipts import operations
+from store_terminal.receipts.escpos import printer_bytes
+from store_terminal.receipts.html import html_of
+from store_terminal.receipts.language import language_of
+from store_terminal.receipts.messages import Format, Look, kind_of, look_of, to_receipt
+from store_terminal.receipts.model import Receipt, Sources, receipt_of
+from store_terminal.receipts.rows import rows_of
+from store_terminal.receipts.text import text_of
 from tillmesh.api.terminal.v1 import receipt_pb2
 from tillmesh.api.terminal.v1 import receipt_service_pb2 as api
-from tillmesh.rpc.messages import to_timestamp
+from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.servicer import Servicer
-from tillmesh.storage.statements import Transaction
 
 
 @dataclass(frozen=True)
@@ -23,19 +23,35 @@ class ReceiptServicer(Servicer):
     """tillmesh.api.terminal.v1.ReceiptService."""
 
     till: Till
+    usual: Look
+    """How a receipt is shown if the request does not say it."""
 
     async def GetReceipt(self, request: api.GetReceiptRequest) -> receipt_pb2.Receipt:
-        """The receipt to print for the shopper."""
-
-        def read(transaction: Transaction) -> tuple[Checkout, Sequence[TillRefund], bool]:
-            checkout = moves.get_checkout(transaction, request.checkout_id)
-            if checkout.state is not CheckoutState.PAID:
-                raise Reason.CHECKOUT_NOT_PAID(checkout_id=request.checkout_id)
-            return checkout, *refund_queries.refunds_of(transaction, request.checkout_id)
-
-        checkout, refunds, earlier = await self.database.run(read)
+        """Makes a receipt."""
+        with Fields() as fields:
+            kind, look = kind_of(fields, request), look_of(fields, request, self.usual)
+        is_refund = request.WhichOneof("subject") == "refund_id"
+        read = operations.read_of_refund if is_refund else operations.read_of_checkout
+        key = request.refund_id if is_refund else request.checkout_id
+        sources = await self.database.run(read, key, kind, self.till.store_id, self.clock.now_ms())
         # In a thread: a long one would keep every other call waiting.
-        text = await asyncio.to_thread(receipt, checkout, refunds, self.till.terminal_id, earlier=earlier)
-        return receipt_pb2.Receipt(
-            checkout_id=checkout.checkout_id, receipt_time=to_timestamp(checkout.paid_at_ms), text=text
-        )
+        return await asyncio.to_thread(_printed, sources, self.till, look, reprint=request.reprint)
+
+
+def _printed(sources: Sources, till: Till, look: Look, *, reprint: bool) -> receipt_pb2.Receipt:
+    receipt = receipt_of(sources, till, reprint=reprint)
+    message = to_receipt(receipt, look.language)
+    _show(receipt, look, message)
+    return message
+
+
+def _show(receipt: Receipt, look: Look, message: receipt_pb2.Receipt) -> None:
+    language = language_of(look.language)
+    rows = rows_of(receipt, language)
+    match look.format:
+        case Format.FORMAT_ESC_POS:
+            message.printer_bytes = printer_bytes(rows, receipt.qr_text, look.columns, look.code_page)
+        case Format.FORMAT_HTML:
+            message.text = html_of(rows, receipt.qr_text, language.words.receipt, look.language)
+        case _:
+            message.text = text_of(rows, look.columns)

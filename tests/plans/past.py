@@ -27,7 +27,7 @@ UNFINISHED = (
 )  # fmt: skip
 BY_KEY = {
     "requests", "order_history", "payment_history", "checkout_history", "pin_tries", "identities", "wallets", "phones",
-    "stores", "account_sums", "refund_lines", "catalogue_items", "catalogue_gtins",
+    "stores", "store_records", "account_sums", "refund_lines", "catalogue_items", "catalogue_gtins",
 }  # fmt: skip
 """Tables that are read by a key alone."""
 BY_KEY_MAX = 20_000

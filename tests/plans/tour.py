@@ -210,6 +210,7 @@ class Tour(Platform):
         """A checkout that a wrong code does not pay, and a right one does."""
         checkout = await self.submitted(payer)
         await self.pay(checkout, self.wrong_pay_code())
+        await self.ask(DEVICE, "ReceiptService.GetReceipt", checkout_id=checkout.checkout_id)
         paid = await self.pay(checkout, await self.pay_code())
         assert paid.paid_by_payment_id, paid
         await self.ask(DEVICE, "CheckoutService.GetCheckout", checkout_id=checkout.checkout_id)
@@ -225,7 +226,8 @@ class Tour(Platform):
             refund_id = self.new("refund")
             await self.ask(DEVICE, "TillRefundService.RefundCheckout", refund_id=refund_id, **where, **part, **AT)
             await self.ask(DEVICE, "TillRefundService.GetTillRefund", refund_id=refund_id)
-        await self.ask(DEVICE, "ReceiptService.GetReceipt", **where)
+        for subject in (where, {"refund_id": refund_id}):
+            await self.ask(DEVICE, "ReceiptService.GetReceipt", **subject)
         refund = {"refund_id": self.new("refund"), "payment_id": paid.paid_by_payment_id}
         for _ in range(2):
             await self.ask(PLATFORM, "RefundService.RefundPayment", lines=lines, **refund)

@@ -99,9 +99,14 @@ def shows_the_same_figures(till: Till, behind: Behind, paid: checkout_pb2.Checko
     assert paid.amount.minor_units == net + on_top
     if paid.paid_by_payment_id:
         assert behind.payment(paid.paid_by_payment_id).amount == paid.amount
-    text = till.receipt(paid).text
-    printed = re.findall(r"^TOTAL GBP +([0-9.]+)$|tax .*?([0-9.]+)$", text, re.MULTILINE)
-    figures = sorted(total or tax for total, tax in printed)
+    receipt = till.receipt(paid)
+    assert (receipt.amount, list(receipt.taxes), list(receipt.lines)) == (
+        paid.amount,
+        list(paid.taxes),
+        list(paid.lines),
+    )
+    printed = re.findall(r"^TOTAL GBP +([0-9.,]+)$|tax .*?([0-9.,]+)$", receipt.text, re.MULTILINE)
+    figures = sorted((total or tax).replace(",", "") for total, tax in printed)
     minor = [paid.amount.minor_units, *(tax.tax_minor for tax in paid.taxes)]
     assert figures == sorted(f"{each / 100:.2f}" for each in minor)
 

@@ -13,6 +13,9 @@ from tillmesh.rpc.settings import load_settings
         (["--store-id", "store 1"], "--store-id"),
         ([], "--store-id: Field required"),
         (["--store-id", "store-1", "--payment-wait-s", "0"], "--payment-wait-s"),
+        (["--store-id", "store-1", "--receipt-language", "tlh"], "--receipt-language: must be one of de, en"),
+        (["--store-id", "store-1", "--receipt-columns", "40"], "--receipt-columns: must be 32, 42 or 48"),
+        (["--store-id", "store-1", "--code-page", "cp1252"], "--code-page"),
     ],
 )
 def test_a_till_that_is_told_nonsense_says_what_and_does_not_start(

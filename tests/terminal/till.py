@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import grpc
 import pytest
@@ -305,8 +306,9 @@ class Till:
     def get_refund(self, refund_id: str) -> till_refund_pb2.TillRefund:
         return self.refunds.GetTillRefund(refunds_api.GetTillRefundRequest(refund_id=refund_id), timeout=DEADLINE_S)
 
-    def receipt(self, checkout: checkout_pb2.Checkout) -> receipt_pb2.Receipt:
-        request = receipts_api.GetReceiptRequest(checkout_id=checkout.checkout_id)
+    def receipt(self, checkout: checkout_pb2.Checkout | None = None, **fields: Any) -> receipt_pb2.Receipt:
+        subject: dict[str, Any] = {"checkout_id": checkout.checkout_id} if checkout else {}
+        request = receipts_api.GetReceiptRequest(**subject, **fields)
         return self.receipts.GetReceipt(request, timeout=DEADLINE_S)
 
     def history(self, checkout: checkout_pb2.Checkout) -> list[checkout_pb2.CheckoutEvent]:

@@ -30,6 +30,7 @@ from tillmesh.cli.commands.pay import pay
 from tillmesh.cli.commands.payments import payments
 from tillmesh.cli.commands.phone import phone
 from tillmesh.cli.commands.recall import recall
+from tillmesh.cli.commands.receipt import receipt
 from tillmesh.cli.commands.replay import replay
 from tillmesh.cli.commands.sell import sell
 from tillmesh.cli.commands.statement import statement
@@ -101,6 +102,16 @@ _COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
     ),
     (park, _ACT, ["tillmesh park 7K3M-9Q2X-VB4T --label 'table 4' --owner Ada"]),
     (recall, _ACT, ["tillmesh recall 7K3M-9Q2X-VB4T"]),
+    (
+        receipt,
+        _ACT,
+        [
+            "tillmesh receipt 7K3M-9Q2X-VB4T --columns 32 --language de",
+            "tillmesh receipt 7K3M-9Q2X-VB4T --reprint --format escpos --code-page cp858 --out /dev/usb/lp0",
+            "tillmesh receipt 7K3M-9Q2X-VB4T --kind bill --format html --out bill.html",
+            "tillmesh receipt --refund 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11 --format json",
+        ],
+    ),
     (enter_pin, _ACT, ["tillmesh enter-pin 7K3M-9Q2X-VB4T"]),
     (confirm, _ACT, ["tillmesh confirm 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11"]),
     (cancel, _ACT, ["tillmesh cancel 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11"]),

@@ -77,14 +77,14 @@ class ReceiptPayment(_message.Message):
     AMOUNT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
-    """The payment; empty where there was nothing to pay."""
+    """The payment; empty where there was nothing to pay, and with RETURN."""
     payer_display_name: _builtins.str
-    """Who paid, as far as the terminal may know."""
+    """Who paid, or with RETURN got the money, as far as the terminal may know."""
     reason: _builtins.str
     """Why it was declined, as UPPER_SNAKE_CASE; empty if it was not."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """How much."""
+        """How much; unset with RETURN."""
 
     def __init__(
         self,
@@ -170,7 +170,8 @@ class Receipt(_message.Message):
         DESCRIPTOR: _descriptor.EnumDescriptor
         KIND_UNSPECIFIED: Receipt._Kind.ValueType  # 0
         """In a request: SALE of a paid checkout, REFUND or RETURN of a refund_id,
-        DECLINE of a checkout whose last payment was declined, otherwise BILL.
+        DECLINE of a checkout whose last payment ended without paying, otherwise
+        BILL.
         """
         KIND_SALE: Receipt._Kind.ValueType  # 1
         """A paid sale, with what was given back since."""
@@ -179,7 +180,7 @@ class Receipt(_message.Message):
         KIND_RETURN: Receipt._Kind.ValueType  # 3
         """A return without its sale."""
         KIND_DECLINE: Receipt._Kind.ValueType  # 4
-        """A payment that was declined: no goods."""
+        """A payment that was declined, canceled or not made in time: no goods."""
         KIND_BILL: Receipt._Kind.ValueType  # 5
         """What is due so far. It says that it is no receipt."""
 
@@ -188,7 +189,8 @@ class Receipt(_message.Message):
 
     KIND_UNSPECIFIED: Receipt.Kind.ValueType  # 0
     """In a request: SALE of a paid checkout, REFUND or RETURN of a refund_id,
-    DECLINE of a checkout whose last payment was declined, otherwise BILL.
+    DECLINE of a checkout whose last payment ended without paying, otherwise
+    BILL.
     """
     KIND_SALE: Receipt.Kind.ValueType  # 1
     """A paid sale, with what was given back since."""
@@ -197,7 +199,7 @@ class Receipt(_message.Message):
     KIND_RETURN: Receipt.Kind.ValueType  # 3
     """A return without its sale."""
     KIND_DECLINE: Receipt.Kind.ValueType  # 4
-    """A payment that was declined: no goods."""
+    """A payment that was declined, canceled or not made in time: no goods."""
     KIND_BILL: Receipt.Kind.ValueType  # 5
     """What is due so far. It says that it is no receipt."""
 
@@ -285,24 +287,26 @@ class Receipt(_message.Message):
 
     @_builtins.property
     def lines(self) -> _containers.RepeatedCompositeFieldContainer[_checkout_pb2.CheckoutLine]:
-        """The lines as sold, or as they are so far."""
+        """The lines as sold, or as they are so far; with SALE and BILL alone."""
 
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
-        """What is due, or was."""
+        """What is due, or was; with DECLINE what was to be paid. Unset with REFUND
+        and RETURN.
+        """
 
     @_builtins.property
     def taxes(self) -> _containers.RepeatedCompositeFieldContainer[_tax_total_pb2.TaxTotal]:
-        """What each tax comes to."""
+        """What each tax comes to; with SALE and BILL alone."""
 
     @_builtins.property
     def payment(self) -> Global___ReceiptPayment:
-        """How it was paid; with DECLINE, what was declined."""
+        """How it was paid; with DECLINE, what was declined. Unset with BILL."""
 
     @_builtins.property
     def refunds(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReceiptRefund]:
-        """What was given back: of a SALE the latest 200, of a REFUND or RETURN the
-        one.
+        """What was given back: of a SALE the latest 100 at most, fewer where they are
+        long; of a REFUND or RETURN the one.
         """
 
     @_builtins.property

@@ -1,0 +1,105 @@
+"""`tillmesh receipt`."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from google.protobuf.json_format import MessageToJson
+
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
+from tillmesh.api.terminal.v1 import receipt_pb2
+from tillmesh.api.terminal.v1 import receipt_service_pb2 as receipt_api
+from tillmesh.cli.options import DEFAULT, Terminal, run_async
+from tillmesh.client.connections import Addresses, Client
+from tillmesh.client.failures import Failure
+
+
+class Kind(StrEnum):
+    """What a receipt is for."""
+
+    SALE = "sale"
+    REFUND = "refund"
+    RETURN = "return"
+    DECLINE = "decline"
+    BILL = "bill"
+
+
+class Format(StrEnum):
+    """How a receipt is shown."""
+
+    TEXT = "text"
+    ESC_POS = "escpos"
+    HTML = "html"
+    JSON = "json"
+
+
+_FORMATS = {
+    Format.TEXT: receipt_pb2.Receipt.FORMAT_TEXT,
+    Format.ESC_POS: receipt_pb2.Receipt.FORMAT_ESC_POS,
+    Format.HTML: receipt_pb2.Receipt.FORMAT_HTML,
+    Format.JSON: receipt_pb2.Receipt.FORMAT_TEXT,
+}
+
+
+def receipt(
+    checkout: Annotated[
+        str, typer.Argument(metavar="[CHECKOUT]", help="The transaction number; leave it out with --refund.")
+    ] = "",
+    refund: Annotated[str, typer.Option("--refund", metavar="REFUND", help="A refund or return of the till.")] = "",
+    kind: Annotated[Kind | None, typer.Option("--kind", help="What it is for. [default: what fits]")] = None,
+    format_: Annotated[Format, typer.Option("--format", help="How it is shown; escpos is bytes.")] = Format.TEXT,
+    columns: Annotated[
+        int,
+        typer.Option("--columns", help="Width of the paper: 32, 42 or 48. [default: the till's]", show_default=False),
+    ] = 0,
+    language: Annotated[str, typer.Option("--language", help="Such as de or pt-BR. [default: the till's]")] = "",
+    code_page: Annotated[
+        str,
+        typer.Option("--code-page", help="Of the printer: cp437, cp850, cp852, cp858, cp866. [default: the till's]"),
+    ] = "",
+    reprint: Annotated[bool, typer.Option("--reprint", help="Say on it that it is a copy.")] = False,
+    file: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where to write it.")] = None,
+    terminal: Terminal = DEFAULT.terminal,
+) -> None:
+    """Print a receipt: of a sale, a refund, a payment that failed, or of what is due so far."""
+    if bool(checkout) == bool(refund):
+        raise typer.BadParameter("name a checkout, or a refund with --refund", param_hint="CHECKOUT")
+    if format_ is Format.ESC_POS and file is None and sys.stdout.isatty():
+        raise typer.BadParameter("escpos is for a printer, not for a screen; name a file or a device: --out FILE")
+    request = receipt_api.GetReceiptRequest(
+        reprint=reprint, format=_FORMATS[format_], columns=columns, language=language, code_page=code_page
+    )
+    if kind:
+        request.kind = receipt_pb2.Receipt.Kind.Value(f"KIND_{kind.name}")
+    if refund:
+        request.refund_id = refund
+    else:
+        request.checkout_id = checkout
+
+    async def act() -> receipt_pb2.Receipt:
+        async with Client(Addresses(terminal=terminal)) as client:
+            if checkout:  # a phone may have paid it meanwhile: only a look at the order tells
+                await client.call(client.till.GetCheckout, checkout_api.GetCheckoutRequest(checkout_id=checkout))
+            return await client.call(client.receipts.GetReceipt, request)
+
+    _write(_content(run_async(act()), format_), file)
+
+
+def _content(made: receipt_pb2.Receipt, format_: Format) -> str | bytes:
+    if format_ is Format.ESC_POS:
+        return made.printer_bytes
+    if format_ is Format.JSON:
+        return f"{MessageToJson(made, preserving_proto_field_name=True, indent=None)}\n"
+    return made.text
+
+
+def _write(content: str | bytes, file: Path | None) -> None:
+    if file is None:
+        typer.echo(content, nl=False)
+        return
+    try:
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise Failure(f"{file} cannot be written: {error.strerror}.") from None
