@@ -84,46 +84,49 @@ def _to_rule(rule: InStoreCodeRule) -> scan_rules_pb2.InStoreCodeRule:
 
 
 def _rule(fields: Fields, name: str, message: scan_rules_pb2.InStoreCodeRule) -> InStoreCodeRule:
-    known = {_VALUES.Value(f"VALUE_{value}"): value for value in Value}
+    known: dict[int, Value] = {_VALUES.Value(f"VALUE_{value}"): value for value in Value}
     length = message.code_length or LONG
     fields.require(length in (LONG, SHORT), f"{name}.code_length", f"must be {LONG} or {SHORT}", length)
     fields.require(message.value in known, f"{name}.value", "must be a Value", message.value)
-    known_length = length in (LONG, SHORT)
-    ok = len(message.prefix) <= PREFIX_DIGITS_MAX and known_length and is_in_store_prefix(message.prefix, length)
-    begins = "02 or 2" if length == LONG else "0 or 2"
-    rule = f"must be 1 to {PREFIX_DIGITS_MAX} digits that begin with {begins}"
-    fields.require(ok, f"{name}.prefix", rule, message.prefix)
     positions = {position: getattr(message, position) for position in _POSITIONS}
-    read = InStoreCodeRule(message.prefix, length, known.get(message.value, Value.WHOLE_CODE), **positions)
-    if read.value is not Value.WHOLE_CODE:
-        if length in (LONG, SHORT):
-            _require_positions(fields, name, read)
-    elif message.value in known:
+    rule = InStoreCodeRule(message.prefix, length, known.get(message.value, Value.WHOLE_CODE), **positions)
+    if length in (LONG, SHORT):
+        _require_prefix(fields, name, rule)
+        if rule.value is not Value.WHOLE_CODE:
+            _require_positions(fields, name, rule)
+    if message.value == _VALUES.Value("VALUE_WHOLE_CODE"):
         for position, value in positions.items():
             fields.require(value == 0, f"{name}.{position}", "must be 0 with WHOLE_CODE", value)
-    return read
+    return rule
+
+
+def _require_prefix(fields: Fields, name: str, rule: InStoreCodeRule) -> None:
+    ok = len(rule.prefix) <= PREFIX_DIGITS_MAX and is_in_store_prefix(rule.prefix, rule.code_length)
+    begins = "02 or 2" if rule.code_length == LONG else "0 or 2"
+    what = f"must be 1 to {PREFIX_DIGITS_MAX} digits that begin with {begins}"
+    fields.require(ok, f"{name}.prefix", what, rule.prefix)
 
 
 def _require_positions(fields: Fields, name: str, rule: InStoreCodeRule) -> None:
-    """Refuses positions outside the code, and those that are in two parts."""
+    """Refuses positions outside the code, and parts that overlap; only the article may begin within the prefix."""
     last = rule.code_length - 1  # its last digit is the check digit
+    taken = dict.fromkeys(range(1, min(len(rule.prefix), PREFIX_DIGITS_MAX) + 1), "prefix")
     checked = rule.price_check_position
     parts = [
         ("article_start", rule.article_start, "article_digits", rule.article_digits),
         ("value_start", rule.value_start, "value_digits", rule.value_digits),
-        *([("price_check_position", checked, "price_check_position", 1)] if checked else []),
+        *([("price_check_position", checked, "", 1)] if checked else []),
     ]
-    taken = dict.fromkeys(range(1, len(rule.prefix) + 1), "prefix")
     for start_name, start, count_name, count in parts:
-        fields.require(1 <= start <= last, f"{name}.{start_name}", f"must be 1 to {last}", start)
-        fields.require(1 <= count <= last - start + 1, f"{name}.{count_name}", f"must end at {last} at most", count)
-        for position in range(max(start, 1), min(start + count, rule.code_length)):
-            other = taken.setdefault(position, start_name)
-            if other != start_name and (start_name, other) != ("article_start", "prefix"):
-                fields.require(
-                    False, f"{name}.{start_name}", f"must not overlap with {other}, position {position} does"
-                )
-                break
+        if not 1 <= start <= last:
+            fields.require(False, f"{name}.{start_name}", f"must be 1 to {last}", start)
+        elif not 1 <= count <= last + 1 - start:
+            fields.require(False, f"{name}.{count_name}", f"must be 1 to {last + 1 - start}", count)
+        else:
+            others = {taken.setdefault(position, start_name) for position in range(start, start + count)}
+            others -= {start_name, "prefix" if start_name == "article_start" else ""}
+            what = f"must not overlap with {', '.join(sorted(others))}"
+            fields.require(not others, f"{name}.{start_name}", what, start)
     fits = not checked or rule.value_digits in PRICE_CHECK_DIGITS
     fields.require(fits, f"{name}.price_check_position", "must be 0 unless value_digits is 4 or 5", checked)
     ok = abs(rule.value_exponent) <= EXPONENT_MAX
