@@ -1,10 +1,12 @@
 """ScanItem: what is no article, what has to be decided first, and that nothing is added twice."""
 
+import grpc
 import pytest
 from grpc import StatusCode
 
 from tests.processes import DEADLINE_S
 from tests.terminal.scans import EAN, FNC1, GTIN, OTHER_EAN, WEIGHT_RULE, Answer, Kind, Scanner, says
+from tests.terminal.shaky import Shaky
 from tests.terminal.test_baskets import import_items
 from tests.terminal.test_catalogue import bottled, item
 from tests.terminal.till import Behind, Till, gbp, refused, said, skus
@@ -22,7 +24,12 @@ AGE, BEST_BEFORE, EXPIRED = Kind.KIND_AGE, Kind.KIND_BEST_BEFORE, Kind.KIND_EXPI
 
 
 def scan(
-    till: Till, checkout: checkout_pb2.Checkout, scanned: str, request_id: str = "", quantity: int = 0
+    till: Till,
+    checkout: checkout_pb2.Checkout,
+    scanned: str,
+    *decided: Kind.ValueType,
+    request_id: str = "",
+    timeout: float = DEADLINE_S,
 ) -> api.ScanItemResponse:
     """Over the wire."""
     request = api.ScanItemRequest(
@@ -30,9 +37,9 @@ def scan(
         checkout_id=checkout.checkout_id,
         basket_version=checkout.basket_version,
         scanned=scanned,
-        quantity=quantity,
+        decided=decided,
     )
-    return till.scans.ScanItem(request, timeout=DEADLINE_S)
+    return till.scans.ScanItem(request, timeout=timeout)
 
 
 def test_a_pay_code_is_told_and_nothing_is_added(till: Till) -> None:
@@ -173,23 +180,36 @@ def test_a_scan_changes_the_order_in_place(till: Till, behind: Behind) -> None:
     cola.minimum_age_years = 12
     import_items(till, cola, bottle)
     pending = till.submitted(behind.shopper())
-    request = api.ScanItemRequest(
-        request_id=new_request_id(),
-        checkout_id=pending.checkout_id,
-        basket_version=pending.basket_version,
-        scanned="4337185144981",
-        decided=[AGE],
-    )
-    first = till.scans.ScanItem(request, timeout=DEADLINE_S)
+    request_id = new_request_id()
+    assert scan(till, pending, "4337185144981").outcome == Answer.OUTCOME_DECISION_REQUIRED
+    first = scan(till, pending, "4337185144981", AGE, request_id=request_id)
     assert (first.outcome, first.line_number) == (Answer.OUTCOME_ADDED, 2)
     assert skus(first.checkout) == [(1, "TEA"), (2, "SODA"), (3, "GLASS")]
     order = behind.order(pending)
     assert (order.version, order.amount) == (2, gbp(250 + 149 + 25))
     assert (till.history(pending)[-1].reason, till.events(pending)[-1]) == ("AGE", "CHANGED")
-    again = till.scans.ScanItem(request, timeout=DEADLINE_S)
+    again = scan(till, pending, "4337185144981", AGE, request_id=request_id)
     assert (again.line_number, again.checkout.order_version) == (2, 2)
     paid = till.pay(first.checkout)
     assert said(paid) == "PAID HAND_OVER_GOODS"
     with refused("CHECKOUT_PAID", StatusCode.FAILED_PRECONDITION):
         scan(till, paid, "4337185144981")
     assert scan(till, paid, PAY_CODE).outcome == Answer.OUTCOME_PAY_CODE
+
+
+def test_a_scan_whose_answer_is_lost_is_added_once(shaky: Shaky, behind: Behind) -> None:
+    request_id = new_request_id()
+    with shaky.till() as till:
+        import_items(till, item("RICE", 219, gtins=["4014500507361"], minimum_age_years=1))
+        pending = till.submitted(behind.shopper())
+        shaky.orders.lose_answers()
+        with pytest.raises(grpc.RpcError):
+            scan(till, pending, "4014500507361", AGE, request_id=request_id, timeout=1.5)
+    shaky.server.kill()
+    shaky.orders.heal()
+    shaky.restart()
+    with shaky.till() as till:
+        answer = scan(till, pending, "4014500507361", AGE, request_id=request_id)
+        assert (answer.line_number, skus(answer.checkout)) == (2, [(1, "TEA"), (2, "RICE")])
+        assert [event.reason for event in till.history(pending)] == ["", "", "AGE"]
+    assert behind.order_events(pending) == ["CREATED", "LINES_REPLACED"]
