@@ -91,23 +91,33 @@ def _new_line(
     label = reading.amount_minor if reading.amount_minor is not None else _label_minor(checkout, scan)
     if label is not None:
         _require_currency(checkout, item, scan)
-    grams = _grams(scan)
-    said = reading.quantity if reading.quantity is not None else scan.pieces
-    says_it = [number for number in (label, grams, said) if number is not None]
-    if 0 in says_it:
+    unit, said = _measured(item, scan, reading, is_label=label is not None)
+    if 0 in (label, said):
         raise unreadable("its quantity or amount is 0")
-    unit = item.unit
-    if grams is not None and (label is not None or unit is Unit.GRAM):
-        unit, said = Unit.GRAM, grams
-    elif label is not None:
-        unit, said = Unit.PIECE, 1
     with Fields() as fields:
-        fields.require(not (quantity and says_it), "quantity", "must be 0: the code says how much", quantity)
-        by_piece = unit is Unit.PIECE or quantity or says_it
+        fields.require(not (quantity and said), "quantity", "must be 0: the code says how much", quantity)
         rule = f"must be set: {item.sku} is sold by {unit}, and the code does not say how much"
-        fields.require(bool(by_piece), "quantity", rule)
+        fields.require(bool(unit is Unit.PIECE or quantity or said), "quantity", rule)
     gtin = "" if reading.sku else scan.gtin
     return NewLine(item.sku, said or quantity or 1, gtin=gtin, unit=unit, label_amount_minor=label)
+
+
+def _measured(
+    item: CatalogueItem, scan: ArticleScan, reading: InStoreReading, *, is_label: bool
+) -> tuple[Unit, int | None]:
+    """The unit of the line, and the quantity if the code says it. A piece has its price whatever it weighs."""
+    grams = _grams(scan)
+    if is_label:
+        return (Unit.PIECE, 1) if grams is None else (Unit.GRAM, grams)
+    if reading.quantity is not None:
+        return item.unit, reading.quantity
+    if item.unit is Unit.PIECE:
+        return item.unit, scan.pieces
+    if item.unit is Unit.GRAM and grams is not None:
+        return item.unit, grams
+    if grams is not None or scan.pieces is not None:
+        raise unreadable(f"it has a weight or a number of pieces, and {item.sku} is sold by {item.unit}")
+    return item.unit, None
 
 
 def _grams(scan: ArticleScan) -> int | None:

@@ -1,5 +1,6 @@
 """The rules for in-store codes: set as a whole, read again, and what is wrong with them named."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tillmesh.api.terminal.v1 import scan_rules_pb2
 from tillmesh.api.terminal.v1 import scan_service_pb2 as api
 from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.messages import to_timestamp
+from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 
 ITEM = {"article_start": 3, "article_digits": 5}
@@ -56,6 +58,16 @@ async def test_of_two_who_change_the_rules_the_second_reads_them_again(scanner: 
     with says("REQUEST_ID_REUSED"):
         await scanner.rules(PRICE_RULE, version=0, request_id=request_id)
     assert await read(scanner) == first
+
+
+async def test_of_many_who_set_the_rules_at_once_one_does(scanner: Scanner) -> None:
+    for version in range(2):
+        setting = [scanner.rules(WEIGHT_RULE, version=version) for _ in range(8)]
+        done = await asyncio.gather(*setting, return_exceptions=True)
+        assert [each.version for each in done if isinstance(each, scan_rules_pb2.ScanRules)] == [version + 1]
+        refused = {each.reason for each in done if isinstance(each, Refusal)}
+        assert refused <= {"SCAN_RULES_VERSION_MISMATCH", "CONCURRENT_CHANGE"}
+    assert (await read(scanner)).version == 2
 
 
 def changed(rule: Rule, **what: Any) -> Rule:

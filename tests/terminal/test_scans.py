@@ -87,6 +87,18 @@ async def test_a_package_says_how_many_are_in_it(scanner: Scanner) -> None:
         await scanner.line(f"]C102{GTIN}3712", quantity=2)
 
 
+async def test_a_weight_counts_for_what_is_sold_by_weight_alone(scanner: Scanner) -> None:
+    await scanner.sells(item("CAN", 80, gtins=[EAN]), item("OIL", 800, gtins=[OTHER_EAN], unit=WIRE.UNIT_MILLILITER))
+    line = await scanner.line(f"]C101{GTIN}3103000500", quantity=2)
+    assert (line.quantity, line.unit, line.amount_minor) == (2, WIRE.UNIT_PIECE, 160)
+    with says("CODE_UNREADABLE"):
+        await scanner.line(f"]C1010{OTHER_EAN}3103000500")
+    assert (await scanner.line(f"]C1010{OTHER_EAN}10LOT", quantity=500)).amount_minor == 400
+    await scanner.sells(item("HAM", 1990, gtins=[EAN], unit=WIRE.UNIT_GRAM), item("CAN", 80))
+    with says("CODE_UNREADABLE"):
+        await scanner.line(f"]C102{GTIN}3712")
+
+
 async def test_a_scan_adds_the_deposit_as_well(scanner: Scanner) -> None:
     cola, bottle = bottled("COLA", "BOTTLE")
     cola.gtins.append(EAN)
