@@ -13,7 +13,7 @@ from biip.gs1_application_identifiers import GS1ApplicationIdentifier
 from biip.gs1_digital_link_uris import GS1DigitalLinkURI
 
 from store_terminal.errors import Reason
-from store_terminal.scanning.model import ArticleScan, Decimal10
+from store_terminal.scanning.model import ArticleScan, ImpliedDecimal
 from tillmesh.gtin import is_gtin
 from tillmesh.runtime.errors import Refusal
 
@@ -87,7 +87,7 @@ def _first_element(text: str) -> tuple[str, int]:
     field = text.partition(FNC1)[0]
     match = re.match(ai.pattern.removesuffix("$"), field)
     if not match or (ai.separator_required and match.end() < len(field)):
-        raise unreadable(f"the value of AI {ai.ai} has a wrong form")
+        raise unreadable("the value of a GS1 application identifier has a wrong form")
     return ai.ai, match.end()
 
 
@@ -95,7 +95,7 @@ def _once_each(found: Iterable[tuple[str, str]]) -> Elements:
     values: dict[str, str] = {}
     for ai, value in found:
         if values.setdefault(ai, value) != value:
-            raise unreadable(f"it has two values of AI {ai}")
+            raise unreadable("it has two values of one GS1 application identifier")
     return values
 
 
@@ -107,18 +107,18 @@ def _one_of(found: Elements, pattern: re.Pattern[str]) -> tuple[str, int]:
     return (matches[0][0], int(matches[0][1])) if matches else ("", 0)
 
 
-def _kilograms(found: Elements) -> Decimal10 | None:
+def _kilograms(found: Elements) -> ImpliedDecimal | None:
     ai, decimals = _one_of(found, _KILOGRAMS)
-    return Decimal10(int(found[ai]), decimals) if ai else None
+    return ImpliedDecimal(int(found[ai]), decimals) if ai else None
 
 
-def _amount(found: Elements) -> tuple[Decimal10 | None, str]:
+def _amount(found: Elements) -> tuple[ImpliedDecimal | None, str]:
     """The amount, and the number of its currency where the code says it (AI 393n)."""
     ai, decimals = _one_of(found, _AMOUNT)
     if not ai:
         return None, ""
     said = _CURRENCY_DIGITS if ai.startswith("393") else 0
-    return Decimal10(int(found[ai][said:]), decimals), found[ai][:said]
+    return ImpliedDecimal(int(found[ai][said:]), decimals), found[ai][:said]
 
 
 def _date(digits: str, year: int) -> date:

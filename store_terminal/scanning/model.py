@@ -25,8 +25,8 @@ class ReceiptScan:
 
 
 @dataclass(frozen=True, slots=True)
-class Decimal10:
-    """A number of a code: `value` divided by ten to the power of `decimals`."""
+class ImpliedDecimal:
+    """A number whose code says where the decimal point is: `value` divided by ten to the power of `decimals`."""
 
     value: int
     decimals: int
@@ -44,11 +44,11 @@ class ArticleScan:
 
     gtin: str
     """14 digits; perhaps those of an in-store code."""
-    kilograms: Decimal10 | None = None
+    kilograms: ImpliedDecimal | None = None
     """The net weight (AI 310n)."""
     pieces: int | None = None
     """The number of articles in a package (AI 37)."""
-    amount: Decimal10 | None = None
+    amount: ImpliedDecimal | None = None
     """The amount of the line (AI 392n, 393n)."""
     currency_number: str = ""
     """The currency of the amount as its ISO 4217 number (AI 393n); empty where the code does not say it."""

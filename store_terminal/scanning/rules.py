@@ -7,7 +7,7 @@ from biip.checksums import gs1_price_weight_check_digit
 
 from store_terminal.errors import Reason
 from store_terminal.scanning.gs1 import unreadable
-from store_terminal.scanning.model import InStoreCodeRule, InStoreReading, Value
+from store_terminal.scanning.model import ImpliedDecimal, InStoreCodeRule, InStoreReading, Value
 from tillmesh.gtin import LENGTH
 
 LONG, SHORT = 13, 8
@@ -56,8 +56,8 @@ def _reading(code: str, rule: InStoreCodeRule) -> InStoreReading:
     digits = _digits(code, rule.value_start, rule.value_digits)
     if rule.price_check_position:
         _require_price_check(digits, code[rule.price_check_position - 1])
-    number, left = divmod(int(digits) * 10 ** max(rule.value_exponent, 0), 10 ** max(-rule.value_exponent, 0))
-    if left:
+    number = ImpliedDecimal(int(digits), -rule.value_exponent).scaled(0)
+    if number is None:
         raise unreadable(f"its value has more digits than the rule of prefix {rule.prefix} allows")
     return InStoreReading(sku, number) if rule.value is Value.QUANTITY else InStoreReading(sku, amount_minor=number)
 

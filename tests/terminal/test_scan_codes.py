@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stdnum import ean, luhn
 
 from store_terminal.scanning.codes import read
-from store_terminal.scanning.model import ArticleScan, Decimal10, InStoreCodeRule, PayCodeScan, ReceiptScan, Value
+from store_terminal.scanning.model import ArticleScan, ImpliedDecimal, InStoreCodeRule, PayCodeScan, ReceiptScan, Value
 from store_terminal.scanning.rules import in_store_reading
 from tillmesh import receipt_code
 from tillmesh.gtin import is_gtin
@@ -71,10 +71,13 @@ def test_an_article_is_known_by_every_form_of_its_code(text: str, gtin: str) -> 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (f"]C101{GTIN}3103001250", {"kilograms": Decimal10(1250, 3)}),
-        (f"]C101{GTIN}3922265", {"amount": Decimal10(265, 2)}),
-        (f"]C101{GTIN}3922265{FNC1}3103001250", {"amount": Decimal10(265, 2), "kilograms": Decimal10(1250, 3)}),
-        (f"]C101{GTIN}3932826265", {"amount": Decimal10(265, 2), "currency_number": "826"}),
+        (f"]C101{GTIN}3103001250", {"kilograms": ImpliedDecimal(1250, 3)}),
+        (f"]C101{GTIN}3922265", {"amount": ImpliedDecimal(265, 2)}),
+        (
+            f"]C101{GTIN}3922265{FNC1}3103001250",
+            {"amount": ImpliedDecimal(265, 2), "kilograms": ImpliedDecimal(1250, 3)},
+        ),
+        (f"]C101{GTIN}3932826265", {"amount": ImpliedDecimal(265, 2), "currency_number": "826"}),
         (f"]d201{GTIN}10LOT-1{FNC1}15261231", {"best_before": date(2026, 12, 31)}),
         (f"]d201{GTIN}17280200", {"use_by": date(2028, 2, 29)}),
         (f"{FNC1}01{GTIN}{FNC1}15261231{FNC1}21SERIAL{FNC1}", {"best_before": date(2026, 12, 31)}),
@@ -82,8 +85,8 @@ def test_an_article_is_known_by_every_form_of_its_code(text: str, gtin: str) -> 
         (
             f"https://id.gs1.org/01/{GTIN}?3103=001250&3932=978265&15=261231&17=270101",
             {
-                "kilograms": Decimal10(1250, 3),
-                "amount": Decimal10(265, 2),
+                "kilograms": ImpliedDecimal(1250, 3),
+                "amount": ImpliedDecimal(265, 2),
                 "currency_number": "978",
                 "best_before": date(2026, 12, 31),
                 "use_by": date(2027, 1, 1),
@@ -240,8 +243,8 @@ def test_element_strings_built_from_parts_say_these_parts(
     rng.shuffle(parts)  # type: ignore[attr-defined]
     says = ArticleScan(
         gtin,
-        kilograms=Decimal10(*weight) if weight else None,
-        amount=Decimal10(*amount[:2]) if amount else None,
+        kilograms=ImpliedDecimal(*weight) if weight else None,
+        amount=ImpliedDecimal(*amount[:2]) if amount else None,
         currency_number=amount[2] if amount else "",
         best_before=best_before,
         use_by=use_by,
