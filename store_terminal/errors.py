@@ -18,6 +18,23 @@ class Reason(ErrorReason):
     LINE_NOT_FOUND = (StatusCode.NOT_FOUND, "Checkout {checkout_id} has no line {line_number}.")
     ITEM_NOT_FOUND = (StatusCode.NOT_FOUND, "The catalogue has no article {sku}; import it, or give its price.")
     GTIN_NOT_FOUND = (StatusCode.NOT_FOUND, "The catalogue has no article with the GTIN {gtin}.")
+    CODE_UNREADABLE = (StatusCode.INVALID_ARGUMENT, "The scanned code cannot be read: {why}.")
+    CODE_LENGTH_WRONG = (
+        StatusCode.INVALID_ARGUMENT,
+        "The scanned code has {length} digits; a GTIN has 8, 12, 13 or 14. Scan it again.",
+    )
+    CHECK_DIGIT_WRONG = (
+        StatusCode.INVALID_ARGUMENT,
+        "The check digit of {what} is wrong; scan it again, or key in its digits.",
+    )
+    RULE_MISSING = (
+        StatusCode.FAILED_PRECONDITION,
+        "No rule is set for in-store codes of {length} digits that begin with {prefix}; set one with ReplaceScanRules.",
+    )
+    SCAN_RULES_VERSION_MISMATCH = (
+        StatusCode.ABORTED,
+        "The scan rules are at version {version}, not at {wanted}; read them again.",
+    )
     ITEM_IN_USE = (
         StatusCode.FAILED_PRECONDITION,
         "Article {sku} is the deposit of {used_by}; change or delete that first.",

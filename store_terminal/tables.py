@@ -5,6 +5,15 @@ from store_terminal.checkouts import tables as checkout_tables
 from store_terminal.outbox import tables as outbox_tables
 from store_terminal.receipts import tables as receipt_tables
 from store_terminal.refunds import tables as refund_tables
+from store_terminal.scanning import tables as scanning_tables
 from store_terminal.schema import METADATA
 
-__all__ = ["METADATA", "catalogue_tables", "checkout_tables", "outbox_tables", "receipt_tables", "refund_tables"]
+__all__ = [
+    "METADATA",
+    "catalogue_tables",
+    "checkout_tables",
+    "outbox_tables",
+    "receipt_tables",
+    "refund_tables",
+    "scanning_tables",
+]

@@ -31,7 +31,7 @@ SERVICERS = {
 }
 PARTS = (
     "order_service",
-    *(f"store_terminal/{part}" for part in ("catalogue", "checkouts", "refunds", "receipts")),
+    *(f"store_terminal/{part}" for part in ("catalogue", "checkouts", "refunds", "scanning", "receipts")),
     *(f"thirdparty_server/{part}" for part in ("ledger", "payers", "stores", "payments", "payments/refunds")),
 )
 LINES_MAX = 400

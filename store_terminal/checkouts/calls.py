@@ -11,7 +11,7 @@ from store_terminal.checkouts.model import Call, Checkout, Till
 from store_terminal.outbox.model import Exchange, RequestKind
 from store_terminal.outbox.queries import find_exchange
 from store_terminal.outbox.worker import Outbox
-from tillmesh.api.terminal.v1 import checkout_pb2
+from tillmesh.api.terminal.v1 import checkout_pb2, scan_service_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.servicer import Servicer
@@ -26,6 +26,7 @@ Versioned = (
     | api.AdjustCheckoutRequest
     | api.SubmitCheckoutRequest
     | api.ParkCheckoutRequest
+    | scan_service_pb2.ScanItemRequest
 )
 _Change = (
     Versioned
@@ -64,6 +65,10 @@ class CheckoutCalls(Servicer):
         key = self._key(request, request_id)
         async with self.outbox.writing(key) as call:
             outcome = await answer_once(self.database, key, checkout_id, read, effect, call)
+        return await self._answered(request_id, outcome)
+
+    async def _answered(self, request_id: str, outcome: Checkout | Exchange) -> checkout_pb2.Checkout:
+        """The checkout, once the other server has answered that was asked, if one was."""
         if isinstance(outcome, Checkout):
             return self._message(outcome)
         settled = await self.outbox.settle(request_id, outcome)

@@ -64,7 +64,7 @@ def add_lines(
     transaction: Transaction, call: Call, *, checkout_id: str, basket_version: int, lines: Sequence[NewLine]
 ) -> Checkout | Exchange:
     """Adds lines at the end."""
-    checkout = _basket(transaction, checkout_id, basket_version, CheckoutEvent.CHANGED)
+    checkout = get_basket(transaction, checkout_id, basket_version, CheckoutEvent.CHANGED)
     added = pricing.priced_lines(
         lines,
         on_sale(transaction, {line.sku for line in lines}, call.now_ms),
@@ -72,14 +72,14 @@ def add_lines(
         actor=actor(),
         last_number=checkout.last_line_number,
     )
-    return _change_lines(transaction, call, checkout, (*checkout.lines, *added))
+    return change_lines(transaction, call, checkout, (*checkout.lines, *added))
 
 
 def update_line(
     transaction: Transaction, call: Call, *, checkout_id: str, basket_version: int, change: LineChange
 ) -> Checkout | Exchange:
     """Changes quantity, price or note of a line; the quantity also of its deposit."""
-    checkout = _basket(transaction, checkout_id, basket_version, CheckoutEvent.CHANGED)
+    checkout = get_basket(transaction, checkout_id, basket_version, CheckoutEvent.CHANGED)
     item = pricing.line_of(checkout, change.line_number).item
     changed = pricing.changed_line(
         item,
@@ -91,15 +91,15 @@ def update_line(
     lines = pricing.with_item(checkout.lines, change.line_number, changed)
     if change.quantity is not None:
         lines = pricing.with_quantity(lines, change.line_number, change.quantity)
-    return _change_lines(transaction, call, checkout, lines)
+    return change_lines(transaction, call, checkout, lines)
 
 
 def remove_line(
     transaction: Transaction, call: Call, *, checkout_id: str, basket_version: int, line_number: int
 ) -> Checkout | Exchange:
     """Removes a line and its deposit; their numbers are not used again."""
-    checkout = _basket(transaction, checkout_id, basket_version, CheckoutEvent.CHANGED)
-    return _change_lines(transaction, call, checkout, pricing.without_line(checkout, line_number))
+    checkout = get_basket(transaction, checkout_id, basket_version, CheckoutEvent.CHANGED)
+    return change_lines(transaction, call, checkout, pricing.without_line(checkout, line_number))
 
 
 def adjust_checkout(
@@ -112,13 +112,13 @@ def adjust_checkout(
     adjustment: Adjustment,
 ) -> Checkout | Exchange:
     """Adjusts one line, or spreads the adjustment over all goods."""
-    checkout = _basket(transaction, checkout_id, basket_version, CheckoutEvent.CHANGED)
-    return _change_lines(transaction, call, checkout, pricing.adjusted_lines(checkout, line_number, adjustment))
+    checkout = get_basket(transaction, checkout_id, basket_version, CheckoutEvent.CHANGED)
+    return change_lines(transaction, call, checkout, pricing.adjusted_lines(checkout, line_number, adjustment))
 
 
 def submit_checkout(transaction: Transaction, call: Call, *, checkout_id: str, basket_version: int) -> Exchange:
     """Asks for the order."""
-    checkout = _basket(transaction, checkout_id, basket_version, CheckoutEvent.SUBMITTED)
+    checkout = get_basket(transaction, checkout_id, basket_version, CheckoutEvent.SUBMITTED)
     _require_lines(checkout, checkout.lines)
     return _ask(transaction, checkout, requests.create_order(call, checkout))
 
@@ -153,7 +153,7 @@ def pay_checkout(transaction: Transaction, call: Call, new: NewPayment, pay_code
     return Exchange(entry, advance(transaction, checkout, after, event, call.now_ms, reference=payment_id))
 
 
-def _basket(transaction: Transaction, checkout_id: str, basket_version: int, event: CheckoutEvent) -> Checkout:
+def get_basket(transaction: Transaction, checkout_id: str, basket_version: int, event: CheckoutEvent) -> Checkout:
     """The checkout, if the event may happen to it and its basket is as the caller read it."""
     checkout = get_checkout(transaction, checkout_id)
     require_legal(checkout, event)
@@ -161,10 +161,13 @@ def _basket(transaction: Transaction, checkout_id: str, basket_version: int, eve
     return checkout
 
 
-def _change_lines(
-    transaction: Transaction, call: Call, checkout: Checkout, lines: Sequence[Line]
+def change_lines(
+    transaction: Transaction, call: Call, checkout: Checkout, lines: Sequence[Line], reason: str = ""
 ) -> Checkout | Exchange:
-    """A basket changes here and now; a pending transaction only when the order service says so."""
+    """A basket changes here and now; a pending transaction only when the order service says so.
+
+    The history says the reason with the change.
+    """
     total = pricing.checked_totals(items_of(lines), prices_include_tax=checkout.prices_include_tax)
     _require_room(checkout.checkout_id, lines)
     if checkout.state is CheckoutState.BASKET:
@@ -175,9 +178,9 @@ def _change_lines(
             last_line_number=max(checkout.last_line_number, *(line.number for line in lines), 0),
             basket_version=checkout.basket_version + 1,
         )
-        return advance(transaction, checkout, after, CheckoutEvent.CHANGED, call.now_ms)
+        return advance(transaction, checkout, after, CheckoutEvent.CHANGED, call.now_ms, reason=reason)
     _require_lines(checkout, lines)
-    return _ask(transaction, checkout, requests.replace_order_lines(call, checkout, lines))
+    return _ask(transaction, checkout, requests.replace_order_lines(call, checkout, lines, reason))
 
 
 def _require_room(checkout_id: str, lines: Sequence[Line]) -> None:

@@ -92,6 +92,18 @@ def with_quantity(lines: Sequence[Line], deposit_of: int, quantity: int) -> tupl
     return tuple(changed)
 
 
+def with_more(lines: Sequence[Line], more: Mapping[int, int]) -> tuple[Line, ...]:
+    """Lines of which some, by their number, have so much more."""
+    changed = []
+    with Fields() as fields:
+        for line in lines:
+            if line.number in more:
+                line = replace(line, item=line.item._replace(quantity=line.item.quantity + more[line.number]))
+                check_line(fields, f"line {line.number}", line.item)
+            changed.append(line)
+    return tuple(changed)
+
+
 def without_line(checkout: Checkout, number: int) -> tuple[Line, ...]:
     """The lines without one of them and its deposit."""
     line_of(checkout, number)

@@ -53,6 +53,7 @@ class OutboxEntry:
     """Of a REPLACE_ORDER_LINES: the number of each line, and of the line whose deposit it is."""
     state: EntryState = EntryState.PENDING
     reason: str = ""
+    """Of a REPLACE_ORDER_LINES until it ends: what the history says of the change. Why it was refused, if it was."""
     refusal: bytes = b""
     """The google.rpc.Status of a refusal, to be raised again."""
 

@@ -45,7 +45,8 @@ def order_done(transaction: Transaction, *, request_id: str, order: OrderCopy, n
             event, after = E.PAID, _paid(_with_order(checkout, after, order), order.paid_by, None, now_ms)
         case _:
             event, after = E.CHANGED, _with_replaced(after, entry.line_numbers, order)
-    done = advance(transaction, checkout, after, event, now_ms, reference=after.paid_by)
+    why = exchange.entry.reason
+    done = advance(transaction, checkout, after, event, now_ms, reference=after.paid_by, reason=why)
     return Exchange(entry, refresh(transaction, done, order, now_ms))  # somebody else may have been there since
 
 

@@ -42,13 +42,13 @@ def create_order(call: Call, checkout: Checkout) -> OutboxEntry:
     return _entry(call, checkout.checkout_id, RequestKind.CREATE_ORDER, message)
 
 
-def replace_order_lines(call: Call, checkout: Checkout, lines: Sequence[Line]) -> OutboxEntry:
-    """Changes the order in place, if it is still as this till knows it."""
+def replace_order_lines(call: Call, checkout: Checkout, lines: Sequence[Line], reason: str) -> OutboxEntry:
+    """Changes the order in place, if it is still as this till knows it; the history says the reason."""
     message = order_api.ReplaceOrderLinesRequest(
         **_order_as_known(call, checkout), lines=map(to_line_item, items_of(lines))
     )
     entry = _entry(call, checkout.checkout_id, RequestKind.REPLACE_ORDER_LINES, message)
-    return replace(entry, line_numbers=[(line.number, line.deposit_of) for line in lines])
+    return replace(entry, line_numbers=[(line.number, line.deposit_of) for line in lines], reason=reason)
 
 
 def cancel_order(call: Call, checkout: Checkout) -> OutboxEntry:

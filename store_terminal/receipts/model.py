@@ -36,6 +36,14 @@ class StoreRecord:
     tax_number: str = ""
     time_zone: str = UNKNOWN_ZONE
 
+    @property
+    def zone(self) -> tzinfo | None:
+        """Its time zone; None if this machine does not know it."""
+        try:
+            return ZoneInfo(self.time_zone)
+        except (ValueError, OSError, KeyError):  # no such name, no such file, or one that is no time zone
+            return None
+
 
 @dataclass(frozen=True, slots=True)
 class Payment:
@@ -115,7 +123,7 @@ class Receipt:
 def receipt_of(sources: Sources, till: Till, *, reprint: bool) -> Receipt:
     """Makes a receipt. A time zone that this machine does not know is shown as UTC."""
     checkout, kind = sources.checkout, sources.kind
-    zone = _zone(sources.store.time_zone)
+    zone = sources.store.zone
     has_lines = checkout is not None and kind in (Kind.SALE, Kind.BILL)
     lines = checkout.lines if checkout and has_lines else ()
     amount = checkout.amount if checkout and has_lines else None
@@ -140,13 +148,6 @@ def receipt_of(sources: Sources, till: Till, *, reprint: bool) -> Receipt:
         at_ms=_at_ms(sources),
         qr_text=_qr_text(checkout) if checkout else "",
     )
-
-
-def _zone(name: str) -> tzinfo | None:
-    try:
-        return ZoneInfo(name)
-    except (ValueError, OSError, KeyError):  # no such name, no such file, or one that is no time zone
-        return None
 
 
 def _origin(sources: Sources) -> Origin:

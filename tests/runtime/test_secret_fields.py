@@ -24,6 +24,8 @@ EXPECTED = {
     "terminal.v1.EnterPinRequest.pin",
     "terminal.v1.PayCheckoutRequest.pay_code",
     "terminal.v1.ReturnGoodsRequest.pay_code",
+    "terminal.v1.ScanItemRequest.scanned",
+    "terminal.v1.SellRequest.pay_code",
 }
 
 

@@ -1,16 +1,18 @@
 """Real servers for the tests of the till; what a test stops or breaks it starts for itself."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from store_terminal.tables import METADATA
 from tests.databases import NewDatabase
 from tests.links import Link
 from tests.payments.side import secret_file
 from tests.processes import Server, running, start_server
+from tests.terminal.scans import Scanner, scanning
 from tests.terminal.shaky import CutOff, Shaky
 from tests.terminal.till import Behind, Till, terminal_flags
 
@@ -65,6 +67,12 @@ def closed_port() -> Iterator[str]:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest_asyncio.fixture
+async def scanner(database_url: str, closed_port: str) -> AsyncIterator[Scanner]:
+    async with scanning(database_url, closed_port) as scanner:
+        yield scanner
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tillmesh.runtime.money import Money
 AT_MS = 1_795_262_400_000
 TEA = LineItem("TEA", "Tea", 2, 125)
 STORE = StoreRecord("store-1", "Corner Shop")
-TILL = Till("store-1", "till-1", "GBP", prices_include_tax=True, payment_wait_ms=1)
+TILL = Till("store-1", "till-1", "GBP", prices_include_tax=True, payment_wait_ms=1, parked_ms=0)
 DECLINE = Decline("pay-9", Money("GBP", 250), "DECLINED", AT_MS)
 KINDS = list(Kind)
 

@@ -63,6 +63,8 @@ KNOWN: Known = {
     "gtin": ["", "04006381333931"],
     "phone_id": ["tablet"],
     "pay_code": ["", "27123456789465650089"],
+    "scanned": ["04006381333931", "]C101040063813339313103001250", "0212345002650", "27123456789465650089"],
+    "prefix": ["02", "21"],
     "pin": ["12 34"] * 40 + ["1234"],  # each that could be one takes 40 ms
 }
 # Nobody gives money to those who cannot take it: bob's wallet is empty, ada's is in yen.

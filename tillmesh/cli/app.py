@@ -32,6 +32,8 @@ from tillmesh.cli.commands.phone import phone
 from tillmesh.cli.commands.recall import recall
 from tillmesh.cli.commands.receipt import receipt
 from tillmesh.cli.commands.replay import replay
+from tillmesh.cli.commands.scan import scan
+from tillmesh.cli.commands.scan_rules import scan_rules
 from tillmesh.cli.commands.sell import sell
 from tillmesh.cli.commands.statement import statement
 from tillmesh.cli.commands.store import store
@@ -96,6 +98,15 @@ _COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
         ["tillmesh sell ada MUG=2@4.50 CARD@1.20", "tillmesh sell - MUG", "tillmesh sell - CHEESE=432g@12.90"],
     ),
     (
+        scan,
+        _ACT,
+        [
+            "tillmesh scan 7K3M-9Q2X-VB4T 4006381333931 --quantity 2",
+            "tillmesh scan 7K3M-9Q2X-VB4T ]C101040063813339313103001250 --yes-age",
+            "tillmesh scan 7K3M-9Q2X-VB4T - < codes.txt",
+        ],
+    ),
+    (
         pay,
         _ACT,
         ["tillmesh pay 7K3M-9Q2X-VB4T", "tillmesh phone code | tillmesh pay 7K3M-9Q2X-VB4T --pay-code"],
@@ -125,6 +136,7 @@ app.add_typer(wallet, name="wallet", rich_help_panel=_ACT)
 app.add_typer(store, name="store", rich_help_panel=_ACT)
 app.add_typer(phone, name="phone", rich_help_panel=_ACT)
 app.add_typer(catalogue, name="catalogue", rich_help_panel=_ACT)
+app.add_typer(scan_rules, name="scan-rules", rich_help_panel=_ACT)
 app.add_typer(cert, name="cert", rich_help_panel=_RUN)
 app.add_typer(audit, name="audit", rich_help_panel=_RUN)
 app.add_typer(db, name="db", rich_help_panel=_RUN)

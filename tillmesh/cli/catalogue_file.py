@@ -1,6 +1,6 @@
 """The articles of a CSV file: each row is an article, or a line that says what is wrong with it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -11,7 +11,19 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tillmesh.api.terminal.v1 import catalogue_item_pb2
 from tillmesh.api.type.v1 import money_pb2
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
-from tillmesh.cli.csv_rows import BadFile, Row, printable, read_rows
+from tillmesh.cli.csv_rows import (
+    DIGITS_MAX,
+    BadFile,
+    Row,
+    Wrong,
+    name_of,
+    optional,
+    printable,
+    read_rows,
+    require_known_columns,
+    require_whole_row,
+    whole_number,
+)
 from tillmesh.gtin import as_gtin
 from tillmesh.runtime.money import PLAIN, minor_units
 
@@ -28,7 +40,6 @@ COLUMN_OF = {
 }
 """The columns of fields that have another name."""
 PPM_A_PERCENT = 10_000
-DIGITS_MAX = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +48,6 @@ class Article:
 
     line_number: int
     item: catalogue_item_pb2.CatalogueItem
-
-
-@dataclass(frozen=True, slots=True)
-class Wrong:
-    """A row that is none, and why."""
-
-    line_number: int
-    problem: str
 
 
 @dataclass
@@ -74,7 +77,7 @@ class CatalogueFile:
     def _rows(self) -> Iterator[Article | Wrong]:
         for number, row in enumerate(read_rows(self.path, REQUIRED)):
             if number == 0:
-                _require_known_columns(self.path, row.header)
+                require_known_columns(self.path, row.header, (*REQUIRED, *OPTIONAL))
             try:
                 item = _item(row, self.currency)
                 self._require_first(item.sku, row.line_number)
@@ -88,48 +91,31 @@ class CatalogueFile:
             raise ValueError(f"sku {sku!r} is in line {self.first_lines[sku]} already")
 
 
-def _require_known_columns(path: Path, header: Sequence[str]) -> None:
-    """Refuses a column that would be left out, such as one that is misspelt."""
-    known = (*REQUIRED, *OPTIONAL)
-    for column in header:
-        if column not in known or header.count(column) != 1:
-            problem = "is there twice" if column in known else f"is unknown, {', '.join(known)} are possible"
-            raise BadFile(f"{path}: line 1: column {printable(repr(column))} {problem}")
-
-
 def _item(row: Row, currency: str) -> catalogue_item_pb2.CatalogueItem:
     """The article of a row; ValueError says which column is wrong, its value, and why."""
-    if len(row.cells) != len(row.header):
-        raise ValueError(f"the row has {len(row.cells)} fields, the header has {len(row.header)}")
-    for column, cell in zip(row.header, row.cells, strict=True):
-        if not cell.isascii() and printable(cell) != cell:
-            raise ValueError(f"{column} {cell!r} is not UTF-8")
+    require_whole_row(row)
     item = catalogue_item_pb2.CatalogueItem(
         sku=row.cell("sku"),
         title=row.cell("title"),
         unit_price=_money(row, "price", currency),
-        gtins=_gtins(_optional(row, "gtins")),
-        unit=LineItem.Unit.Value(_name(row, "unit", "UNIT", LineItem.Unit.keys())),
-        kind=LineItem.Kind.Value(_name(row, "kind", "KIND", LineItem.Kind.keys())),
-        price_quantity=_whole_number(row, "price_quantity"),
-        tax_code=_optional(row, "tax_code"),
-        tax_rate_ppm=_ppm(_optional(row, "tax_rate")),
-        minimum_age_years=_whole_number(row, "minimum_age"),
-        deposit_sku=_optional(row, "deposit_sku"),
+        gtins=_gtins(optional(row, "gtins")),
+        unit=LineItem.Unit.Value(name_of(row, "unit", "UNIT", LineItem.Unit.keys())),
+        kind=LineItem.Kind.Value(name_of(row, "kind", "KIND", LineItem.Kind.keys())),
+        price_quantity=whole_number(row, "price_quantity"),
+        tax_code=optional(row, "tax_code"),
+        tax_rate_ppm=_ppm(optional(row, "tax_rate")),
+        minimum_age_years=whole_number(row, "minimum_age"),
+        deposit_sku=optional(row, "deposit_sku"),
     )
-    if _optional(row, "offer_price"):
+    if optional(row, "offer_price"):
         start, end = _moment(row, "offer_from"), _moment(row, "offer_until")
         price = _money(row, "offer_price", currency)
         item.price_periods.add(start_time=start, end_time=end, unit_price=price)
-    elif wrong := _optional(row, "offer_from") or _optional(row, "offer_until"):
+    elif wrong := optional(row, "offer_from") or optional(row, "offer_until"):
         raise ValueError(f"offer_price '' must be set, there is a time for it: {wrong!r}")
     if not item.sku:
         raise ValueError("sku '' must not be empty")
     return item
-
-
-def _optional(row: Row, column: str) -> str:
-    return row.cell(column).strip() if column in row.header else ""
 
 
 def _money(row: Row, column: str, currency: str) -> money_pb2.Money:
@@ -149,24 +135,6 @@ def _gtins(text: str) -> list[str]:
     return gtins
 
 
-def _name(row: Row, column: str, prefix: str, names: list[str]) -> str:
-    text = _optional(row, column)
-    name = f"{prefix}_{text.upper() or 'UNSPECIFIED'}"
-    if name not in names:
-        known = ", ".join(each.removeprefix(f"{prefix}_").lower() for each in names[1:])
-        raise ValueError(f"{column} {text!r} must be one of {known}")
-    return name
-
-
-def _whole_number(row: Row, column: str) -> int:
-    text = _optional(row, column)
-    if not text:
-        return 0
-    if not (text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX):
-        raise ValueError(f"{column} {text!r} must be a whole number")
-    return int(text)
-
-
 def _ppm(text: str) -> int:
     """A tax rate in millionths, of one in percent."""
     try:
@@ -180,7 +148,7 @@ def _ppm(text: str) -> int:
 
 
 def _moment(row: Row, column: str) -> Timestamp | None:
-    text = _optional(row, column)
+    text = optional(row, column)
     if not text:
         return None
     try:

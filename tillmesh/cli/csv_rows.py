@@ -12,10 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tillmesh.cli.display import err
 from tillmesh.client.failures import Failure
 
 GZIP_MAGIC = b"\x1f\x8b"
 CHUNK_BYTES = 1 << 20
+DIGITS_MAX = 18
+WRONG_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,14 @@ class Row:
         """The cell of a column; empty where the row is too short to have it."""
         index = self.header.index(column)
         return self.cells[index] if index < len(self.cells) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """A row that is wrong, and why."""
+
+    line_number: int
+    problem: str
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
@@ -49,6 +60,60 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 def read_records(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Every record of a file without a header that is not a blank line, with the line that it starts in."""
     yield from _records(path, _text(path))
+
+
+def require_known_columns(path: Path, header: Sequence[str], known: Sequence[str]) -> None:
+    """Refuses a column that would be left out, such as one that is misspelt."""
+    for column in header:
+        if column not in known or header.count(column) != 1:
+            problem = "is there twice" if column in known else f"is unknown, {', '.join(known)} are possible"
+            raise BadFile(f"{path}: line 1: column {printable(repr(column))} {problem}")
+
+
+def require_whole_row(row: Row) -> None:
+    """ValueError for a row with more or fewer cells than the header, or with bytes that are no text."""
+    if len(row.cells) != len(row.header):
+        raise ValueError(f"the row has {len(row.cells)} fields, the header has {len(row.header)}")
+    for column, cell in zip(row.header, row.cells, strict=True):
+        if not cell.isascii() and printable(cell) != cell:
+            raise ValueError(f"{column} {cell!r} is not UTF-8")
+
+
+def optional(row: Row, column: str) -> str:
+    """The cell of a column that the file may lack, without blanks around it."""
+    return row.cell(column).strip() if column in row.header else ""
+
+
+def whole_number(row: Row, column: str, *, negative: bool = False) -> int:
+    """The whole number of a column that may be empty: 0 then."""
+    text = optional(row, column)
+    digits = text.removeprefix("-") if negative else text
+    if text and not (digits.isascii() and digits.isdigit() and len(digits) <= DIGITS_MAX):
+        raise ValueError(f"{column} {text!r} must be a whole number")
+    return int(text or 0)
+
+
+def name_of(row: Row, column: str, prefix: str, names: Sequence[str]) -> str:
+    """The full name of an enum's value, of the part that people write; that of UNSPECIFIED for nothing."""
+    text = optional(row, column)
+    name = f"{prefix}_{text.upper() or 'UNSPECIFIED'}"
+    if name not in names:
+        known = ", ".join(each.removeprefix(f"{prefix}_").lower() for each in names[1:])
+        raise ValueError(f"{column} {text!r} must be one of {known}")
+    return name
+
+
+def refuse_rows(command: str, path: Path, wrong: Sequence[Wrong]) -> None:
+    """Says what is wrong in a file, a line each; nothing is imported then."""
+    if not wrong:
+        return
+    said = [f"{path}: line {each.line_number}: {each.problem}" for each in wrong[:WRONG_SHOWN]]
+    if len(wrong) == 1:
+        raise BadFile(f"{said[0]}; nothing was imported")
+    for line in said:
+        err.print(f"tillmesh {command}: {line}", markup=False, soft_wrap=True)
+    more = f", of which {WRONG_SHOWN} are shown" if len(wrong) > WRONG_SHOWN else ""
+    raise BadFile(f"{path}: {len(wrong):,} rows are wrong{more}; nothing was imported")
 
 
 def printable(text: str) -> str:

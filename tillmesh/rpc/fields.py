@@ -15,6 +15,7 @@ from tillmesh.runtime.errors import CommonReason, FieldViolation, invalid
 from tillmesh.runtime.ids import IDENTIFIER, IDENTIFIER_RULE
 from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS, MINOR_UNITS_MAX, Money
 from tillmesh.runtime.secret import Secret
+from tillmesh.storage.requests import secret_fields
 
 # What moves a printer's head or a terminal's cursor, ends a line, or cannot be stored everywhere.
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -150,11 +151,13 @@ def parser(descriptor: Descriptor) -> Callable[[Any], Message]:
     """Makes messages of a type from what a caller sent.
 
     MESSAGE_MALFORMED for what is none, INVALID_FIELD for texts of the message itself with control characters:
-    also what is only looked for in a database must be something that can be stored in it.
+    also what is only looked for in a database must be something that can be stored in it. Secrets are neither stored
+    nor looked for, and a scanner sends FNC1 as a control character.
     """
     from_string = message_factory.GetMessageClass(descriptor).FromString
     texts = [field.name for field in descriptor.fields if field.type == FieldDescriptor.TYPE_STRING]
-    single = [name for name in texts if not descriptor.fields_by_name[name].is_repeated]
+    secret = secret_fields(descriptor)
+    single = [name for name in texts if name not in secret and not descriptor.fields_by_name[name].is_repeated]
 
     def parse(raw: Any) -> Message:
         try:

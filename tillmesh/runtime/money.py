@@ -17,6 +17,8 @@ def _minor_digits() -> dict[str, int]:
 
 PLAIN = re.compile(r"[0-9A-Za-z+.-]+")
 MINOR_DIGITS = _minor_digits()
+NUMBERS = {f"{currency.number:03}": currency.code for currency in Currency if currency.number}
+"""Codes of currencies by their ISO 4217 number, which barcodes have."""
 CURRENCY_RULE = "must be an ISO 4217 currency with a minor unit, such as GBP"
 """The text for a currency that is not in MINOR_DIGITS."""
 

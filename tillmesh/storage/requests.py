@@ -104,7 +104,7 @@ _INSERT = insert(_REQUESTS)
 def answer_once(
     database: Database,
     key: IdempotencyKey,
-    resource: str,
+    resource: str | Callable[[Record], str | None],
     read: Callable[[Transaction, str], Record],
     effect: Callable[Concatenate[Transaction, Arguments], Record],
     /,
@@ -114,7 +114,8 @@ def answer_once(
     """Makes `effect` once, which makes or changes the record of the id `resource`; `read` answers a repeat.
 
     A repeat gets the record as it is now. Raises what the request was refused with, and REQUEST_ID_REUSED when
-    the id came with other content before.
+    the id came with other content before. A function as `resource` names the record that came of it; None says that
+    nothing was done, and so nothing is kept.
     """
 
     def once(transaction: Transaction) -> Record:
@@ -122,7 +123,9 @@ def answer_once(
         if known is not None:
             return read(transaction, known)
         record = effect(transaction, *args, **kwargs)
-        _store(transaction, key, resource, None)
+        made = resource(record) if callable(resource) else resource
+        if made is not None:
+            _store(transaction, key, made, None)
         return record
 
     return remember_refusal(database, key, like(effect, once))

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tillmesh.api.terminal.v1 import catalogue_import_pb2, catalogue_item_pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as api
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
-from tillmesh.cli.catalogue_file import COLUMN_OF, CatalogueFile, Wrong
-from tillmesh.cli.csv_rows import BadFile
+from tillmesh.cli.catalogue_file import COLUMN_OF, CatalogueFile
+from tillmesh.cli.csv_rows import Wrong, refuse_rows
 from tillmesh.cli.display import amount, date_time, err, out, show_json, show_table
 from tillmesh.cli.filters import SHOWN, Limit, first
 from tillmesh.cli.options import DEFAULT, CurrencyCode, Json, Terminal, run_async
@@ -23,7 +23,6 @@ from tillmesh.gtin import as_gtin
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 
-WRONG_SHOWN = 100
 _FIELD = re.compile(r"items\[(\d+)\]\.([a-z_]+)")
 
 catalogue = typer.Typer(help="The articles that the terminal sells.", no_args_is_help=True, rich_markup_mode="markdown")
@@ -49,7 +48,7 @@ def import_file(
     source = CatalogueFile(file, currency)
     with _progress() as progress:
         checking = progress.add_task(f"Reading {file.name}", total=None)
-        _refuse(source, source.check())
+        refuse_rows("catalogue", file, source.check())
         progress.update(checking, total=1, completed=1)
         total = len(source.first_lines)
         sending, comparing = progress.add_task("Sending", total=total), progress.add_task("Checking", total=total)
@@ -66,10 +65,10 @@ def import_file(
         try:
             told = run_async(act())
         except PartRefused as refused:
-            _refuse(source, _refused_rows(source, refused))
+            refuse_rows("catalogue", file, _refused_rows(source, refused))
             raise refused.refusal from None
     if told.state == Import.STATE_REFUSED:
-        _refuse(source, [_violated(source, violation) for violation in told.violations])
+        refuse_rows("catalogue", file, [_violated(source, violation) for violation in told.violations])
     if told.state != Import.STATE_COMMITTED:
         raise Failure(f"{file}: another import was begun meanwhile, and nothing of this one was imported")
     done = "Replaced the catalogue by" if replace_all else "Imported"
@@ -124,19 +123,6 @@ def delete(
             return (await client.call(client.catalogue.DeleteCatalogueItems, request)).item_count
 
     out.print(f"Deleted {_articles(len(skus))}; the catalogue has {run_async(act()):,}.")
-
-
-def _refuse(source: CatalogueFile, wrong: Sequence[Wrong]) -> None:
-    """Says what is wrong, a line each; nothing is imported then."""
-    if not wrong:
-        return
-    said = [f"{source.path}: line {each.line_number}: {each.problem}" for each in wrong[:WRONG_SHOWN]]
-    if len(wrong) == 1:
-        raise BadFile(f"{said[0]}; nothing was imported")
-    for line in said:
-        err.print(f"tillmesh catalogue: {line}", markup=False, soft_wrap=True)
-    more = f", of which {WRONG_SHOWN} are shown" if len(wrong) > WRONG_SHOWN else ""
-    raise BadFile(f"{source.path}: {len(wrong):,} rows are wrong{more}; nothing was imported")
 
 
 def _refused_rows(source: CatalogueFile, refused: PartRefused) -> list[Wrong]:

@@ -15,6 +15,7 @@ from tillmesh.cli.display import amount, seconds
 from tillmesh.cli.order_records import read_order_records, short, tell
 from tillmesh.cli.phone.client import PhoneClient
 from tillmesh.cli.records import show_balances
+from tillmesh.cli.story.goods import GOODS, buys_goods
 from tillmesh.cli.story.payer import CARD, DEPOSIT, her_phone, pays_by_code, shopper, wrong_pin
 from tillmesh.cli.story.scene import CALL_S, NAME, PAYER, Stage, check, quote, refused, say, scene
 from tillmesh.client.books import is_balanced, read_verified_balances
@@ -43,6 +44,7 @@ async def play(mesh: Mesh) -> None:
         phone = await her_phone(stage)
         await pays_by_code(stage, phone)
         async with PhoneClient(mesh.addresses, phone) as line:
+            await buys_goods(stage, line)
             await LockStory(stage, line).play()
 
 
@@ -180,7 +182,7 @@ class LockStory:
             quote("thirdparty_server", seen[0].text)
             check((await self._payment(payment)).state == VOIDED, f"payment {payment.payment_id} is VOIDED")
         wallet, order = await self._stage.wallet(), await self._order()
-        left_minor = DEPOSIT - CARD - order.amount.minor_units
+        left_minor = DEPOSIT - CARD - GOODS - order.amount.minor_units
         paid_once = wallet.posted.minor_units == left_minor and not wallet.held.minor_units
         check(paid_once, f"{PAYER} paid exactly once, she has {amount(wallet.posted)}")
         say(f"Three payments, one charge: {PAYER} has {amount(wallet.posted)} left, and nothing is on hold.")

@@ -24,7 +24,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class InStoreCodeRule(_message.Message):
     """How to read the barcodes that a store prints itself: those of prefix 02 and 20
     to 29, which GS1 leaves to each store (GS1 General Specifications, restricted
-    circulation numbers), and those of eight digits that begin with 0 or 2.
+    circulation numbers), and those of eight digits that begin with 0 or 2. Chains
+    number their own goods with the latter: without a rule they are GTINs.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -40,7 +41,7 @@ class InStoreCodeRule(_message.Message):
         VALUE_WHOLE_CODE: InStoreCodeRule._Value.ValueType  # 1
         """Nothing: the whole code is the article's GTIN."""
         VALUE_QUANTITY: InStoreCodeRule._Value.ValueType  # 2
-        """A quantity, in the article's unit when it has `value_decimals` 0."""
+        """A quantity in the article's unit."""
         VALUE_AMOUNT: InStoreCodeRule._Value.ValueType  # 3
         """The amount of the line, which becomes a LABEL."""
 
@@ -52,7 +53,7 @@ class InStoreCodeRule(_message.Message):
     VALUE_WHOLE_CODE: InStoreCodeRule.Value.ValueType  # 1
     """Nothing: the whole code is the article's GTIN."""
     VALUE_QUANTITY: InStoreCodeRule.Value.ValueType  # 2
-    """A quantity, in the article's unit when it has `value_decimals` 0."""
+    """A quantity in the article's unit."""
     VALUE_AMOUNT: InStoreCodeRule.Value.ValueType  # 3
     """The amount of the line, which becomes a LABEL."""
 
@@ -77,7 +78,8 @@ class InStoreCodeRule(_message.Message):
     """What stands in the code."""
     article_start: _builtins.int
     """Where the article's digits begin, from 1. They are its sku, as they stand.
-    Not with WHOLE_CODE.
+    They may begin within the prefix; no other parts overlap, and none has the
+    last digit, which is the code's check digit. Nothing of this with WHOLE_CODE.
     """
     article_digits: _builtins.int
     """How many digits name the article."""

@@ -51,7 +51,9 @@ class ScanItemRequest(_message.Message):
     known to be none.
     """
     quantity: _builtins.int
-    """How many of it; 0 means 1. Not with a code that says it."""
+    """How many of it, in the article's unit; 0 means 1 piece. Not with a code that
+    says it, and needed for what is not sold by the piece if the code does not.
+    """
     @_builtins.property
     def decided(self) -> _containers.RepeatedScalarFieldContainer[_decision_pb2.Decision.Kind.ValueType]:
         """What somebody at the till has answered with yes. It stands in the

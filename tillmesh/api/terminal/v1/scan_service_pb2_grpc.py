@@ -63,8 +63,8 @@ class ScanServiceServicer:
         """Adds what a scanner read, or says what else it is: a pay code, a receipt.
         So a till with one scanner needs no mode. What is known: GTINs of 8, 12, 13
         and 14 digits, UPC-E with its symbology identifier, in-store codes by the
-        store's rules, GS1 element strings (AI 01, 02, 10, 15, 17, 310n, 392n,
-        393n) and GS1 Digital Links.
+        store's rules, GS1 element strings (AI 01, 02 with its 37, 10, 15, 17, 310n,
+        392n, 393n) and GS1 Digital Links.
         Errors: as AddLines, and INVALID_ARGUMENT (CODE_UNREADABLE,
         CODE_LENGTH_WRONG, CHECK_DIGIT_WRONG); NOT_FOUND (GTIN_NOT_FOUND,
         ITEM_NOT_FOUND); FAILED_PRECONDITION (RULE_MISSING: an in-store code that
@@ -83,8 +83,8 @@ class ScanServiceServicer:
 
     def ReplaceScanRules(self, request, context):
         """Replaces the rules.
-        Errors: INVALID_ARGUMENT; ABORTED (VERSION_MISMATCH: read them again);
-        ALREADY_EXISTS (REQUEST_ID_REUSED).
+        Errors: INVALID_ARGUMENT; ABORTED (SCAN_RULES_VERSION_MISMATCH: read them
+        again); ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,8 +40,8 @@ class ScanServiceStub:
     """Adds what a scanner read, or says what else it is: a pay code, a receipt.
     So a till with one scanner needs no mode. What is known: GTINs of 8, 12, 13
     and 14 digits, UPC-E with its symbology identifier, in-store codes by the
-    store's rules, GS1 element strings (AI 01, 02, 10, 15, 17, 310n, 392n,
-    393n) and GS1 Digital Links.
+    store's rules, GS1 element strings (AI 01, 02 with its 37, 10, 15, 17, 310n,
+    392n, 393n) and GS1 Digital Links.
     Errors: as AddLines, and INVALID_ARGUMENT (CODE_UNREADABLE,
     CODE_LENGTH_WRONG, CHECK_DIGIT_WRONG); NOT_FOUND (GTIN_NOT_FOUND,
     ITEM_NOT_FOUND); FAILED_PRECONDITION (RULE_MISSING: an in-store code that
@@ -51,8 +51,8 @@ class ScanServiceStub:
     """Reads the rules."""
     ReplaceScanRules: _grpc.UnaryUnaryMultiCallable[_scan_service_pb2.ReplaceScanRulesRequest, _scan_rules_pb2.ScanRules]
     """Replaces the rules.
-    Errors: INVALID_ARGUMENT; ABORTED (VERSION_MISMATCH: read them again);
-    ALREADY_EXISTS (REQUEST_ID_REUSED).
+    Errors: INVALID_ARGUMENT; ABORTED (SCAN_RULES_VERSION_MISMATCH: read them
+    again); ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
 
 @_typing.type_check_only
@@ -66,8 +66,8 @@ class ScanServiceAsyncStub(ScanServiceStub):
     """Adds what a scanner read, or says what else it is: a pay code, a receipt.
     So a till with one scanner needs no mode. What is known: GTINs of 8, 12, 13
     and 14 digits, UPC-E with its symbology identifier, in-store codes by the
-    store's rules, GS1 element strings (AI 01, 02, 10, 15, 17, 310n, 392n,
-    393n) and GS1 Digital Links.
+    store's rules, GS1 element strings (AI 01, 02 with its 37, 10, 15, 17, 310n,
+    392n, 393n) and GS1 Digital Links.
     Errors: as AddLines, and INVALID_ARGUMENT (CODE_UNREADABLE,
     CODE_LENGTH_WRONG, CHECK_DIGIT_WRONG); NOT_FOUND (GTIN_NOT_FOUND,
     ITEM_NOT_FOUND); FAILED_PRECONDITION (RULE_MISSING: an in-store code that
@@ -77,8 +77,8 @@ class ScanServiceAsyncStub(ScanServiceStub):
     """Reads the rules."""
     ReplaceScanRules: _aio.UnaryUnaryMultiCallable[_scan_service_pb2.ReplaceScanRulesRequest, _scan_rules_pb2.ScanRules]  # type: ignore[assignment]
     """Replaces the rules.
-    Errors: INVALID_ARGUMENT; ABORTED (VERSION_MISMATCH: read them again);
-    ALREADY_EXISTS (REQUEST_ID_REUSED).
+    Errors: INVALID_ARGUMENT; ABORTED (SCAN_RULES_VERSION_MISMATCH: read them
+    again); ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
 
 class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -95,8 +95,8 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         """Adds what a scanner read, or says what else it is: a pay code, a receipt.
         So a till with one scanner needs no mode. What is known: GTINs of 8, 12, 13
         and 14 digits, UPC-E with its symbology identifier, in-store codes by the
-        store's rules, GS1 element strings (AI 01, 02, 10, 15, 17, 310n, 392n,
-        393n) and GS1 Digital Links.
+        store's rules, GS1 element strings (AI 01, 02 with its 37, 10, 15, 17, 310n,
+        392n, 393n) and GS1 Digital Links.
         Errors: as AddLines, and INVALID_ARGUMENT (CODE_UNREADABLE,
         CODE_LENGTH_WRONG, CHECK_DIGIT_WRONG); NOT_FOUND (GTIN_NOT_FOUND,
         ITEM_NOT_FOUND); FAILED_PRECONDITION (RULE_MISSING: an in-store code that
@@ -118,8 +118,8 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_scan_rules_pb2.ScanRules, _abc.Awaitable[_scan_rules_pb2.ScanRules]]:
         """Replaces the rules.
-        Errors: INVALID_ARGUMENT; ABORTED (VERSION_MISMATCH: read them again);
-        ALREADY_EXISTS (REQUEST_ID_REUSED).
+        Errors: INVALID_ARGUMENT; ABORTED (SCAN_RULES_VERSION_MISMATCH: read them
+        again); ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
 
 def add_ScanServiceServicer_to_server(servicer: ScanServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
