@@ -65,9 +65,9 @@ class CheckoutCalls(Servicer):
         key = self._key(request, request_id)
         async with self.outbox.writing(key) as call:
             outcome = await answer_once(self.database, key, checkout_id, read, effect, call)
-        return await self._answered(request_id, outcome)
+        return await self._settled(request_id, outcome)
 
-    async def _answered(self, request_id: str, outcome: Checkout | Exchange) -> checkout_pb2.Checkout:
+    async def _settled(self, request_id: str, outcome: Checkout | Exchange) -> checkout_pb2.Checkout:
         """The checkout, once the other server has answered that was asked, if one was."""
         if isinstance(outcome, Checkout):
             return self._message(outcome)

@@ -91,7 +91,7 @@ class ScanServicer(CheckoutCalls):
         outcome = "DECISION_REQUIRED" if scanned.missing else "ADDED"
         return api.ScanItemResponse(
             outcome=api.ScanItemResponse.Outcome.Value(f"OUTCOME_{outcome}"),
-            checkout=await self._answered(request.request_id, scanned.outcome),
+            checkout=await self._settled(request.request_id, scanned.outcome),
             line_number=scanned.line_number,
             decisions=map(messages.to_decision, scanned.missing),
         )
