@@ -1,16 +1,15 @@
 """Ends locks whose payment time is over, whatever else has crashed (rule 10), and orders that nobody pays."""
 
-import asyncio
-
 import structlog
 
 from order_service import operations
 from tillmesh.auth.callers import act_as
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.rounds import go_round
 from tillmesh.storage.database import Database
 
 SWEEP_INTERVAL_S = 0.5
+EXPIRE_EVERY_MS = 60_000
 ORDERS_A_SWEEP = 32
 """So many are unlocked or canceled in one transaction: while it runs, no call is served."""
 
@@ -28,18 +27,22 @@ class Sweeper:
         self._open_max_ms = open_max_ms
         self._database = database
         self._clock = clock
+        self._expire_at_ms = 0
 
     async def run(self) -> None:
-        """Sweeps for ever; at once again while there is more to do."""
+        """Sweeps until it is cancelled."""
         act_as(self._server)
-        while True:
-            try:
-                swept = max(await self.sweep(), await self.expire())
-            except Refusal as refusal:  # the disk is full: go on once there is room
-                log.error("sweep_failed", reason=refusal.reason)
-                swept = 0
-            if swept < ORDERS_A_SWEEP:
-                await asyncio.sleep(SWEEP_INTERVAL_S)
+        await go_round("sweeper", self.round)
+
+    async def round(self) -> float:
+        """Sweeps, and once a minute expires; returns the seconds of rest."""
+        swept = await self.sweep()
+        if self._clock.now_ms() >= self._expire_at_ms:
+            expired = await self.expire()
+            if expired < ORDERS_A_SWEEP:
+                self._expire_at_ms = self._clock.now_ms() + EXPIRE_EVERY_MS
+            swept = max(swept, expired)
+        return SWEEP_INTERVAL_S if swept < ORDERS_A_SWEEP else 0.0
 
     async def sweep(self) -> int:
         """Unlocks what has lapsed; returns how many orders that were."""

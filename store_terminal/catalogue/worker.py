@@ -3,17 +3,14 @@
 import asyncio
 from contextlib import suppress
 
-import structlog
-
 from store_terminal.catalogue.steps import step
 from tillmesh.auth.callers import act_as
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.rounds import go_round
 from tillmesh.storage.database import Database
 
 LOOK_EVERY_S = 5.0
 """Another process may have died in the middle of an import."""
-log = structlog.get_logger()
 
 
 class CatalogueWorker:
@@ -30,19 +27,17 @@ class CatalogueWorker:
         self._poked.set()
 
     async def run(self) -> None:
-        """Works for ever; at once again while there is more to do."""
+        """Works until it is cancelled."""
         act_as(self._server)
-        while True:
-            try:
-                more = await self._database.run(step, self._clock.now_ms())
-            except Refusal as refusal:  # the disk is full: go on once there is room
-                log.error("catalogue_step_failed", reason=refusal.reason)
-                more = False
-            if not more:
-                await self._rest()
+        await go_round("catalogue", self._step, self._rest)
 
-    async def _rest(self) -> None:
+    async def _step(self) -> float:
+        return 0.0 if await self._database.run(step, self._clock.now_ms()) else LOOK_EVERY_S
+
+    async def _rest(self, rest_s: float) -> None:
+        if not rest_s:
+            return
         with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_EVERY_S):
+            async with asyncio.timeout(rest_s):
                 await self._poked.wait()
         self._poked.clear()

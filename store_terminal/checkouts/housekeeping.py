@@ -1,6 +1,5 @@
 """Clears away baskets and parked checkouts that were left behind, and names that are no longer needed."""
 
-import asyncio
 import random
 
 import structlog
@@ -8,7 +7,7 @@ import structlog
 from store_terminal.checkouts import moves, parking, queries
 from tillmesh.auth.callers import act_as
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.rounds import go_round
 from tillmesh.storage.database import Database
 
 ROUND_S = 60.0
@@ -34,20 +33,18 @@ class Housekeeping:
         self._rng = rng
 
     async def run(self) -> None:
-        """For ever; at once again while there is more to do."""
+        """Clears away until it is cancelled."""
         act_as(self._server)
-        while True:
-            try:
-                has_more = [
-                    await self.expire_baskets() == CHECKOUTS_A_ROUND,
-                    await self.withdraw_parked() == WITHDRAWN_A_ROUND,
-                    await self.forget_names() == CHECKOUTS_A_ROUND,
-                ]
-            except Refusal as refusal:  # the disk is full: go on once there is room
-                log.error("housekeeping_failed", reason=refusal.reason)
-                has_more = []
-            if not any(has_more):
-                await asyncio.sleep(ROUND_S)
+        await go_round("housekeeping", self.round)
+
+    async def round(self) -> float:
+        """Clears some of everything away; returns the seconds of rest."""
+        has_more = [
+            await self.expire_baskets() == CHECKOUTS_A_ROUND,
+            await self.withdraw_parked() == WITHDRAWN_A_ROUND,
+            await self.forget_names() == CHECKOUTS_A_ROUND,
+        ]
+        return 0.0 if any(has_more) else ROUND_S
 
     async def expire_baskets(self) -> int:
         """Cancels old baskets; returns how many that were."""

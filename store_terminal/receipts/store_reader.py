@@ -1,7 +1,5 @@
 """Reads the record of the store from the payment server, so that receipts can be printed while that is away."""
 
-import asyncio
-
 import structlog
 from grpc import aio
 
@@ -12,6 +10,7 @@ from tillmesh.api.payment.v1.store_service_pb2_grpc import StoreServiceStub
 from tillmesh.auth.callers import act_as
 from tillmesh.rpc.peers import Peer
 from tillmesh.runtime.errors import Refusal, Unanswered
+from tillmesh.runtime.rounds import go_round
 from tillmesh.storage.database import Database
 
 READ_EVERY_S = 300.0
@@ -31,11 +30,12 @@ class StoreReader:
         self._store_id = store_id
 
     async def run(self) -> None:
-        """For ever; soon again until there is a record."""
+        """Reads until it is cancelled; soon again until there is a record."""
         act_as(self._server)
-        while True:
-            was_read = await self.read()
-            await asyncio.sleep(READ_EVERY_S if was_read else AGAIN_S)
+        await go_round("store reader", self._round)
+
+    async def _round(self) -> float:
+        return READ_EVERY_S if await self.read() else AGAIN_S
 
     async def read(self) -> bool:
         """Asks for the record once; False where there was none to keep."""

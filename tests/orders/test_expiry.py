@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from order_service.sweeper import ORDERS_A_SWEEP, Sweeper
+from order_service.sweeper import EXPIRE_EVERY_MS, ORDERS_A_SWEEP, Sweeper
 from tests.orders.shop import LEASE_MS, OPEN_MAX_MS, SERVER, Shop, event_name, state
 from tillmesh.runtime.errors import Refusal
 
@@ -65,3 +65,15 @@ async def test_orders_stay_open_for_ever_where_the_operator_says_so(shop: Shop) 
     shop.clock.advance(100 * OPEN_MAX_MS)
     assert await Sweeper(shop.database, shop.clock, SERVER, 0).expire() == 0
     assert state(await shop.order()) == "OPEN"
+
+
+async def test_the_server_looks_for_old_orders_once_a_minute(shop: Shop) -> None:
+    sweeper = Sweeper(shop.database, shop.clock, SERVER, open_max_ms=1_000)
+    await sweeper.round()
+    await shop.create()
+    shop.clock.advance(1_000)
+    await sweeper.round()
+    assert state(await shop.order()) == "OPEN"
+    shop.clock.advance(EXPIRE_EVERY_MS)
+    await sweeper.round()
+    assert state(await shop.order()) == "CANCELED"

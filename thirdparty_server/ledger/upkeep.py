@@ -1,13 +1,12 @@
 """Adds transfers up and compares balances in the background, in short transactions."""
 
-import asyncio
-
 import structlog
 
 from thirdparty_server.ledger import comparison, sums
 from tillmesh.auth.callers import act_as
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.rounds import go_round
 from tillmesh.storage.database import Database
 
 ROUND_S = 2.0
@@ -27,19 +26,22 @@ class Upkeep:
     async def run(self) -> None:
         """Goes round, in the name of the server itself."""
         act_as(self._server)
-        while True:
-            try:
-                await self.round()
-            except Refusal as refusal:  # the disk is full: go on once there is room
-                log.error("ledger_upkeep_failed", reason=refusal.reason)
-            except Exception:  # such as sums that somebody tampered with: no reason to stop payments
-                log.exception("ledger_upkeep_failed")
-            await asyncio.sleep(ROUND_S)
+        await go_round("ledger upkeep", self._round_or_log)
 
-    async def round(self) -> None:
-        """Adds up what is settled, then compares some balances."""
+    async def round(self) -> float:
+        """Adds up what is settled, then compares some balances; returns the seconds of rest."""
         while await self._database.run(sums.add_up, sums.TRANSFERS_A_STEP) == sums.TRANSFERS_A_STEP:
             pass
         for _ in range(COMPARISONS_A_ROUND):
             if not await self._database.run(comparison.compare, self._clock.now_ms(), comparison.ACCOUNTS_A_STEP):
                 break
+        return ROUND_S
+
+    async def _round_or_log(self) -> float:
+        try:
+            return await self.round()
+        except Refusal:
+            raise
+        except Exception:  # such as sums that somebody tampered with: no reason to stop payments
+            log.exception("ledger_upkeep_failed")
+            return ROUND_S
