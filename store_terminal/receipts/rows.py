@@ -128,14 +128,14 @@ class _Rows:
     def _exchange(self) -> Iterator[Row]:
         """What came back for these goods, and what is left to pay or to give back."""
         receipt, words = self._receipt, self.words
-        difference = receipt.exchange_difference
-        if receipt.exchanged is None or difference is None:
+        if receipt.exchanged is None:
             return
         yield RULE
         yield Row(words.exchange, strong=True)
         yield from self.refund(receipt.exchanged)
-        label = words.to_give_back if difference.minor < 0 else words.to_pay
-        yield self._sum(label, Money(difference.currency, abs(difference.minor)))
+        if difference := receipt.exchange_difference:
+            label = words.to_give_back if difference.minor < 0 else words.to_pay
+            yield self._sum(label, Money(difference.currency, abs(difference.minor)))
 
     def _paid(self, payment: Payment) -> Iterator[Row]:
         if not payment.payment_id:

@@ -11,7 +11,7 @@ from google.protobuf.descriptor import Descriptor
 from tests.cli.command_line import Person, found
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import account_pb2, deposit_pb2, payment_pb2, store_pb2, wallet_pb2
-from tillmesh.api.terminal.v1 import catalogue_item_pb2, checkout_pb2, scan_rules_pb2
+from tillmesh.api.terminal.v1 import catalogue_item_pb2, checkout_pb2, receipt_pb2, scan_rules_pb2
 from tillmesh.cli.app import app
 from tillmesh.local.mesh import Mesh
 
@@ -71,6 +71,7 @@ def sold(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Person:
         ("store list", store_pb2.Store),
         ("catalogue list", catalogue_item_pb2.CatalogueItem),
         ("scan-rules show", scan_rules_pb2.ScanRules),
+        ("receipt ORDER", receipt_pb2.Receipt),
     ],
 )
 def test_each_line_is_an_object_with_the_names_of_the_contract(

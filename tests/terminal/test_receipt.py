@@ -191,6 +191,14 @@ def test_an_exchange_shows_both_and_what_is_left_to_pay(given_back: int, said: s
     assert rows.index("In exchange for") < rows.index("Cold tea") < rows.index(said) < rows.index("Paid by ada")
 
 
+def test_an_exchange_in_another_currency_has_no_difference() -> None:
+    back = refund(100, TEA._replace(title="Cold tea"), currency="EUR")
+    assert receipt(checkout(TEA), exchanged=back).exchange_difference is None
+    shown = text(checkout(TEA), exchanged=back)
+    assert "REFUND EUR                           -1.00\n" in shown
+    assert "TO PAY" not in shown
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_second_print_says_that_it_is_a_copy(kind: Kind) -> None:
     assert "COPY\n" in text(checkout(TEA), kind=kind, reprint=True)

@@ -11,7 +11,7 @@ from google.protobuf.json_format import MessageToJson
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
 from tillmesh.api.terminal.v1 import receipt_pb2
 from tillmesh.api.terminal.v1 import receipt_service_pb2 as receipt_api
-from tillmesh.cli.options import DEFAULT, Terminal, run_async
+from tillmesh.cli.options import DEFAULT, Json, Terminal, run_async
 from tillmesh.client.connections import Addresses, Client
 from tillmesh.client.failures import Failure
 
@@ -49,7 +49,9 @@ def receipt(
     ] = "",
     refund: Annotated[str, typer.Option("--refund", metavar="REFUND", help="A refund or return of the till.")] = "",
     kind: Annotated[Kind | None, typer.Option("--kind", help="What it is for. [default: what fits]")] = None,
-    format_: Annotated[Format, typer.Option("--format", help="How it is shown; escpos is bytes.")] = Format.TEXT,
+    format_: Annotated[
+        Format, typer.Option("--format", help="How it is shown; escpos is bytes, json the same as --json.")
+    ] = Format.TEXT,
     columns: Annotated[
         int,
         typer.Option("--columns", help="Width of the paper: 32, 42 or 48. [default: the till's]", show_default=False),
@@ -62,10 +64,13 @@ def receipt(
     reprint: Annotated[bool, typer.Option("--reprint", help="Say on it that it is a copy.")] = False,
     file: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where to write it.")] = None,
     terminal: Terminal = DEFAULT.terminal,
+    json: Json = False,
 ) -> None:
     """Print a receipt: of a sale, a refund, a payment that failed, or of what is due so far."""
     if bool(checkout) == bool(refund):
         raise typer.BadParameter("name a checkout, or a refund with --refund", param_hint="CHECKOUT")
+    if json:
+        format_ = Format.JSON
     if format_ is Format.ESC_POS and file is None and sys.stdout.isatty():
         raise typer.BadParameter("escpos is for a printer, not for a screen; name a file or a device: --out FILE")
     request = receipt_api.GetReceiptRequest(

@@ -311,11 +311,13 @@ class Receipt(_message.Message):
 
     @_builtins.property
     def exchanged(self) -> Global___ReceiptRefund:
-        """The refund that this sale is an exchange for."""
+        """The refund that this sale is an exchange for, once it is done."""
 
     @_builtins.property
     def exchange_difference(self) -> _money_pb2.Money:
-        """With `exchanged`: what the shopper pays more, or gets back where it is below 0."""
+        """With `exchanged`: what the shopper pays more, or gets back where it is below
+        0; unset where the two are in different currencies.
+        """
 
     @_builtins.property
     def receipt_time(self) -> _timestamp_pb2.Timestamp:
