@@ -1,12 +1,17 @@
 """ScanItem: what is no article, what has to be decided first, and that nothing is added twice."""
 
+from dataclasses import replace
+
 import grpc
 import pytest
 from grpc import StatusCode
 
+from store_terminal.receipts.model import StoreRecord
+from store_terminal.receipts.queries import keep_store_record
 from tests.processes import DEADLINE_S
 from tests.terminal.scans import EAN, FNC1, GTIN, OTHER_EAN, WEIGHT_RULE, Answer, Kind, Scanner, says
 from tests.terminal.shaky import Shaky
+from tests.terminal.shoppers import STORE
 from tests.terminal.test_baskets import import_items
 from tests.terminal.test_catalogue import bottled, item
 from tests.terminal.till import Behind, Till, gbp, refused, said, skus
@@ -124,6 +129,22 @@ async def test_a_date_is_asked_for_once_its_day_is_over(scanner: Scanner) -> Non
     assert [each.kind for each in some.decisions] == [AGE, BEST_BEFORE]
     await scanner.scan(asked.checkout, code, decided=[AGE, BEST_BEFORE, EXPIRED])
     assert (await scanner.events(basket))[-1] == ("CHANGED", "AGE,BEST_BEFORE,EXPIRED")
+
+
+async def test_a_day_ends_by_the_clock_on_the_stores_wall(scanner: Scanner) -> None:
+    """At 15:30 UTC the 15th is over in Auckland, and not in UTC."""
+    await scanner.sells(item("MILK", 99, gtins=[EAN]))
+    scanner.clock.advance(int(7.5 * HOUR_MS))
+    basket, code = await scanner.basket(), f"]d201{GTIN}15270115"
+    record = StoreRecord(STORE, "Corner Shop", time_zone="Pacific/Auckland")
+    await scanner.inside.database.run(keep_store_record, record)
+    (decision,) = (await scanner.scan(basket, code)).decisions
+    assert decision.passed_time.ToJsonString() == "2027-01-15T11:00:00Z"
+    for unknown in ("Mars/Olympus", "UTC"):
+        await scanner.inside.database.run(keep_store_record, replace(record, time_zone=unknown))
+        answer = await scanner.scan(basket, code)
+        assert answer.outcome == Answer.OUTCOME_ADDED
+        basket = answer.checkout
 
 
 async def test_what_cannot_be_decided_is_named(scanner: Scanner) -> None:
