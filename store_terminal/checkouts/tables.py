@@ -48,6 +48,8 @@ checkouts = Table(
     Column("paid_at_ms", BigInteger, nullable=False),
     Column("refunded_minor", BigInteger, nullable=False),
     Column("confirmed_at_ms", BigInteger, nullable=False),
+    Column("exchanged_refund_id", String, nullable=False),
+    Column("void_id", String, nullable=False),
     Column("event_count", BigInteger, nullable=False),
     Column("history_hash", LargeBinary, nullable=False),
     pruned_through(),
