@@ -35,7 +35,6 @@ def sell(transaction: Transaction, call: Call, *, new: NewSale, key: Idempotency
     checkout_id, payment_id = new.checkout.checkout_id, new.payment_id
     if CHECKOUTS.find(transaction, checkout_id) or was_pruned(transaction, checkout_id):
         raise Reason.CHECKOUT_EXISTS(checkout_id=checkout_id)
-    use_up(transaction, replace(key, request_id=payment_id), checkout_id)
     basket = new_basket(transaction, call, new.checkout)
     if basket.amount != new.payment.amount:
         raise Reason.AMOUNT_MISMATCH(checkout_id=checkout_id, amount=basket.amount, wanted=new.payment.amount)
@@ -44,6 +43,7 @@ def sell(transaction: Transaction, call: Call, *, new: NewSale, key: Idempotency
     )
     paying = _payment(replace(call, request_id=payment_id), basket, new.payment)
     require_sendable(ordering)
+    use_up(transaction, replace(key, request_id=payment_id), checkout_id)
     if paying.pay_code_shown and new.payment.pay_code:  # before the entry is there to be taken up
         pay_codes.keep(payment_id, new.payment.pay_code)
     for entry in (ordering, paying):
