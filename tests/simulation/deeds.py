@@ -65,7 +65,7 @@ class Deeds(Customer):
 
     async def pay_at_till(self, payer: "Deeds | None" = None) -> None:
         """Agrees to what the till shows; with a payer, by the code that their phone shows."""
-        if (checkout := await self.look()) is None:
+        if (checkout := await self.look()) is None or not checkout.order_version:
             return
         request = checkouts_api.PayCheckoutRequest(
             payment_id=self.new_id(),
