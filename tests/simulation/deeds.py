@@ -77,13 +77,22 @@ class Deeds(Customer):
         if checkout.amount.minor_units == 0:
             consents.free_versions[self.checkout_id].add(checkout.order_version)
         if payer:
-            request.pay_code = payer.pay_code()
-            consents.codes[request.payment_id] = payer.name
+            request.pay_code = payer.show_code_for(request.payment_id)
         clicks = self.rng.choice((1, 1, 2))
         await self.at_once(*(self.ask(self.till.PayCheckout, request) for _ in range(clicks)))
 
     async def sell_at_once(self, payer: "Deeds | None" = None) -> None:
         """Sells the basket in one call, which is repeated until it is answered, and perhaps comes twice at once."""
+        request = self.sale(payer)
+        calls = [self.insist(self.till.Sell, request, unless=self.expected)]
+        if self.rng.random() < 0.4:
+            calls.append(self.after(partial(self.ask, self.till.Sell, request)))
+        if self.rng.random() < 0.2:
+            calls.append(self._order_elsewhere())
+        await self.at_once(*calls)
+
+    def sale(self, payer: "Deeds | None") -> checkouts_api.SellRequest:
+        """A request to sell the basket, to whoever has the basket's name, or shows a code."""
         self.checkout_id, amount = self.new_id(), gbp(self.basket.amount_minor)
         basket = self.basket.request("", "")
         request = checkouts_api.SellRequest(
@@ -99,14 +108,8 @@ class Deeds(Customer):
         if amount.minor_units == 0:
             consents.free_versions[self.checkout_id].add(1)
         elif payer:
-            request.pay_code = payer.pay_code()
-            consents.codes[request.payment_id] = payer.name
-        calls = [self.insist(self.till.Sell, request, unless=self.expected)]
-        if self.rng.random() < 0.4:
-            calls.append(self.after(partial(self.ask, self.till.Sell, request)))
-        if self.rng.random() < 0.2:
-            calls.append(self._order_elsewhere())
-        await self.at_once(*calls)
+            request.pay_code = payer.show_code_for(request.payment_id)
+        return request
 
     async def _order_elsewhere(self) -> None:
         """Somebody else has the same number for an order of their own."""
@@ -262,6 +265,11 @@ class Deeds(Customer):
         )
         request.lines.add(sku="old", quantity=1, unit_price_minor=self.rng.randint(1, 400))
         await self.ask(self.till_refunds.ReturnGoods, request)
+
+    def show_code_for(self, payment_id: str) -> str:
+        """The shopper's pay code, shown for one payment."""
+        self.world.consents.codes[payment_id] = self.name
+        return self.pay_code()
 
     async def no(self) -> None:
         """Does nothing about it."""
