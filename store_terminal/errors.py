@@ -116,8 +116,8 @@ READ_AGAIN = frozenset({"VERSION_MISMATCH", "ORDER_LOCKED", ORDER_ALREADY_PAID, 
 """After one of these refusals the till looks how the order is now."""
 NOT_THERE = frozenset({"PAYMENT_NOT_FOUND", CommonReason.STORE_DENIED.name})
 """The payment server has no such payment: a store gets STORE_DENIED for what does not exist."""
-PAYMENT_ALREADY_REFUNDED = "PAYMENT_ALREADY_REFUNDED"
-"""A payment of which nothing is left to give back."""
+NOTHING_LEFT = frozenset({"PAYMENT_ALREADY_REFUNDED"})
+"""All of the payment was given back before."""
 NEVER_MADE = frozenset({"PAY_CODE_REQUIRED"})
 """The payment server has no such refund, and will not make it either."""
 

@@ -10,7 +10,7 @@ from store_terminal.checkouts.messages import new_lines
 from store_terminal.checkouts.model import Checkout, NewCheckout, NewPayment
 from store_terminal.checkouts.named_orders import named_order
 from store_terminal.checkouts.selling import NewSale
-from store_terminal.errors import PAYMENT_ALREADY_REFUNDED
+from store_terminal.errors import NOTHING_LEFT
 from store_terminal.outbox.model import EntryState, Exchange, RequestKind
 from store_terminal.refunds.messages import new_refund
 from store_terminal.refunds.queries import get_refund
@@ -31,8 +31,8 @@ _Answer = api.VoidCheckoutResponse
 class SaleCalls(CheckoutCalls):
     """Whole sales."""
 
-    async def Sell(self, request: api.SellRequest) -> checkout_pb2.Checkout:
-        """Sells in one call."""
+    async def _sell(self, request: api.SellRequest) -> checkout_pb2.Checkout:
+        """Sells in one call; a repeat goes on with what it wrote."""
         checkout_id, payment_id = request.checkout_id, request.payment_id
         with Fields() as fields:
             fields.identifier("checkout_id", checkout_id)
@@ -56,8 +56,8 @@ class SaleCalls(CheckoutCalls):
         effect = partial(selling.sell, new=sale, key=key, pay_codes=self.outbox.exchanges.pay_codes)
         return await self._settled(payment_id, await self._once_for(key, checkout_id, effect, payment_id))
 
-    async def VoidCheckout(self, request: api.VoidCheckoutRequest) -> api.VoidCheckoutResponse:
-        """Undoes a sale."""
+    async def _void(self, request: api.VoidCheckoutRequest) -> api.VoidCheckoutResponse:
+        """Undoes a sale; a repeat is told how far that is."""
         refund_id = request.refund_id
         with Fields() as fields:
             fields.identifier("refund_id", refund_id)
@@ -72,7 +72,7 @@ class SaleCalls(CheckoutCalls):
         try:
             settled = await self.outbox.settle(refund_id, outcome)
         except Refusal as refusal:
-            if refusal.reason != PAYMENT_ALREADY_REFUNDED:
+            if refusal.reason not in NOTHING_LEFT:
                 raise
             settled = await self.outbox.exchanges.get(refund_id)
         if not settled.entry.ended:

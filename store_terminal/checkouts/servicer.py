@@ -188,6 +188,14 @@ class CheckoutServicer(SaleCalls):
             await self.outbox.cancel_payment(checkout)
         return self._message(await self._get(request.checkout_id))
 
+    async def Sell(self, request: api.SellRequest) -> checkout_pb2.Checkout:
+        """Sells in one call."""
+        return await self._sell(request)
+
+    async def VoidCheckout(self, request: api.VoidCheckoutRequest) -> api.VoidCheckoutResponse:
+        """Undoes a sale."""
+        return await self._void(request)
+
     async def ParkCheckout(self, request: api.ParkCheckoutRequest) -> checkout_pb2.Checkout:
         """Puts a checkout aside."""
         raise NotImplementedError

@@ -52,7 +52,7 @@ def any_order_will_do() -> list[Patch]:
 
 def repeats_sell_again() -> list[Patch]:
     """A sale that is sent again is another one."""
-    real = SaleCalls.Sell
+    real = SaleCalls._sell
 
     async def sell(self: Any, request: api.SellRequest) -> Any:
         again = request
@@ -62,7 +62,7 @@ def repeats_sell_again() -> list[Patch]:
             again.checkout_id, again.payment_id = new_request_id(self.rng), new_request_id(self.rng)
         return await real(self, again)
 
-    return [(SaleCalls, "Sell", sell)]
+    return [(SaleCalls, "_sell", sell)]
 
 
 def void_waits_for_nobody() -> list[Patch]:
