@@ -83,11 +83,18 @@ class Outbox:
 
     async def resume(self, key: IdempotencyKey, named: NamedOrder) -> Checkout:
         """Takes up an order that was raised elsewhere; a repeated request gets the checkout as it is now."""
-        known = await self._database.run(find_resource, key)
-        if known is not None:
-            return await self._database.run(get_checkout, known)
+        answered = await self._database.run(find_resource, key)
+        if answered is not None:
+            return await self._database.run(get_checkout, answered)
         order = await self._order_or_refusal(named.order_id)
-        resume = partial(self._take_up, named, order, key.at_ms)
+
+        def resume(transaction: Transaction) -> Checkout:
+            if isinstance(order, Refusal):
+                raise order
+            if known := CHECKOUTS.find(transaction, named.order_id):
+                check_code(transaction, known, named)
+            return replies.resume_checkout(transaction, order=order, store_id=self._till.store_id, now_ms=key.at_ms)
+
         checkout = await answer_once(self._database, key, named.order_id, get_checkout, resume)
         if isinstance(order, OrderCopy):
             self.exchanges.orders.note(checkout, order)
@@ -112,14 +119,19 @@ class Outbox:
             checkout = CHECKOUTS.find(transaction, named.order_id)
             return checkout is None or (refreshes and checkout.state in (CheckoutState.SUBMITTED, CheckoutState.PAYING))
 
-        elsewhere = await self._database.run(is_elsewhere)
-        order = await self._order_or_refusal(named.order_id) if elsewhere else None
+        order = None
+        if await self._database.run(is_elsewhere):
+            order = await self._order_or_refusal(named.order_id)
+        if isinstance(order, OrderCopy):
+            order = await self._taken_up(order, key.at_ms)
 
-        def taken_up(transaction: Transaction, call: Call) -> Outcome:
-            self._take_up(named, order, call.now_ms, transaction)
+        def then(transaction: Transaction, call: Call) -> Outcome:
+            if order is not None:
+                raise order
+            check_code(transaction, get_checkout(transaction, named.order_id), named)
             return effect(transaction, call, checkout_id=named.order_id)
 
-        return taken_up
+        return then
 
     async def settle(self, request_id: str, exchange: Exchange | None = None) -> Exchange:
         """Waits until a row is answered, but no longer than the caller does; raises a refusal that came.
@@ -155,19 +167,14 @@ class Outbox:
             if exchange is None:
                 self.exchanges.pay_codes.drop(request_id)
 
-    def _take_up(
-        self, named: NamedOrder, order: OrderCopy | Refusal | None, now_ms: int, transaction: Transaction
-    ) -> Checkout:
-        """The checkout of an order, brought up to date by what was read of it, if it was read."""
-        if isinstance(order, Refusal):
-            raise order
-        if order is None:
-            checkout = get_checkout(transaction, named.order_id)
-        else:
-            store_id = self._till.store_id
-            checkout = replies.resume_checkout(transaction, order=order, store_id=store_id, now_ms=now_ms)
-        check_code(transaction, checkout, named)
-        return checkout
+    async def _taken_up(self, order: OrderCopy, now_ms: int) -> Refusal | None:
+        """Takes an order up, in a transaction of its own; the refusal, if this store has no such order."""
+        store_id = self._till.store_id
+        try:
+            await self._database.run(replies.resume_checkout, order=order, store_id=store_id, now_ms=now_ms)
+        except Refusal as refusal:
+            return refusal
+        return None
 
     async def _order_or_refusal(self, order_id: str) -> OrderCopy | Refusal:
         try:

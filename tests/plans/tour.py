@@ -10,6 +10,7 @@ from tests.plans.callers import ADA, ADAS_PHONE, AT, DEVICE, PAYMENT_SERVER, PLA
 from tests.plans.lists import read_lists
 from tests.plans.mesh import Mesh
 from tests.plans.platform import Platform, gbp
+from tests.plans.sales import make_sales
 from tests.pruning import counts, prune
 from tests.simulation.network import PAYMENTS, TERMINAL, Fate
 from tests.simulation.pruning import PRUNABLE
@@ -18,7 +19,6 @@ from thirdparty_server.payers import pin_counting
 from thirdparty_server.payments import operations as payment_operations
 from thirdparty_server.payments import queries as payment_queries
 from thirdparty_server.payments.model import Lock
-from tillmesh import receipt_code
 from tillmesh.api.payment.v1.payment_service_pb2 import ConfirmPaymentRequest
 from tillmesh.auth.callers import Caller, caller
 from tillmesh.storage.requests import IdempotencyKey
@@ -43,7 +43,7 @@ class Tour(Platform):
             await self.baskets(payer)
             paid = await self.paid_checkout(payer)
             await self.refunds(paid)
-            await self.sales(payer)
+            await make_sales(self, payer)
         await self.payments()
         await self.prune()
         await self.payments()
@@ -249,41 +249,6 @@ class Tour(Platform):
             amount=gbp(10**6),
         )
         await self.lower_limit()
-
-    async def sales(self, payer: Mapping[str, str]) -> None:
-        """Sales in one call, one whose number is somebody else's; each is undone, named by receipt or number."""
-        sold = await self.sell(payer, pay_code=await self.pay_code())
-        assert sold.paid_by_payment_id, sold
-        free = await self.sell(payer, price=0)
-        taken = await self.order()
-        reason = await self.sell(payer, pay_code=self.wrong_pay_code(), checkout_id=taken.order_id)
-        assert reason == "ORDER_EXISTS"
-        receipt = receipt_code.make(sold.checkout_id, 4, bytes(32))
-        web, open_order = await self.order(), await self.submitted(payer)
-        waiting = await self.submitted({"identity_id": ADA})
-        paying = asyncio.ensure_future(self.pay(waiting))
-        await asyncio.sleep(1)
-        for name in (
-            *(receipt, sold.checkout_id, free.checkout_id, taken.order_id, web.order_id),
-            *(open_order.checkout_id, waiting.checkout_id),
-        ):
-            request: dict[str, Any] = {"refund_id": self.new("refund"), "checkout_id": name, **AT}
-            for _ in range(2):
-                await self.ask(DEVICE, "CheckoutService.VoidCheckout", **request)
-        await paying
-
-    async def sell(self, payer: Mapping[str, str], price: int = 500, pay_code: str = "", checkout_id: str = "") -> Any:
-        return await self.ask(
-            DEVICE,
-            "CheckoutService.Sell",
-            checkout_id=checkout_id or self.new("sale"),
-            payment_id=self.new("payment"),
-            lines=[tea(price)],
-            amount=gbp(4 * price),
-            pay_code=pay_code,
-            **payer,
-            **AT,
-        )
 
     async def pins_at_the_till(self) -> None:
         """A payment that waits for its payer's PIN: a wrong one, then the right one; and one that is given up."""
