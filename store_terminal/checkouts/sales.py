@@ -75,9 +75,10 @@ class SaleCalls(CheckoutCalls):
             if refusal.reason not in NOTHING_LEFT:
                 raise
             settled = await self.outbox.exchanges.get(refund_id)
+        checkout = settled.checkout or await self._get(named.order_id)  # which says that it was pruned
         if not settled.entry.ended:
-            return _Answer(outcome=_Answer.OUTCOME_PENDING, checkout=self._message(settled.of_checkout()))
-        return self._undone(settled.of_checkout(), await self._given_back(settled))
+            return _Answer(outcome=_Answer.OUTCOME_PENDING, checkout=self._message(checkout))
+        return self._undone(checkout, await self._given_back(settled))
 
     def _undone(self, checkout: Checkout, refunded: Money | None = None) -> api.VoidCheckoutResponse:
         canceled = checkout.state is CheckoutState.CANCELED

@@ -24,6 +24,7 @@ from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.runtime.deadlines import set_deadline
 from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.ids import new_request_id
 from tillmesh.storage.claims import CLAIM_MS
 
 SHORT_S = 1.5
@@ -250,3 +251,34 @@ async def test_a_replica_ends_a_sale_whose_code_died_with_the_other(
             ended = await second.until(paying, lambda now: said(now) != "PAYING WAIT")
             assert (said(ended), ended.verdict_reason) == ("SUBMITTED SAFE_TO_RETRY", "PAY_CODE_LOST")
     assert behind.wallet(phone.identity_id) == (1000, 0)
+
+
+async def test_replicas_share_a_void_and_give_back_once(
+    postgres: Cluster, orders: Link, payment_server: Server, behind: Behind, today: ManualClock
+) -> None:
+    shoppers = [behind.shopper(), behind.shopper(threshold=1)]
+    with postgres.database(METADATA) as url:
+        async with terminal(url, orders.address, payment_server.address, today, resumes=True) as second:
+            async with terminal(url, orders.address, payment_server.address, today) as first:
+                sold = [await sell_inside(first, sale(shopper), within_s=60) for shopper in shoppers]
+                assert [said(each) for each in sold] == [PAID, "PAYING ASK_PAYER"]
+                orders.lose_requests()
+                voids = [
+                    api.VoidCheckoutRequest(refund_id=new_request_id(), checkout_id=each.checkout_id)
+                    for each in sold
+                    for _ in range(2)
+                ]
+                set_deadline(0.5)
+                await asyncio.gather(
+                    *(each.service.VoidCheckout(void) for void in voids for each in (first, second)),
+                    return_exceptions=True,
+                )
+                set_deadline(None)
+            orders.heal()
+            today.advance(CLAIM_MS + 1)
+            set_deadline(60)
+            answers = [await second.service.VoidCheckout(void) for void in voids]
+            set_deadline(None)
+    refunded, canceled = api.VoidCheckoutResponse.OUTCOME_REFUNDED, api.VoidCheckoutResponse.OUTCOME_CANCELED
+    assert [answer.outcome for answer in answers] == [refunded, refunded, canceled, canceled]
+    assert [behind.wallet(shopper) for shopper in shoppers] == [(100_000, 0)] * 2
