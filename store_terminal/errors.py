@@ -15,6 +15,10 @@ class Reason(ErrorReason):
         StatusCode.NOT_FOUND,
         "Checkout {checkout_id} was a basket that never became an order; it was pruned when it was old.",
     )
+    CHECKOUT_EXISTS = (
+        StatusCode.ALREADY_EXISTS,
+        "The id {checkout_id} is that of another checkout; sell under another id.",
+    )
     LINE_NOT_FOUND = (StatusCode.NOT_FOUND, "Checkout {checkout_id} has no line {line_number}.")
     ITEM_NOT_FOUND = (StatusCode.NOT_FOUND, "The catalogue has no article {sku}; import it, or give its price.")
     GTIN_NOT_FOUND = (StatusCode.NOT_FOUND, "The catalogue has no article with the GTIN {gtin}.")
@@ -59,6 +63,11 @@ class Reason(ErrorReason):
     )
     REFUND_NOT_FOUND = (StatusCode.NOT_FOUND, "There is no refund {refund_id} at this till.")
     ORDER_NOT_FOUND = (StatusCode.NOT_FOUND, "This store has no order {order_id}.")
+    RECEIPT_CODE_MISMATCH = (
+        StatusCode.INVALID_ARGUMENT,
+        "The receipt's code does not match the history of checkout {checkout_id} at this till; "
+        "scan it again, or key in the transaction number.",
+    )
     CURRENCY_MISMATCH = (
         StatusCode.INVALID_ARGUMENT,
         "{what} is in {currency}, {wanted} is needed; nothing is converted.",
@@ -140,6 +149,8 @@ READ_AGAIN = frozenset({"VERSION_MISMATCH", "ORDER_LOCKED", ORDER_ALREADY_PAID, 
 """After one of these refusals the till looks how the order is now."""
 NOT_THERE = frozenset({"PAYMENT_NOT_FOUND", CommonReason.STORE_DENIED.name})
 """The payment server has no such payment: a store gets STORE_DENIED for what does not exist."""
+NOTHING_LEFT = frozenset({"PAYMENT_ALREADY_REFUNDED"})
+"""All of the payment was given back before."""
 NEVER_MADE = frozenset({"PAY_CODE_REQUIRED"})
 """The payment server has no such refund, and will not make it either."""
 

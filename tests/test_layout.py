@@ -54,11 +54,16 @@ FLOORS = (
     ("thirdparty_server.payers", "store_terminal.outbox"),
     ("thirdparty_server.stores", "store_terminal.refunds"),
     ("thirdparty_server.payments", "store_terminal.outbox.replies", "store_terminal.outbox.exchanges"),
-    ("thirdparty_server.payments.refunds", "store_terminal.outbox.payments", "store_terminal.outbox.worker"),
+    (
+        "thirdparty_server.payments.refunds",
+        "store_terminal.outbox.payments",
+        "store_terminal.outbox.voids",
+        "store_terminal.outbox.worker",
+    ),
     (
         *(
             f"store_terminal.checkouts.{part}"
-            for part in ("operations", "parking", "housekeeping", "calls", "servicer")
+            for part in ("operations", "parking", "housekeeping", "calls", "selling", "voiding", "sales", "servicer")
         ),
         "store_terminal.refunds.servicer",
         "store_terminal.receipts",

@@ -18,6 +18,10 @@ class ReceiptCode:
     history_hash: str
     """The first half of the history's hash after them, in hexadecimal."""
 
+    def is_of(self, history_hash: bytes) -> bool:
+        """True if the history had that hash when the receipt was printed."""
+        return self.history_hash == history_hash.hex()[:_HASH_DIGITS]
+
 
 def make(order_id: str, event_count: int, history_hash: bytes) -> str:
     """The text of the code."""

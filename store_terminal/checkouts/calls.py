@@ -13,10 +13,12 @@ from store_terminal.outbox.queries import find_exchange
 from store_terminal.outbox.worker import Outbox
 from tillmesh.api.terminal.v1 import checkout_pb2, scan_service_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
+from tillmesh.payer import Payer, identity, reference
 from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.servicer import Servicer
 from tillmesh.runtime.errors import CommonReason
-from tillmesh.storage.requests import answer_once
+from tillmesh.runtime.ids import new_request_id
+from tillmesh.storage.requests import IdempotencyKey, answer_once
 from tillmesh.storage.statements import Transaction
 
 Versioned = (
@@ -35,6 +37,7 @@ _Change = (
     | api.CancelCheckoutRequest
     | api.RecallCheckoutRequest
 )
+_New = api.CreateCheckoutRequest | api.SellRequest
 _Effect = Callable[[Transaction, Call], Checkout | Exchange]
 
 
@@ -58,23 +61,39 @@ class CheckoutCalls(Servicer):
         self, request: _Change, request_id: str, checkout_id: str, effect: _Effect
     ) -> checkout_pb2.Checkout:
         """Runs an operation once for its request id; waits for the answer if it asks another server."""
+        return await self._settled(
+            request_id, await self._once_for(self._key(request, request_id), checkout_id, effect)
+        )
+
+    async def _once_for(
+        self, key: IdempotencyKey, checkout_id: str, effect: _Effect, entry_id: str = ""
+    ) -> Checkout | Exchange:
+        """Runs an operation once for its key; the entry that it writes has the same id, unless another one is given."""
 
         def read(transaction: Transaction, known_id: str) -> Checkout | Exchange:
-            return find_exchange(transaction, request_id) or moves.get_checkout(transaction, known_id)
+            found = find_exchange(transaction, entry_id or key.request_id)
+            return found or moves.get_checkout(transaction, known_id)
 
-        key = self._key(request, request_id)
-        async with self.outbox.writing(key) as call:
-            outcome = await answer_once(self.database, key, checkout_id, read, effect, call)
-        return await self._settled(request_id, outcome)
+        async with self.outbox.writing(key, entry_id) as call:
+            return await answer_once(self.database, key, checkout_id, read, effect, call)
 
-    async def _settled(self, request_id: str, outcome: Checkout | Exchange) -> checkout_pb2.Checkout:
-        """The checkout, once the other server has answered that was asked, if one was."""
+    async def _settled(self, entry_id: str, outcome: Checkout | Exchange) -> checkout_pb2.Checkout:
+        """The answer, once another server has given its own; a payment under way is told as it is."""
         if isinstance(outcome, Checkout):
             return self._message(outcome)
-        settled = await self.outbox.settle(request_id, outcome)
-        if settled.pending and settled.entry.kind is not RequestKind.PAY:
+        settled = await self.outbox.settle(entry_id, outcome)
+        is_paying = settled.pending and settled.entry.kind is RequestKind.PAY
+        if not settled.entry.ended and not is_paying:
             raise CommonReason.PEER_UNAVAILABLE(retry_after_ms=1_000)
         return self._message(settled.of_checkout())
+
+    def _prices_include_tax(self, request: _New) -> bool:
+        unset = not request.HasField("prices_include_tax")
+        return self.till.prices_include_tax if unset else request.prices_include_tax
+
+    def _payer(self, request: _New) -> Payer:
+        """The named identity, or a new reference, which says nothing about anybody."""
+        return identity(request.identity_id) if request.identity_id else reference(new_request_id(self.rng))
 
     async def _get(self, checkout_id: str) -> Checkout:
         return await self.database.run(moves.get_checkout, checkout_id)

@@ -33,6 +33,7 @@ class CheckoutEvent(StrEnum):
     REFUND_STARTED = "REFUND_STARTED"
     REFUNDED = "REFUNDED"
     REFUND_REFUSED = "REFUND_REFUSED"
+    VOID_ASKED = "VOID_ASKED"
 
 
 S, E = CheckoutState, CheckoutEvent
@@ -52,6 +53,7 @@ LEGAL = [
     Transition(S.BASKET, E.PARKED, S.BASKET, "Put aside, and submitted in the same step.", guard=_FREE, error=_BUSY),
     Transition(S.BASKET, E.RECALLED, S.BASKET, "Taken up again before the order service answered."),
     Transition(S.BASKET, E.CANCELED, S.CANCELED, "The shopper left; nobody else knew.", guard=_NOT_BUSY, error=_BUSY),
+    Transition(S.BASKET, E.VOID_ASKED, S.BASKET, "It is to be undone: first it is seen whether there is an order."),
     Transition(
         S.BASKET, E.EXPIRED, S.CANCELED, "Nobody changed it for a long time: the shopper left.",
         guard="it is unchanged for longer than `--basket-days`, and " + _NOT_BUSY, error=_BUSY,
@@ -76,9 +78,12 @@ LEGAL = [
     Transition(
         S.SUBMITTED, E.CANCELED, S.CANCELED, "The order service withdrew the order.", guard=_NOT_BUSY, error=_BUSY
     ),
+    Transition(S.SUBMITTED, E.VOID_ASKED, S.SUBMITTED, "It is to be undone: the order is canceled, if it is not paid."),
     Transition(S.PAYING, E.PAYMENT_CANCEL_ASKED, S.PAYING, "Given up, but only the order says whether in time."),
     Transition(S.PAYING, E.PAID, S.PAID, "The order is paid, by whomever: hand over the goods."),
     Transition(S.PAYING, E.PAYMENT_ENDED, S.SUBMITTED, "The attempt can no longer take money: safe to retry."),
+    Transition(S.PAYING, E.VOID_ASKED, S.PAYING, "It is to be undone: the payment is given up first."),
+    Transition(S.PAID, E.VOID_ASKED, S.PAID, "It is to be undone: all that is left is given back."),
     Transition(S.PAID, E.REFUND_STARTED, S.PAID, "Money is to be given back; written before sent."),
     Transition(S.PAID, E.REFUNDED, S.PAID, "The shopper has it; the order stays paid."),
     Transition(S.PAID, E.REFUND_REFUSED, S.PAID, "The payment server said no; nothing moved."),

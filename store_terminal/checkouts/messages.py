@@ -47,7 +47,7 @@ def to_checkout(checkout: Checkout, reading: Reading | None, now_ms: int) -> che
         basket_version=checkout.basket_version,
         state=_STATES.Value(f"STATE_{checkout.state}"),
         order_version=checkout.order_version,
-        busy=bool(checkout.unanswered),
+        busy=bool(checkout.busy_with),
         payment_id=checkout.attempt.payment_id if checkout.attempt else "",
         paid_by_payment_id=checkout.paid_by,
         verdict=checkout_pb2.Verdict.Value(f"VERDICT_{told.verdict}"),
@@ -58,6 +58,7 @@ def to_checkout(checkout: Checkout, reading: Reading | None, now_ms: int) -> che
         payer_display_name=checkout.payer_display_name,
         create_time=to_timestamp(checkout.created_at_ms),
         update_time=to_timestamp(checkout.updated_at_ms),
+        exchanged_refund_id=checkout.exchanged_refund_id,
     )
     if told.remaining_ms is not None:
         message.verdict_remaining.CopyFrom(to_duration(told.remaining_ms))

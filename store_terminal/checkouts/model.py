@@ -75,6 +75,7 @@ class NewCheckout:
     lines: Sequence[NewLine]
     prices_include_tax: bool
     labels: Mapping[str, str]
+    exchanged_refund_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +175,15 @@ class Checkout(Stateful):
     refunded_minor: int = 0
     confirmed_at_ms: int = 0
     """When the order service last answered about its order."""
+    exchanged_refund_id: str = ""
+    """The refund that this sale is an exchange for; empty if it is for none."""
+    void_id: str = ""
+    """The refund id of a VoidCheckout that undoes it before it is paid; empty if none does."""
+
+    @property
+    def busy_with(self) -> str:
+        """Id of the request that keeps it from being changed or paid; empty if none does."""
+        return self.unanswered or ("" if CHECKOUT.is_final(self.state) else self.void_id)
 
     @property
     def totals(self) -> Totals:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from store_terminal.checkouts.lifecycle import CHECKOUT, NOT_WHILE_PARKED, CheckoutEvent, CheckoutState
-from store_terminal.checkouts.model import Checkout, CheckoutChange
+from store_terminal.checkouts.model import Attempt, Checkout, CheckoutChange
 from store_terminal.checkouts.queries import CHECKOUTS, HISTORY, idle_baskets, was_pruned
 from store_terminal.errors import Reason
 from tillmesh.runtime.errors import Refusal
@@ -27,10 +27,21 @@ def list_events(transaction: Transaction, checkout_id: str, after: After, at_mos
     return HISTORY.list(transaction, checkout_id, after, at_most)
 
 
+def start_payment(
+    transaction: Transaction, checkout: Checkout, payment_id: str, *, wait_ms: int, now_ms: int
+) -> Checkout:
+    """Starts a payment, whose request is there to be sent (rule 3); an outcome is expected within `wait_ms`."""
+    attempt = Attempt(payment_id, "", now_ms + wait_ms, 0, canceling=False, cancel_unanswered=False)
+    after = replace(checkout, unanswered=payment_id, attempt=attempt, payer_display_name="")
+    return advance(transaction, checkout, after, CheckoutEvent.PAYMENT_STARTED, now_ms, reference=payment_id)
+
+
 def give_up_payment(transaction: Transaction, *, checkout_id: str, reason: str, now_ms: int) -> Checkout:
     """Gives the payment under way up; one that has ended already is told as it ended."""
     checkout = get_checkout(transaction, checkout_id)
     if checkout.attempt is None:
+        if checkout.state is CheckoutState.BASKET and checkout.unanswered:  # a payment may wait for its order
+            raise Reason.CHECKOUT_BUSY(checkout_id=checkout_id, request_id=checkout.unanswered)
         raise refusal(checkout, CheckoutEvent.PAYMENT_CANCEL_ASKED)
     if checkout.state is not CheckoutState.PAYING or checkout.attempt.canceling:
         return checkout
@@ -54,8 +65,8 @@ def require_legal(checkout: Checkout, event: CheckoutEvent) -> None:
         raise refusal(checkout, event)
     if checkout.parking and event in NOT_WHILE_PARKED:
         raise Reason.CHECKOUT_PARKED(checkout_id=checkout.checkout_id)
-    if CHECKOUT.rows[checkout.state, event].error == Reason.CHECKOUT_BUSY.name and checkout.unanswered:
-        raise Reason.CHECKOUT_BUSY(checkout_id=checkout.checkout_id, request_id=checkout.unanswered)
+    if CHECKOUT.rows[checkout.state, event].error == Reason.CHECKOUT_BUSY.name and checkout.busy_with:
+        raise Reason.CHECKOUT_BUSY(checkout_id=checkout.checkout_id, request_id=checkout.busy_with)
 
 
 def require_basket_version(checkout: Checkout, basket_version: int) -> None:

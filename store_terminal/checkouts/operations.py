@@ -11,7 +11,6 @@ from store_terminal.catalogue.queries import on_sale
 from store_terminal.checkouts import pricing
 from store_terminal.checkouts.lifecycle import CheckoutEvent, CheckoutState
 from store_terminal.checkouts.model import (
-    Attempt,
     Call,
     Checkout,
     Line,
@@ -21,13 +20,14 @@ from store_terminal.checkouts.model import (
     NewPayment,
     items_of,
 )
-from store_terminal.checkouts.moves import advance, get_checkout, require_basket_version, require_legal
+from store_terminal.checkouts.moves import advance, get_checkout, require_basket_version, require_legal, start_payment
 from store_terminal.checkouts.queries import CHECKOUTS, HISTORY, lines_text
 from store_terminal.errors import Reason
 from store_terminal.outbox import requests
 from store_terminal.outbox.model import Exchange, OutboxEntry
 from store_terminal.outbox.pay_codes import PayCodes
 from store_terminal.outbox.queries import ENTRIES
+from store_terminal.refunds.queries import get_refund
 from tillmesh.auth.callers import actor
 from tillmesh.lines import Adjustment
 from tillmesh.rpc.server import MESSAGE_BYTES_MAX
@@ -40,11 +40,18 @@ BASKET_BYTES_MAX = 2 * MESSAGE_BYTES_MAX
 
 def create_checkout(transaction: Transaction, call: Call, new: NewCheckout) -> Checkout:
     """Opens a basket."""
+    return HISTORY.begin(transaction, new_basket(transaction, call, new), "OPENED")
+
+
+def new_basket(transaction: Transaction, call: Call, new: NewCheckout) -> Checkout:
+    """A basket with its lines priced, which is not written yet."""
+    if new.exchanged_refund_id:
+        get_refund(transaction, new.exchanged_refund_id)
     known = on_sale(transaction, {line.sku for line in new.lines}, call.now_ms)
     lines = pricing.priced_lines(new.lines, known, currency=new.currency, actor=actor(), last_number=0)
     total = pricing.checked_totals(items_of(lines), prices_include_tax=new.prices_include_tax)
     _require_room(new.checkout_id, lines)
-    checkout = Checkout(
+    return Checkout(
         checkout_id=new.checkout_id,
         store_id=new.store_id,
         origin=new.origin,
@@ -54,10 +61,10 @@ def create_checkout(transaction: Transaction, call: Call, new: NewCheckout) -> C
         prices_include_tax=new.prices_include_tax,
         amount=Money(new.currency, total.amount_minor),
         labels=new.labels,
+        exchanged_refund_id=new.exchanged_refund_id,
         created_at_ms=call.now_ms,
         updated_at_ms=call.now_ms,
     )
-    return HISTORY.begin(transaction, checkout, "OPENED")
 
 
 def add_lines(
@@ -147,10 +154,7 @@ def pay_checkout(transaction: Transaction, call: Call, new: NewPayment, pay_code
         pay_codes.keep(payment_id, new.pay_code)
     entry = requests.create_payment(call, checkout, new)
     ENTRIES.insert(transaction, entry)
-    attempt = Attempt(payment_id, "", call.now_ms + new.wait_ms, 0, canceling=False, cancel_unanswered=False)
-    after = replace(checkout, unanswered=payment_id, attempt=attempt, payer_display_name="")
-    event = CheckoutEvent.PAYMENT_STARTED
-    return Exchange(entry, advance(transaction, checkout, after, event, call.now_ms, reference=payment_id))
+    return Exchange(entry, start_payment(transaction, checkout, payment_id, wait_ms=new.wait_ms, now_ms=call.now_ms))
 
 
 def get_basket(transaction: Transaction, checkout_id: str, basket_version: int, event: CheckoutEvent) -> Checkout:
@@ -196,11 +200,16 @@ def _require_lines(checkout: Checkout, lines: Sequence[Line]) -> None:
         raise Reason.CHECKOUT_EMPTY(checkout_id=checkout.checkout_id)
 
 
+def require_sendable(entry: OutboxEntry) -> None:
+    """Refuses what would never be answered: it is too large for a message."""
+    size = len(entry.request)
+    if size > MESSAGE_BYTES_MAX:
+        raise Reason.CHECKOUT_TOO_LARGE(checkout_id=entry.checkout_id, bytes=size, bytes_max=MESSAGE_BYTES_MAX)
+
+
 def _ask(transaction: Transaction, checkout: Checkout, entry: OutboxEntry) -> Exchange:
     """Writes down what the order service is to do; the checkout is busy until it has answered."""
-    size = len(entry.request)
-    if size > MESSAGE_BYTES_MAX:  # it would never be answered
-        raise Reason.CHECKOUT_TOO_LARGE(checkout_id=checkout.checkout_id, bytes=size, bytes_max=MESSAGE_BYTES_MAX)
+    require_sendable(entry)
     ENTRIES.insert(transaction, entry)
     busy = replace(checkout, unanswered=entry.request_id, updated_at_ms=entry.created_at_ms)
     CHECKOUTS.change(transaction, checkout, busy)

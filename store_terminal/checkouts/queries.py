@@ -102,6 +102,12 @@ _LIST = NewestFirst(
 )
 
 _WAS_PRUNED = select(pruned.c.number).where(pruned.c.record_id == bindparam("key")).limit(1)
+_EVENT_FROM = (
+    select(checkout_history.c.number, checkout_history.c.at_ms, checkout_history.c.chain_hash)
+    .where(checkout_history.c.checkout_id == bindparam("key"), checkout_history.c.number >= bindparam("number"))
+    .order_by(checkout_history.c.number)
+    .limit(1)
+)
 _IDLE_BASKETS = (
     select(checkouts)
     .where(ABANDONED, checkouts.c.updated_at_ms <= bindparam("until_ms"))
@@ -129,6 +135,11 @@ _FORGET_NAMES = update(checkouts).where(checkouts.c.checkout_id.in_(_NAMED)).val
 def was_pruned(transaction: Transaction, checkout_id: str) -> bool:
     """True for a basket that is gone."""
     return transaction.execute(_WAS_PRUNED, {"key": checkout_id}).first() is not None
+
+
+def event_from(transaction: Transaction, checkout_id: str, number: int) -> Row | None:
+    """The first event of a history that has this number or a larger one: its number, time and hash."""
+    return transaction.execute(_EVENT_FROM, {"key": checkout_id, "number": number}).first()
 
 
 def idle_baskets(transaction: Transaction, until_ms: int, at_most: int) -> list[Checkout]:

@@ -4,27 +4,28 @@ from dataclasses import dataclass
 from functools import partial
 
 from store_terminal.checkouts import messages, moves, operations, parking, queries
-from store_terminal.checkouts.calls import CheckoutCalls, checked
+from store_terminal.checkouts.calls import checked
 from store_terminal.checkouts.lifecycle import CheckoutState
 from store_terminal.checkouts.messages import new_lines, to_event
 from store_terminal.checkouts.model import LineChange, NewCheckout, NewPayment
+from store_terminal.checkouts.named_orders import named_order
+from store_terminal.checkouts.sales import SaleCalls
 from store_terminal.errors import Reason
 from store_terminal.outbox import requests
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
-from tillmesh.payer import identity, reference
 from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.line_messages import NOTE_MAX, adjustment_of
 from tillmesh.rpc.messages import state_names, to_payer
-from tillmesh.runtime.ids import new_request_id, new_transaction_number
+from tillmesh.runtime.ids import new_transaction_number
 from tillmesh.runtime.money import MINOR_UNITS_MAX
 from tillmesh.storage.requests import answer_once
 
 
 @dataclass(frozen=True)
-class CheckoutServicer(CheckoutCalls):
+class CheckoutServicer(SaleCalls):
     """tillmesh.api.terminal.v1.CheckoutService."""
 
     async def CreateCheckout(self, request: api.CreateCheckoutRequest) -> checkout_pb2.Checkout:
@@ -36,13 +37,12 @@ class CheckoutServicer(CheckoutCalls):
             lines = new_lines(fields, request.lines, least=0)
             labels = fields.labels("labels", request.labels)
             origin = messages.origin(fields, self.till.terminal_id, request.lane, request.cashier_id)
+            exchanged = fields.identifier("exchanged_refund_id", request.exchanged_refund_id, optional=True)
             messages.approval(fields, request.approval_id)
-        unset = not request.HasField("prices_include_tax")
-        prices_include_tax = self.till.prices_include_tax if unset else request.prices_include_tax
+        taxed, payer = self._prices_include_tax(request), self._payer(request)
         checkout_id = new_transaction_number(self.rng)
-        named = identity(request.identity_id) if request.identity_id else None
-        payer = named or reference(new_request_id(self.rng))  # which says nothing about anybody
-        new = NewCheckout(checkout_id, self.till.store_id, origin, payer, currency, lines, prices_include_tax, labels)
+        store_id = self.till.store_id
+        new = NewCheckout(checkout_id, store_id, origin, payer, currency, lines, taxed, labels, exchanged)
         effect = partial(operations.create_checkout, new=new)
         return await self._change(request, request.request_id, checkout_id, effect)
 
@@ -50,9 +50,9 @@ class CheckoutServicer(CheckoutCalls):
         """Takes up a pending transaction that was raised elsewhere."""
         with Fields() as fields:
             fields.identifier("request_id", request.request_id)
-            fields.identifier("order_id", request.order_id)
+            named = named_order(fields, "order_id", request.order_id)
         key = self._key(request, request.request_id)
-        return self._message(await self.outbox.resume(key, request.order_id))
+        return self._message(await self.outbox.resume(key, named))
 
     async def GetCheckout(self, request: api.GetCheckoutRequest) -> checkout_pb2.Checkout:
         """Reads one checkout, with the verdict as its order says now."""
@@ -192,11 +192,11 @@ class CheckoutServicer(CheckoutCalls):
 
     async def Sell(self, request: api.SellRequest) -> checkout_pb2.Checkout:
         """Sells in one call."""
-        raise NotImplementedError
+        return await self._sell(request)
 
     async def VoidCheckout(self, request: api.VoidCheckoutRequest) -> api.VoidCheckoutResponse:
         """Undoes a sale."""
-        raise NotImplementedError
+        return await self._void(request)
 
     async def ParkCheckout(self, request: api.ParkCheckoutRequest) -> checkout_pb2.Checkout:
         """Puts a checkout aside."""

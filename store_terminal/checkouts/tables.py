@@ -52,6 +52,8 @@ checkouts = Table(
     Column("parked_until_ms", BigInteger, nullable=False),
     Column("park_owner", String, nullable=False),
     Column("park_label", String, nullable=False),
+    Column("exchanged_refund_id", String, nullable=False),
+    Column("void_id", String, nullable=False),
     Column("event_count", BigInteger, nullable=False),
     Column("history_hash", LargeBinary, nullable=False),
     pruned_through(),
@@ -90,7 +92,11 @@ NAMED = and_(
     checkouts.c.payer_display_name != literal_column("''"),
 )
 PARKED = checkouts.c.parked_at_ms > literal_column("0")
-OVERDUE = and_(checkouts.c.parked_until_ms > literal_column("0"), checkouts.c.unanswered == literal_column("''"))
+OVERDUE = and_(
+    checkouts.c.parked_until_ms > literal_column("0"),
+    checkouts.c.unanswered == literal_column("''"),
+    checkouts.c.void_id == literal_column("''"),
+)
 Index("checkouts_abandoned", checkouts.c.updated_at_ms, sqlite_where=ABANDONED, postgresql_where=ABANDONED)
 Index("checkouts_named", checkouts.c.paid_at_ms, sqlite_where=NAMED, postgresql_where=NAMED)
 Index(

@@ -56,14 +56,14 @@ def verdict(checkout: Checkout, reading: Reading | None, now_ms: int) -> Told:
         case CheckoutState.CANCELED:
             return Told(Verdict.CLOSED, "", None, 0)
         case CheckoutState.BASKET:
-            return Told(Verdict.NOT_TRIED, "", None, 0)
+            return Told(Verdict.WAIT if checkout.busy_with else Verdict.NOT_TRIED, "", None, 0)
     if reading and reading.event_count != checkout.event_count:
         reading = None
     age_ms = max(0, now_ms - max(checkout.confirmed_at_ms, reading.at_ms if reading else 0))
     if checkout.state is CheckoutState.PAYING and attempt:
         locked_by_another = reading is not None and reading.locked_by not in ("", attempt.payment_id)
         return _while_paying(attempt, locked_by_another, now_ms, age_ms)
-    if checkout.unanswered:  # it may be canceled, changed or completed already
+    if checkout.busy_with:  # it may be canceled, changed or completed already
         return Told(Verdict.WAIT, "", None, age_ms)
     if reading and reading.locked_by:
         return Told(Verdict.WAIT, ORDER_LOCKED, max(0, reading.locked_until_ms - now_ms), age_ms)

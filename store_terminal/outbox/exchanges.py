@@ -33,8 +33,10 @@ class Exchanges:
     async def apply(self, outcome: Callable[..., Outcome], **what: Any) -> Outcome:
         """Takes an answer in, as one transaction."""
         taken = await self._database.run(outcome, now_ms=self._clock.now_ms(), **what)
-        if isinstance(taken, Exchange) and not taken.pending:
-            self.pay_codes.drop(taken.entry.request_id)
+        if isinstance(taken, Exchange):
+            for entry in (taken.entry, taken.beside):
+                if entry and entry.ended:
+                    self.pay_codes.drop(entry.request_id)
         return taken
 
     async def apply_with(self, order: OrderCopy, outcome: Callable[..., Exchange], **what: Any) -> Exchange:

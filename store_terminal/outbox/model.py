@@ -21,11 +21,13 @@ class RequestKind(StrEnum):
     PAY = "PAY"
     REFUND = "REFUND"
     UNREFERENCED_REFUND = "UNREFERENCED_REFUND"
+    VOID = "VOID"
 
 
 class EntryState(StrEnum):
     """The progress of a request. DONE and REFUSED are final."""
 
+    WAITING = "WAITING"  # for another request to be done: until then nothing is sent
     PENDING = "PENDING"
     DONE = "DONE"
     REFUSED = "REFUSED"
@@ -51,11 +53,18 @@ class OutboxEntry:
     """True where a pay code belongs to it, which only the process has that was shown it."""
     line_numbers: Sequence[tuple[int, int]] = ()
     """Of a REPLACE_ORDER_LINES: the number of each line, and of the line whose deposit it is."""
+    next_id: str = ""
+    """Of a CREATE_ORDER: the request that waits for it, as a sale in one call has one; else empty."""
     state: EntryState = EntryState.PENDING
     reason: str = ""
     """Of a REPLACE_ORDER_LINES until it ends: what the history says of the change. Why it was refused, if it was."""
     refusal: bytes = b""
     """The google.rpc.Status of a refusal, to be raised again."""
+
+    @property
+    def ended(self) -> bool:
+        """True once nothing more comes of it."""
+        return self.state in (EntryState.DONE, EntryState.REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +73,17 @@ class Exchange:
 
     entry: OutboxEntry
     checkout: Checkout | None
+    beside: OutboxEntry | None = None
+    """The request that it waits for, or that waits for it, where that was written together with it."""
+
+    @property
+    def waiting(self) -> bool:
+        """True while it must not be sent: another request comes first."""
+        return self.entry.state is EntryState.WAITING
 
     @property
     def pending(self) -> bool:
-        """True while nothing has ended it."""
+        """True while it is asked for."""
         return self.entry.state is EntryState.PENDING
 
     def of_checkout(self) -> Checkout:

@@ -6,7 +6,7 @@ import orjson
 from sqlalchemy import bindparam, update
 
 from store_terminal.checkouts.queries import CHECKOUTS
-from store_terminal.outbox.model import EntryState, Exchange, OutboxEntry
+from store_terminal.outbox.model import EntryState, Exchange, OutboxEntry, RequestKind
 from store_terminal.outbox.tables import outbox
 from tillmesh.runtime.driver import After, Due
 from tillmesh.runtime.errors import Refusal
@@ -17,7 +17,13 @@ from tillmesh.storage.statements import Transaction
 
 LINE_NUMBERS = as_text("line_numbers", orjson.loads, lambda numbers: orjson.dumps(numbers).decode())
 ENTRIES = Records(OutboxEntry, outbox, parts={"line_numbers": LINE_NUMBERS})
-_END_ENTRY = update(outbox).where(outbox.c.request_id == bindparam("key"), outbox.c.state == EntryState.PENDING)
+_END_ENTRY = update(outbox).where(outbox.c.request_id == bindparam("key"), outbox.c.state == bindparam("before"))
+_SEND_NEXT = update(outbox).where(outbox.c.request_id == bindparam("key"), outbox.c.state == EntryState.WAITING)
+_BECOME_REFUND = update(outbox).where(
+    outbox.c.request_id == bindparam("key"),
+    outbox.c.state == EntryState.PENDING,
+    outbox.c.kind == RequestKind.VOID,
+)
 _CLAIMS = Claims(outbox.c.request_id, outbox.c.state == EntryState.PENDING, outbox.c.created_at_ms)
 
 
@@ -39,10 +45,24 @@ def get_exchange(transaction: Transaction, request_id: str) -> Exchange:
 def end_entry(
     transaction: Transaction, entry: OutboxEntry, state: EntryState, reason: str = "", refusal: bytes = b""
 ) -> OutboxEntry:
-    """Moves an entry from PENDING to its final state; CONCURRENT_CHANGE if it is not PENDING."""
-    values = {"key": entry.request_id, "state": state, "reason": reason, "refusal": refusal}
-    require_one_row(transaction.execute(_END_ENTRY, values))
+    """Moves an entry to its final state; CONCURRENT_CHANGE if it is no longer in the state that was read."""
+    values = {"state": state, "reason": reason, "refusal": refusal}
+    require_one_row(transaction.execute(_END_ENTRY, {"key": entry.request_id, "before": entry.state, **values}))
     return replace(entry, state=state, reason=reason, refusal=refusal)
+
+
+def send_next(transaction: Transaction, entry: OutboxEntry, now_ms: int) -> OutboxEntry:
+    """Has an entry sent that waited; it is claimed anew for the process that wrote it, which may have the pay code."""
+    values = {"state": EntryState.PENDING, "claimed_until_ms": now_ms + CLAIM_MS}
+    require_one_row(transaction.execute(_SEND_NEXT, {"key": entry.request_id, **values}))
+    return replace(entry, state=EntryState.PENDING, claimed_until_ms=now_ms + CLAIM_MS)
+
+
+def become_refund(transaction: Transaction, entry: OutboxEntry, request: bytes) -> OutboxEntry:
+    """Turns the entry of a void into that of a refund, under the same id."""
+    values = {"kind": RequestKind.REFUND, "request": request}
+    require_one_row(transaction.execute(_BECOME_REFUND, {"key": entry.request_id, **values}))
+    return replace(entry, kind=RequestKind.REFUND, request=request)
 
 
 def end_refused(transaction: Transaction, entry: OutboxEntry, refusal: Refusal) -> OutboxEntry:

@@ -12,6 +12,7 @@ from store_terminal.checkouts.model import Attempt, Checkout, Line, renumbered
 from store_terminal.checkouts.moves import advance, get_checkout, give_up_payment
 from store_terminal.checkouts.queries import CHECKOUTS, HISTORY
 from store_terminal.errors import ORDER_ALREADY_PAID, ORDER_CANCELED, Reason
+from store_terminal.outbox import sequels
 from store_terminal.outbox.model import EntryState, Exchange, OrderCopy, Refunded, RequestKind
 from store_terminal.outbox.queries import end_entry, end_refused, get_exchange
 from store_terminal.refunds import queries as refund_queries
@@ -27,8 +28,8 @@ JITTER_MS = 1_000
 """Each answer repeats the time that is left for the payer. A smaller difference than this is not written."""
 
 
-def order_done(transaction: Transaction, *, request_id: str, order: OrderCopy, now_ms: int) -> Exchange:
-    """The order service did what was asked of it."""
+def order_done(transaction: Transaction, *, request_id: str, order: OrderCopy, wait_ms: int, now_ms: int) -> Exchange:
+    """The order service did what was asked of it; a payment that waited for it is expected to end within `wait_ms`."""
     exchange = get_exchange(transaction, request_id)
     if not exchange.pending:
         return exchange
@@ -47,7 +48,11 @@ def order_done(transaction: Transaction, *, request_id: str, order: OrderCopy, n
             event, after = E.CHANGED, _with_replaced(after, entry.line_numbers, order)
     why = exchange.entry.reason
     done = advance(transaction, checkout, after, event, now_ms, reference=after.paid_by, reason=why)
-    return Exchange(entry, refresh(transaction, done, order, now_ms))  # somebody else may have been there since
+    done = refresh(transaction, done, order, now_ms)  # somebody else may have been there since
+    if not entry.next_id:
+        return Exchange(entry, done)
+    sent, done = sequels.order_created(transaction, entry.next_id, done, wait_ms=wait_ms, now_ms=now_ms)
+    return Exchange(entry, done, beside=sent)
 
 
 def order_refused(
@@ -66,7 +71,8 @@ def order_refused(
     parking = checkout.parking.prolonged(now_ms) if checkout.parking and order else None
     after = replace(checkout, unanswered="", confirmed_at_ms=now_ms, parking=parking)
     checkout = advance(transaction, checkout, after, E.REFUSED, now_ms, reason=refusal.reason)
-    return Exchange(entry, refresh(transaction, checkout, order, now_ms) if order else checkout)
+    unsent = sequels.never_sent(transaction, entry.next_id, refusal) if entry.next_id else None
+    return Exchange(entry, refresh(transaction, checkout, order, now_ms) if order else checkout, beside=unsent)
 
 
 def order_read(transaction: Transaction, *, checkout_id: str, order: OrderCopy, now_ms: int) -> Checkout:

@@ -7,8 +7,8 @@ from typing import Any
 from google.protobuf.message import Message
 
 from store_terminal.checkouts.model import Attempt, Call, Checkout, Line, NewPayment, items_of
-from store_terminal.outbox.model import OrderCopy, OutboxEntry, Refunded, RequestKind
-from store_terminal.refunds.model import TillRefund
+from store_terminal.outbox.model import Exchange, OrderCopy, OutboxEntry, Refunded, RequestKind
+from store_terminal.refunds.model import NewRefund, TillRefund
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
@@ -109,6 +109,17 @@ def refund_payment(
         **asdict(refund.origin),
     )
     return _entry(call, refund.checkout_id, RequestKind.REFUND, message)
+
+
+def void_checkout(call: Call, checkout: Checkout, new: NewRefund) -> OutboxEntry:
+    """Undoes a checkout; it stands for the refund that it becomes if the checkout is paid, and nobody knows by what."""
+    message = refund_api.RefundPaymentRequest(refund_id=call.request_id, note=new.note, **asdict(new.origin))
+    return _entry(call, checkout.checkout_id, RequestKind.VOID, message)
+
+
+def is_void(exchange: Exchange) -> bool:
+    """True while it undoes a checkout, and is neither at its end nor a refund yet."""
+    return exchange.pending and exchange.entry.kind is RequestKind.VOID
 
 
 def create_unreferenced_refund(call: Call, refund: TillRefund, store_id: str, amount: Money) -> OutboxEntry:

@@ -16,6 +16,7 @@ outbox = Table(
     Column("request", LargeBinary, nullable=False),
     Column("pay_code_shown", Boolean, nullable=False),
     Column("line_numbers", Text, nullable=False),
+    Column("next_id", String, nullable=False),
     Column("state", String, one_of("state", EntryState), nullable=False),
     Column("reason", String, nullable=False),
     Column("refusal", LargeBinary, nullable=False),
@@ -24,7 +25,9 @@ outbox = Table(
     *claim_columns(),
 )
 _unanswered = outbox.c.state == EntryState.PENDING
-_busy = and_(_unanswered, outbox.c.kind != RequestKind.REFUND, outbox.c.kind != RequestKind.UNREFERENCED_REFUND)
+_BESIDES = (RequestKind.REFUND, RequestKind.UNREFERENCED_REFUND, RequestKind.VOID)
+"""What may be asked while the checkout waits for another answer, and several at once."""
+_busy = and_(_unanswered, *(outbox.c.kind != kind for kind in _BESIDES))
 Index(
     "outbox_unanswered",
     outbox.c.created_at_ms,

@@ -6,21 +6,26 @@ once for a request however often it comes.
 """
 
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Concatenate, TypeVar
 
 import structlog
 from google.rpc import status_pb2
 
+from store_terminal.checkouts.lifecycle import CheckoutState
 from store_terminal.checkouts.model import Call, Checkout, Till
 from store_terminal.checkouts.moves import get_checkout
+from store_terminal.checkouts.named_orders import NamedOrder, check_code
+from store_terminal.checkouts.queries import CHECKOUTS
 from store_terminal.errors import NEVER_MADE, READ_AGAIN, Reason
 from store_terminal.outbox import queries, replies, requests
 from store_terminal.outbox.exchanges import Exchanges
 from store_terminal.outbox.model import Exchange, OrderCopy, OutboxEntry, RequestKind
 from store_terminal.outbox.payments import Payments
 from store_terminal.outbox.peers import Peers
+from store_terminal.outbox.voids import Voids
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
@@ -36,6 +41,7 @@ from tillmesh.storage.database import Database
 from tillmesh.storage.requests import IdempotencyKey, answer_once, find_resource
 from tillmesh.storage.statements import Transaction
 
+Outcome = TypeVar("Outcome")
 log = structlog.get_logger()
 
 
@@ -51,6 +57,7 @@ class Outbox:
         self._till = till
         self.exchanges = Exchanges(database, peers, clock, server)
         self._driver = Driver(self.exchanges.get, self._step, rng, partial(act_as, server))
+        self._voids = Voids(self.exchanges, peers, rng, self._step)
         self._payments = Payments(self.exchanges, self._driver, database, peers, clock, rng, till)
 
     async def run(self) -> None:
@@ -63,30 +70,68 @@ class Outbox:
         await self._driver.stop()
 
     @asynccontextmanager
-    async def writing(self, key: IdempotencyKey) -> AsyncIterator[Call]:
-        """The call of a request that may write an entry; a pay code whose entry is not there is forgotten."""
+    async def writing(self, key: IdempotencyKey, entry_id: str = "") -> AsyncIterator[Call]:
+        """The call of a request that may write an entry; a pay code whose entry is not there is forgotten.
+
+        The entry's id is that of the request, unless another one is given.
+        """
         try:
             yield Call(key.request_id, self._database.replica, key.at_ms)
         except Refusal:
-            await self._forget_unwritten(key.request_id)
+            await self._forget_unwritten(entry_id or key.request_id)
             raise
 
-    async def resume(self, key: IdempotencyKey, order_id: str) -> Checkout:
+    async def resume(self, key: IdempotencyKey, named: NamedOrder) -> Checkout:
         """Takes up an order that was raised elsewhere; a repeated request gets the checkout as it is now."""
-        known = await self._database.run(find_resource, key)
-        if known is not None:
-            return await self._database.run(get_checkout, known)
-        order = await self._order_or_refusal(order_id)
+        answered = await self._database.run(find_resource, key)
+        if answered is not None:
+            return await self._database.run(get_checkout, answered)
+        order = await self._order_or_refusal(named.order_id)
 
         def resume(transaction: Transaction) -> Checkout:
             if isinstance(order, Refusal):
                 raise order
+            if known := CHECKOUTS.find(transaction, named.order_id):
+                check_code(transaction, known, named)
             return replies.resume_checkout(transaction, order=order, store_id=self._till.store_id, now_ms=key.at_ms)
 
-        checkout = await answer_once(self._database, key, order_id, get_checkout, resume)
+        checkout = await answer_once(self._database, key, named.order_id, get_checkout, resume)
         if isinstance(order, OrderCopy):
             self.exchanges.orders.note(checkout, order)
         return checkout
+
+    async def taking_up(
+        self,
+        key: IdempotencyKey,
+        named: NamedOrder,
+        effect: Callable[Concatenate[Transaction, Call, ...], Outcome],
+        *,
+        refreshes: bool,
+    ) -> Callable[[Transaction, Call], Outcome]:
+        """An effect on the checkout of an order, which is taken up first where this till does not have it.
+
+        With `refreshes`, what is not final at this till is read anew as well: it may have been paid elsewhere.
+        """
+
+        def is_elsewhere(transaction: Transaction) -> bool:
+            if find_resource(transaction, key) is not None:
+                return False
+            checkout = CHECKOUTS.find(transaction, named.order_id)
+            return checkout is None or (refreshes and checkout.state in (CheckoutState.SUBMITTED, CheckoutState.PAYING))
+
+        order = None
+        if await self._database.run(is_elsewhere):
+            order = await self._order_or_refusal(named.order_id)
+        if isinstance(order, OrderCopy):
+            order = await self._taken_up(order, key.at_ms)
+
+        def then(transaction: Transaction, call: Call) -> Outcome:
+            if order is not None:
+                raise order
+            check_code(transaction, get_checkout(transaction, named.order_id), named)
+            return effect(transaction, call, checkout_id=named.order_id)
+
+        return then
 
     async def settle(self, request_id: str, exchange: Exchange | None = None) -> Exchange:
         """Waits until a row is answered, but no longer than the caller does; raises a refusal that came.
@@ -122,6 +167,15 @@ class Outbox:
             if exchange is None:
                 self.exchanges.pay_codes.drop(request_id)
 
+    async def _taken_up(self, order: OrderCopy, now_ms: int) -> Refusal | None:
+        """Takes an order up, in a transaction of its own; the refusal, if this store has no such order."""
+        store_id = self._till.store_id
+        try:
+            await self._database.run(replies.resume_checkout, order=order, store_id=store_id, now_ms=now_ms)
+        except Refusal as refusal:
+            return refusal
+        return None
+
     async def _order_or_refusal(self, order_id: str) -> OrderCopy | Refusal:
         try:
             return await self.peers.read_order(order_id)
@@ -133,13 +187,15 @@ class Outbox:
         return await self._database.run(queries.due_requests, replica, now_ms, after, DUE_A_PAGE)
 
     async def _step(self, exchange: Exchange) -> tuple[Exchange, Progress]:
-        if exchange.pending:
+        if not exchange.entry.ended:
             return await self._ask(exchange)
         self.exchanges.pay_codes.drop(exchange.entry.request_id)
         return exchange, Progress.DONE
 
     async def _ask(self, exchange: Exchange) -> tuple[Exchange, Progress]:
         trace_id.set(exchange.entry.trace_id)
+        if exchange.waiting:
+            return await self._ask_first(exchange)
         match exchange.entry.kind:
             case RequestKind.PAY:
                 return await self._payments.step(exchange)
@@ -151,10 +207,25 @@ class Outbox:
                 | RequestKind.CANCEL_ORDER
                 | RequestKind.COMPLETE_FREE_ORDER
             ):
-                return await self._step_order(exchange.entry), Progress.DONE
+                answered = await self._step_order(exchange.entry)
+                if answered.beside:
+                    self.poke(answered.beside.request_id)
+                return answered, Progress.DONE
+            case RequestKind.VOID:
+                return await self._voids.step(exchange)
+
+    async def _ask_first(self, exchange: Exchange) -> tuple[Exchange, Progress]:
+        """Creates the order that a request waits for. The next step sends that request, or finds that it has ended."""
+        before = exchange.beside
+        if before is None:
+            before = (await self.exchanges.get(exchange.of_checkout().unanswered)).entry
+        answered = await self._step_order(before)
+        if answered.beside:
+            return Exchange(answered.beside, answered.checkout), Progress.STEPPED
+        return await self.exchanges.get(exchange.entry.request_id), Progress.STEPPED
 
     async def _step_order(self, entry: OutboxEntry) -> Exchange:
-        request_id = entry.request_id
+        request_id, wait_ms = entry.request_id, self._till.payment_wait_ms
         try:
             order = requests.order_copy(await self._ask_order_service(entry))
         except Refusal as refusal:
@@ -164,9 +235,11 @@ class Outbox:
                 )
             fresh = await self.peers.read_order(entry.checkout_id)
             if _is_what_was_wanted(entry.kind, fresh):  # somebody else was first
-                return await self.exchanges.apply_with(fresh, replies.order_done, request_id=request_id)
+                return await self.exchanges.apply_with(
+                    fresh, replies.order_done, request_id=request_id, wait_ms=wait_ms
+                )
             return await self.exchanges.apply_with(fresh, replies.order_refused, request_id=request_id, refusal=refusal)
-        return await self.exchanges.apply(replies.order_done, request_id=request_id, order=order)
+        return await self.exchanges.apply(replies.order_done, request_id=request_id, order=order, wait_ms=wait_ms)
 
     async def _ask_order_service(self, entry: OutboxEntry) -> order_pb2.Order:
         server, orders, stored = self.peers.order_server, self.peers.orders, entry.request

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from store_terminal.refunds.model import ReturnedLine, TillRefund
+from store_terminal.checkouts.messages import approval, origin
+from store_terminal.refunds.model import NewRefund, ReturnedLine, TillRefund
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
 from tillmesh.api.terminal.v1 import till_refund_pb2
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as refund_api
 from tillmesh.lines import LINES_MAX
@@ -10,6 +12,9 @@ from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.line_messages import to_line_item, to_taxes
 from tillmesh.rpc.messages import to_money, to_payer, to_timestamp
 from tillmesh.runtime.money import Money
+
+AsksForRefund = refund_api.RefundCheckoutRequest | refund_api.ReturnGoodsRequest | checkout_api.VoidCheckoutRequest
+NOTE_MAX = 256
 
 
 def to_refund(refund: TillRefund) -> till_refund_pb2.TillRefund:
@@ -30,6 +35,13 @@ def to_refund(refund: TillRefund) -> till_refund_pb2.TillRefund:
     if refund.amount_minor is not None:
         message.amount.CopyFrom(to_money(Money(refund.currency, refund.amount_minor)))
     return message
+
+
+def new_refund(fields: Fields, request: AsksForRefund, terminal_id: str) -> NewRefund:
+    """What each refund that is asked for says of itself."""
+    fields.text("note", request.note, length_max=NOTE_MAX)
+    approval(fields, request.approval_id)
+    return NewRefund(request.note, origin(fields, terminal_id, request.lane, request.cashier_id))
 
 
 def returned_lines(fields: Fields, messages: Sequence[refund_api.ReturnedLine]) -> tuple[ReturnedLine, ...]:

@@ -6,10 +6,11 @@ from functools import partial
 
 from store_terminal.checkouts import messages as checkout_messages
 from store_terminal.checkouts.model import Call, Till
+from store_terminal.checkouts.named_orders import named_order
 from store_terminal.outbox.worker import Outbox
 from store_terminal.refunds import messages, operations
 from store_terminal.refunds.messages import to_refund
-from store_terminal.refunds.model import NewRefund, ReturnedGoods, TillRefund
+from store_terminal.refunds.model import ReturnedGoods, TillRefund
 from store_terminal.refunds.queries import get_refund, list_refunds
 from tillmesh.api.terminal.v1 import till_refund_pb2
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as api
@@ -18,10 +19,8 @@ from tillmesh.payer import identity
 from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.line_messages import order_lines
 from tillmesh.rpc.servicer import Servicer
-from tillmesh.storage.requests import answer_once
+from tillmesh.storage.requests import IdempotencyKey, answer_once
 from tillmesh.storage.statements import Transaction
-
-NOTE_MAX = 256
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,11 @@ class TillRefundServicer(Servicer):
             amount = fields.money("amount", request.amount) if request.HasField("amount") else None
             lines = messages.returned_lines(fields, request.lines)
             fields.require(not (amount and lines), "amount", "must be unset with lines: they say how much it is")
-            fields.text("note", request.note, length_max=NOTE_MAX)
-            origin = checkout_messages.origin(fields, self.till.terminal_id, request.lane, request.cashier_id)
-            checkout_messages.approval(fields, request.approval_id)
-        new = NewRefund(request.note, origin)
-        checkout_id = request.checkout_id
-        effect = partial(operations.refund_checkout, new=new, checkout_id=checkout_id, amount=amount, lines=lines)
-        return await self._refunded(request, effect)
+            new = messages.new_refund(fields, request, self.till.terminal_id)
+            named = named_order(fields, "checkout_id", request.checkout_id)
+        refund = partial(operations.refund_checkout, new=new, amount=amount, lines=lines)
+        key = self._key(request, request.refund_id)
+        return await self._refunded(key, await self.outbox.taking_up(key, named, refund, refreshes=True))
 
     async def ReturnGoods(self, request: api.ReturnGoodsRequest) -> till_refund_pb2.TillRefund:
         """Gives money back for goods whose sale this till does not have."""
@@ -61,15 +58,13 @@ class TillRefundServicer(Servicer):
             taxed = self.till.prices_include_tax if unset else request.prices_include_tax
             items, total = order_lines(fields, request.lines, prices_include_tax=taxed, actor=actor())
             fields.require(total.amount_minor > 0, "lines", f"must come to more than 0, came to {total.amount_minor}")
-            fields.text("note", request.note, length_max=NOTE_MAX)
-            origin = checkout_messages.origin(fields, self.till.terminal_id, request.lane, request.cashier_id)
-            checkout_messages.approval(fields, request.approval_id)
+            new = messages.new_refund(fields, request, self.till.terminal_id)
 
         receiver = code or identity(request.identity_id)
         goods = ReturnedGoods(self.till.store_id, receiver, currency, items, total)
         pay_codes = self.outbox.exchanges.pay_codes
-        effect = partial(operations.return_goods, new=NewRefund(request.note, origin), goods=goods, pay_codes=pay_codes)
-        return await self._refunded(request, effect)
+        effect = partial(operations.return_goods, new=new, goods=goods, pay_codes=pay_codes)
+        return await self._refunded(self._key(request, request.refund_id), effect)
 
     async def GetTillRefund(self, request: api.GetTillRefundRequest) -> till_refund_pb2.TillRefund:
         """Reads one refund."""
@@ -83,13 +78,10 @@ class TillRefundServicer(Servicer):
         return api.ListTillRefundsResponse(refunds=shown, next_page_token=token)
 
     async def _refunded(
-        self,
-        request: api.RefundCheckoutRequest | api.ReturnGoodsRequest,
-        effect: Callable[[Transaction, Call], TillRefund],
+        self, key: IdempotencyKey, effect: Callable[[Transaction, Call], TillRefund]
     ) -> till_refund_pb2.TillRefund:
         """Starts a refund once for its id, and answers with how it stands."""
-        refund_id = request.refund_id
-        key = self._key(request, refund_id)
+        refund_id = key.request_id
         async with self.outbox.writing(key) as call:
             await answer_once(self.database, key, refund_id, get_refund, effect, call)
         await self.outbox.settle(refund_id)

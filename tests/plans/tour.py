@@ -11,6 +11,7 @@ from tests.plans.lists import read_lists
 from tests.plans.mesh import Mesh
 from tests.plans.parking import park_and_recall
 from tests.plans.platform import Platform, gbp
+from tests.plans.sales import make_sales
 from tests.pruning import counts, prune
 from tests.simulation.network import PAYMENTS, TERMINAL, Fate
 from tests.simulation.pruning import PRUNABLE
@@ -45,6 +46,7 @@ class Tour(Platform):
             await park_and_recall(self.ask, self.new, [await self.basket(payer) for _ in range(3)])
             paid = await self.paid_checkout(payer)
             await self.refunds(paid)
+            await make_sales(self, payer)
         await self.payments()
         await self.prune()
         await self.payments()

@@ -12,6 +12,7 @@ from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import deposit_pb2, payment_pb2, refund_pb2
 from tillmesh.api.terminal.v1 import checkout_pb2, till_refund_pb2
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkouts_api
 from tillmesh.lines import totals
 from tillmesh.rpc.line_messages import from_line_item
 from tillmesh.runtime.errors import Refusal
@@ -61,6 +62,11 @@ class Answers:
                 self._final("payments", PAYMENTS, answer, payment_pb2.Payment)
             case checkout_pb2.Checkout():
                 self._verdict(answer, known)
+            case checkouts_api.VoidCheckoutResponse():
+                self._verdict(answer.checkout, known)
+                if answer.outcome == checkouts_api.VoidCheckoutResponse.OUTCOME_PENDING:
+                    return False  # not answered yet, whatever comes of it
+                self._undone(request, answer)
         before = len(self._outcomes)
         self._outcome(request, ACCEPTED)
         return len(self._outcomes) > before
@@ -111,6 +117,19 @@ class Answers:
             query = "SELECT state, payment_id, version FROM orders WHERE order_id = ?"
             self._expect("free order", [("PAID", "", request.version)], ORDERS, query, order.order_id)
 
+    def _undone(self, request: Any, answer: checkouts_api.VoidCheckoutResponse) -> None:
+        """An order that was undone is canceled, or paid and given back whole."""
+        order_id, paid_by = answer.checkout.checkout_id, answer.checkout.paid_by_payment_id
+        if answer.HasField("refunded"):
+            self._refund(request.refund_id, answer.refunded.minor_units)
+        if paid_by:
+            query = "SELECT amount_minor - refunded_minor FROM payments WHERE payment_id = ?"
+            self._expect("void of payment", [(0,)], PAYMENTS, query, paid_by)
+        elif answer.checkout.order_version:
+            end = "CANCELED" if answer.outcome == checkouts_api.VoidCheckoutResponse.OUTCOME_CANCELED else "PAID"
+            query = "SELECT state, payment_id FROM orders WHERE order_id = ?"
+            self._expect("void of order", [(end, "")], ORDERS, query, order_id)
+
     def _final(self, table: str, server: str, answer: Any, message: Any) -> None:
         state = message.State.Name(answer.state).removeprefix("STATE_")
         if state in ("PAID", "RELEASED", "REFUSED", "CAPTURED", "VOIDED"):
@@ -126,6 +145,8 @@ class Answers:
             raise Violation(f"rule 11: the till says nothing of checkout {checkout_id}")
         if verdict == checkout_pb2.VERDICT_HAND_OVER_GOODS and orders != [("PAID",)]:
             raise Violation(f"rule 11: {name} while order {checkout_id} is {orders}")
+        if not checkout.order_version:  # an order of that number is somebody else's
+            orders = []
         if verdict == checkout_pb2.VERDICT_CLOSED and orders not in ([], [("CANCELED",)]):
             raise Violation(f"rule 11: {name} while order {checkout_id} is {orders}")
         if verdict == checkout_pb2.VERDICT_SAFE_TO_RETRY:

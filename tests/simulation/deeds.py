@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from tests.simulation.baskets import gbp, one_thing
 from tests.simulation.customer import Customer
@@ -15,6 +16,7 @@ from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkouts_api
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as till_refunds_api
 from tillmesh.api.type.v1 import line_item_pb2, payer_pb2
+from tillmesh.rpc.line_messages import to_line_item
 
 ANY_AMOUNT = 1_000_000
 
@@ -40,7 +42,7 @@ class Deeds(Customer):
         submit = checkouts_api.SubmitCheckoutRequest(
             request_id=self.new_id(), checkout_id=self.checkout_id, basket_version=self._shown.basket_version
         )
-        submitted = await self.insist(self.till.SubmitCheckout, submit, unless="CHECKOUT_CANCELED")
+        submitted = await self.insist(self.till.SubmitCheckout, submit, unless=["CHECKOUT_CANCELED"])
         if submitted:
             self._shown = submitted
         else:  # the basket expired meanwhile
@@ -63,7 +65,7 @@ class Deeds(Customer):
 
     async def pay_at_till(self, payer: "Deeds | None" = None) -> None:
         """Agrees to what the till shows; with a payer, by the code that their phone shows."""
-        if (checkout := await self.look()) is None:
+        if (checkout := await self.look()) is None or not checkout.order_version:
             return
         request = checkouts_api.PayCheckoutRequest(
             payment_id=self.new_id(),
@@ -75,10 +77,60 @@ class Deeds(Customer):
         if checkout.amount.minor_units == 0:
             consents.free_versions[self.checkout_id].add(checkout.order_version)
         if payer:
-            request.pay_code = payer.pay_code()
-            consents.codes[request.payment_id] = payer.name
+            request.pay_code = payer.show_code_for(request.payment_id)
         clicks = self.rng.choice((1, 1, 2))
         await self.at_once(*(self.ask(self.till.PayCheckout, request) for _ in range(clicks)))
+
+    async def sell_at_once(self, payer: "Deeds | None" = None) -> None:
+        """Sells the basket in one call, which is repeated until it is answered, and perhaps comes twice at once."""
+        request = self.sale(payer)
+        calls = [self.insist(self.till.Sell, request, unless=self.expected)]
+        if self.rng.random() < 0.4:
+            calls.append(self.after(partial(self.ask, self.till.Sell, request)))
+        if self.rng.random() < 0.2:
+            calls.append(self._order_elsewhere())
+        await self.at_once(*calls)
+
+    def sale(self, payer: "Deeds | None") -> checkouts_api.SellRequest:
+        """A request to sell the basket, to whoever has the basket's name, or shows a code."""
+        self.checkout_id, amount = self.new_id(), gbp(self.basket.amount_minor)
+        basket = self.basket.request("", "")
+        request = checkouts_api.SellRequest(
+            checkout_id=self.checkout_id,
+            payment_id=self.new_id(),
+            identity_id=self.name if self.named else "",
+            lines=basket.lines,
+            prices_include_tax=basket.prices_include_tax,
+            amount=amount,
+            labels={"sale": self.checkout_id},
+        )
+        consents = self.world.consents
+        if amount.minor_units == 0:
+            consents.free_versions[self.checkout_id].add(1)
+        elif payer:
+            request.pay_code = payer.show_code_for(request.payment_id)
+        return request
+
+    async def _order_elsewhere(self) -> None:
+        """Somebody else has the same number for an order of their own."""
+        await self.pause(0.1)
+        request = orders_api.CreateOrderRequest(
+            request_id=self.new_id(),
+            order_id=self.checkout_id,
+            store_id=STORE,
+            payer=payer_pb2.Payer(identity_id=self.name),
+            currency_code="GBP",
+            lines=map(to_line_item, self.basket.lines),
+            prices_include_tax=self.basket.prices_include_tax,
+        )
+        await self.ask(self.orders.CreateOrder, request)
+
+    async def void_sale(self) -> None:
+        """Undoes the sale, and asks a few times what became of that."""
+        request = checkouts_api.VoidCheckoutRequest(refund_id=self.new_id(), checkout_id=self.checkout_id)
+        for _ in range(self.rng.randint(1, 3)):
+            await self.at_once(*(self.ask(self.till.VoidCheckout, request) for _ in range(self.rng.choice((1, 1, 2)))))
+            await self.pause(5)
 
     async def pay_by_phone(self) -> None:
         """Agrees to what the phone shows, once or twice, with one payment id or two."""
@@ -228,6 +280,11 @@ class Deeds(Customer):
         )
         request.lines.add(sku="old", quantity=1, unit_price_minor=self.rng.randint(1, 400))
         await self.ask(self.till_refunds.ReturnGoods, request)
+
+    def show_code_for(self, payment_id: str) -> str:
+        """The shopper's pay code, shown for one payment."""
+        self.world.consents.codes[payment_id] = self.name
+        return self.pay_code()
 
     async def no(self) -> None:
         """Does nothing about it."""

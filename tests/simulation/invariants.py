@@ -50,12 +50,16 @@ def after_commit(databases: Databases, server: str, consents: Consents) -> None:
         if verdict == "PAID" and state not in ("AUTHORIZED", "CAPTURED"):
             raise Violation(f"rule 1: the order is paid by payment {payment_id}, which holds no money: {state}")
     _till(databases[TERMINAL], orders, verdicts)
+    _unsent(databases)
 
 
 def _till(terminal: SimulatedDatabase, orders: SimulatedDatabase, verdicts: Mapping[str, str]) -> None:
     """What the till shows as PAID is paid, and what it calls safe to retry cannot pay any more (rule 11)."""
     states = dict(rows(orders, "SELECT order_id, state FROM orders"))
-    for checkout_id, state, payment_id in rows(terminal, "SELECT checkout_id, state, payment_id FROM checkouts"):
+    query = "SELECT checkout_id, state, payment_id, order_version FROM checkouts"
+    for checkout_id, state, payment_id, order_version in rows(terminal, query):
+        if not order_version:
+            continue  # an order of that number is somebody else's
         if state == "PAID" and states.get(checkout_id) != "PAID":
             raise Violation(f"rule 11: checkout {checkout_id} is PAID, its order is {states.get(checkout_id)}")
         if state == "CANCELED" and states.get(checkout_id) not in (None, "CANCELED"):
@@ -68,6 +72,18 @@ def _till(terminal: SimulatedDatabase, orders: SimulatedDatabase, verdicts: Mapp
             )
 
 
+def _unsent(databases: Databases) -> None:
+    """What waits for an order that is not there, or was refused one, is asked of nobody."""
+    query = "SELECT request_id, state FROM outbox WHERE kind IN ('PAY', 'COMPLETE_FREE_ORDER') AND state IN ({})"
+    unsent = dict(rows(databases[TERMINAL], query.format("'WAITING', 'REFUSED'")))
+    if not unsent:
+        return
+    known = {row[0] for row in rows(databases[PAYMENTS], "SELECT payment_id FROM payments")}
+    known |= {row[0] for row in rows(databases[ORDERS], "SELECT request_id FROM requests WHERE refusal IS NULL")}
+    if sent := sorted(known & unsent.keys()):
+        raise Violation(f"payment {sent[0]} is {unsent[sent[0]]} at the till, for want of its order, and was made")
+
+
 def unfinished(databases: Databases) -> list[str]:
     """What is not final yet, in words."""
     orders, payments, terminal = databases[ORDERS], databases[PAYMENTS], databases[TERMINAL]
@@ -75,8 +91,8 @@ def unfinished(databases: Databases) -> list[str]:
     found = [f"order {row[0]} is LOCKED by epoch {row[1]}" for row in rows(orders, query)]
     query = "SELECT payment_id, state FROM payments WHERE state NOT IN ('CAPTURED', 'VOIDED')"
     found += [f"payment {row[0]} is {row[1]}" for row in rows(payments, query)]
-    query = "SELECT request_id, kind FROM outbox WHERE state = 'PENDING'"
-    found += [f"the till's {row[1]} {row[0]} is PENDING" for row in rows(terminal, query)]
+    query = "SELECT request_id, kind, state FROM outbox WHERE state IN ('PENDING', 'WAITING')"
+    found += [f"the till's {row[1]} {row[0]} is {row[2]}" for row in rows(terminal, query)]
     return found
 
 
@@ -112,6 +128,7 @@ def at_rest(databases: Databases, consents: Consents) -> None:
     _requests(databases)
     _lines(orders, terminal)
     _returns(orders, payments)
+    _sales(orders, payments, terminal)
     for database, table in zip((orders, payments, terminal), HISTORY_TABLES, strict=True):
         _history(database, table)
     none(
@@ -129,7 +146,7 @@ def at_rest(databases: Databases, consents: Consents) -> None:
 def shown_at_rest(databases: Databases, checkout: checkout_pb2.Checkout) -> None:
     """What a till says of a checkout once all is final: it follows from the order alone, and from what was tried."""
     query = f"SELECT state, payment_id FROM orders WHERE order_id = '{checkout.checkout_id}'"
-    state, paid_by = next(iter(rows(databases[ORDERS], query)), ("", ""))
+    state, paid_by = next(iter(rows(databases[ORDERS], query)), ("", "")) if checkout.order_version else ("", "")
     open_verdict = "SAFE_TO_RETRY" if checkout.payment_id else "NOT_TRIED"
     closed = state == "CANCELED" or (not state and checkout.state == checkout_pb2.Checkout.STATE_CANCELED)
     expected = "CLOSED" if closed else "HAND_OVER_GOODS" if state == "PAID" else open_verdict
@@ -143,7 +160,9 @@ def shown_at_rest(databases: Databases, checkout: checkout_pb2.Checkout) -> None
 
 def _requests(databases: Databases) -> None:
     """What the till has as DONE was done; what it has as REFUSED was not; each request once (invariant 6)."""
-    outbox = rows(databases[TERMINAL], "SELECT request_id, kind, state, checkout_id FROM outbox WHERE kind <> 'PAY'")
+    outbox = rows(
+        databases[TERMINAL], "SELECT request_id, kind, state, checkout_id FROM outbox WHERE kind NOT IN ('PAY', 'VOID')"
+    )
     done = {
         row[0]
         for server in (ORDERS, PAYMENTS)
@@ -213,6 +232,33 @@ def _returns(orders: SimulatedDatabase, payments: SimulatedDatabase) -> None:
             raise Violation(
                 f"invariant 5: all of payment {payment_id} came back, for {refunded_minor} of {amount_minor}"
             )
+
+
+def _sales(orders: SimulatedDatabase, payments: SimulatedDatabase, terminal: SimulatedDatabase) -> None:
+    """One sale is one order; what is to be undone is not paid any more, and all that was paid is given back."""
+    none(
+        orders,
+        "invariant 6: one sale made several orders",
+        "SELECT labels, count(*) FROM orders WHERE labels LIKE '%sale%' GROUP BY labels HAVING count(*) > 1",
+    )
+    none(
+        terminal,
+        "what was to be undone was paid, or left as it was",
+        """
+        SELECT c.checkout_id, c.state FROM checkouts c JOIN checkout_history v USING (checkout_id)
+        WHERE v.event = 'VOID_ASKED' AND (c.state NOT IN ('PAID', 'CANCELED') OR EXISTS (
+          SELECT 1 FROM checkout_history h WHERE h.checkout_id = c.checkout_id AND h.event = 'PAYMENT_STARTED'
+          AND h.number > v.number))
+        """,
+    )
+    query = """
+        SELECT DISTINCT paid_by FROM checkouts JOIN checkout_history USING (checkout_id)
+        WHERE event = 'VOID_ASKED' AND paid_by <> ''
+    """
+    undone = {row[0] for row in rows(terminal, query)}
+    for payment_id, left in rows(payments, "SELECT payment_id, amount_minor - refunded_minor FROM payments"):
+        if left and payment_id in undone:
+            raise Violation(f"payment {payment_id} was to be undone, and {left} of it is left")
 
 
 def _history(database: SimulatedDatabase, chained: HistoryTable) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from tests.simulation import broken_orders, broken_payments, broken_rest
+from tests.simulation import broken_orders, broken_payments, broken_rest, broken_sales
 
 Patch = tuple[Any, str, Any]
 
@@ -87,4 +87,11 @@ MUTANTS = {
         broken_payments.completes_what_holds_no_money,
     ),
     "claim": Mutant("a refused request is done when its id is claimed again", broken_rest.answers_forget_refusals),
+    "sell-early": Mutant("a sale's payment is sent before its order is there", broken_sales.pays_before_the_order),
+    "sell-foreign": Mutant("a sale pays somebody else's order of its number", broken_sales.any_order_will_do),
+    "sell-twice": Mutant("a sale that is repeated is written down again", broken_sales.repeats_sell_again),
+    "undo-early": Mutant(
+        "what is undone is canceled at the till, whatever its order says", broken_sales.void_waits_for_nobody
+    ),
+    "undo-paid": Mutant("what is undone and was paid is not given back", broken_sales.void_gives_nothing_back),
 }

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.simulation.baskets import gbp, one_thing
+from tests.simulation.customer import EXPECTED
 from tests.simulation.network import LATE_S, ORDERS, PAST_EVERY_TIMEOUT_S, PAYMENTS, TERMINAL, Fate
-from tests.simulation.shoppers import Shopper
+from tests.simulation.shoppers import NOT_THERE, Shopper
 from tests.simulation.world import Outcome, Parts, World, simulate
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkouts_api
@@ -21,7 +22,11 @@ FATES = {
     "doubled": Fate((0.01, 1.0)),
     "late": Fate((PAST_EVERY_TIMEOUT_S + LATE_S / 2,)),
 }
-WORDS = {checkout_pb2.VERDICT_HAND_OVER_GOODS: "paid", checkout_pb2.VERDICT_SAFE_TO_RETRY: "not paid"}
+WORDS = {
+    checkout_pb2.VERDICT_HAND_OVER_GOODS: "paid",
+    checkout_pb2.VERDICT_SAFE_TO_RETRY: "not paid",
+    checkout_pb2.VERDICT_CLOSED: "canceled",
+}
 PRICE = 300
 SHORT_S, LONG_S = 2.0, 30.0
 CRASHES = {
@@ -53,8 +58,15 @@ class Script:
     """The shopper shows a pay code, so the payment waits for nothing; else it waits for their yes."""
     free: bool = False
     """The order comes to nothing."""
+    at_once: bool = False
+    """It is sold in one call."""
+    undoes: bool = False
+    """It is undone while it waits for the payer's yes."""
 
 
+PAYING = "SELECT 1 FROM checkouts WHERE state = 'PAYING'"
+SALE_WRITTEN_DOWN = Step("the till writes the sale down", TERMINAL, "SELECT 1 FROM outbox WHERE kind = 'CREATE_ORDER'")
+ORDER_CREATED = Step("order created", ORDERS, "SELECT 1 FROM orders")
 PAID_AT_TILL = Step("the till learns that it is paid", TERMINAL, "SELECT 1 FROM checkouts WHERE state = 'PAID'")
 WRITTEN_DOWN = Step("the till writes the payment down", TERMINAL, "SELECT 1 FROM outbox WHERE kind = 'PAY'")
 PAYMENT_RECORDED = Step("A: payment recorded", PAYMENTS, "SELECT 1 FROM payments")
@@ -105,6 +117,29 @@ SCRIPTS = (
             PAID_AT_TILL,
         ),
         free=True,
+    ),
+    Script(
+        "sale in one call",
+        ("Sell", "CreateOrder", "CreatePayment", "LockOrder", "CompleteOrderPayment"),
+        (
+            SALE_WRITTEN_DOWN, ORDER_CREATED, Step("the till starts the payment", TERMINAL, PAYING), PAYMENT_RECORDED,
+            ORDER_LOCKED, MONEY_HELD, ORDER_PAID, HOLD_POSTED, PAID_AT_TILL,
+        ),
+        by_code=True,
+        at_once=True,
+    ),
+    Script(
+        "sale that is undone",
+        ("VoidCheckout", "CancelOrderPayment", "CancelOrder"),
+        (
+            Step("the till writes it down", TERMINAL, "SELECT 1 FROM outbox WHERE kind = 'VOID'"),
+            Step("F: order unlocked", ORDERS, "SELECT 1 FROM order_payments WHERE state = 'RELEASED'"),
+            Step("the till learns that it is not paid", TERMINAL, "SELECT 1 FROM checkouts WHERE payment_reason <> ''"),
+            Step("order canceled", ORDERS, "SELECT 1 FROM orders WHERE state = 'CANCELED'"),
+            Step("the till learns that it is canceled", TERMINAL, "SELECT 1 FROM checkouts WHERE state = 'CANCELED'"),
+        ),
+        at_once=True,
+        undoes=True,
     ),
 )  # fmt: skip
 
@@ -168,36 +203,51 @@ class Till:
         self.shopper.basket = one_thing(0 if script.free else PRICE)
         self.shopper.named = not script.by_code
         self._script = script
+        if script.at_once:
+            self.shopper.expected = EXPECTED | NOT_THERE
         self.verdict = checkout_pb2.VERDICT_NOT_TRIED
         self.took_s = 0.0
 
     async def sell(self) -> None:
         """Repeats each request until it is answered; asks until there is a verdict."""
         shopper, loop = self.shopper, asyncio.get_running_loop()
-        checkout_id, began_s = shopper.checkout_id, loop.time()
-        pay = checkouts_api.PayCheckoutRequest(
-            payment_id=shopper.new_id(),
-            checkout_id=checkout_id,
-            order_version=1,
-            amount=gbp(shopper.basket.amount_minor),
-        )
-        if self._script.free:
-            shopper.world.consents.free_versions[checkout_id].add(1)
-        if self._script.by_code:
-            pay.pay_code = shopper.pay_code()
-            shopper.world.consents.codes[pay.payment_id] = shopper.name
-        paying = asyncio.ensure_future(shopper.insist(shopper.till.PayCheckout, pay))
+        began_s = loop.time()
+        paying = asyncio.ensure_future(self._sell_at_once() if self._script.at_once else self._pay())
+        checkout_id = shopper.checkout_id
+        void = checkouts_api.VoidCheckoutRequest(refund_id=shopper.new_id(), checkout_id=checkout_id)
         cancel = checkouts_api.CancelCheckoutPaymentRequest(request_id=shopper.new_id(), checkout_id=checkout_id)
         while self.verdict not in WORDS:
             await asyncio.sleep(0.5)
             if self._script.cancels and paying.done():
                 await shopper.insist(shopper.till.CancelCheckoutPayment, cancel)
-            elif not self._script.cancels:
+            elif self._script.undoes and paying.done():
+                await shopper.insist(shopper.till.VoidCheckout, void)
+            elif not (self._script.cancels or self._script.undoes):
                 await shopper.confirm(pauses_s=(0.0,))
             if checkout := await shopper.look():
                 self.verdict = checkout.verdict
         self.took_s = loop.time() - began_s
         await paying
+
+    def _pay(self) -> Coroutine[Any, Any, Any]:
+        """Pays the order that was raised before."""
+        shopper = self.shopper
+        request = checkouts_api.PayCheckoutRequest(
+            payment_id=shopper.new_id(),
+            checkout_id=shopper.checkout_id,
+            order_version=1,
+            amount=gbp(shopper.basket.amount_minor),
+        )
+        if self._script.free:
+            shopper.world.consents.free_versions[shopper.checkout_id].add(1)
+        if self._script.by_code:
+            request.pay_code = shopper.show_code_for(request.payment_id)
+        return shopper.insist(shopper.till.PayCheckout, request)
+
+    def _sell_at_once(self) -> Coroutine[Any, Any, Any]:
+        """Sells the basket in one call."""
+        request = self.shopper.sale(self.shopper if self._script.by_code else None)
+        return self.shopper.insist(self.shopper.till.Sell, request)
 
 
 @dataclass(frozen=True)
@@ -220,7 +270,8 @@ def play(parts: Parts, fault: Fault, script: Script) -> Played:
         tills.append(till)
         await till.shopper.open_store()
         await till.shopper.join(funds=500, threshold=PRICE if script.by_code else None)
-        await till.shopper.raise_order()
+        if not script.at_once:
+            await till.shopper.raise_order()
         world.answers.calm = False
         fault.prepare(world)
         return [till.sell()]

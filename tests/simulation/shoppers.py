@@ -5,13 +5,15 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from tests.simulation.baskets import for_nothing, several_things
-from tests.simulation.customer import Customer, Deed
+from tests.simulation.customer import EXPECTED, Customer, Deed
 from tests.simulation.deeds import ANY_AMOUNT, Deeds
 from tests.simulation.world import World
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 
 WATCHED_S = 60.0
+NOT_THERE = {"CHECKOUT_EXISTS", "CHECKOUT_NOT_FOUND", "ORDER_EXISTS", "ORDER_NOT_FOUND"}
+"""Refusals of who chooses the number of a checkout: it is not there yet, or somebody else has that number."""
 
 
 class Shopper(Deeds):
@@ -29,10 +31,15 @@ class Shopper(Deeds):
             (
                 self._wander, self._race, self._race, self._lose_patience, self._lose_patience,
                 self._show_codes, self._show_codes, self._take_for_nothing, self._bring_back, self._bring_back,
+                self._sell_at_once, self._sell_at_once, self._sell_at_once,
             )
         )  # fmt: skip
         self.named = self._shops != self._show_codes
-        if self._shops == self._take_for_nothing:
+        sells_at_once = self._shops == self._sell_at_once
+        if sells_at_once:
+            self.named = self.rng.random() < 0.5
+            self.expected = EXPECTED | NOT_THERE
+        if self._shops == self._take_for_nothing or (sells_at_once and self.rng.random() < 0.2):
             self.basket = for_nothing(self.rng)
         elif self._shops == self._bring_back or self.rng.random() < 0.4:
             self.basket = several_things(self.rng)
@@ -41,12 +48,12 @@ class Shopper(Deeds):
         self.says_yes = threshold != ANY_AMOUNT
         shares = (0.5, 1, 2, 10) if self._shops == self._show_codes else (1, 1, 2, 10)
         await self.join(funds=max(1, int(price * self.rng.choice(shares))), threshold=threshold)
-        if self.rng.random() < 0.5:
+        if self.rng.random() < 0.5 and not sells_at_once:
             await self.raise_order()
 
     async def shop(self) -> None:
         """Buys in one way or another."""
-        if not self.checkout_id:
+        if not self.checkout_id and self._shops != self._sell_at_once:
             await self.raise_order()
         await self._shops()
         await self.look()
@@ -63,7 +70,7 @@ class Shopper(Deeds):
         """Whatever comes to mind, on both devices at once."""
         at_till = [
             self.pay_at_till, self.pay_at_till, self.pay_at_till, self.cancel_at_till, self.change_at_till,
-            self.resume, self.leave, self.give_back, self.return_goods, self.park, self.recall,
+            self.resume, self.leave, self.give_back, self.return_goods, self.void_sale, self.park, self.recall,
         ]  # fmt: skip
         by_phone = [
             self.confirm, self.confirm, self.confirm_too_early, self.pay_by_phone, self.pay_by_phone,
@@ -142,6 +149,23 @@ class Shopper(Deeds):
             await self.bring_back()
             await self.pause(3)
         await self.rng.choice((self.give_back, self.no))()
+
+    async def _sell_at_once(self) -> None:
+        """Buys everything in one call; it is undone meanwhile, or later, or some of it comes back."""
+        payer = None if self.named else self.rng.choice((self, self.friend))
+        meanwhile = [self.void_sale, self.void_sale, self.cancel_at_till, self.leave, self.no, self.no]
+        if self.named:
+            meanwhile += [self.change_on_web, self.pay_by_phone]
+        await self.at_once(
+            self.sell_at_once(payer),
+            self.after((payer or self).confirm),
+            self.after(self.rng.choice(meanwhile)),
+        )
+        await self.wait_for_outcome()
+        later = self.void_sale, self.void_sale, self.give_back, self.bring_back, self.pay_at_till, self.no
+        for _ in range(2):
+            await self.rng.choice(later)()
+            await self.pause(3)
 
 
 class Operator(Customer):

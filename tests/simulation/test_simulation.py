@@ -28,9 +28,9 @@ SEEDS_A_MUTANT = 300
 SEEDS_OF_A_MUTANT = {"refusal": 50}
 """Of those that must be caught sooner."""
 CAUGHT_BY = {
-    "rule-1": 6, "rule-4": 104, "rule-6": 89, "rule-7": 2, "rule-9-smaller": 5, "rule-9-late": 7, "rule-11": 19,
-    "error-is-no": 36, "payer-charged": 9, "payer-refused": 9, "free-version": 105, "refund-lines": 4,
-    "void-unheld": 76, "refund-limit": 4, "refusal": 2, "claim": 2,
+    "rule-1": 27, "rule-4": 13, "rule-6": 20, "rule-9-smaller": 46, "rule-9-late": 7, "rule-11": 19, "error-is-no": 17,
+    "payer-charged": 9, "payer-refused": 9, "free-version": 87, "refund-lines": 27, "void-unheld": 3, "refusal": 2,
+    "claim": 2, "sell-early": 5, "sell-foreign": 48, "sell-twice": 4, "undo-early": 140, "undo-paid": 20,
 }  # fmt: skip
 """The first seed that caught a mutant when it was last looked for, which is tried first to save the search."""
 MISTAKES = ("TypeError", "AttributeError", "NameError", "KeyError")
@@ -51,7 +51,7 @@ def test_nothing_breaks_whatever_goes_wrong(seed: int) -> None:
 
 def test_the_schedules_are_as_hostile_as_they_claim() -> None:
     counts = Counter[str]()
-    for seed in SEEDS[:6]:
+    for seed in SEEDS[:8]:
         counts.update(run_seed(seed).counts)
     injected = ("lost", "cut_off", "doubled", "late", "slow", "reset", "partitions", "crashes", "clock_jumps")
     assert [kind for kind in injected if counts[kind] < 4] == []

@@ -177,7 +177,7 @@ def test_an_unknown_checkout_is_not_found(till: Till) -> None:
     nothing = checkout_pb2.Checkout(checkout_id="0000-0000-0000", basket_version=1, order_version=1, amount=gbp(1))
     calls: list[Callable[[checkout_pb2.Checkout], object]] = [
         *(till.get, till.add_tea, till.submit, till.pay, till.cancel, till.cancel_payment),
-        *(till.receipt, till.refund, till.history),
+        *(till.receipt, till.history),
     ]
     for call in calls:
         with refused("CHECKOUT_NOT_FOUND", StatusCode.NOT_FOUND):

@@ -303,9 +303,9 @@ def test_an_answer_that_comes_twice_or_too_late_changes_nothing(transaction: Tra
 def test_an_order_that_was_answered_is_not_answered_again(transaction: Transaction) -> None:
     HISTORY.begin(transaction, in_state(S.BASKET), "OPENED")
     checkout_operations.submit_checkout(transaction, call("r-1"), checkout_id="c-1", basket_version=1)
-    replies.order_done(transaction, request_id="r-1", order=order(), now_ms=NOW_MS)
+    replies.order_done(transaction, request_id="r-1", order=order(), wait_ms=1, now_ms=NOW_MS)
     submitted = moves.get_checkout(transaction, "c-1")
-    replies.order_done(transaction, request_id="r-1", order=order(version=2), now_ms=NOW_MS + 1)
+    replies.order_done(transaction, request_id="r-1", order=order(version=2), wait_ms=1, now_ms=NOW_MS + 1)
     no = Reason.CHECKOUT_EMPTY(checkout_id="c-1")
     replies.order_refused(
         transaction, request_id="r-1", refusal=no, order=order(version=2, canceled=True), now_ms=NOW_MS + 1
@@ -328,7 +328,7 @@ def test_an_order_whose_creation_is_answered_late_is_taken_over_as_it_is_by_then
     """A repeated request gets the order as it is now, and others may have been there."""
     HISTORY.begin(transaction, in_state(S.BASKET), "OPENED")
     checkout_operations.submit_checkout(transaction, call("r-1"), checkout_id="c-1", basket_version=1)
-    taken = replies.order_done(transaction, request_id="r-1", order=answer, now_ms=NOW_MS).of_checkout()
+    taken = replies.order_done(transaction, request_id="r-1", order=answer, wait_ms=1, now_ms=NOW_MS).of_checkout()
     assert (taken.state, taken.amount.minor, taken.order_version) == (state, amount, answer.version)
     assert moves.get_checkout(transaction, "c-1") == taken
 
@@ -338,6 +338,8 @@ def test_a_change_that_is_answered_late_does_not_mix_up_the_lines(transaction: T
     cake, mug = NewLine("CAKE", 1, 75, "Cake"), LineItem("MUG", "Mug", 1, 900)
     checkout_operations.add_lines(transaction, call("r-1"), checkout_id="c-1", basket_version=1, lines=[cake])
     changed_since = order(version=3, items=(mug, TEA), amount=Money("GBP", 1150))
-    taken = replies.order_done(transaction, request_id="r-1", order=changed_since, now_ms=NOW_MS).of_checkout()
+    taken = replies.order_done(
+        transaction, request_id="r-1", order=changed_since, wait_ms=1, now_ms=NOW_MS
+    ).of_checkout()
     assert [(line.number, line.item.sku) for line in taken.lines] == [(2, "MUG"), (1, "TEA")]
     assert (taken.order_version, taken.basket_version, taken.amount.minor) == (3, 2, 1150)

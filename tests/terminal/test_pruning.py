@@ -14,13 +14,18 @@ from tests.clocks import ManualClock
 from tests.processes import Server
 from tests.pruning import audit, prune
 from tests.terminal.inside import Inside, now_ms, terminal
-from tests.terminal.till import Behind, said
+from tests.terminal.sales import sale
+from tests.terminal.till import Behind, gbp, said
+from tillmesh import receipt_code
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as catalogue_api
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as refunds_api
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
+
+REFUNDED = api.VoidCheckoutResponse.OUTCOME_REFUNDED
+CANCELED = api.VoidCheckoutResponse.OUTCOME_CANCELED
 
 
 @pytest.fixture
@@ -85,6 +90,59 @@ async def test_what_was_done_is_answered_and_refunded_as_before(
     await inside.refunds.RefundCheckout(again)
     assert await events(inside, paid) == [numbers[-1], numbers[-1] + 1, numbers[-1] + 2]
     assert audit(database_url, "checkout_history") == []
+
+
+async def test_a_sale_and_its_undoing_are_answered_as_before(inside: Inside, database_url: str, behind: Behind) -> None:
+    sales = [sale(behind.shopper()), sale(behind.shopper()), sale(checkout_id=behind.raise_order("ada").order_id)]
+    voids = [api.VoidCheckoutRequest(refund_id=new_request_id(), checkout_id=each.checkout_id) for each in sales]
+    kept = await inside.service.Sell(sales[0])
+    await inside.service.Sell(sales[1])
+    with pytest.raises(Refusal, match="ORDER_EXISTS"):
+        await inside.service.Sell(sales[2])
+    pending = await inside.submitted()
+    voids.append(api.VoidCheckoutRequest(refund_id=new_request_id(), checkout_id=pending.checkout_id))
+    before = [await inside.service.VoidCheckout(void) for void in voids[1:]]
+    assert [answer.outcome for answer in before] == [REFUNDED, CANCELED, CANCELED]
+    await prune_all(inside)
+    assert sorted(row["kind"] for row in await rows(inside, outbox)) == ["CREATE_ORDER", "PAY", "REFUND"]
+    assert await inside.service.Sell(sales[0]) == kept
+    assert await inside.service.VoidCheckout(voids[1]) == before[0]
+    assert await inside.service.VoidCheckout(voids[3]) == before[2]
+    with pytest.raises(Refusal, match="ORDER_EXISTS"):
+        await inside.service.Sell(sales[2])
+    with pytest.raises(Refusal, match="CHECKOUT_PRUNED"):
+        await inside.service.VoidCheckout(voids[2])
+    again = sale(checkout_id=sales[2].checkout_id, payment_id=sales[2].payment_id, amount=gbp(1))
+    with pytest.raises(Refusal, match="REQUEST_ID_REUSED"):
+        await inside.service.Sell(again)
+    assert (await inside.service.VoidCheckout(voids[0])).outcome == REFUNDED
+    assert audit(database_url, "checkout_history") == []
+
+
+async def test_the_number_of_a_basket_that_was_pruned_is_not_sold_under(inside: Inside) -> None:
+    basket = await inside.create()
+    cancel = api.CancelCheckoutRequest(request_id=new_request_id(), checkout_id=basket.checkout_id)
+    await inside.service.CancelCheckout(cancel)
+    await prune_all(inside)
+    with pytest.raises(Refusal, match="CHECKOUT_EXISTS"):
+        await inside.service.Sell(sale(checkout_id=basket.checkout_id))
+
+
+async def test_a_receipt_counts_also_once_its_history_was_pruned(inside: Inside, behind: Behind) -> None:
+    sold = await inside.service.Sell(sale(behind.shopper()))
+    (row,) = await rows(inside, checkouts)
+    code = receipt_code.make(sold.checkout_id, row["event_count"], row["history_hash"])
+
+    async def refund(minor: int, text: str) -> int:
+        request = refunds_api.RefundCheckoutRequest(refund_id=new_request_id(), checkout_id=text, amount=gbp(minor))
+        return (await inside.refunds.RefundCheckout(request)).amount.minor_units
+
+    assert await refund(1, code) == 1
+    assert await refund(2, code) == 2  # there are other events since
+    with pytest.raises(Refusal, match="RECEIPT_CODE_MISMATCH"):
+        await refund(3, receipt_code.make(sold.checkout_id, row["event_count"] + 1, row["history_hash"]))
+    await prune_all(inside)
+    assert await refund(3, code) == 3
 
 
 async def test_imports_that_ended_go_and_the_one_that_is_open_stays(inside: Inside) -> None:

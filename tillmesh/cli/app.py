@@ -31,7 +31,9 @@ from tillmesh.cli.commands.payments import payments
 from tillmesh.cli.commands.phone import phone
 from tillmesh.cli.commands.recall import recall
 from tillmesh.cli.commands.receipt import receipt
+from tillmesh.cli.commands.refund import refund
 from tillmesh.cli.commands.replay import replay
+from tillmesh.cli.commands.return_goods import return_goods
 from tillmesh.cli.commands.scan import scan
 from tillmesh.cli.commands.scan_rules import scan_rules
 from tillmesh.cli.commands.sell import sell
@@ -39,6 +41,7 @@ from tillmesh.cli.commands.statement import statement
 from tillmesh.cli.commands.store import store
 from tillmesh.cli.commands.up import up
 from tillmesh.cli.commands.void import void
+from tillmesh.cli.commands.void_sale import void_sale
 from tillmesh.cli.commands.wallet import wallet
 from tillmesh.cli.display import err
 from tillmesh.client.connections import tls_dir
@@ -95,7 +98,12 @@ _COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
     (
         sell,
         _ACT,
-        ["tillmesh sell ada MUG=2@4.50 CARD@1.20", "tillmesh sell - MUG", "tillmesh sell - CHEESE=432g@12.90"],
+        [
+            "tillmesh sell ada MUG=2@4.50 CARD@1.20",
+            "tillmesh sell - MUG",
+            "tillmesh sell - CHEESE=432g@12.90",
+            "tillmesh phone code | tillmesh sell - MUG=2 --amount 13.00 --pay-code",
+        ],
     ),
     (
         scan,
@@ -122,6 +130,21 @@ _COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
             "tillmesh receipt 7K3M-9Q2X-VB4T --kind bill --format html --out bill.html",
             "tillmesh receipt --refund 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11 --format json",
         ],
+    ),
+    (void_sale, _ACT, ["tillmesh void-sale 7K3M-9Q2X-VB4T"]),
+    (
+        refund,
+        _ACT,
+        [
+            "tillmesh refund 7K3M-9Q2X-VB4T",
+            "tillmesh refund 7K3M-9Q2X-VB4T --amount 1.50",
+            "tillmesh refund 7K3M-9Q2X-VB4T --line 1=2 --line 3=1",
+        ],
+    ),
+    (
+        return_goods,
+        _ACT,
+        ["tillmesh return-goods ada MUG@4.50", "tillmesh phone code | tillmesh return-goods - MUG@4.50"],
     ),
     (enter_pin, _ACT, ["tillmesh enter-pin 7K3M-9Q2X-VB4T"]),
     (confirm, _ACT, ["tillmesh confirm 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11"]),

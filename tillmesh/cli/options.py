@@ -33,6 +33,16 @@ Terminal = Annotated[
 ]
 DataDir = Annotated[Path, typer.Option("--data-dir", help="Directory of the three databases and logs.")]
 OrderId = Annotated[str, typer.Argument(help="The transaction number.")]
+SoldOrder = Annotated[
+    str,
+    typer.Argument(
+        metavar="ORDER", help="The transaction number of any order of the store, or the text of a receipt's QR code."
+    ),
+]
+RefundId = Annotated[
+    str, typer.Option("--refund-id", help="The id of a call that was made before, to ask how it stands.")
+]
+Note = Annotated[str, typer.Option("--note", help="Why.")]
 
 
 def _print_json(wanted: bool) -> bool:

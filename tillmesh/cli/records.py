@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import account_pb2, payment_pb2
-from tillmesh.api.terminal.v1 import checkout_pb2
+from tillmesh.api.terminal.v1 import checkout_pb2, till_refund_pb2
 from tillmesh.cli.display import (
     VERDICT_WORDS,
     amount,
@@ -109,6 +109,16 @@ def show_checkout(checkout: checkout_pb2.Checkout) -> None:
     out.print(VERDICT_WORDS[checkout.verdict])
     if checkout.verdict == checkout_pb2.VERDICT_ASK_PAYER:
         out.print(f"To key in the PIN: tillmesh enter-pin {checkout.checkout_id}")
+
+
+def show_refund(refund: till_refund_pb2.TillRefund) -> None:
+    """Prints how money that is given back stands."""
+    if show_json([refund]):
+        return
+    state = till_refund_pb2.TillRefund.State.Name(refund.state).removeprefix("STATE_")
+    much = f" of {amount(refund.amount)}" if refund.HasField("amount") else ""
+    what = f" for {refund.checkout_id}" if refund.checkout_id else ""
+    out.print(f"Refund {refund.refund_id}{much}{what}: {state}.", markup=False)
 
 
 def show_payment(payment: payment_pb2.Payment) -> None:

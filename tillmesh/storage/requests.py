@@ -160,6 +160,13 @@ def find_resource(transaction: Transaction, key: IdempotencyKey) -> str | None:
     return resource
 
 
+def use_up(transaction: Transaction, key: IdempotencyKey, resource: str) -> None:
+    """Uses up a second id of a request, within its effect; REQUEST_ID_REUSED if that id came before."""
+    if transaction.execute(_FIND, {"key": key.request_id}).first() is not None:
+        raise CommonReason.REQUEST_ID_REUSED(request_id=key.request_id)
+    _store(transaction, key, resource, None)
+
+
 def _store_refusal(transaction: Transaction, key: IdempotencyKey, refusal: bytes) -> None:
     """Keeps a refusal, unless there is an answer already."""
     if transaction.execute(_FIND, {"key": key.request_id}).first() is None:

@@ -9,7 +9,7 @@ from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.api.type.v1 import line_item_pb2
 from tillmesh.cli.checkout_records import show_lines
-from tillmesh.cli.items import ITEMS_HELP, new_line
+from tillmesh.cli.items import Items, new_line
 from tillmesh.cli.options import DEFAULT, Json, OrderId, Terminal, money, run_async
 from tillmesh.client.connections import Addresses, Client
 from tillmesh.client.requests import read_checkout
@@ -39,7 +39,7 @@ def show(order: OrderId, terminal: Terminal = DEFAULT.terminal, json: Json = Fal
 )
 def add(
     order: OrderId,
-    items: Annotated[list[str], typer.Argument(help=ITEMS_HELP)],
+    items: Items,
     note: Annotated[str, typer.Option("--note", help="A note on each of them.")] = "",
     terminal: Terminal = DEFAULT.terminal,
     json: Json = False,

@@ -160,8 +160,10 @@ class CheckoutServiceServicer:
     def ResumeCheckout(self, request, context):
         """Takes up a pending transaction of this store that was raised elsewhere:
         another till, the web shop.
-        Errors: NOT_FOUND (ORDER_NOT_FOUND) or PERMISSION_DENIED (STORE_DENIED),
-        both also for another store's order.
+        Errors: INVALID_ARGUMENT (also RECEIPT_CODE_MISMATCH: the code of a receipt
+        does not fit the history that this terminal has); NOT_FOUND
+        (ORDER_NOT_FOUND) or PERMISSION_DENIED (STORE_DENIED), both also for
+        another store's order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -278,7 +280,9 @@ class CheckoutServiceServicer:
     def CancelCheckoutPayment(self, request, context):
         """Cancels the payment under way, also while the payment server is away. The
         verdict says whether the cancellation or the payment came first.
-        Errors: FAILED_PRECONDITION (NO_PAYMENT: this terminal never started one).
+        Errors: FAILED_PRECONDITION (NO_PAYMENT: this terminal never started one;
+        CHECKOUT_BUSY: its order is not there yet, and a payment may follow, which
+        VoidCheckout undoes).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -300,10 +304,14 @@ class CheckoutServiceServicer:
         repeat goes on with what this Sell wrote and never writes it twice. If the
         order is refused, no payment is sent, and the checkout stays a basket that
         is NOT_TRIED.
+        Every refusal is remembered for the checkout_id, so that a copy that comes
+        late sells nothing: show the new amount, and sell under a new checkout_id.
         Errors: INVALID_ARGUMENT; ABORTED (AMOUNT_MISMATCH: the lines come to
-        another amount; nothing is written); NOT_FOUND (ITEM_NOT_FOUND);
-        ALREADY_EXISTS (CHECKOUT_EXISTS: the id is of another checkout; ORDER_EXISTS:
-        of an order elsewhere; sell under a new id); and as PayCheckout.
+        another amount, as after a change of prices; nothing is written); NOT_FOUND
+        (ITEM_NOT_FOUND, REFUND_NOT_FOUND); ALREADY_EXISTS (CHECKOUT_EXISTS: the id
+        is of another checkout; ORDER_EXISTS: of an order elsewhere;
+        REQUEST_ID_REUSED); FAILED_PRECONDITION (CHECKOUT_CANCELED: it was undone
+        before it was paid); and as PayCheckout.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -314,8 +322,10 @@ class CheckoutServiceServicer:
         order is paid, or turns out to be, gives back what is left. It is written
         down and goes on by itself; repeat it to ask how far it is. An order that
         this terminal does not have is taken up first.
-        Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND, ORDER_NOT_FOUND);
-        ALREADY_EXISTS (REQUEST_ID_REUSED); and those of RefundCheckout.
+        Until it is done, the checkout is neither changed nor paid at this terminal
+        (CHECKOUT_BUSY). A phone's payment that is under way is waited for.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (ORDER_NOT_FOUND); ALREADY_EXISTS
+        (REQUEST_ID_REUSED); and those of RefundCheckout.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

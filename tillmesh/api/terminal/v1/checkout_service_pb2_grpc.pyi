@@ -50,8 +50,10 @@ class CheckoutServiceStub:
     ResumeCheckout: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.ResumeCheckoutRequest, _checkout_pb2.Checkout]
     """Takes up a pending transaction of this store that was raised elsewhere:
     another till, the web shop.
-    Errors: NOT_FOUND (ORDER_NOT_FOUND) or PERMISSION_DENIED (STORE_DENIED),
-    both also for another store's order.
+    Errors: INVALID_ARGUMENT (also RECEIPT_CODE_MISMATCH: the code of a receipt
+    does not fit the history that this terminal has); NOT_FOUND
+    (ORDER_NOT_FOUND) or PERMISSION_DENIED (STORE_DENIED), both also for
+    another store's order.
     """
     GetCheckout: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.GetCheckoutRequest, _checkout_pb2.Checkout]
     """Reads one checkout, with the verdict as the order says now.
@@ -124,7 +126,9 @@ class CheckoutServiceStub:
     CancelCheckoutPayment: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.CancelCheckoutPaymentRequest, _checkout_pb2.Checkout]
     """Cancels the payment under way, also while the payment server is away. The
     verdict says whether the cancellation or the payment came first.
-    Errors: FAILED_PRECONDITION (NO_PAYMENT: this terminal never started one).
+    Errors: FAILED_PRECONDITION (NO_PAYMENT: this terminal never started one;
+    CHECKOUT_BUSY: its order is not there yet, and a payment may follow, which
+    VoidCheckout undoes).
     """
     CancelCheckout: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.CancelCheckoutRequest, _checkout_pb2.Checkout]
     """Abandons a checkout and cancels its order; answers with the verdict
@@ -138,18 +142,24 @@ class CheckoutServiceStub:
     repeat goes on with what this Sell wrote and never writes it twice. If the
     order is refused, no payment is sent, and the checkout stays a basket that
     is NOT_TRIED.
+    Every refusal is remembered for the checkout_id, so that a copy that comes
+    late sells nothing: show the new amount, and sell under a new checkout_id.
     Errors: INVALID_ARGUMENT; ABORTED (AMOUNT_MISMATCH: the lines come to
-    another amount; nothing is written); NOT_FOUND (ITEM_NOT_FOUND);
-    ALREADY_EXISTS (CHECKOUT_EXISTS: the id is of another checkout; ORDER_EXISTS:
-    of an order elsewhere; sell under a new id); and as PayCheckout.
+    another amount, as after a change of prices; nothing is written); NOT_FOUND
+    (ITEM_NOT_FOUND, REFUND_NOT_FOUND); ALREADY_EXISTS (CHECKOUT_EXISTS: the id
+    is of another checkout; ORDER_EXISTS: of an order elsewhere;
+    REQUEST_ID_REUSED); FAILED_PRECONDITION (CHECKOUT_CANCELED: it was undone
+    before it was paid); and as PayCheckout.
     """
     VoidCheckout: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.VoidCheckoutRequest, _checkout_service_pb2.VoidCheckoutResponse]
     """Undoes a sale, however far it is: cancels payment and order, and if the
     order is paid, or turns out to be, gives back what is left. It is written
     down and goes on by itself; repeat it to ask how far it is. An order that
     this terminal does not have is taken up first.
-    Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND, ORDER_NOT_FOUND);
-    ALREADY_EXISTS (REQUEST_ID_REUSED); and those of RefundCheckout.
+    Until it is done, the checkout is neither changed nor paid at this terminal
+    (CHECKOUT_BUSY). A phone's payment that is under way is waited for.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (ORDER_NOT_FOUND); ALREADY_EXISTS
+    (REQUEST_ID_REUSED); and those of RefundCheckout.
     """
     ParkCheckout: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.ParkCheckoutRequest, _checkout_pb2.Checkout]
     """Puts a checkout aside until somebody recalls it. A basket is submitted, so
@@ -191,8 +201,10 @@ class CheckoutServiceAsyncStub(CheckoutServiceStub):
     ResumeCheckout: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.ResumeCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
     """Takes up a pending transaction of this store that was raised elsewhere:
     another till, the web shop.
-    Errors: NOT_FOUND (ORDER_NOT_FOUND) or PERMISSION_DENIED (STORE_DENIED),
-    both also for another store's order.
+    Errors: INVALID_ARGUMENT (also RECEIPT_CODE_MISMATCH: the code of a receipt
+    does not fit the history that this terminal has); NOT_FOUND
+    (ORDER_NOT_FOUND) or PERMISSION_DENIED (STORE_DENIED), both also for
+    another store's order.
     """
     GetCheckout: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.GetCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
     """Reads one checkout, with the verdict as the order says now.
@@ -265,7 +277,9 @@ class CheckoutServiceAsyncStub(CheckoutServiceStub):
     CancelCheckoutPayment: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.CancelCheckoutPaymentRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
     """Cancels the payment under way, also while the payment server is away. The
     verdict says whether the cancellation or the payment came first.
-    Errors: FAILED_PRECONDITION (NO_PAYMENT: this terminal never started one).
+    Errors: FAILED_PRECONDITION (NO_PAYMENT: this terminal never started one;
+    CHECKOUT_BUSY: its order is not there yet, and a payment may follow, which
+    VoidCheckout undoes).
     """
     CancelCheckout: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.CancelCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
     """Abandons a checkout and cancels its order; answers with the verdict
@@ -279,18 +293,24 @@ class CheckoutServiceAsyncStub(CheckoutServiceStub):
     repeat goes on with what this Sell wrote and never writes it twice. If the
     order is refused, no payment is sent, and the checkout stays a basket that
     is NOT_TRIED.
+    Every refusal is remembered for the checkout_id, so that a copy that comes
+    late sells nothing: show the new amount, and sell under a new checkout_id.
     Errors: INVALID_ARGUMENT; ABORTED (AMOUNT_MISMATCH: the lines come to
-    another amount; nothing is written); NOT_FOUND (ITEM_NOT_FOUND);
-    ALREADY_EXISTS (CHECKOUT_EXISTS: the id is of another checkout; ORDER_EXISTS:
-    of an order elsewhere; sell under a new id); and as PayCheckout.
+    another amount, as after a change of prices; nothing is written); NOT_FOUND
+    (ITEM_NOT_FOUND, REFUND_NOT_FOUND); ALREADY_EXISTS (CHECKOUT_EXISTS: the id
+    is of another checkout; ORDER_EXISTS: of an order elsewhere;
+    REQUEST_ID_REUSED); FAILED_PRECONDITION (CHECKOUT_CANCELED: it was undone
+    before it was paid); and as PayCheckout.
     """
     VoidCheckout: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.VoidCheckoutRequest, _checkout_service_pb2.VoidCheckoutResponse]  # type: ignore[assignment]
     """Undoes a sale, however far it is: cancels payment and order, and if the
     order is paid, or turns out to be, gives back what is left. It is written
     down and goes on by itself; repeat it to ask how far it is. An order that
     this terminal does not have is taken up first.
-    Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND, ORDER_NOT_FOUND);
-    ALREADY_EXISTS (REQUEST_ID_REUSED); and those of RefundCheckout.
+    Until it is done, the checkout is neither changed nor paid at this terminal
+    (CHECKOUT_BUSY). A phone's payment that is under way is waited for.
+    Errors: INVALID_ARGUMENT; NOT_FOUND (ORDER_NOT_FOUND); ALREADY_EXISTS
+    (REQUEST_ID_REUSED); and those of RefundCheckout.
     """
     ParkCheckout: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.ParkCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
     """Puts a checkout aside until somebody recalls it. A basket is submitted, so
@@ -341,8 +361,10 @@ class CheckoutServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_checkout_pb2.Checkout, _abc.Awaitable[_checkout_pb2.Checkout]]:
         """Takes up a pending transaction of this store that was raised elsewhere:
         another till, the web shop.
-        Errors: NOT_FOUND (ORDER_NOT_FOUND) or PERMISSION_DENIED (STORE_DENIED),
-        both also for another store's order.
+        Errors: INVALID_ARGUMENT (also RECEIPT_CODE_MISMATCH: the code of a receipt
+        does not fit the history that this terminal has); NOT_FOUND
+        (ORDER_NOT_FOUND) or PERMISSION_DENIED (STORE_DENIED), both also for
+        another store's order.
         """
 
     @_abc_1.abstractmethod
@@ -481,7 +503,9 @@ class CheckoutServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_checkout_pb2.Checkout, _abc.Awaitable[_checkout_pb2.Checkout]]:
         """Cancels the payment under way, also while the payment server is away. The
         verdict says whether the cancellation or the payment came first.
-        Errors: FAILED_PRECONDITION (NO_PAYMENT: this terminal never started one).
+        Errors: FAILED_PRECONDITION (NO_PAYMENT: this terminal never started one;
+        CHECKOUT_BUSY: its order is not there yet, and a payment may follow, which
+        VoidCheckout undoes).
         """
 
     @_abc_1.abstractmethod
@@ -507,10 +531,14 @@ class CheckoutServiceServicer(metaclass=_abc_1.ABCMeta):
         repeat goes on with what this Sell wrote and never writes it twice. If the
         order is refused, no payment is sent, and the checkout stays a basket that
         is NOT_TRIED.
+        Every refusal is remembered for the checkout_id, so that a copy that comes
+        late sells nothing: show the new amount, and sell under a new checkout_id.
         Errors: INVALID_ARGUMENT; ABORTED (AMOUNT_MISMATCH: the lines come to
-        another amount; nothing is written); NOT_FOUND (ITEM_NOT_FOUND);
-        ALREADY_EXISTS (CHECKOUT_EXISTS: the id is of another checkout; ORDER_EXISTS:
-        of an order elsewhere; sell under a new id); and as PayCheckout.
+        another amount, as after a change of prices; nothing is written); NOT_FOUND
+        (ITEM_NOT_FOUND, REFUND_NOT_FOUND); ALREADY_EXISTS (CHECKOUT_EXISTS: the id
+        is of another checkout; ORDER_EXISTS: of an order elsewhere;
+        REQUEST_ID_REUSED); FAILED_PRECONDITION (CHECKOUT_CANCELED: it was undone
+        before it was paid); and as PayCheckout.
         """
 
     @_abc_1.abstractmethod
@@ -523,8 +551,10 @@ class CheckoutServiceServicer(metaclass=_abc_1.ABCMeta):
         order is paid, or turns out to be, gives back what is left. It is written
         down and goes on by itself; repeat it to ask how far it is. An order that
         this terminal does not have is taken up first.
-        Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND, ORDER_NOT_FOUND);
-        ALREADY_EXISTS (REQUEST_ID_REUSED); and those of RefundCheckout.
+        Until it is done, the checkout is neither changed nor paid at this terminal
+        (CHECKOUT_BUSY). A phone's payment that is under way is waited for.
+        Errors: INVALID_ARGUMENT; NOT_FOUND (ORDER_NOT_FOUND); ALREADY_EXISTS
+        (REQUEST_ID_REUSED); and those of RefundCheckout.
         """
 
     @_abc_1.abstractmethod

@@ -67,8 +67,9 @@ class TillRefundServiceServicer:
     def RefundCheckout(self, request, context):
         """Gives money back for a paid checkout: an amount, or lines, or all that is
         left.
-        Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH); NOT_FOUND
-        (ORDER_NOT_FOUND, LINE_NOT_FOUND); FAILED_PRECONDITION
+        Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH, and RECEIPT_CODE_MISMATCH
+        as in ResumeCheckout); NOT_FOUND (ORDER_NOT_FOUND, LINE_NOT_FOUND);
+        UNAVAILABLE (the order has to be read first); FAILED_PRECONDITION
         (CHECKOUT_NOT_PAID, NOTHING_WAS_PAID: its amount was 0, and as
         RefundService.RefundPayment).
         """

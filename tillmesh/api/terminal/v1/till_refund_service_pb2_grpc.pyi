@@ -39,8 +39,9 @@ class TillRefundServiceStub:
     RefundCheckout: _grpc.UnaryUnaryMultiCallable[_till_refund_service_pb2.RefundCheckoutRequest, _till_refund_pb2.TillRefund]
     """Gives money back for a paid checkout: an amount, or lines, or all that is
     left.
-    Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH); NOT_FOUND
-    (ORDER_NOT_FOUND, LINE_NOT_FOUND); FAILED_PRECONDITION
+    Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH, and RECEIPT_CODE_MISMATCH
+    as in ResumeCheckout); NOT_FOUND (ORDER_NOT_FOUND, LINE_NOT_FOUND);
+    UNAVAILABLE (the order has to be read first); FAILED_PRECONDITION
     (CHECKOUT_NOT_PAID, NOTHING_WAS_PAID: its amount was 0, and as
     RefundService.RefundPayment).
     """
@@ -69,8 +70,9 @@ class TillRefundServiceAsyncStub(TillRefundServiceStub):
     RefundCheckout: _aio.UnaryUnaryMultiCallable[_till_refund_service_pb2.RefundCheckoutRequest, _till_refund_pb2.TillRefund]  # type: ignore[assignment]
     """Gives money back for a paid checkout: an amount, or lines, or all that is
     left.
-    Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH); NOT_FOUND
-    (ORDER_NOT_FOUND, LINE_NOT_FOUND); FAILED_PRECONDITION
+    Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH, and RECEIPT_CODE_MISMATCH
+    as in ResumeCheckout); NOT_FOUND (ORDER_NOT_FOUND, LINE_NOT_FOUND);
+    UNAVAILABLE (the order has to be read first); FAILED_PRECONDITION
     (CHECKOUT_NOT_PAID, NOTHING_WAS_PAID: its amount was 0, and as
     RefundService.RefundPayment).
     """
@@ -102,8 +104,9 @@ class TillRefundServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_till_refund_pb2.TillRefund, _abc.Awaitable[_till_refund_pb2.TillRefund]]:
         """Gives money back for a paid checkout: an amount, or lines, or all that is
         left.
-        Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH); NOT_FOUND
-        (ORDER_NOT_FOUND, LINE_NOT_FOUND); FAILED_PRECONDITION
+        Errors: INVALID_ARGUMENT (also CURRENCY_MISMATCH, and RECEIPT_CODE_MISMATCH
+        as in ResumeCheckout); NOT_FOUND (ORDER_NOT_FOUND, LINE_NOT_FOUND);
+        UNAVAILABLE (the order has to be read first); FAILED_PRECONDITION
         (CHECKOUT_NOT_PAID, NOTHING_WAS_PAID: its amount was 0, and as
         RefundService.RefundPayment).
         """

@@ -1,0 +1,61 @@
+"""`tillmesh refund`."""
+
+import re
+from typing import Annotated
+
+import typer
+
+from tillmesh.api.terminal.v1 import till_refund_pb2
+from tillmesh.api.terminal.v1 import till_refund_service_pb2 as api
+from tillmesh.cli.options import (
+    DEFAULT,
+    CurrencyCode,
+    Json,
+    Note,
+    RefundId,
+    SoldOrder,
+    Terminal,
+    money,
+    run_async,
+)
+from tillmesh.cli.records import show_refund
+from tillmesh.client.connections import Addresses, Client
+from tillmesh.runtime.ids import new_request_id
+
+_LINE = re.compile(r"([0-9]{1,9})=([0-9]{1,12})")
+
+
+def refund(
+    order: SoldOrder,
+    much: Annotated[str, typer.Option("--amount", help="How much. [default: all that is left]")] = "",
+    line: Annotated[
+        list[str] | None,
+        typer.Option("--line", metavar="NUMBER=QUANTITY", help="A line that came back, and how much of it."),
+    ] = None,
+    note: Note = "",
+    refund_id: RefundId = "",
+    currency: CurrencyCode = "GBP",
+    terminal: Terminal = DEFAULT.terminal,
+    json: Json = False,
+) -> None:
+    """Give money of a paid order back, at any terminal of the store: an amount, lines, or all that is left."""
+    request = api.RefundCheckoutRequest(
+        refund_id=refund_id or new_request_id(),
+        checkout_id=order,
+        amount=money(much, currency) if much else None,
+        lines=[_returned(text) for text in line or ()],
+        note=note,
+    )
+
+    async def act() -> till_refund_pb2.TillRefund:
+        async with Client(Addresses(terminal=terminal)) as client:
+            return await client.call(client.till_refunds.RefundCheckout, request, timeout_s=30)
+
+    show_refund(run_async(act()))
+
+
+def _returned(text: str) -> api.ReturnedLine:
+    match = _LINE.fullmatch(text)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is not NUMBER=QUANTITY", param_hint="--line")
+    return api.ReturnedLine(line_number=int(match[1]), quantity=int(match[2]))
