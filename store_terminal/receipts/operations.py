@@ -8,6 +8,7 @@ from store_terminal.outbox.model import EntryState
 from store_terminal.receipts import queries
 from store_terminal.receipts.model import Decline, Kind, Sources
 from store_terminal.refunds import queries as refund_queries
+from store_terminal.refunds.model import TillRefund
 from tillmesh.runtime.errors import FieldViolation, invalid
 from tillmesh.storage.statements import Transaction
 
@@ -21,11 +22,20 @@ def read_of_checkout(
     if kind is None:
         kind = _fitting(checkout, decline)
     _require(checkout, kind, decline)
-    if kind is not Kind.SALE:
+    if kind is Kind.DECLINE:
         return Sources(kind=kind, store=store, checkout=checkout, now_ms=now_ms, decline=decline)
+    exchanged = _exchanged(transaction, checkout)
+    if kind is Kind.BILL:
+        return Sources(kind=kind, store=store, checkout=checkout, now_ms=now_ms, exchanged=exchanged)
     refunds, earlier = refund_queries.refunds_of(transaction, checkout_id)
     return Sources(
-        kind=kind, store=store, checkout=checkout, now_ms=now_ms, refunds=refunds, has_earlier_refunds=earlier
+        kind=kind,
+        store=store,
+        checkout=checkout,
+        now_ms=now_ms,
+        refunds=refunds,
+        has_earlier_refunds=earlier,
+        exchanged=exchanged,
     )
 
 
@@ -47,6 +57,14 @@ def _decline(transaction: Transaction, checkout: Checkout) -> Decline | None:
     if checkout.attempt is None or checkout.state in (CheckoutState.PAYING, CheckoutState.PAID):
         return None
     return queries.find_decline(transaction, checkout.checkout_id, checkout.attempt.payment_id)
+
+
+def _exchanged(transaction: Transaction, checkout: Checkout) -> TillRefund | None:
+    """The refund that a checkout is an exchange for, once it is done."""
+    if not checkout.exchanged_refund_id:
+        return None
+    refund = refund_queries.get_refund(transaction, checkout.exchanged_refund_id)
+    return refund if refund.state is EntryState.DONE else None
 
 
 def _fitting(checkout: Checkout, decline: Decline | None) -> Kind:

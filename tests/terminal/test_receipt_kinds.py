@@ -12,6 +12,7 @@ from tests.processes import DEADLINE_S
 from tests.terminal.inside import terminal
 from tests.terminal.phones import shopper_with_phone
 from tests.terminal.till import COFFEE, TEA, TEA_MINOR, Behind, Till, gbp, goods, payer, refused
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkouts_api
 from tillmesh.api.terminal.v1 import receipt_pb2
 from tillmesh.api.terminal.v1 import receipt_service_pb2 as api
 from tillmesh.receipt_code import parse
@@ -118,6 +119,35 @@ def test_goods_that_come_back_without_their_sale_have_a_slip(till: Till, behind:
     assert "RETURN GBP                           -0.30\n" in slip.text
     with refused("INVALID_FIELD", StatusCode.INVALID_ARGUMENT):
         till.receipt(refund_id=returned.refund_id, kind=Receipt.KIND_REFUND)
+
+
+@pytest.mark.parametrize(("back", "said"), [(100, "TO PAY GBP"), (600, "TO GIVE BACK GBP")])
+def test_an_exchange_is_one_receipt_of_what_came_back_and_what_was_sold(
+    till: Till, behind: Behind, back: int, said: str
+) -> None:
+    shopper = behind.shopper()
+    returned = till.give_back(shopper, goods(back))
+    request = checkouts_api.CreateCheckoutRequest(
+        request_id=new_request_id(), identity_id=shopper, lines=[TEA], exchanged_refund_id=returned.refund_id
+    )
+    basket = till.service.CreateCheckout(request, timeout=DEADLINE_S)
+    for checkout in (basket, till.pay(till.submit(basket))):
+        receipt = till.receipt(checkout)
+        assert receipt.exchanged.refund_id == returned.refund_id
+        assert receipt.exchange_difference == gbp(TEA_MINOR - back)
+        assert f"{said} {abs(TEA_MINOR - back) / 100:>{41 - len(said)}.2f}\n" in receipt.text
+
+
+def test_a_sale_in_exchange_for_what_was_not_given_back_is_no_exchange(till: Till, behind: Behind) -> None:
+    refused_id = new_request_id()
+    with refused("UNREFERENCED_REFUND_LIMIT_EXCEEDED", StatusCode.FAILED_PRECONDITION, "payment.tillmesh"):
+        till.give_back(behind.shopper(), goods(MINOR_UNITS_MAX), refund_id=refused_id)
+    request = checkouts_api.CreateCheckoutRequest(
+        request_id=new_request_id(), identity_id="ada", lines=[TEA], exchanged_refund_id=refused_id
+    )
+    bill = till.receipt(till.service.CreateCheckout(request, timeout=DEADLINE_S))
+    assert not bill.HasField("exchanged")
+    assert not bill.HasField("exchange_difference")
 
 
 async def test_a_refund_that_is_not_done_has_no_slip(
