@@ -12,6 +12,7 @@ from tests.plans.mesh import Mesh
 from tests.plans.parking import park_and_recall
 from tests.plans.platform import Platform, gbp
 from tests.plans.sales import make_sales
+from tests.plans.scans import scan_codes
 from tests.pruning import counts, prune
 from tests.simulation.network import PAYMENTS, TERMINAL, Fate
 from tests.simulation.pruning import PRUNABLE
@@ -39,7 +40,7 @@ class Tour(Platform):
         await self.stores()
         await self.payers()
         await self.catalogue()
-        await self.scans()
+        await scan_codes(self)
         await self.orders()
         for payer in ({"identity_id": ADA}, {}):
             await self.baskets(payer)
@@ -78,22 +79,6 @@ class Tour(Platform):
         await self.ask(DEVICE, "CatalogueService.DeleteCatalogueItems", request_id=self.new(), skus=["sugar"])
         await self.ask(DEVICE, "CatalogueService.GetCatalogueItem", sku="tea")
         await self.ask(DEVICE, "CatalogueService.LookUpCatalogueItem", gtin="4388844146686")
-
-    async def scans(self) -> None:
-        """Rules that are set twice; codes that are added, are none, and are a pay code."""
-        whole = {"prefix": "2", "value": "VALUE_WHOLE_CODE"}
-        for version in range(2):
-            rules = {"rules": [whole], "add_to_line": True, "version": version}
-            await self.ask(DEVICE, "ScanService.ReplaceScanRules", request_id=self.new(), rules=rules)
-        await self.ask(DEVICE, "ScanService.GetScanRules")
-        basket = await self.basket({})
-        where = {"checkout_id": basket.checkout_id}
-        for scanned in ("4388844146686", "4388844146686", "2000000000008", await self.pay_code()):
-            request = {"request_id": self.new(), "basket_version": basket.basket_version, "scanned": scanned, **where}
-            for _ in range(2):
-                answer = await self.ask(DEVICE, "ScanService.ScanItem", **request)
-            basket = basket if isinstance(answer, str) else answer.checkout
-        await self.ask(DEVICE, "CheckoutService.CancelCheckout", request_id=self.new(), **where)
 
     async def import_articles(self, items: Sequence[Mapping[str, Any]], replace_all: bool) -> None:
         import_id = await self.begin_import(items, replace_all)
