@@ -29,7 +29,7 @@ SHOPS = 8
 DEADLINE_S = 2.0
 TIMES = 2.0
 """So many times what the server can do is asked of it."""
-IN_TIME, REFUSED, LATE, OTHER = "in time", "refused", "late", "other"
+IN_TIME, REFUSED, LATE = "in time", "refused", "late"
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,9 @@ def _measured(run: Run, stack: Stack, repeat: int) -> tuple[Sample, Overload]:
     requests = calls.ask_payments(run.raised(stack, round(per_s * run.scale.overload_s)))
     overload = run.generator.run(ask_too_much, shops, requests, per_s, processes, repeat)
     run.keep(f"{PART}: {TIMES:g} times as many", repeat, overload.sample)
-    if overload.outcomes[OTHER]:
-        raise Failure(f"{overload.outcomes[OTHER]} of {len(requests)} payments were neither made nor refused properly.")
+    if others := overload.outcomes.keys() - {IN_TIME, REFUSED, LATE}:
+        counts = ", ".join(f"{overload.outcomes[other]} {other}" for other in sorted(others))
+        raise Failure(f"Of {len(requests)} payments these were neither made nor refused properly: {counts}.")
     return can, overload
 
 
@@ -105,7 +106,9 @@ async def ask_too_much(
 def _failed(error: aio.AioRpcError) -> str:
     if error.code() is StatusCode.DEADLINE_EXCEEDED:
         return LATE
-    return REFUSED if error.code() is StatusCode.RESOURCE_EXHAUSTED and _says_when(error) else OTHER
+    if error.code() is StatusCode.RESOURCE_EXHAUSTED and _says_when(error):
+        return REFUSED
+    return f"{error.code().name} ({error.details()})"
 
 
 def _says_when(error: aio.AioRpcError) -> bool:
