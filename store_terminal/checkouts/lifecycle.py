@@ -35,7 +35,7 @@ class CheckoutEvent(StrEnum):
 
 
 S, E = CheckoutState, CheckoutEvent
-_NOT_BUSY = "no other server owes an answer"
+_NOT_BUSY = "no other server owes an answer, and it is not being undone"
 _BUSY = "CHECKOUT_BUSY"
 
 LEGAL = [

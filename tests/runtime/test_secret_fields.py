@@ -23,6 +23,7 @@ EXPECTED = {
     "payment.v1.SignInRequest.pin",
     "terminal.v1.EnterPinRequest.pin",
     "terminal.v1.PayCheckoutRequest.pay_code",
+    "terminal.v1.SellRequest.pay_code",
     "terminal.v1.ReturnGoodsRequest.pay_code",
 }
 
