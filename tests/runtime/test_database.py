@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from tests.processes import DEADLINE_S
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.telemetry import trace_id
+from tillmesh.storage import batches
 from tillmesh.storage.batches import BATCH_MAX, WAITING_MAX, Queue
 from tillmesh.storage.database import Database, append_only, open_database, open_engine, parse_url, require_one_row
 from tillmesh.storage.schema import versioned
@@ -120,6 +121,43 @@ async def test_what_comes_while_others_have_to_wait_begins_at_once() -> None:
         queue.add(lambda _transaction: None)
         await asyncio.sleep(0)
     assert begun == [1, 2]
+
+
+def crowded_queue(begun: list[int], has_begun: asyncio.Event) -> Queue:
+    """A queue in which eight operations usually share a transaction."""
+
+    def begin() -> None:
+        begun.append(len(queue.take()))
+        has_begun.set()
+
+    queue = Queue(begin)
+    queue._usual = 8.0
+    return queue
+
+
+async def test_a_transaction_begins_when_as_many_wait_as_usually_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "PAUSE_S", 3600.0)
+    monkeypatch.setattr(batches, "PAUSE_S_MAX", 3600.0)
+    begun: list[int] = []
+    queue = crowded_queue(begun, asyncio.Event())
+    for _ in range(7):
+        queue.add(lambda _transaction: None)
+    await asyncio.sleep(0)
+    assert begun == []
+    queue.add(lambda _transaction: None)
+    await asyncio.sleep(0)
+    assert begun == [8]
+
+
+async def test_fewer_than_usual_wait_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "PAUSE_S", 3600.0)
+    begun: list[int] = []
+    has_begun = asyncio.Event()
+    queue = crowded_queue(begun, has_begun)
+    queue.add(lambda _transaction: None)
+    await asyncio.wait_for(has_begun.wait(), DEADLINE_S)
+    assert begun == [1]
+    assert queue._usual < 8  # so the next one waits less, and in the end not at all
 
 
 async def test_what_nobody_waits_for_any_more_is_not_done(database: Database, database_url: str) -> None:

@@ -92,11 +92,11 @@ async def test_a_call_never_outlives_the_deadline_of_the_request_it_is_made_for(
         return order_pb2.Order()
 
     async with scripted(hang) as (_server, get_order):
-        set_deadline(0.4)
+        set_deadline(2.0)
         with pytest.raises(Unanswered):
             await Peer().call(get_order, REQUEST, timeout_s=3600)
     assert len(granted_s) == 1
-    assert granted_s[0] <= 0.4
+    assert granted_s[0] <= 2.0
 
 
 async def test_without_time_left_nothing_is_retried() -> None:

@@ -1,7 +1,8 @@
 """Operations that wait for a database, and share its transactions.
 
-It is mostly transactions that cost, not operations. So what waits when a transaction ends shares the next one: where
-operations come one by one, none waits for another; where many come, many share.
+It is mostly transactions that cost, not operations. So a transaction begins when as many operations wait as usually
+share one, or after a pause that is longer the more usually share one. Where operations come one by one, none waits for
+another; where many come, many share, and the pause mostly ends before its time.
 """
 
 import asyncio
@@ -20,6 +21,11 @@ from tillmesh.storage.statements import Transaction
 BATCH_MAX = 32
 WAITING_MAX = 64
 """A call that begins behind so many operations is refused: it would use its deadline up, and keep others waiting."""
+PAUSE_S = 0.0015
+"""The pause for each other operation that usually shares a transaction."""
+PAUSE_S_MAX = 0.006
+LAST_COUNTS = 0.1
+"""The part of the last transaction in the average of how many operations share one."""
 BUSY_MS = 500
 """A refused call makes sense again after so long."""
 Operation = TypeVar("Operation", bound=Callable[..., Any])
@@ -81,7 +87,8 @@ class Queue:
     def __init__(self, begin: Callable[[], None]) -> None:
         self._begin = begin
         self._waiting: deque[Waiting] = deque()
-        self._is_to_begin = False
+        self._usual = 1.0
+        self._beginning: asyncio.Handle | None = None
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -93,10 +100,22 @@ class Queue:
         _admitted.set(True)
         waiting = Waiting(operation, args, kwargs)
         self._waiting.append(waiting)
-        if not self._is_to_begin:  # what comes in the same round of the event loop shares its transaction
-            self._is_to_begin = True
-            asyncio.get_running_loop().call_soon(self._begin_now)
+        if self._beginning is None or self._are_enough():
+            self.go_on()
         return waiting.future
+
+    def go_on(self) -> None:
+        """Has a transaction begun for what waits, if anything does; to be called whenever one has ended."""
+        if self._beginning:
+            self._beginning.cancel()
+            self._beginning = None
+        if not self._waiting:
+            return
+        loop = asyncio.get_running_loop()
+        if self._are_enough():  # what comes in the same round of the event loop shares it as well
+            self._beginning = loop.call_soon(self._begin_now)
+        else:
+            self._beginning = loop.call_later(min(PAUSE_S_MAX, PAUSE_S * (self._usual - 1)), self._begin_now)
 
     def take(self, fits: Callable[[Waiting], bool] = lambda _waiting: True) -> list[Waiting]:
         """Those that waited longest of those that fit, for one transaction; without those whose callers have left."""
@@ -107,10 +126,15 @@ class Queue:
             if not waiting.future.done():
                 (taken if fits(waiting) else others).append(waiting)
         self._waiting.extendleft(reversed(others))
+        if taken:
+            self._usual += (len(taken) - self._usual) * LAST_COUNTS
         return taken
 
+    def _are_enough(self) -> bool:
+        return len(self._waiting) >= round(self._usual)
+
     def _begin_now(self) -> None:
-        self._is_to_begin = False
+        self._beginning = None
         self._begin()
 
     async def drain(self) -> None:

@@ -186,11 +186,11 @@ class PostgresDatabase:
 
     def _turn_ended(self) -> None:
         self._in_turn = False
-        self._flush()
+        self._queue.go_on()
 
     def _ended(self) -> None:
         self._idle += 1
-        self._flush()
+        self._queue.go_on()
 
     def _again(self, waiting: Waiting, result: Any) -> Any:
         """Runs alone what lost a race or its connection, until it does not or has had enough attempts.

@@ -136,7 +136,7 @@ class SqliteDatabase:
 
     def _end(self, batch: Sequence[Waiting], outcomes: Sequence[Any]) -> None:
         deliver(batch, outcomes)
-        asyncio.get_running_loop().call_soon(self._flush)
+        self._queue.go_on()
 
 
 def open_engine(url: URL) -> Engine:
