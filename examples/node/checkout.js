@@ -27,6 +27,7 @@ const api = grpc.loadPackageDefinition(
       'tillmesh/api/payment/v1/identity_service.proto',
       'tillmesh/api/payment/v1/phone_service.proto',
       'tillmesh/api/terminal/v1/checkout_service.proto',
+      'tillmesh/api/terminal/v1/receipt_service.proto',
       'tillmesh/api/terminal/v1/till_refund_service.proto',
     ],
     // Amounts are 64-bit integers, which a JavaScript number does not hold: they stay strings.
@@ -47,6 +48,7 @@ const identities = connect(api.payment.v1.IdentityService, flags.payments, 'plat
 const accounts = connect(api.payment.v1.AccountService, flags.payments, 'platform-cli', 'payments.tillmesh');
 const phones = connect(api.payment.v1.PhoneService, flags.payments, 'platform-cli', 'payments.tillmesh');
 const till = connect(api.terminal.v1.CheckoutService, flags.terminal, 'device-store-1+cli', 'terminal.tillmesh');
+const receipts = connect(api.terminal.v1.ReceiptService, flags.terminal, 'device-store-1+cli', 'terminal.tillmesh');
 const refunds = connect(api.terminal.v1.TillRefundService, flags.terminal, 'device-store-1+cli', 'terminal.tillmesh');
 
 const TRIES_MAX = 10;
@@ -211,7 +213,7 @@ async function main() {
   );
   console.log(`refund of ${pounds(refund.amount)}: ${refund.state} ${refund.reason}`);
 
-  const { text } = await call(till, 'GetReceipt', { checkout_id: paid.checkout_id });
+  const { text } = await call(receipts, 'GetReceipt', { checkout_id: paid.checkout_id });
   console.log(`\n${text}`);
   const left = await call(accounts, 'GetAccount', { account_id: `wallet/${shopper}/GBP` });
   console.log(`${shopper} has ${pounds(left.posted)}`);

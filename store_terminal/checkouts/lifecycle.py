@@ -37,8 +37,8 @@ class CheckoutEvent(StrEnum):
 
 
 S, E = CheckoutState, CheckoutEvent
-_NOT_BUSY = "no other server owes an answer"
-_FREE = "it is not parked (`CHECKOUT_PARKED`), and " + _NOT_BUSY
+_NOT_BUSY = "no other server owes an answer, and it is not being undone"
+_FREE = "it is not parked (`CHECKOUT_PARKED`), " + _NOT_BUSY
 _BUSY = "CHECKOUT_BUSY"
 
 LEGAL = [

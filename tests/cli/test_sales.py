@@ -59,6 +59,11 @@ def test_a_sale_by_pay_code_is_for_the_amount_that_was_shown(rich: Person) -> No
     assert (done.returncode, "UNPRICED has no price of its own" in done.stderr) == (2, True)
 
 
+def test_a_sale_that_is_not_answered_can_be_undone(rich: Person) -> None:
+    failed = rich.fails("sell", "sal", "MUG@1", "--pay", "--terminal", "127.0.0.1:1")
+    assert re.search(r"cannot be reached.* To undo the sale, however far it is: tillmesh void-sale \S+$", failed)
+
+
 def test_lines_and_amounts_of_any_order_are_given_back(rich: Person) -> None:
     before, order = has(rich), sold(rich)
     assert re.fullmatch(rf"Refund \S+ of 6\.50 GBP for {order}: DONE\.\n", rich.does("refund", order, "--line", "1=1"))

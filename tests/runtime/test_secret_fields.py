@@ -71,10 +71,10 @@ def test_exactly_these_fields_are_secret() -> None:
     assert {name_of(field) for field in FIELDS if is_marked(field)} == EXPECTED
 
 
-def test_bytes_are_nothing_but_keys() -> None:
+def test_bytes_are_nothing_but_keys_and_what_is_printed() -> None:
     """What is bytes cannot be looked through for secrets by its name."""
     found = [name_of(field) for field in FIELDS if field.type == FieldDescriptor.TYPE_BYTES]
-    assert found == ["payment.v1.PayCodeKey.key"]
+    assert found == ["payment.v1.PayCodeKey.key", "terminal.v1.Receipt.printer_bytes"]
 
 
 def test_no_request_has_a_secret_within_another_message() -> None:

@@ -10,6 +10,7 @@ import grpc
 from grpc import StatusCode
 
 from tests.processes import DEADLINE_S, Server, running, wait_until
+from tests.terminal.sales import sale, sell
 from tests.terminal.shaky import CutOff, Shaky
 from tests.terminal.till import (
     COFFEE,
@@ -250,9 +251,14 @@ def test_sales_go_through_once_however_often_the_till_is_killed(shaky: Shaky, be
         return answer
 
     def buy(shopper: str) -> list[checkout_pb2.Checkout]:
-        return [sale(shopper, new_request_id(), new_request_id(), new_request_id()) for _ in range(4)]
+        return [way(shopper) for way in (in_one_call, in_three_calls) for _ in range(2)]
 
-    def sale(shopper: str, create_id: str, submit_id: str, pay_id: str) -> checkout_pb2.Checkout:
+    def in_one_call(shopper: str) -> checkout_pb2.Checkout:
+        request = sale(shopper)
+        return insist(lambda till: sell(till, request))
+
+    def in_three_calls(shopper: str) -> checkout_pb2.Checkout:
+        create_id, submit_id, pay_id = (new_request_id() for _ in range(3))
         basket = insist(lambda till: till.create(shopper, request_id=create_id))
         pending = insist(lambda till: till.submit(basket, submit_id))
         return insist(lambda till: till.pay(pending, pay_id))
@@ -260,12 +266,12 @@ def test_sales_go_through_once_however_often_the_till_is_killed(shaky: Shaky, be
     with ThreadPoolExecutor(len(shoppers)) as tills:
         buying = [tills.submit(buy, shopper) for shopper in shoppers]
         for kills in range(5):
-            enough = 12 * (kills + 1)
+            enough = 8 * (kills + 1)
             wait_until(lambda enough=enough: len(answers) >= enough)  # type: ignore[misc]
             shaky.server.kill()
             shaky.restart()
         sales = [checkout for future in buying for checkout in future.result()]
     with shaky.till() as till:
-        wait_until(lambda: all(said(till.get(sale)) == "PAID HAND_OVER_GOODS" for sale in sales))
-    assert [behind.payment_states(sale) for sale in sales] == [["CAPTURED"]] * 24
+        wait_until(lambda: all(said(till.get(sold)) == "PAID HAND_OVER_GOODS" for sold in sales))
+    assert [behind.payment_states(sold) for sold in sales] == [["CAPTURED"]] * 24
     assert [behind.wallet(shopper) for shopper in shoppers] == [(10_000 - 4 * TEA_MINOR, 0)] * 6

@@ -232,6 +232,7 @@ CHECKOUT_WORDS: Mapping[int, str] = {
     CheckoutEvent.TYPE_PAYMENT_CANCEL_ASKED: "Payment {reference} is to be canceled.",
     CheckoutEvent.TYPE_PAID: "Hand over the goods: the order is paid.",
     CheckoutEvent.TYPE_PAYMENT_ENDED: "Payment {reference} ended without money; safe to try again.",
+    CheckoutEvent.TYPE_VOID_ASKED: "The sale is to be undone, by refund {reference} if it is paid.",
     CheckoutEvent.TYPE_REFUND_STARTED: "Refund {reference} of {amount} asked for.",
     CheckoutEvent.TYPE_REFUNDED: "Refund {reference}: the shopper has {amount} back.",
     CheckoutEvent.TYPE_REFUND_REFUSED: "Refund {reference} of {amount} was refused.",
