@@ -129,7 +129,9 @@ class Deeds(Customer):
         """Undoes the sale, and asks a few times what became of that."""
         request = checkouts_api.VoidCheckoutRequest(refund_id=self.new_id(), checkout_id=self.checkout_id)
         for _ in range(self.rng.randint(1, 3)):
-            await self.at_once(*(self.ask(self.till.VoidCheckout, request) for _ in range(self.rng.choice((1, 1, 2)))))
+            clicks = [self.ask(self.till.VoidCheckout, request) for _ in range(self.rng.choice((1, 1, 2)))]
+            meanwhile = [self.pay_by_phone()] if self.rng.random() < 0.4 else []
+            await self.at_once(*clicks, *meanwhile)
             await self.pause(5)
 
     async def pay_by_phone(self) -> None:
