@@ -12,8 +12,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.type.v1 import money_pb2, payer_pb2
@@ -119,3 +121,8 @@ def complain(command: str, findings: Sequence[str]) -> None:
         err.print(f"tillmesh {command}: {finding}", markup=False, soft_wrap=True)
     if len(findings) > FINDINGS_SHOWN:
         err.print(f"tillmesh {command}: and {len(findings) - FINDINGS_SHOWN:,} more")
+
+
+def show_paper(text: str) -> None:
+    """Shows what a till prints, as on a roll of paper."""
+    out.print(Panel(Text(text.rstrip("\n")), expand=False, box=box.SQUARE))

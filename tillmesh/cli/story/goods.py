@@ -1,12 +1,13 @@
-"""Real goods at the till: scanned, weighed, taxed, and paid with the same scanner."""
+"""Real goods at the till: scanned, weighed, taxed, paid with the same scanner, and printed."""
 
 from tillmesh.api.terminal.v1 import catalogue_item_pb2, checkout_pb2, scan_rules_pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as catalogue_api
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
+from tillmesh.api.terminal.v1 import receipt_service_pb2 as receipt_api
 from tillmesh.api.terminal.v1 import scan_service_pb2 as api
 from tillmesh.api.terminal.v1.decision_pb2 import Decision
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
-from tillmesh.cli.display import amount, show_table
+from tillmesh.cli.display import amount, show_paper, show_table
 from tillmesh.cli.phone.client import PhoneClient
 from tillmesh.cli.story.scene import Stage, check, say, scene
 from tillmesh.client.requests import submit
@@ -49,7 +50,8 @@ async def buys_goods(stage: Stage, line: PhoneClient) -> None:
     sale = await stage.client.call(stage.client.till.SubmitCheckout, submit(basket))
     paid = await stage.pay(sale.checkout_id, code)
     check(paid.verdict == checkout_pb2.VERDICT_HAND_OVER_GOODS, f"the goods are paid: {paid}")
-    say(f"{amount(paid.amount)} paid.")
+    request = receipt_api.GetReceiptRequest(checkout_id=paid.checkout_id)
+    show_paper((await stage.client.call(stage.client.receipts.GetReceipt, request)).text)
 
 
 async def _shelve(stage: Stage) -> None:
@@ -101,11 +103,3 @@ def _show(basket: checkout_pb2.Checkout) -> None:
     show_table(
         f"{amount(basket.amount)} in all", ["article", "quantity", "amount", "tax"], rows, right=["quantity", "amount"]
     )
-    taxes = [
-        (
-            f"{tax.tax_code} {tax.tax_rate_ppm / 10_000:g} %",
-            *(str(Money(currency, minor)) for minor in (tax.net_minor, tax.tax_minor, tax.gross_minor)),
-        )
-        for tax in basket.taxes
-    ]
-    show_table("Taxes, included", ["tax", "net", "tax", "gross"], taxes, right=["net", "tax", "gross"])
