@@ -28,15 +28,14 @@ def named_order(fields: Fields, name: str, text: str) -> NamedOrder:
     return NamedOrder(code.order_id if code else text, code)
 
 
-def check_code(transaction: Transaction, checkout: Checkout, named: NamedOrder) -> None:
+def check_code(transaction: Transaction, checkout: Checkout, named: NamedOrder, terminal_id: str) -> None:
     """Refuses a receipt's code that does not fit the history from which this till prints receipts of that checkout.
 
-    Each terminal of the store has a history of its own, and a code does not say whose it is. So it is compared only
-    where a payment of this terminal paid, and only with what happened since then. What another terminal prints of the
-    same order has the few events that the order has there.
+    Each terminal of the store has a history of its own, and two may have the same name. So a code of this name is
+    compared only where a payment of this terminal paid, and only with what happened since then.
     """
     code, attempt = named.code, checkout.attempt
-    if code is None or attempt is None or checkout.paid_by != attempt.payment_id:
+    if code is None or code.terminal_id != terminal_id or attempt is None or checkout.paid_by != attempt.payment_id:
         return
     event = event_from(transaction, checkout.checkout_id, code.event_count)
     if event and (event["number"] > code.event_count or event["at_ms"] < checkout.paid_at_ms):

@@ -92,7 +92,7 @@ class Outbox:
             if isinstance(order, Refusal):
                 raise order
             if known := CHECKOUTS.find(transaction, named.order_id):
-                check_code(transaction, known, named)
+                check_code(transaction, known, named, self._till.terminal_id)
             return replies.resume_checkout(transaction, order=order, store_id=self._till.store_id, now_ms=key.at_ms)
 
         checkout = await answer_once(self._database, key, named.order_id, get_checkout, resume)
@@ -128,7 +128,7 @@ class Outbox:
         def then(transaction: Transaction, call: Call) -> Outcome:
             if order is not None:
                 raise order
-            check_code(transaction, get_checkout(transaction, named.order_id), named)
+            check_code(transaction, get_checkout(transaction, named.order_id), named, self._till.terminal_id)
             return effect(transaction, call, checkout_id=named.order_id)
 
         return then

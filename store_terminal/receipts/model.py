@@ -146,7 +146,7 @@ def receipt_of(sources: Sources, till: Till, *, reprint: bool) -> Receipt:
         exchanged=sources.exchanged,
         zone=zone or UTC,
         at_ms=_at_ms(sources),
-        qr_text=_qr_text(checkout) if checkout else "",
+        qr_text=_qr_text(checkout, till) if checkout else "",
     )
 
 
@@ -180,5 +180,5 @@ def _at_ms(sources: Sources) -> int:
     return sources.now_ms
 
 
-def _qr_text(checkout: Checkout) -> str:
-    return receipt_code.make(checkout.checkout_id, checkout.event_count, checkout.history_hash)
+def _qr_text(checkout: Checkout, till: Till) -> str:
+    return receipt_code.make(checkout.checkout_id, till.terminal_id, checkout.event_count, checkout.history_hash)

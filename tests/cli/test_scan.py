@@ -56,7 +56,7 @@ def test_codes_are_scanned_by_hand(person: Person, order_id: str) -> None:
 
 
 def test_codes_come_from_a_scanner_that_types(person: Person, order_id: str) -> None:
-    receipt = receipt_code.make(order_id, 1, bytes(32))
+    receipt = receipt_code.make(order_id, "till-1", 1, bytes(32))
     typed = f"]d2010848000080883710LOT\x1d21A\r\n\n{PAY_CODE}\n]Q1{receipt}"
     assert person.does("scan", order_id, "-", types=typed).splitlines() == [
         "2. Nuts: 1 piece, 2.10 GBP",

@@ -20,7 +20,7 @@ async def make_sales(tour: "Tour", payer: Mapping[str, str]) -> None:
     taken = await tour.order()
     reason = await _sell(tour, payer, pay_code=tour.wrong_pay_code(), checkout_id=taken.order_id)
     assert reason == "ORDER_EXISTS"
-    receipt = receipt_code.make(sold.checkout_id, 4, bytes(32))
+    receipt = receipt_code.make(sold.checkout_id, "till-1", 4, bytes(32))
     web, open_order = await tour.order(), await tour.submitted(payer)
     waiting = await tour.submitted({"identity_id": ADA})
     paying = asyncio.ensure_future(tour.pay(waiting))

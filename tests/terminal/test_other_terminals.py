@@ -28,9 +28,9 @@ def other(tmp_path_factory: pytest.TempPathFactory, order_service: Server, payme
         yield Till(channel)
 
 
-def code_of(checkout: checkout_pb2.Checkout, events: int = 4, history_hash: bytes = bytes(32)) -> str:
+def code_of(checkout: checkout_pb2.Checkout, events: int = 4, terminal_id: str = "till-1") -> str:
     """A receipt's code, made up."""
-    return receipt_code.make(checkout.checkout_id, events, history_hash)
+    return receipt_code.make(checkout.checkout_id, terminal_id, events, bytes(32))
 
 
 def test_an_order_of_another_till_is_refunded_by_its_number(till: Till, other: Till, behind: Behind) -> None:
@@ -108,7 +108,8 @@ def test_a_code_that_fits_no_history_of_this_till_is_refused(till: Till, other: 
             with refused("RECEIPT_CODE_MISMATCH", StatusCode.INVALID_ARGUMENT):
                 call(code)
     assert till.events(sold)[-1] == "PAID"
-    assert said(till.resume(code_of(sold, 1))) == "PAID HAND_OVER_GOODS"  # as another till prints it after RESUMED
+    assert said(till.resume(code_of(sold, 1))) == "PAID HAND_OVER_GOODS"  # as a till of the same name prints it
+    assert said(till.resume(code_of(sold, events, "till-2"))) == "PAID HAND_OVER_GOODS"
     assert behind.wallet(shopper) == (100_000 - TEA_MINOR, 0)
 
 

@@ -131,7 +131,7 @@ async def test_the_number_of_a_basket_that_was_pruned_is_not_sold_under(inside: 
 async def test_a_receipt_counts_also_once_its_history_was_pruned(inside: Inside, behind: Behind) -> None:
     sold = await inside.service.Sell(sale(behind.shopper()))
     (row,) = await rows(inside, checkouts)
-    code = receipt_code.make(sold.checkout_id, row["event_count"], row["history_hash"])
+    code = receipt_code.make(sold.checkout_id, "till-1", row["event_count"], row["history_hash"])
 
     async def refund(minor: int, text: str) -> int:
         request = refunds_api.RefundCheckoutRequest(refund_id=new_request_id(), checkout_id=text, amount=gbp(minor))
@@ -140,7 +140,7 @@ async def test_a_receipt_counts_also_once_its_history_was_pruned(inside: Inside,
     assert await refund(1, code) == 1
     assert await refund(2, code) == 2  # there are other events since
     with pytest.raises(Refusal, match="RECEIPT_CODE_MISMATCH"):
-        await refund(3, receipt_code.make(sold.checkout_id, row["event_count"] + 1, row["history_hash"]))
+        await refund(3, receipt_code.make(sold.checkout_id, "till-1", row["event_count"] + 1, row["history_hash"]))
     await prune_all(inside)
     assert await refund(3, code) == 3
 

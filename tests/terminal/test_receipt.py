@@ -208,7 +208,7 @@ def test_a_second_print_says_that_it_is_a_copy(kind: Kind) -> None:
 def test_the_code_names_the_order_and_the_history_of_its_checkout() -> None:
     sold = replace(checkout(TEA), event_count=7, history_hash=bytes(range(32)))
     made = receipt(sold)
-    assert parse(made.qr_text) == ReceiptCode("7K3M-9Q2X-VB4T", 7, bytes(range(16)).hex())
+    assert parse(made.qr_text) == ReceiptCode("7K3M-9Q2X-VB4T", "till-1", 7, bytes(range(16)).hex())
     assert receipt(sold, kind=Kind.RETURN).qr_text == ""
 
 

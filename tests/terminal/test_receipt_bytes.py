@@ -19,7 +19,7 @@ from tillmesh.origin import Origin
 from tillmesh.payer import identity
 
 STRONG, PLAIN = b"\x1bE\x01\x1d!\x01", b"\x1d!\x00\x1bE\x00"
-QR_TEXT = "TILLMESH1/7K3M-9Q2X-VB4T/4/" + "0" * 32
+QR_TEXT = "TILLMESH1/7K3M-9Q2X-VB4T/till-1/4/" + "0" * 32
 ORACLE = """
 import sys
 from escpos.printer import Dummy

@@ -79,7 +79,7 @@ def test_a_pay_code_that_was_misread_stands_in_no_refusal(till: Till, scanned: s
 
 def test_a_receipt_names_its_order(till: Till) -> None:
     basket = till.create()
-    answer = scan(till, basket, f"]Q1{receipt_code.make('7K3M-9Q2X-VB4T', 9, bytes(32))}")
+    answer = scan(till, basket, f"]Q1{receipt_code.make('7K3M-9Q2X-VB4T', 'till-1', 9, bytes(32))}")
     assert (answer.outcome, answer.order_id) == (Answer.OUTCOME_RECEIPT, "7K3M-9Q2X-VB4T")
     assert answer.checkout == basket
 

@@ -19,7 +19,7 @@ YEAR = 2026
 FNC1 = "\x1d"
 EAN, GTIN = "4006381333931", "04006381333931"
 PAY_CODE = "27123456789876543212"
-RECEIPT = receipt_code.make("7K3M-9Q2X-VB4T", 9, bytes(32))
+RECEIPT = receipt_code.make("7K3M-9Q2X-VB4T", "till-1", 9, bytes(32))
 
 
 def reason_of(text: str) -> str:

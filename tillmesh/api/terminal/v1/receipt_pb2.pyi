@@ -271,8 +271,8 @@ class Receipt(_message.Message):
     local_time: _builtins.str
     """receipt_time in the store's time zone: "2026-03-01T09:30:00+01:00"."""
     qr_text: _builtins.str
-    """What the QR code says: the order, and the hash of the checkout's history up
-    to its number of events. Empty for a RETURN. Give it to ScanItem,
+    """What the QR code says: the order, the terminal, and the hash of the
+    checkout's history there up to its number of events. Empty for a RETURN. Give it to ScanItem,
     ResumeCheckout or RefundCheckout.
     """
     language: _builtins.str
