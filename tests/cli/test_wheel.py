@@ -68,7 +68,7 @@ def test_the_wheel_alone_plays_the_demo_and_says_whose_its_parts_are(
         "PAY_CODE_USED",
         "by the store's rule article 00017, 432 grams",
         "is she 18 or older?",
-        "8.50 GBP paid.",
+        "TOTAL GBP                             8.50",
         "It says CLOSED",
         "is locked by payment",
         "the lease ran out",
