@@ -121,6 +121,11 @@ class Reason(ErrorReason):
         StatusCode.FAILED_PRECONDITION,
         "Checkout {checkout_id} is not paid: there is nothing to print or to give back.",
     )
+    SALE_TOO_LATE = (
+        StatusCode.FAILED_PRECONDITION,
+        "Checkout {checkout_id} got its order only {seconds} s after it was sold, so its payment was not sent. "
+        "Pay it, or void it.",
+    )
     NOT_DECLINED = (
         StatusCode.FAILED_PRECONDITION,
         "No payment of checkout {checkout_id} has ended without paying: there is no slip to print.",
@@ -145,6 +150,8 @@ class Reason(ErrorReason):
 PAYMENT_CANCELED = "PAYMENT_CANCELED"
 ORDER_ALREADY_PAID = "ORDER_ALREADY_PAID"
 ORDER_CANCELED = "ORDER_CANCELED"
+NUMBER_TAKEN = frozenset({"ORDER_EXISTS"})
+"""The order service has an order of that number already."""
 READ_AGAIN = frozenset({"VERSION_MISMATCH", "ORDER_LOCKED", ORDER_ALREADY_PAID, ORDER_CANCELED})
 """After one of these refusals the till looks how the order is now."""
 NOT_THERE = frozenset({"PAYMENT_NOT_FOUND", CommonReason.STORE_DENIED.name})

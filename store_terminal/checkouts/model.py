@@ -178,7 +178,11 @@ class Checkout(Stateful):
     exchanged_refund_id: str = ""
     """The refund that this sale is an exchange for; empty if it is for none."""
     void_id: str = ""
-    """The refund id of a VoidCheckout that undoes it before it is paid; empty if none does."""
+    """The refund id of the last VoidCheckout that undoes it; empty if none does, or if that was refused."""
+
+    def without_void(self, refund_id: str) -> "Checkout":
+        """The checkout once a void was refused, unless another one undoes it."""
+        return replace(self, void_id="") if self.void_id == refund_id else self
 
     @property
     def busy_with(self) -> str:

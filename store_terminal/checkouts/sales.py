@@ -65,7 +65,7 @@ class SaleCalls(CheckoutCalls):
             new = new_refund(fields, request, self.till.terminal_id)
         key = self._key(request, refund_id)
         void = partial(voiding.void_checkout, new=new)
-        effect = await self.outbox.taking_up(key, named, void, refreshes=False)
+        effect = await self.outbox.taking_up(key, named, void, forbids=True)
         outcome = await self._once_for(key, named.order_id, effect)
         if isinstance(outcome, Checkout):
             return self._undone(outcome)

@@ -8,6 +8,8 @@ from store_terminal.checkouts.model import Attempt, Checkout
 
 ORDER_LOCKED = "ORDER_LOCKED"
 PAID_BY_ANOTHER_PAYMENT = "PAID_BY_ANOTHER_PAYMENT"
+VOID_ASKED = "VOID_ASKED"
+REFUNDED = "REFUNDED"
 
 
 class Verdict(StrEnum):
@@ -50,9 +52,7 @@ def verdict(checkout: Checkout, reading: Reading | None, now_ms: int) -> Told:
     attempt = checkout.attempt
     match checkout.state:
         case CheckoutState.PAID:
-            own = attempt.payment_id if attempt else ""
-            reason = PAID_BY_ANOTHER_PAYMENT if checkout.paid_by not in ("", own) else ""
-            return Told(Verdict.HAND_OVER_GOODS, reason, None, 0)
+            return Told(Verdict.HAND_OVER_GOODS, _why_paid(checkout), None, 0)
         case CheckoutState.CANCELED:
             return Told(Verdict.CLOSED, "", None, 0)
         case CheckoutState.BASKET:
@@ -70,6 +70,16 @@ def verdict(checkout: Checkout, reading: Reading | None, now_ms: int) -> Told:
     if attempt:
         return Told(Verdict.SAFE_TO_RETRY, attempt.reason, None, age_ms)
     return Told(Verdict.NOT_TRIED, "", None, age_ms)
+
+
+def _why_paid(checkout: Checkout) -> str:
+    """What an operator has to know of a paid checkout before anything is handed over."""
+    if checkout.void_id:
+        return VOID_ASKED
+    if 0 < checkout.amount.minor == checkout.refunded_minor:
+        return REFUNDED
+    own = checkout.attempt.payment_id if checkout.attempt else ""
+    return PAID_BY_ANOTHER_PAYMENT if checkout.paid_by not in ("", own) else ""
 
 
 def _while_paying(attempt: Attempt, locked_by_another: bool, now_ms: int, age_ms: int) -> Told:

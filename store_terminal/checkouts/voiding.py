@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from store_terminal.checkouts.lifecycle import CHECKOUT, CheckoutEvent, CheckoutState
+from store_terminal.checkouts.lifecycle import CheckoutEvent, CheckoutState
 from store_terminal.checkouts.model import Call, Checkout
 from store_terminal.checkouts.moves import advance, get_checkout, give_up_payment
 from store_terminal.outbox import requests, voids
@@ -19,8 +19,7 @@ def void_checkout(transaction: Transaction, call: Call, *, new: NewRefund, check
         return checkout
     entry = requests.void_checkout(call, checkout, new)
     ENTRIES.insert(transaction, entry)
-    after = checkout if CHECKOUT.is_final(checkout.state) else replace(checkout, void_id=refund_id)
-    event = CheckoutEvent.VOID_ASKED
+    after, event = replace(checkout, void_id=refund_id), CheckoutEvent.VOID_ASKED
     checkout = advance(transaction, checkout, after, event, call.now_ms, reference=refund_id)
     if checkout.state is CheckoutState.PAYING:
         checkout = give_up_payment(transaction, checkout_id=checkout_id, reason="", now_ms=call.now_ms)

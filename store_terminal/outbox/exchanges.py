@@ -50,6 +50,11 @@ class Exchanges:
         """True for a request that must be sent with a pay code which this process does not have."""
         return entry.pay_code_shown and self.pay_codes.find(entry.request_id) is None
 
+    def drop_ended(self, checkout: Checkout) -> None:
+        """Forgets the pay code of a payment that has ended."""
+        if checkout.attempt and checkout.state is not CheckoutState.PAYING:
+            self.pay_codes.drop(checkout.attempt.payment_id)
+
     async def stop(self) -> None:
         """Reads no order any more."""
         await self.orders.stop()
@@ -59,6 +64,5 @@ class Exchanges:
 
     async def _take_order(self, order_id: str, order: OrderCopy) -> Checkout:
         checkout = await self.apply(replies.order_read, checkout_id=order_id, order=order)
-        if checkout.attempt and checkout.state is not CheckoutState.PAYING:
-            self.pay_codes.drop(checkout.attempt.payment_id)
+        self.drop_ended(checkout)
         return checkout

@@ -11,7 +11,7 @@ from store_terminal.checkouts.lifecycle import CheckoutEvent, CheckoutState
 from store_terminal.checkouts.model import Attempt, Checkout, Line, renumbered
 from store_terminal.checkouts.moves import advance, get_checkout, give_up_payment
 from store_terminal.checkouts.queries import CHECKOUTS, HISTORY
-from store_terminal.errors import ORDER_ALREADY_PAID, ORDER_CANCELED, Reason
+from store_terminal.errors import NOTHING_LEFT, ORDER_ALREADY_PAID, ORDER_CANCELED, Reason
 from store_terminal.outbox import sequels
 from store_terminal.outbox.model import EntryState, Exchange, OrderCopy, Refunded, RequestKind
 from store_terminal.outbox.queries import end_entry, end_refused, get_exchange
@@ -53,6 +53,34 @@ def order_done(transaction: Transaction, *, request_id: str, order: OrderCopy, w
         return Exchange(entry, done)
     sent, done = sequels.order_created(transaction, entry.next_id, done, wait_ms=wait_ms, now_ms=now_ms)
     return Exchange(entry, done, beside=sent)
+
+
+def order_was_there(
+    transaction: Transaction, *, request_id: str, refusal: Refusal, order: OrderCopy, now_ms: int
+) -> Exchange:
+    """Another terminal made the same sale under this number: its order takes the basket's place, and nothing is paid.
+
+    So what is undone, refunded or shown here afterwards is that order, and not a basket that hides it.
+    """
+    exchange = get_exchange(transaction, request_id)
+    if not exchange.pending:
+        return exchange
+    checkout = exchange.of_checkout()
+    entry = end_refused(transaction, exchange.entry, refusal)
+    lines = renumbered(checkout.lines, order.items, checkout.last_line_number)
+    after = replace(
+        checkout,
+        unanswered="",
+        payer=order.payer,
+        lines=lines,
+        last_line_number=max(checkout.last_line_number, *(line.number for line in lines)),
+        amount=order.amount,
+        order_version=order.version,
+        confirmed_at_ms=now_ms,
+    )
+    done = advance(transaction, checkout, after, E.SUBMITTED, now_ms, reason=refusal.reason)
+    unsent = sequels.never_sent(transaction, entry.next_id, refusal) if entry.next_id else None
+    return Exchange(entry, refresh(transaction, done, order, now_ms), beside=unsent)
 
 
 def order_refused(
@@ -292,8 +320,9 @@ def refund_refused(transaction: Transaction, *, refund_id: str, refusal: Refusal
     entry = end_refused(transaction, exchange.entry, refusal)
     if checkout:
         nothing, event, reason = Money(checkout.amount.currency, 0), CheckoutEvent.REFUND_REFUSED, refusal.reason
+        after = checkout if reason in NOTHING_LEFT else checkout.without_void(refund_id)
         checkout = advance(
-            transaction, checkout, checkout, event, now_ms, amount=nothing, reference=refund_id, reason=reason
+            transaction, checkout, after, event, now_ms, amount=nothing, reference=refund_id, reason=reason
         )
     return Exchange(entry, checkout)
 

@@ -17,7 +17,7 @@ from tillmesh.api.payment.v1 import refund_service_pb2 as refund_api
 from tillmesh.api.type.v1 import money_pb2, payer_pb2
 from tillmesh.lines import TaxTotal
 from tillmesh.origin import Origin
-from tillmesh.payer import Payer, identity, reference
+from tillmesh.payer import Payer, PayerKind, identity, reference
 from tillmesh.rpc.line_messages import from_line_item, to_line_item
 from tillmesh.rpc.messages import from_duration, to_money, to_payer
 from tillmesh.runtime.money import Money
@@ -152,6 +152,15 @@ def _entry(call: Call, checkout_id: str, kind: RequestKind, message: Message) ->
         claimed_until_ms=call.now_ms + CLAIM_MS,
         created_at_ms=call.now_ms,
     )
+
+
+def is_same_order(entry: OutboxEntry, order: OrderCopy) -> bool:
+    """True for an order as a CREATE_ORDER asks for it; two references are of whoever shows a pay code."""
+    asked = order_api.CreateOrderRequest.FromString(entry.request)
+    payer = from_payer(asked.payer)
+    same_payer = payer == order.payer or PayerKind.REFERENCE is payer.kind is order.payer.kind
+    same_lines = [to_line_item(item) for item in order.items] == list(asked.lines)
+    return same_payer and same_lines and dict(asked.labels) == dict(order.labels)
 
 
 def order_copy(order: order_pb2.Order) -> OrderCopy:

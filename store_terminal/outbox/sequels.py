@@ -22,6 +22,10 @@ def order_created(
         return end_entry(transaction, entry, EntryState.DONE, ORDER_ALREADY_PAID), checkout
     if checkout.state is not CheckoutState.SUBMITTED or checkout.void_id:
         return never_sent(transaction, next_id, Reason.CHECKOUT_CANCELED(checkout_id=checkout.checkout_id)), checkout
+    age_ms = now_ms - entry.created_at_ms
+    if age_ms > wait_ms:  # who was to pay may have left
+        late = Reason.SALE_TOO_LATE(checkout_id=checkout.checkout_id, seconds=age_ms // 1000)
+        return never_sent(transaction, next_id, late), checkout
     entry = send_next(transaction, entry, now_ms)
     if entry.kind is RequestKind.PAY:
         return entry, start_payment(transaction, checkout, next_id, wait_ms=wait_ms, now_ms=now_ms)

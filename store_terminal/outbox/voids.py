@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 from store_terminal.checkouts.lifecycle import CheckoutEvent, CheckoutState
 from store_terminal.checkouts.model import Checkout
@@ -68,7 +67,7 @@ def void_refused(transaction: Transaction, *, refund_id: str, refusal: Refusal, 
     if checkout.state is not CheckoutState.SUBMITTED:
         return go_on(transaction, exchange, now_ms)
     entry = end_refused(transaction, exchange.entry, refusal)
-    after = replace(checkout, void_id="")
+    after = checkout.without_void(refund_id)
     event = CheckoutEvent.REFUSED
     return Exchange(entry, advance(transaction, checkout, after, event, now_ms, reason=refusal.reason))
 

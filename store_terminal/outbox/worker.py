@@ -8,6 +8,7 @@ once for a request however often it comes.
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Concatenate, TypeVar
 
@@ -19,7 +20,7 @@ from store_terminal.checkouts.model import Call, Checkout, Till
 from store_terminal.checkouts.moves import get_checkout
 from store_terminal.checkouts.named_orders import NamedOrder, check_code
 from store_terminal.checkouts.queries import CHECKOUTS
-from store_terminal.errors import NEVER_MADE, READ_AGAIN, Reason
+from store_terminal.errors import NEVER_MADE, NUMBER_TAKEN, READ_AGAIN, Reason
 from store_terminal.outbox import queries, replies, requests
 from store_terminal.outbox.exchanges import Exchanges
 from store_terminal.outbox.model import Exchange, OrderCopy, OutboxEntry, RequestKind
@@ -38,7 +39,7 @@ from tillmesh.runtime.driver import DUE_A_PAGE, After, Driver, Due, Progress
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.telemetry import trace_id
 from tillmesh.storage.database import Database
-from tillmesh.storage.requests import IdempotencyKey, answer_once, find_resource
+from tillmesh.storage.requests import IdempotencyKey, answer_once, find_resource, is_used, use_up
 from tillmesh.storage.statements import Transaction
 
 Outcome = TypeVar("Outcome")
@@ -106,11 +107,13 @@ class Outbox:
         named: NamedOrder,
         effect: Callable[Concatenate[Transaction, Call, ...], Outcome],
         *,
-        refreshes: bool,
+        refreshes: bool = False,
+        forbids: bool = False,
     ) -> Callable[[Transaction, Call], Outcome]:
         """An effect on the checkout of an order, which is taken up first where this till does not have it.
 
-        With `refreshes`, what is not final at this till is read anew as well: it may have been paid elsewhere.
+        With `refreshes`, what is not final at this till is read anew as well: it may have been paid elsewhere. With
+        `forbids`, the number of an order that is not there is used up: a sale that comes late is refused then.
         """
 
         def is_elsewhere(transaction: Transaction) -> bool:
@@ -124,10 +127,12 @@ class Outbox:
             order = await self._order_or_refusal(named.order_id)
         if isinstance(order, OrderCopy):
             order = await self._taken_up(order, key.at_ms)
+        if order is not None and forbids:
+            await self._database.run(_forbid, replace(key, request_id=named.order_id))
 
         def then(transaction: Transaction, call: Call) -> Outcome:
-            if order is not None:
-                raise order
+            if order is not None and CHECKOUTS.find(transaction, named.order_id) is None:
+                raise order  # unless it was sold here meanwhile
             check_code(transaction, get_checkout(transaction, named.order_id), named, self._till.terminal_id)
             return effect(transaction, call, checkout_id=named.order_id)
 
@@ -171,9 +176,10 @@ class Outbox:
         """Takes an order up, in a transaction of its own; the refusal, if this store has no such order."""
         store_id = self._till.store_id
         try:
-            await self._database.run(replies.resume_checkout, order=order, store_id=store_id, now_ms=now_ms)
+            taken = await self._database.run(replies.resume_checkout, order=order, store_id=store_id, now_ms=now_ms)
         except Refusal as refusal:
             return refusal
+        self.exchanges.drop_ended(taken)
         return None
 
     async def _order_or_refusal(self, order_id: str) -> OrderCopy | Refusal:
@@ -229,6 +235,10 @@ class Outbox:
         try:
             order = requests.order_copy(await self._ask_order_service(entry))
         except Refusal as refusal:
+            if refusal.reason in NUMBER_TAKEN and (sold := await self._sold_elsewhere(entry)):
+                return await self.exchanges.apply_with(
+                    sold, replies.order_was_there, request_id=request_id, refusal=refusal
+                )
             if refusal.reason not in READ_AGAIN:
                 return await self.exchanges.apply(
                     replies.order_refused, request_id=request_id, refusal=refusal, order=None
@@ -240,6 +250,13 @@ class Outbox:
                 )
             return await self.exchanges.apply_with(fresh, replies.order_refused, request_id=request_id, refusal=refusal)
         return await self.exchanges.apply(replies.order_done, request_id=request_id, order=order, wait_ms=wait_ms)
+
+    async def _sold_elsewhere(self, entry: OutboxEntry) -> OrderCopy | None:
+        """The same sale as another terminal of the store made it; None where the number is of something else."""
+        order = await self._order_or_refusal(entry.checkout_id)
+        if isinstance(order, Refusal) or order.store_id != self._till.store_id:
+            return None
+        return order if requests.is_same_order(entry, order) else None
 
     async def _ask_order_service(self, entry: OutboxEntry) -> order_pb2.Order:
         server, orders, stored = self.peers.order_server, self.peers.orders, entry.request
@@ -281,6 +298,12 @@ class Outbox:
         if code := self.exchanges.pay_codes.find(entry.request_id):
             request.pay_code = code.value.decode()
         return await server.call(service.CreateUnreferencedRefund, request)
+
+
+def _forbid(transaction: Transaction, key: IdempotencyKey) -> None:
+    """Uses up the number of a checkout that is not there, unless something came of it before."""
+    if CHECKOUTS.find(transaction, key.request_id) is None and not is_used(transaction, key.request_id):
+        use_up(transaction, key, "")
 
 
 def _is_what_was_wanted(kind: RequestKind, order: OrderCopy) -> bool:

@@ -27,6 +27,13 @@ DECIDED_BY = {"order": ORDERS, "payment": PAYMENTS}
 ACCEPTED = "accepted"
 
 
+SOLD_AFTER_ALL = """
+    SELECT 'sold' FROM checkouts c WHERE checkout_id = ? AND NOT EXISTS (
+      SELECT 1 FROM checkout_history h WHERE h.checkout_id = c.checkout_id AND h.event IN ('VOID_ASKED', 'RESUMED'))
+"""
+"""A checkout that was written and never undone."""
+
+
 class Answers:
     """Remembers what was acknowledged, and whether it is so."""
 
@@ -79,6 +86,9 @@ class Answers:
             if package in DECIDED_BY:
                 query = "SELECT 'done' FROM requests WHERE request_id = ? AND refusal IS NULL"
             self._expect("refusal of request", [], DECIDED_BY.get(package, TERMINAL), query, key[1])
+
+        if request.DESCRIPTOR.name == "VoidCheckoutRequest" and refusal.reason == "ORDER_NOT_FOUND":
+            self._expect("word that there is no such sale", [], TERMINAL, SOLD_AFTER_ALL, request.checkout_id)
 
     def check(self) -> None:
         """All that was acknowledged is there, exactly once."""

@@ -80,6 +80,15 @@ def void_waits_for_nobody() -> list[Patch]:
     return [(voids, "void_answered", void_answered)]
 
 
+def void_forbids_nothing() -> list[Patch]:
+    """A sale that comes after it was undone is made."""
+
+    def forbid(_transaction: Any, _key: Any) -> None:
+        return
+
+    return [(worker, "_forbid", forbid)]
+
+
 def void_gives_nothing_back() -> list[Patch]:
     """What turns out to be paid is left as it is."""
 

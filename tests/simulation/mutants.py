@@ -93,5 +93,6 @@ MUTANTS = {
     "undo-early": Mutant(
         "what is undone is canceled at the till, whatever its order says", broken_sales.void_waits_for_nobody
     ),
+    "undo-late": Mutant("a sale that comes after it was undone is made", broken_sales.void_forbids_nothing),
     "undo-paid": Mutant("what is undone and was paid is not given back", broken_sales.void_gives_nothing_back),
 }

@@ -25,6 +25,7 @@ FATES = {
 WORDS = {
     checkout_pb2.VERDICT_HAND_OVER_GOODS: "paid",
     checkout_pb2.VERDICT_SAFE_TO_RETRY: "not paid",
+    checkout_pb2.VERDICT_NOT_TRIED: "not paid",
     checkout_pb2.VERDICT_CLOSED: "canceled",
 }
 PRICE = 300
@@ -205,7 +206,7 @@ class Till:
         self._script = script
         if script.at_once:
             self.shopper.expected = EXPECTED | NOT_THERE
-        self.verdict = checkout_pb2.VERDICT_NOT_TRIED
+        self.verdict = checkout_pb2.VERDICT_UNSPECIFIED
         self.took_s = 0.0
 
     async def sell(self) -> None:
@@ -224,7 +225,8 @@ class Till:
                 await shopper.insist(shopper.till.VoidCheckout, void)
             elif not (self._script.cancels or self._script.undoes):
                 await shopper.confirm(pauses_s=(0.0,))
-            if checkout := await shopper.look():
+            checkout = await shopper.look()
+            if checkout and (paying.done() or checkout.verdict != checkout_pb2.VERDICT_NOT_TRIED):
                 self.verdict = checkout.verdict
         self.took_s = loop.time() - began_s
         await paying
@@ -247,7 +249,7 @@ class Till:
     def _sell_at_once(self) -> Coroutine[Any, Any, Any]:
         """Sells the basket in one call."""
         request = self.shopper.sale(self.shopper if self._script.by_code else None)
-        return self.shopper.insist(self.shopper.till.Sell, request)
+        return self.shopper.insist(self.shopper.till.Sell, request, unless={"SALE_TOO_LATE"})
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,11 @@ from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 
 WATCHED_S = 60.0
-NOT_THERE = {"CHECKOUT_EXISTS", "CHECKOUT_NOT_FOUND", "ORDER_EXISTS", "ORDER_NOT_FOUND"}
-"""Refusals of who chooses the number of a checkout: it is not there yet, or somebody else has that number."""
+NOT_THERE = {
+    "CHECKOUT_EXISTS", "CHECKOUT_NOT_FOUND", "ORDER_EXISTS", "ORDER_NOT_FOUND", "REQUEST_ID_REUSED", "SALE_TOO_LATE",
+}  # fmt: skip
+"""Refusals of who chooses the number of a checkout: it is not there yet, somebody else has that number, it was undone
+before it was there, or it came too late."""
 
 
 class Shopper(Deeds):

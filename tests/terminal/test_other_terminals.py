@@ -76,6 +76,36 @@ def test_two_tills_at_once_give_no_piece_back_twice(till: Till, other: Till, beh
     assert behind.wallet(shopper) == (100_000, 0)
 
 
+def test_a_sale_that_another_till_has_made_already_is_that_one(till: Till, other: Till, behind: Behind) -> None:
+    """A cash register that asks another terminal to make the same sale: its copy is no basket that hides the order."""
+    shopper = behind.shopper()
+    for undo in (False, True):
+        request = sale(shopper, [TEA, COFFEE], gbp(BOTH))
+        sold = sell(other, request)
+        for _ in range(2):
+            with refused("ORDER_EXISTS", StatusCode.ALREADY_EXISTS, "order.tillmesh"):
+                sell(till, request)
+        copy = till.get(sold)
+        assert (said(copy), copy.verdict_reason) == ("PAID HAND_OVER_GOODS", "PAID_BY_ANOTHER_PAYMENT")
+        assert behind.payment_states(sold) == ["CAPTURED"]
+        if undo:
+            assert outcome(void(till, sold.checkout_id)) == "REFUNDED"
+        else:
+            assert refund_by_name(till, sold.checkout_id).amount == gbp(BOTH)
+    assert behind.wallet(shopper) == (100_000, 0)
+
+
+def test_another_sale_of_the_same_number_is_left_alone(till: Till, other: Till, behind: Behind) -> None:
+    shopper = behind.shopper()
+    mine = sell(other, sale(shopper))
+    with refused("ORDER_EXISTS", StatusCode.ALREADY_EXISTS, "order.tillmesh"):
+        sell(till, sale(shopper, [COFFEE], gbp(400), checkout_id=mine.checkout_id))
+    assert said(till.get(mine)) == "BASKET NOT_TRIED"
+    assert outcome(void(till, mine.checkout_id)) == "CANCELED"
+    assert said(other.get(mine)) == "PAID HAND_OVER_GOODS"
+    assert behind.wallet(shopper) == (100_000 - TEA_MINOR, 0)
+
+
 def test_an_order_of_another_till_is_undone_by_two_at_once(till: Till, other: Till, behind: Behind) -> None:
     shopper = behind.shopper()
     sold, pending = sell(till, sale(shopper)), till.submitted(shopper)

@@ -12,7 +12,7 @@ from tests.clocks import ManualClock
 from tests.links import Link
 from tests.postgres import Cluster
 from tests.processes import Server, wait_until
-from tests.terminal.inside import Inside, now_ms, terminal
+from tests.terminal.inside import WAIT_MS, Inside, now_ms, terminal
 from tests.terminal.phones import shopper_with_phone
 from tests.terminal.sales import sale, sell
 from tests.terminal.shaky import Shaky
@@ -149,11 +149,32 @@ async def test_the_time_for_a_payment_begins_when_it_is_sent(
         payments.lose_requests()
         with pytest.raises(Refusal, match="PEER_UNAVAILABLE"):
             await sell_inside(inside, request)
-        today.advance(3_600_000)
+        today.advance(WAIT_MS)
         orders.heal()
         paying = await sell_inside(inside, request, within_s=2)
         assert said(paying) == "PAYING WAIT"
-        assert paying.verdict_remaining.seconds > 30
+        assert paying.verdict_remaining.ToMilliseconds() > WAIT_MS // 2
+
+
+async def test_a_sale_whose_order_comes_too_late_is_not_paid(
+    database_url: str, orders: Link, payments: Link, behind: Behind, today: ManualClock
+) -> None:
+    """Whoever was to pay may have left the shop meanwhile."""
+    shopper = behind.shopper()
+    request = sale(shopper)
+    async with terminal(database_url, orders.address, payments.address, today) as inside:
+        orders.lose_requests()
+        with pytest.raises(Refusal, match="PEER_UNAVAILABLE"):
+            await sell_inside(inside, request)
+        today.advance(WAIT_MS + 1)
+        orders.heal()
+        for _ in range(2):
+            with pytest.raises(Refusal, match="SALE_TOO_LATE"):
+                await sell_inside(inside, request)
+        submitted = await inside.get(checkout_pb2.Checkout(checkout_id=request.checkout_id))
+        assert said(submitted) == "SUBMITTED NOT_TRIED"
+        assert behind.wallet(shopper) == (100_000, 0)
+        assert said(await inside.pay(submitted)) == PAID
 
 
 async def test_a_pay_code_of_a_sale_is_forgotten_when_nothing_is_sent(

@@ -132,6 +132,31 @@ def test_an_unknown_sale_is_not_undone(till: Till) -> None:
     assert [violation.field for violation in seen[0].violations] == ["checkout_id"]
 
 
+def test_a_sale_that_comes_after_it_was_undone_is_refused(till: Till, behind: Behind) -> None:
+    """The request to sell may be on its way for longer than the one to undo it."""
+    shopper = behind.shopper()
+    late, refund_id = sale(shopper), new_request_id()
+    for _ in range(2):
+        with refused("ORDER_NOT_FOUND", StatusCode.NOT_FOUND, "order.tillmesh"):
+            void(till, late.checkout_id, refund_id)
+    for _ in range(2):
+        with refused("REQUEST_ID_REUSED", StatusCode.ALREADY_EXISTS):
+            sell(till, late)
+    assert behind.wallet(shopper) == (100_000, 0)
+    assert said(sell(till, sale(shopper, payment_id=late.payment_id))) == "PAID HAND_OVER_GOODS"
+
+
+def test_what_is_undone_says_so_beside_its_verdict(till: Till, behind: Behind) -> None:
+    request = sale(behind.shopper())
+    given_back, undone = sell(till, sale(behind.shopper())), sell(till, request)
+    till.refund(given_back, gbp(TEA_MINOR - 1))
+    assert till.get(given_back).verdict_reason == ""
+    till.refund(given_back)
+    assert till.get(given_back).verdict_reason == "REFUNDED"
+    assert void(till, undone.checkout_id).checkout.verdict_reason == "VOID_ASKED"
+    assert sell(till, request).verdict_reason == "VOID_ASKED"
+
+
 def test_an_order_from_elsewhere_is_taken_up_and_undone(till: Till, behind: Behind) -> None:
     shopper = behind.shopper()
     paid, pending = behind.raise_order(shopper), behind.raise_order(shopper)

@@ -160,16 +160,21 @@ def find_resource(transaction: Transaction, key: IdempotencyKey) -> str | None:
     return resource
 
 
+def is_used(transaction: Transaction, request_id: str) -> bool:
+    """True for an id that came before."""
+    return transaction.execute(_FIND, {"key": request_id}).first() is not None
+
+
 def use_up(transaction: Transaction, key: IdempotencyKey, resource: str) -> None:
     """Uses up a second id of a request, within its effect; REQUEST_ID_REUSED if that id came before."""
-    if transaction.execute(_FIND, {"key": key.request_id}).first() is not None:
+    if is_used(transaction, key.request_id):
         raise CommonReason.REQUEST_ID_REUSED(request_id=key.request_id)
     _store(transaction, key, resource, None)
 
 
 def _store_refusal(transaction: Transaction, key: IdempotencyKey, refusal: bytes) -> None:
     """Keeps a refusal, unless there is an answer already."""
-    if transaction.execute(_FIND, {"key": key.request_id}).first() is None:
+    if not is_used(transaction, key.request_id):
         _store(transaction, key, "", refusal)
 
 

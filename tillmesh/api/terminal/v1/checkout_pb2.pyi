@@ -290,7 +290,9 @@ class Checkout(_message.Message):
     """Why, as UPPER_SNAKE_CASE. With SAFE_TO_RETRY the reason of the payment's
     end. With WAIT, ORDER_LOCKED where somebody else's payment of the order is
     under way. With HAND_OVER_GOODS, PAID_BY_ANOTHER_PAYMENT where it was not
-    payment_id: paid_by_payment_id names it. Empty otherwise.
+    payment_id: paid_by_payment_id names it; VOID_ASKED where the sale is being
+    undone, or was: hand nothing over; REFUNDED where all of it was given back
+    here. Empty otherwise.
     """
     payer_display_name: _builtins.str
     """What to call whoever showed a pay code, as the payment server said of the

@@ -321,7 +321,9 @@ class CheckoutServiceServicer:
         """Undoes a sale, however far it is: cancels payment and order, and if the
         order is paid, or turns out to be, gives back what is left. It is written
         down and goes on by itself; repeat it to ask how far it is. An order that
-        this terminal does not have is taken up first.
+        this terminal does not have is taken up first. After ORDER_NOT_FOUND no Sell
+        of that checkout_id that comes late is made at this terminal; it says nothing
+        of other terminals.
         Until it is done, the checkout is neither changed nor paid at this terminal
         (CHECKOUT_BUSY). A phone's payment that is under way is waited for.
         Errors: INVALID_ARGUMENT; NOT_FOUND (ORDER_NOT_FOUND); ALREADY_EXISTS
