@@ -37,10 +37,11 @@ class Sweeper:
     async def round(self) -> float:
         """Sweeps, and once a minute expires; returns the seconds of rest."""
         swept = await self.sweep()
-        if self._clock.now_ms() >= self._expire_at_ms:
+        now_ms = self._clock.now_ms()
+        if now_ms >= self._expire_at_ms or self._expire_at_ms > now_ms + EXPIRE_EVERY_MS:  # a clock that was put right
             expired = await self.expire()
             if expired < ORDERS_A_SWEEP:
-                self._expire_at_ms = self._clock.now_ms() + EXPIRE_EVERY_MS
+                self._expire_at_ms = now_ms + EXPIRE_EVERY_MS
             swept = max(swept, expired)
         return SWEEP_INTERVAL_S if swept < ORDERS_A_SWEEP else 0.0
 

@@ -1,14 +1,21 @@
 """`tillmesh sell --pay`, `void-sale`, `refund`, `return-goods`: whole sales by hand."""
 
+import asyncio
 import json
 import re
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from tests.cli.command_line import Person, found, tillmesh
 from tests.cli.test_phone import code, enrolled
+from tillmesh.client.connections import Connections
+from tillmesh.client.failures import Unreachable
 
 BALANCE = r"Posted ([0-9.]+) GBP, on hold 0\.00 GBP\."
+NOWHERE = "127.0.0.1:1"
 
 
 @pytest.fixture
@@ -36,6 +43,19 @@ def sold(person: Person) -> str:
     return order
 
 
+def lost(call: Callable[..., Awaitable[Any]], interrupted: bool) -> Callable[..., Awaitable[Any]]:
+    """A call that is served, and whose answer is lost, or not waited for."""
+
+    async def serve(*arguments: Any, **options: Any) -> Any:
+        await call(*arguments, **options)
+        if interrupted:
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.Event().wait()
+        raise Unreachable("The server did not answer in time.")
+
+    return serve
+
+
 def test_a_sale_is_made_and_undone_in_one_call_each(rich: Person) -> None:
     before = has(rich)
     order = sold(rich)
@@ -60,8 +80,40 @@ def test_a_sale_by_pay_code_is_for_the_amount_that_was_shown(rich: Person) -> No
 
 
 def test_a_sale_that_is_not_answered_can_be_undone(rich: Person) -> None:
-    failed = rich.fails("sell", "sal", "MUG@1", "--pay", "--terminal", "127.0.0.1:1")
-    assert re.search(r"cannot be reached.* To undo the sale, however far it is: tillmesh void-sale \S+$", failed)
+    failed = rich.fails("sell", "sal", "MUG@1", "--pay", "--terminal", NOWHERE)
+    undo = rf"cannot be reached.* To undo the sale, however far it is: tillmesh void-sale \S+ --terminal {NOWHERE}$"
+    assert re.search(undo, failed)
+
+
+def test_an_amount_is_for_a_sale_that_is_paid_at_once(rich: Person) -> None:
+    done = tillmesh("sell", "sal", "MUG@1", "--amount", "1", mesh=rich.mesh.addresses)
+    assert (done.returncode, "needs --pay or --pay-code" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+@pytest.mark.parametrize(
+    ("option", "command"),
+    [
+        ("--refund-id", "refund ORDER --amount 1"),
+        ("--refund-id", "return-goods sal MUG@1"),
+        ("--refund-id", "void-sale ORDER --note wrong"),
+        ("--deposit-id", "deposit sal 1"),
+    ],
+)
+def test_what_was_not_answered_is_repeated_and_done_once(
+    rich: Person, monkeypatch: pytest.MonkeyPatch, option: str, command: str, interrupted: bool
+) -> None:
+    arguments, before = command.replace("ORDER", sold(rich)).split(), has(rich)
+    with monkeypatch.context() as losing:
+        losing.setattr(Connections, "call", lost(Connections.call, interrupted))
+        done = tillmesh(*arguments, mesh=rich.mesh.addresses)
+    assert done.returncode == (130 if interrupted else 1)
+    request_id = found(rf"To ask, repeat the command with {option} (\S+)", done.stderr)
+    after = has(rich)
+    assert after > before
+    for _ in range(2):
+        rich.does(*arguments, option, request_id)
+    assert has(rich) == after
 
 
 def test_lines_and_amounts_of_any_order_are_given_back(rich: Person) -> None:

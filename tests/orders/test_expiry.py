@@ -77,3 +77,14 @@ async def test_the_server_looks_for_old_orders_once_a_minute(shop: Shop) -> None
     shop.clock.advance(EXPIRE_EVERY_MS)
     await sweeper.round()
     assert state(await shop.order()) == "CANCELED"
+
+
+async def test_a_clock_that_was_far_ahead_and_is_put_right_keeps_no_order_open(shop: Shop) -> None:
+    sweeper = Sweeper(shop.database, shop.clock, SERVER, open_max_ms=1_000)
+    shop.clock.advance(100 * EXPIRE_EVERY_MS)
+    await sweeper.round()
+    shop.clock.advance(-100 * EXPIRE_EVERY_MS)
+    await shop.create()
+    shop.clock.advance(1_000)
+    await sweeper.round()
+    assert state(await shop.order()) == "CANCELED"

@@ -149,6 +149,21 @@ async def test_a_transaction_begins_when_as_many_wait_as_usually_share_one(monke
     assert begun == [8]
 
 
+async def test_a_transaction_that_is_due_begins_although_more_comes_in_each_round() -> None:
+    begun: list[int] = []
+    queue, loop = Queue(lambda: begun.append(len(queue.take()))), asyncio.get_running_loop()
+
+    def add(rounds_left: int) -> None:
+        if rounds_left:
+            loop.call_soon(add, rounds_left - 1)  # before what the queue schedules
+        queue.add(lambda _transaction: None)
+
+    add(20)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert begun[0] == 2
+
+
 async def test_fewer_than_usual_wait_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "PAUSE_S", 3600.0)
     begun: list[int] = []

@@ -12,6 +12,7 @@ from tests.terminal.sales import outcome, refund_by_name, sale, sell, void
 from tests.terminal.till import COFFEE, TEA, TEA_MINOR, Behind, Till, gbp, refund_state, refused, said, terminal_flags
 from tillmesh import receipt_code
 from tillmesh.api.terminal.v1 import checkout_pb2
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.runtime.ids import new_request_id
 
 SPENT = ("REFUND_EXCEEDS_LINE", "PAYMENT_ALREADY_REFUNDED")
@@ -47,6 +48,33 @@ def test_an_order_of_another_till_is_refunded_by_its_number(till: Till, other: T
         assert rest.amount == gbp(BOTH - 100 - tea.amount.minor_units)
     assert behind.wallet(shopper) == (100_000, 0)
     assert other.events(sold) == ["RESUMED", *["REFUND_STARTED", "REFUNDED"] * 3]
+
+
+def test_lines_of_another_till_have_the_numbers_that_this_one_shows(till: Till, other: Till, behind: Behind) -> None:
+    shopper, cake = behind.shopper(), api.NewLine(sku="CAKE", quantity=1, unit_price_minor=300, title="Cake")
+    basket = till.remove(till.create(shopper, [TEA, COFFEE, cake]), 2)
+    mine = till.pay(till.submit(basket))
+    assert [(line.line_number, line.item.sku) for line in mine.lines] == [(1, "TEA"), (3, "CAKE")]
+    shown = other.resume(mine.checkout_id)
+    assert [(line.line_number, line.item.sku) for line in shown.lines] == [(1, "TEA"), (2, "CAKE")]
+    with refused("LINE_NOT_FOUND", StatusCode.NOT_FOUND):
+        refund_by_name(other, mine.checkout_id, lines={3: 1})
+    back = refund_by_name(other, mine.checkout_id, lines={2: 1})
+    assert ([item.sku for item in back.lines], back.amount) == (["CAKE"], gbp(300))
+    with refused("REFUND_EXCEEDS_LINE", StatusCode.FAILED_PRECONDITION, "payment.tillmesh"):
+        refund_by_name(till, mine.checkout_id, lines={3: 1})
+    assert behind.wallet(shopper) == (100_000 - TEA_MINOR, 0)
+
+
+def test_a_sale_moves_to_another_till_once_it_is_undone(till: Till, other: Till, behind: Behind) -> None:
+    shopper = behind.shopper()
+    request = sale(shopper)
+    sell(till, request)
+    with refused("ORDER_EXISTS", StatusCode.ALREADY_EXISTS, "order.tillmesh"):  # it is the till's own
+        sell(other, request)
+    assert outcome(void(till, request.checkout_id)) == "REFUNDED"
+    assert said(sell(other, sale(shopper))) == "PAID HAND_OVER_GOODS"
+    assert behind.wallet(shopper) == (100_000 - TEA_MINOR, 0)
 
 
 def test_what_another_till_sold_since_it_was_put_here_is_refunded_here(till: Till, other: Till, behind: Behind) -> None:

@@ -9,8 +9,9 @@ import uvloop
 
 from tillmesh import payer
 from tillmesh.api.type.v1 import money_pb2, payer_pb2
-from tillmesh.cli.display import as_json
+from tillmesh.cli.display import as_json, err
 from tillmesh.client.connections import Addresses
+from tillmesh.client.failures import NotLetIn, Unreachable
 from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS, minor_units
 
 PaymentId = Annotated[str, typer.Argument(help="The payment, in full: `tillmesh payments` lists them.")]
@@ -39,9 +40,9 @@ SoldOrder = Annotated[
         metavar="ORDER", help="The transaction number of any order of the store, or the text of a receipt's QR code."
     ),
 ]
-RefundId = Annotated[
-    str, typer.Option("--refund-id", help="The id of a call that was made before, to ask how it stands.")
-]
+_REPEATED = "The id of a call that was made before, to ask how it stands. [default: a new one]"
+RefundId = Annotated[str, typer.Option("--refund-id", help=_REPEATED)]
+DepositId = Annotated[str, typer.Option("--deposit-id", help=_REPEATED)]
 Note = Annotated[str, typer.Option("--note", help="Why.")]
 
 
@@ -85,6 +86,18 @@ def payer_of(text: str) -> payer_pb2.Payer | None:
     return payer_pb2.Payer(reference=text) if payer.is_reference(text) else payer_pb2.Payer(identity_id=text)
 
 
-def run_async(work: Coroutine[Any, Any, Result]) -> Result:
-    """Runs an asynchronous command to its end."""
-    return uvloop.run(work)
+def repeat_with(option: str, request_id: str) -> str:
+    """What to do about a call that may have moved money: under a new id it would move it again."""
+    return f"It may be done all the same. To ask, repeat the command with {option} {request_id}"
+
+
+def run_async(work: Coroutine[Any, Any, Result], if_unanswered: str = "") -> Result:
+    """Runs an asynchronous command to its end; where it gets no answer, it also says what to do then."""
+    try:
+        return uvloop.run(work)
+    except (Unreachable, NotLetIn) as failure:
+        raise type(failure)(f"{failure} {if_unanswered}".rstrip()) from failure
+    except KeyboardInterrupt:
+        if if_unanswered:
+            err.print(if_unanswered, markup=False, soft_wrap=True)
+        raise

@@ -89,6 +89,7 @@ class Queue:
         self._waiting: deque[Waiting] = deque()
         self._usual = 1.0
         self._beginning: asyncio.Handle | None = None
+        self._pausing = False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -100,7 +101,8 @@ class Queue:
         _admitted.set(True)
         waiting = Waiting(operation, args, kwargs)
         self._waiting.append(waiting)
-        if self._beginning is None or self._are_enough():
+        # A transaction that is due is left where it is, or it would never begin while something comes in each round.
+        if self._beginning is None or (self._pausing and self._are_enough()):
             self.go_on()
         return waiting.future
 
@@ -112,10 +114,11 @@ class Queue:
         if not self._waiting:
             return
         loop = asyncio.get_running_loop()
-        if self._are_enough():  # what comes in the same round of the event loop shares it as well
-            self._beginning = loop.call_soon(self._begin_now)
-        else:
+        self._pausing = not self._are_enough()
+        if self._pausing:
             self._beginning = loop.call_later(min(PAUSE_S_MAX, PAUSE_S * (self._usual - 1)), self._begin_now)
+        else:  # what comes in the same round of the event loop shares it as well
+            self._beginning = loop.call_soon(self._begin_now)
 
     def take(self, fits: Callable[[Waiting], bool] = lambda _waiting: True) -> list[Waiting]:
         """Those that waited longest of those that fit, for one transaction; without those whose callers have left."""

@@ -16,6 +16,7 @@ from tillmesh.cli.options import (
     SoldOrder,
     Terminal,
     money,
+    repeat_with,
     run_async,
 )
 from tillmesh.cli.records import show_refund
@@ -51,7 +52,7 @@ def refund(
         async with Client(Addresses(terminal=terminal)) as client:
             return await client.call(client.till_refunds.RefundCheckout, request, timeout_s=30)
 
-    show_refund(run_async(act()))
+    show_refund(run_async(act(), repeat_with("--refund-id", request.refund_id)))
 
 
 def _returned(text: str) -> api.ReturnedLine:

@@ -8,7 +8,7 @@ from tillmesh.api.terminal.v1 import till_refund_pb2
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as api
 from tillmesh.cli.commands.sell import ANYBODY
 from tillmesh.cli.items import Items, priced_lines
-from tillmesh.cli.options import DEFAULT, CurrencyCode, Json, Note, RefundId, Terminal, run_async
+from tillmesh.cli.options import DEFAULT, CurrencyCode, Json, Note, RefundId, Terminal, repeat_with, run_async
 from tillmesh.cli.prompts import ask_pay_code
 from tillmesh.cli.records import show_refund
 from tillmesh.client.connections import Addresses, Client
@@ -42,4 +42,4 @@ def return_goods(
         async with Client(Addresses(terminal=terminal)) as client:
             return await client.call(client.till_refunds.ReturnGoods, request, timeout_s=30)
 
-    show_refund(run_async(act()))
+    show_refund(run_async(act(), repeat_with("--refund-id", request.refund_id)))

@@ -1,5 +1,6 @@
 """`tillmesh sell`."""
 
+import shlex
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -14,7 +15,6 @@ from tillmesh.cli.options import DEFAULT, CurrencyCode, Json, Terminal, money, r
 from tillmesh.cli.prompts import ask_pay_code
 from tillmesh.cli.records import show_checkout
 from tillmesh.client.connections import Addresses, Client
-from tillmesh.client.failures import Failure
 from tillmesh.client.requests import submit
 from tillmesh.lines import totals
 from tillmesh.rpc.line_messages import from_line_item
@@ -49,6 +49,8 @@ def sell(
 
     Without a price an item needs the catalogue.
     """
+    if shown and not (pay or pay_code):
+        raise typer.BadParameter("needs --pay or --pay-code", param_hint="--amount")
     lines = [new_line(item, currency) for item in items]
     identity_id = "" if payer == ANYBODY else payer
     if pay or pay_code:
@@ -62,7 +64,12 @@ def sell(
         )
         if pay_code:
             request.pay_code = ask_pay_code().value.decode()
-        show_checkout(run_async(_sell_at_once(request, terminal)))
+
+        async def sell_at_once() -> checkout_pb2.Checkout:
+            async with Client(Addresses(terminal=terminal)) as client:
+                return await client.call(client.till.Sell, request, timeout_s=30)
+
+        show_checkout(run_async(sell_at_once(), _undo(request.checkout_id, terminal)))
         return
     create = checkout_api.CreateCheckoutRequest(
         request_id=new_request_id(),
@@ -84,14 +91,11 @@ def sell(
     out.print(f"Order {checkout.checkout_id}: {who} owes {amount(checkout.amount)}.")
 
 
-async def _sell_at_once(request: checkout_api.SellRequest, terminal: str) -> checkout_pb2.Checkout:
-    async with Client(Addresses(terminal=terminal)) as client:
-        try:
-            return await client.call(client.till.Sell, request, timeout_s=30)
-        except Failure as failure:
-            raise Failure(
-                f"{failure} To undo the sale, however far it is: tillmesh void-sale {request.checkout_id}"
-            ) from (failure)
+def _undo(checkout_id: str, terminal: str) -> str:
+    """How to undo a sale, at the terminal that was asked."""
+    there = [] if terminal == DEFAULT.terminal else ["--terminal", terminal]
+    command = shlex.join(["tillmesh", "void-sale", checkout_id, *there])
+    return f"To undo the sale, however far it is: {command}"
 
 
 def _sum(items: Sequence[str], currency: str) -> money_pb2.Money:

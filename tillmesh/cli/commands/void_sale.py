@@ -2,7 +2,7 @@
 
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.cli.display import amount, out, show_json
-from tillmesh.cli.options import DEFAULT, Json, Note, RefundId, SoldOrder, Terminal, run_async
+from tillmesh.cli.options import DEFAULT, Json, Note, RefundId, SoldOrder, Terminal, repeat_with, run_async
 from tillmesh.client.connections import Addresses, Client
 from tillmesh.runtime.ids import new_request_id
 
@@ -21,7 +21,7 @@ def void_sale(
         async with Client(Addresses(terminal=terminal)) as client:
             return await client.call(client.till.VoidCheckout, request, timeout_s=30)
 
-    undone = run_async(act())
+    undone = run_async(act(), repeat_with("--refund-id", request.refund_id))
     if show_json([undone]):
         return
     number = undone.checkout.checkout_id
@@ -33,5 +33,5 @@ def void_sale(
         case api.VoidCheckoutResponse.OUTCOME_REFUNDED:
             out.print(f"Order {number} is REFUNDED: nothing was left to give back.")
         case _:
-            again = f"tillmesh void-sale {number} --refund-id {request.refund_id}"
-            out.print(f"Order {number} is being undone. To ask how far it is: {again}", soft_wrap=True)
+            again = f"repeat the command with --refund-id {request.refund_id}"
+            out.print(f"Order {number} is being undone. To ask how far it is, {again}", soft_wrap=True)

@@ -304,8 +304,17 @@ class CheckoutServiceServicer:
         repeat goes on with what this Sell wrote and never writes it twice. If the
         order is refused, no payment is sent, and the checkout stays a basket that
         is NOT_TRIED.
-        Every refusal is remembered for the checkout_id, so that a copy that comes
-        late sells nothing: show the new amount, and sell under a new checkout_id.
+        A refusal is remembered for the checkout_id, so that a copy that comes late
+        sells nothing: show the new amount, and sell under a new checkout_id. Two
+        kinds are not remembered. A field that is wrong by itself is refused again
+        whenever the same request comes. UNAVAILABLE, DEADLINE_EXCEEDED, INTERNAL,
+        RESOURCE_EXHAUSTED, UNAUTHENTICATED, DEADLINE_REQUIRED and this terminal's
+        own PERMISSION_DENIED say nothing about the sale, which an earlier try may
+        have made: repeat the same request, with the same ids.
+        Repeat it at the same terminal or a replica of it. At another terminal it
+        is a new sale, and CHECKOUT_EXISTS or ORDER_EXISTS may mean the caller's
+        own order: before the goods are sold there, VoidCheckout at the terminal
+        that was asked must answer CANCELED or REFUNDED.
         Errors: INVALID_ARGUMENT; ABORTED (AMOUNT_MISMATCH: the lines come to
         another amount, as after a change of prices; nothing is written); NOT_FOUND
         (ITEM_NOT_FOUND, REFUND_NOT_FOUND); ALREADY_EXISTS (CHECKOUT_EXISTS: the id

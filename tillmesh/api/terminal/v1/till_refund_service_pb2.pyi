@@ -31,7 +31,12 @@ class ReturnedLine(_message.Message):
     LINE_NUMBER_FIELD_NUMBER: _builtins.int
     QUANTITY_FIELD_NUMBER: _builtins.int
     line_number: _builtins.int
-    """The line's number in the checkout."""
+    """The line's number in the checkout at the terminal that is asked. Another
+    terminal numbers the lines of the same order 1, 2, 3 as the order has them,
+    without the gaps that removed lines left. So before lines of an order are
+    refunded at a terminal that does not have it yet, take it up there
+    (ResumeCheckout), and use the numbers that its answer shows.
+    """
     quantity: _builtins.int
     """How much of it, in the line's unit; above 0."""
     def __init__(
