@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from order_service.sweeper import EXPIRE_EVERY_MS, ORDERS_A_SWEEP, Sweeper
+from order_service.sweeper import EXPIRE_EVERY_MS, ORDERS_A_SWEEP, SWEEP_INTERVAL_S, Sweeper
 from tests.orders.shop import LEASE_MS, OPEN_MAX_MS, SERVER, Shop, event_name, state
 from tillmesh.runtime.errors import Refusal
 
@@ -58,6 +58,14 @@ async def test_many_are_canceled_a_few_at_a_time(shop: Shop) -> None:
         await shop.create(f"o-{number}")
     shop.clock.advance(OPEN_MAX_MS)
     assert [await shop.expire() for _ in range(3)] == [ORDERS_A_SWEEP, 1, 0]
+
+
+async def test_many_are_canceled_round_after_round_without_a_rest(shop: Shop) -> None:
+    for number in range(ORDERS_A_SWEEP + 1):
+        await shop.create(f"o-{number}")
+    shop.clock.advance(OPEN_MAX_MS)
+    assert [await shop.sweeper.round() for _ in range(3)] == [0.0, SWEEP_INTERVAL_S, SWEEP_INTERVAL_S]
+    assert await shop.expire() == 0
 
 
 async def test_orders_stay_open_for_ever_where_the_operator_says_so(shop: Shop) -> None:
