@@ -165,9 +165,12 @@ def _end_of(day: date, zone: tzinfo) -> datetime:
 def _with_added(lines: Sequence[Line], added: Sequence[Line], *, merge: bool) -> tuple[int, tuple[Line, ...]]:
     """The lines with an article and its deposit, and the number of the line that has it.
 
-    With `merge` they are added to the first line that is the same but for its quantity.
+    With `merge` they are added to the first line that is the same but for its quantity. Only pieces are: the prices of
+    packages are each rounded for itself, so two of them would cost something else together.
     """
-    for line in lines if merge else ():
+    for line in lines if merge and added[0].item.unit is Unit.PIECE else ():
+        if line.deposit_of or not _is_same(line, added[0]):
+            continue
         together = [line, *(each for each in lines if each.deposit_of == line.number)]
         if len(together) == len(added) and all(map(_is_same, together, added)):
             more = {line.number: new.item.quantity for line, new in zip(together, added, strict=True)}

@@ -148,3 +148,27 @@ async def test_a_line_that_is_not_the_same_is_not_added_to(scanner: Scanner) -> 
     answer = await scanner.scan(without_deposit, EAN)
     assert answer.line_number == 8
     assert skus(answer.checkout)[-3:] == [(6, "COLA"), (8, "COLA"), (9, "BOTTLE")]
+
+
+async def test_a_deposit_that_is_scanned_by_itself_never_adds_to_the_deposit_of_an_article(scanner: Scanner) -> None:
+    cola, bottle = bottled("COLA", "BOTTLE")
+    cola.gtins.append(EAN)
+    bottle.gtins.append(OTHER_EAN)
+    await scanner.sells(cola, bottle)
+    await scanner.rules(add_to_line=True)
+    basket = (await scanner.scan(await scanner.basket(), EAN)).checkout
+    alone = await scanner.scan(basket, OTHER_EAN)
+    again = await scanner.scan(alone.checkout, OTHER_EAN)
+    assert (alone.line_number, again.line_number) == (3, 3)
+    lines = [(line.item.sku, line.item.quantity, line.deposit_of) for line in again.checkout.lines]
+    assert lines == [("COLA", 1, 0), ("BOTTLE", 1, 1), ("BOTTLE", 2, 0)]
+
+
+async def test_each_weighed_package_costs_what_its_label_says(scanner: Scanner) -> None:
+    """3 g at 1.50 a kilogram are 0.0045, so 0.00; two of them would be 0.01."""
+    await scanner.sells(item("HERB", 150, unit=WIRE.UNIT_GRAM, gtins=[EAN]))
+    await scanner.rules(add_to_line=True)
+    basket = (await scanner.scan(await scanner.basket(), f"]C101{GTIN}3103000003")).checkout
+    basket = (await scanner.scan(basket, f"]C101{GTIN}3103000003")).checkout
+    assert [(line.item.quantity, line.item.amount_minor) for line in basket.lines] == [(3, 0), (3, 0)]
+    assert basket.amount == gbp(0)
