@@ -110,7 +110,7 @@ class Receipt:
 
     @property
     def exchange_difference(self) -> Money | None:
-        """What the shopper pays more than came back, below 0 is what they get; None in two currencies."""
+        """What the sale comes to, less what came back for it; None in two currencies."""
         if self.exchanged is None or self.amount is None or self.exchanged.currency != self.amount.currency:
             return None
         return Money(self.amount.currency, self.amount.minor - (self.exchanged.amount_minor or 0))
