@@ -11,6 +11,7 @@ from store_terminal.refunds.model import TillRefund
 from tillmesh import receipt_code
 from tillmesh.lines import TaxTotal
 from tillmesh.origin import NOWHERE, Origin
+from tillmesh.payer import PayerKind
 from tillmesh.runtime.money import Money
 
 UNKNOWN_ZONE = "UTC"
@@ -165,8 +166,13 @@ def _payment(sources: Sources) -> Payment | None:
         return Payment("", payee.value, None) if payee else None
     if sources.kind is Kind.BILL:
         return None
-    payer = (checkout.payer_display_name or checkout.payer.value) if checkout.paid_by else ""
-    return Payment(checkout.paid_by, payer, checkout.amount)
+    return Payment(checkout.paid_by, _payer(checkout) if checkout.paid_by else "", checkout.amount)
+
+
+def _payer(checkout: Checkout) -> str:
+    """Who paid; empty where the till knows nothing but a reference, which says nothing to anybody."""
+    known = checkout.payer.value if checkout.payer.kind is PayerKind.IDENTITY else ""
+    return checkout.payer_display_name or known
 
 
 def _at_ms(sources: Sources) -> int:

@@ -140,7 +140,8 @@ class _Rows:
         if not payment.payment_id:
             yield Row(self.words.nothing_to_pay)
             return
-        yield Row(self.words.paid_by.format(payer=payment.payer))
+        if payment.payer:
+            yield Row(self.words.paid_by.format(payer=payment.payer))
         yield Row(self.words.payment.format(payment=payment.payment_id))
 
     def _item(self, item: LineItem, currency: str) -> Iterator[Row]:

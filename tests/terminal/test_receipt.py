@@ -26,7 +26,7 @@ from tests.terminal.receipts import (
 )
 from tillmesh.lines import Adjustment, LineItem, PriceSource, TaxTotal, Unit
 from tillmesh.origin import Origin
-from tillmesh.payer import identity
+from tillmesh.payer import identity, reference
 from tillmesh.receipt_code import ReceiptCode, parse
 from tillmesh.runtime.money import Money
 
@@ -144,6 +144,14 @@ def test_quantities_and_prices_read_as_in_the_shop(item: LineItem, row: str) -> 
 def test_a_receipt_of_nothing_says_so() -> None:
     free = replace(checkout(TEA._replace(unit_price_minor=0)), paid_by="")
     assert text(free).endswith("TOTAL GBP                             0.00\nNothing to pay\n")
+
+
+def test_a_payer_whom_the_till_knows_by_a_reference_alone_is_not_named() -> None:
+    by_code = replace(checkout(TEA), payer=reference("0198c1de-7f6a-7000-8000-000000000001"))
+    assert text(by_code).endswith("TOTAL GBP                             2.50\nPayment pay-1\n")
+    back = text(by_code, [refund(125)], kind=Kind.REFUND)
+    assert back.endswith("Refund ref-1\nPayment pay-1\n")
+    assert "Paid by Ada L.\n" in text(replace(by_code, payer_display_name="Ada L."))
 
 
 def test_a_failed_payment_prints_no_goods() -> None:
