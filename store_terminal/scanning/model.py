@@ -56,6 +56,8 @@ class ArticleScan:
     """The last day of the best quality (AI 15)."""
     use_by: date | None = None
     """The last day on which it may be used (AI 17)."""
+    like_pay_code: bool = False
+    """True where what was scanned begins as pay codes do. It may be a part of one, so no text names its digits."""
 
 
 Scan = PayCodeScan | ReceiptScan | ArticleScan

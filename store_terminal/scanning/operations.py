@@ -22,6 +22,7 @@ from store_terminal.scanning.model import (
 )
 from store_terminal.scanning.queries import RULES, find_rules
 from store_terminal.scanning.rules import in_store_reading
+from tillmesh import paycode
 from tillmesh.auth.callers import actor
 from tillmesh.lines import Unit
 from tillmesh.rpc.fields import Fields
@@ -65,7 +66,7 @@ def scan_item(
     reading = in_store_reading(scan.gtin, rules.rules)
     sku = _sku(transaction, scan, reading)
     known = on_sale(transaction, [sku], call.now_ms)
-    item = found(known.get(sku), Reason.ITEM_NOT_FOUND, sku=sku)
+    item = found(known.get(sku), Reason.ITEM_NOT_FOUND, sku=_shown(scan, sku))
     new = _new_line(checkout, item, scan, reading or InStoreReading(), quantity)
     added = pricing.priced_lines(
         [new], known, currency=checkout.amount.currency, actor=actor(), last_number=checkout.last_line_number
@@ -82,7 +83,12 @@ def scan_item(
 def _sku(transaction: Transaction, scan: ArticleScan, reading: InStoreReading | None) -> str:
     if reading and reading.sku:
         return reading.sku
-    return found(find_by_gtin(transaction, scan.gtin), Reason.GTIN_NOT_FOUND, gtin=scan.gtin).sku
+    return found(find_by_gtin(transaction, scan.gtin), Reason.GTIN_NOT_FOUND, gtin=_shown(scan, scan.gtin)).sku
+
+
+def _shown(scan: ArticleScan, digits: str) -> str:
+    """Digits of a code for a refusal, which is kept with its request."""
+    return f"{paycode.PREFIX}..." if scan.like_pay_code else digits
 
 
 def _new_line(

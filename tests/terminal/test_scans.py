@@ -1,9 +1,15 @@
 """ScanItem: what becomes of a code in a checkout."""
 
+import re
+
+import pytest
+from stdnum import ean
+
 from tests.terminal.scans import EAN, FNC1, GTIN, OTHER_EAN, PRICE_RULE, WEIGHT_RULE, Rule, Scanner, says
 from tests.terminal.test_catalogue import bottled, item
 from tests.terminal.till import gbp, skus
 from tillmesh.api.type.v1 import line_item_pb2
+from tillmesh.runtime.errors import Refusal
 
 WIRE = line_item_pb2.LineItem
 
@@ -78,6 +84,23 @@ async def test_what_the_catalogue_does_not_have_is_named(scanner: Scanner) -> No
         await scanner.line("810354020810")
     with says("ITEM_NOT_FOUND"):
         await scanner.line("2100001027506")
+
+
+async def test_what_may_be_a_part_of_a_pay_code_is_not_named(scanner: Scanner) -> None:
+    by_weight = Rule(
+        prefix="27", value=Rule.VALUE_QUANTITY, article_start=3, article_digits=5, value_start=8, value_digits=5
+    )
+    for rules, codes in (
+        ([by_weight], ["271234567890", "]E0271234567890"]),
+        ([Rule(prefix="27", value=Rule.VALUE_WHOLE_CODE)], ["271234567890", "2712345", "2712345678901"]),
+    ):
+        await scanner.rules(*rules)
+        for code in codes:
+            with pytest.raises(Refusal) as refused:
+                await scanner.line(code + ean.calc_check_digit(code.removeprefix("]E0")))
+            assert refused.value.reason in ("GTIN_NOT_FOUND", "ITEM_NOT_FOUND")
+            assert not re.search("[0-9]{3}", f"{refused.value.text} {refused.value.metadata}")
+            assert "27..." in refused.value.text
 
 
 async def test_a_package_says_how_many_are_in_it(scanner: Scanner) -> None:
