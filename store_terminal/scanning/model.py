@@ -47,7 +47,7 @@ class ArticleScan:
     kilograms: ImpliedDecimal | None = None
     """The net weight (AI 310n)."""
     pieces: int | None = None
-    """The number of articles in a package (AI 37)."""
+    """The number of articles in a package (AI 37 with AI 02)."""
     amount: ImpliedDecimal | None = None
     """The amount of the line (AI 392n, 393n)."""
     currency_number: str = ""

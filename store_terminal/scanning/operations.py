@@ -95,12 +95,13 @@ def _new_line(
     checkout: Checkout, item: CatalogueItem, scan: ArticleScan, reading: InStoreReading, quantity: int
 ) -> NewLine:
     """The line of an article, with what its code says of quantity and amount."""
-    label = reading.amount_minor if reading.amount_minor is not None else _label_minor(checkout, scan)
-    if label is not None:
-        _require_currency(checkout, item, scan)
+    _require_said_once(scan, reading)
+    label = _label_minor(checkout, item, scan, reading)
     unit, said = _measured(item, scan, reading, is_label=label is not None)
     if 0 in (label, said):
         raise unreadable("its quantity or amount is 0")
+    if item.deposit_sku and unit is not Unit.PIECE:
+        raise unreadable(f"it has a weight, and the deposit of {item.sku} is for pieces")
     with Fields() as fields:
         fields.require(not (quantity and said), "quantity", "must be 0: the code says how much", quantity)
         rule = f"must be set: {item.sku} is sold by {unit}, and the code does not say how much"
@@ -136,10 +137,20 @@ def _grams(scan: ArticleScan) -> int | None:
     return grams
 
 
-def _label_minor(checkout: Checkout, scan: ArticleScan) -> int | None:
-    if scan.amount is None:
+def _require_said_once(scan: ArticleScan, reading: InStoreReading) -> None:
+    by_rule = reading.quantity is not None or reading.amount_minor is not None
+    if by_rule and (scan.kilograms is not None or scan.amount is not None or scan.pieces is not None):
+        raise unreadable("its GTIN says how much by an in-store rule, and an application identifier does so as well")
+
+
+def _label_minor(checkout: Checkout, item: CatalogueItem, scan: ArticleScan, reading: InStoreReading) -> int | None:
+    """The amount that the code says, if it does so."""
+    minor = reading.amount_minor
+    if minor is None and scan.amount is None:
         return None
-    minor = scan.amount.scaled(MINOR_DIGITS[checkout.amount.currency])
+    _require_currency(checkout, item, scan)  # first: other currencies may have more decimals
+    if scan.amount is not None:
+        minor = scan.amount.scaled(MINOR_DIGITS[checkout.amount.currency])
     if minor is None:
         raise unreadable("its amount has more decimals than the currency")
     return minor

@@ -56,6 +56,8 @@ async def test_an_amount_in_a_code_is_the_amount_of_the_line(scanner: Scanner) -
         await scanner.line(f"]C101{GTIN}39232651")
     with says("CURRENCY_MISMATCH"):
         await scanner.line(f"]C101{GTIN}3932978265")
+    with says("CURRENCY_MISMATCH"):  # dinars have three decimals
+        await scanner.line(f"]C101{GTIN}39330482651")
     euros = await scanner.basket("EUR")
     for code in ("0212345002650", f"]C101{GTIN}3922265"):
         with says("CURRENCY_MISMATCH"):
@@ -120,6 +122,27 @@ async def test_a_weight_counts_for_what_is_sold_by_weight_alone(scanner: Scanner
     await scanner.sells(item("HAM", 1990, gtins=[EAN], unit=WIRE.UNIT_GRAM), item("CAN", 80))
     with says("CODE_UNREADABLE"):
         await scanner.line(f"]C102{GTIN}3712")
+
+
+async def test_a_code_must_not_say_twice_how_much(scanner: Scanner) -> None:
+    await scanner.sells(item("00001", 399, unit=WIRE.UNIT_GRAM), item("12345", 300))
+    await scanner.rules(WEIGHT_RULE, PRICE_RULE)
+    for ais in ("3103000500", "3922265", "3932826265"):
+        for code in ("2100001027506", "0212345002650"):
+            with says("CODE_UNREADABLE"):
+                await scanner.line(f"]C1010{code}{ais}")
+    with says("CODE_UNREADABLE"):
+        await scanner.line("]C10202123450026503702")
+    assert (await scanner.line("]C1010210000102750615271231")).quantity == 2_750
+
+
+async def test_a_weight_label_of_an_article_with_a_deposit_says_what_is_wrong(scanner: Scanner) -> None:
+    cola, bottle = bottled("COLA", "BOTTLE")
+    cola.gtins.append(EAN)
+    await scanner.sells(cola, bottle)
+    with says("CODE_UNREADABLE"):
+        await scanner.line(f"]C101{GTIN}3922265{FNC1}3103000500")
+    assert (await scanner.line(f"]C101{GTIN}3922265")).amount_minor == 265
 
 
 async def test_a_scan_adds_the_deposit_as_well(scanner: Scanner) -> None:
