@@ -126,7 +126,7 @@ class _Rows:
             yield total
 
     def _exchange(self) -> Iterator[Row]:
-        """What came back for these goods, and the difference, which nobody pays: refund and payment are each in full."""
+        """What came back for these goods, and the difference. Nobody pays that: refund and payment are each in full."""
         receipt, words = self._receipt, self.words
         if receipt.exchanged is None:
             return
