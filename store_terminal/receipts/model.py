@@ -178,7 +178,7 @@ def _payer(checkout: Checkout) -> str:
 def _at_ms(sources: Sources) -> int:
     match sources.kind:
         case Kind.SALE if sources.checkout:
-            return sources.checkout.paid_at_ms
+            return sources.checkout.sold_at_ms
         case Kind.DECLINE if sources.decline:
             return sources.decline.at_ms
         case Kind.REFUND | Kind.RETURN:

@@ -234,7 +234,7 @@ def test_the_code_names_the_order_and_the_history_of_its_checkout() -> None:
     ],
 )
 def test_a_receipt_has_the_time_on_the_wall_of_the_store(zone: str, at_s: int, shown: str) -> None:
-    sold = replace(checkout(TEA), paid_at_ms=at_s * 1000)
+    sold = replace(checkout(TEA), sold_at_ms=at_s * 1000)
     made = receipt(sold, store=replace(STORE, time_zone=zone))
     assert made.local(made.at_ms).isoformat() == shown
     assert made.store.time_zone == (zone if "/" in zone and "/L" not in zone and ".." not in zone else "UTC")
