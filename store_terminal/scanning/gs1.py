@@ -55,9 +55,7 @@ def link(text: str) -> Elements:
         parsed = GS1DigitalLinkURI.parse(text)
     except (ParseError, ValueError, LookupError):
         raise unreadable("the link is no GS1 Digital Link") from None
-    _require_once_in_query(
-        urlsplit(text).query
-    )  # of several values `biip` takes the last, and it passes over empty ones
+    _require_once_in_query(urlsplit(text).query)
     found = [(element.ai.ai, element.value) for element in parsed.element_strings]
     if not all(value.isascii() for _, value in found):  # %D9%A1 is a digit as well
         raise unreadable("GS1 element strings have ASCII characters only")
@@ -99,7 +97,10 @@ def _first_element(text: str) -> tuple[str, int]:
 
 
 def _require_once_in_query(query: str) -> None:
-    """Refuses AIs in a query that stand there twice, or without a value. All keys of digits are AIs."""
+    """Refuses AIs that stand in a query twice, or without a value. All keys of digits are AIs.
+
+    Of several values `biip` takes the last, and it passes over empty ones.
+    """
     values = [(key, value) for key, value in parse_qsl(query, keep_blank_values=True) if _DIGITS.fullmatch(key)]
     if not all(value for _, value in values):
         raise unreadable("it has a GS1 application identifier without a value")

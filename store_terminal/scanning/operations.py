@@ -185,13 +185,15 @@ def _with_added(lines: Sequence[Line], added: Sequence[Line], *, merge: bool) ->
     With `merge` they are added to the first line that is the same but for its quantity. Only pieces are: the prices of
     packages are each rounded for itself, so two of them would cost something else together.
     """
-    for line in lines if merge and added[0].item.unit is Unit.PIECE else ():
-        if line.deposit_of or not _is_same(line, added[0]):
-            continue
-        together = [line, *(each for each in lines if each.deposit_of == line.number)]
-        if len(together) == len(added) and all(map(_is_same, together, added)):
-            more = {line.number: new.item.quantity for line, new in zip(together, added, strict=True)}
-            return line.number, pricing.with_more(lines, more)
+    if merge and added[0].item.unit is Unit.PIECE:
+        deposits: dict[int, list[Line]] = {}
+        for line in lines:
+            deposits.setdefault(line.deposit_of, []).append(line)
+        for line in deposits.get(0, ()):  # all that are no deposit of another
+            together = [line, *deposits.get(line.number, ())]
+            if len(together) == len(added) and all(map(_is_same, together, added)):
+                more = {line.number: new.item.quantity for line, new in zip(together, added, strict=True)}
+                return line.number, pricing.with_more(lines, more)
     return added[0].number, (*lines, *added)
 
 
@@ -200,5 +202,7 @@ def _is_same(line: Line, new: Line) -> bool:
 
     A label has its own amount, so it never is.
     """
+    if line.item.sku != new.item.sku:  # as nearly all
+        return False
     same = new.item._replace(quantity=line.item.quantity, title=line.item.title, gtin=line.item.gtin)
     return line.item == same and not line.item.label_amount_minor
