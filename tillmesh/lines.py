@@ -160,10 +160,7 @@ def spread(lines: Sequence[LineItem], adjustment: Adjustment) -> tuple[LineItem,
     base, whole = sum(goods.values()), abs(adjustment.amount_minor)
     if base == 0 or (adjustment.amount_minor < 0 and whole > base):
         raise Uneven
-    shares = {index: whole * amount // base for index, amount in goods.items()}
-    by_remainder = sorted(goods, key=lambda index: -(whole * goods[index] % base))
-    for index in by_remainder[: whole - sum(shares.values())]:
-        shares[index] += 1
+    shares = dict(zip(goods, _shares(whole, list(goods.values())), strict=True))
     sign = 1 if adjustment.amount_minor > 0 else -1
     return tuple(
         adjusted(line, adjustment._replace(amount_minor=sign * shares[index])) if shares.get(index) else line
@@ -188,15 +185,43 @@ def returned(
     return Returned(was.amount_minor - is_now.amount_minor, tuple(_less(was.taxes, is_now.taxes)), line_amounts)
 
 
-def limited(worth: Returned, amount_minor: int) -> Returned:
-    """Scales a return to a smaller amount, as other amounts were refunded before: all parts in proportion."""
+def limited(lines: Sequence[LineItem], worth: Returned, amount_minor: int, *, prices_include_tax: bool) -> Returned:
+    """Scales a return of some of these lines to a smaller amount, as other amounts were refunded before.
 
-    def part(minor: int) -> int:
-        return divided(minor * amount_minor, worth.amount_minor)
-
-    taxes = [TaxTotal(tax.tax_code, tax.tax_rate_ppm, part(tax.net_minor), part(tax.tax_minor)) for tax in worth.taxes]
-    line_amounts = {index: part(minor) for index, minor in worth.line_amounts.items()}
+    All parts are in proportion, with remainders as in `spread`: first what has the same tax, then the lines of each. So
+    the lines still come to their taxes, and all of them together to the amount.
+    """
+    line_amounts = dict(worth.line_amounts)
+    known = [(tax.tax_code, tax.tax_rate_ppm) for tax in worth.taxes]
+    by_tax: dict[tuple[str, int] | None, list[int]] = {tax: [] for tax in (*known, None)}  # None: without a tax
+    for index in line_amounts:
+        tax = lines[index].tax_code, lines[index].tax_rate_ppm
+        by_tax[tax if tax in by_tax else None].append(index)
+    whole = [tax.gross_minor for tax in worth.taxes]
+    *parts, untaxed = _shares(amount_minor, [*whole, worth.amount_minor - sum(whole)])
+    taxes = list(map(_limited_tax, worth.taxes, parts))
+    of_lines = parts if prices_include_tax else [tax.net_minor for tax in taxes]
+    for indexes, part in zip(by_tax.values(), [*of_lines, untaxed], strict=True):
+        shares = _shares(part, [worth.line_amounts[index] for index in indexes])
+        line_amounts.update(zip(indexes, shares, strict=True))
     return Returned(amount_minor, tuple(taxes), line_amounts)
+
+
+def _limited_tax(tax: TaxTotal, gross_minor: int) -> TaxTotal:
+    tax_minor = divided(gross_minor * tax.tax_minor, tax.gross_minor)
+    return TaxTotal(tax.tax_code, tax.tax_rate_ppm, gross_minor - tax_minor, tax_minor)
+
+
+def _shares(whole: int, parts: Sequence[int]) -> list[int]:
+    """An amount spread over parts: the largest remainder gets the next minor unit, of equal ones the earlier part."""
+    if not whole:
+        return [0] * len(parts)
+    base = sum(parts)
+    shares = [whole * part // base for part in parts]
+    by_remainder = sorted(range(len(parts)), key=lambda index: -(whole * parts[index] % base))
+    for index in by_remainder[: whole - sum(shares)]:
+        shares[index] += 1
+    return shares
 
 
 def _less(was: Iterable[TaxTotal], is_now: Iterable[TaxTotal]) -> Iterable[TaxTotal]:

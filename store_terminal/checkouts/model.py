@@ -172,6 +172,9 @@ class Checkout(Stateful):
     paid_by: str = ""
     """The payment that paid the order, whoever started it; empty where there was nothing to pay."""
     paid_at_ms: int = 0
+    """When this till learnt that it is paid."""
+    sold_at_ms: int = 0
+    """When it was paid, by the server that said so: the time on its receipt. It may be long before `paid_at_ms`."""
     refunded_minor: int = 0
     confirmed_at_ms: int = 0
     """When the order service last answered about its order."""

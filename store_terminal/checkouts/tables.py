@@ -46,6 +46,7 @@ checkouts = Table(
     Column("cancel_unanswered", Boolean, nullable=False),
     Column("paid_by", String, nullable=False),
     Column("paid_at_ms", BigInteger, nullable=False),
+    Column("sold_at_ms", BigInteger, nullable=False),
     Column("refunded_minor", BigInteger, nullable=False),
     Column("confirmed_at_ms", BigInteger, nullable=False),
     Column("parked_at_ms", BigInteger, nullable=False),

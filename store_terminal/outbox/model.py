@@ -108,6 +108,8 @@ class OrderCopy:
     paid: bool
     paid_by: str
     """The payment that paid it; empty if none did."""
+    paid_at_ms: int
+    """When it was paid, by the order service's clock; 0 if it is not."""
     payer_display_name: str | None
     """Of whoever showed a pay code for that payment; None where the payment server did not say."""
     canceled: bool

@@ -130,7 +130,8 @@ class Payments:
         payment_id, name = exchange.entry.request_id, payment.payer_display_name
         match payment.state:
             case Payment.STATE_CAPTURED:
-                return await self._paid(payment_id, name), Progress.DONE
+                sold_at_ms = payment.update_time.ToMilliseconds()
+                return await self._paid(payment_id, name, sold_at_ms), Progress.DONE
             case Payment.STATE_VOIDED:
                 return await self._end(exchange.entry.checkout_id, payment_id, payment.reason), Progress.DONE
             case Payment.STATE_AWAITING_PAYER:
@@ -197,9 +198,12 @@ class Payments:
             raise _OrderUnanswered(f"{OrderPayment.State.Name(verdict.state)} is no answer to a cancellation")
         return verdict
 
-    async def _paid(self, payment_id: str, payer_display_name: str | None) -> Exchange:
+    async def _paid(self, payment_id: str, payer_display_name: str | None, sold_at_ms: int = 0) -> Exchange:
         return await self._exchanges.apply(
-            replies.payment_paid, payment_id=payment_id, payer_display_name=payer_display_name
+            replies.payment_paid,
+            payment_id=payment_id,
+            payer_display_name=payer_display_name,
+            sold_at_ms=sold_at_ms,
         )
 
     async def _end(self, order_id: str, payment_id: str, reason: str) -> Exchange:

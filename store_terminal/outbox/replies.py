@@ -43,7 +43,8 @@ def order_done(transaction: Transaction, *, request_id: str, order: OrderCopy, w
         case RequestKind.CANCEL_ORDER:
             event, after = E.CANCELED, _with_order(checkout, after, order)
         case RequestKind.COMPLETE_FREE_ORDER:
-            event, after = E.PAID, _paid(_with_order(checkout, after, order), order.paid_by, None, now_ms)
+            completed = _with_order(checkout, after, order)
+            event, after = E.PAID, _paid(completed, order.paid_by, None, order.paid_at_ms, now_ms)
         case _:
             event, after = E.CHANGED, _with_replaced(after, entry.line_numbers, order)
     why = exchange.entry.reason
@@ -113,8 +114,13 @@ def order_read(transaction: Transaction, *, checkout_id: str, order: OrderCopy, 
         return checkout
     trace_id.set(get_exchange(transaction, payment_id).entry.trace_id)  # it is the payment's, whoever looked
     if order.paid and order.paid_by == payment_id:
-        name = order.payer_display_name
-        exchange = payment_paid(transaction, payment_id=payment_id, payer_display_name=name, now_ms=now_ms)
+        exchange = payment_paid(
+            transaction,
+            payment_id=payment_id,
+            payer_display_name=order.payer_display_name,
+            sold_at_ms=order.paid_at_ms,
+            now_ms=now_ms,
+        )
         return exchange.of_checkout()
     # It is so for good: this till's attempt can never pay it.
     reason = ORDER_ALREADY_PAID if order.paid else ORDER_CANCELED
@@ -128,7 +134,7 @@ def refresh(transaction: Transaction, checkout: Checkout, order: OrderCopy, now_
         return checkout
     after = _with_order(checkout, replace(checkout, confirmed_at_ms=now_ms), order)
     if order.paid:
-        paid = _paid(after, order.paid_by, order.payer_display_name, now_ms)
+        paid = _paid(after, order.paid_by, order.payer_display_name, order.paid_at_ms, now_ms)
         return advance(transaction, checkout, paid, E.PAID, now_ms, reference=order.paid_by)
     if order.canceled:
         return advance(transaction, checkout, after, E.CANCELED, now_ms)
@@ -159,6 +165,7 @@ def resume_checkout(transaction: Transaction, *, order: OrderCopy, store_id: str
         order_version=order.version,
         paid_by=order.paid_by,
         paid_at_ms=now_ms if order.paid else 0,
+        sold_at_ms=order.paid_at_ms,
         confirmed_at_ms=now_ms,
         created_at_ms=now_ms,
         updated_at_ms=now_ms,
@@ -211,15 +218,20 @@ def cancellation_unanswered(transaction: Transaction, *, payment_id: str, now_ms
     return Exchange(exchange.entry, _with_attempt(transaction, checkout, attempt, now_ms))
 
 
-def payment_paid(transaction: Transaction, *, payment_id: str, payer_display_name: str | None, now_ms: int) -> Exchange:
-    """The order is paid by this payment; without a name it keeps the one that the till knows already."""
+def payment_paid(
+    transaction: Transaction, *, payment_id: str, payer_display_name: str | None, sold_at_ms: int, now_ms: int
+) -> Exchange:
+    """The order is paid by this payment; without a name it keeps the one that the till knows already.
+
+    `sold_at_ms` is when, and 0 where nobody said that: then it is now.
+    """
     exchange = get_exchange(transaction, payment_id)
     if not exchange.pending:
         return exchange
     checkout = exchange.of_checkout()
     entry = end_entry(transaction, exchange.entry, EntryState.DONE)
     attempt = replace(_attempt(checkout), reason="", payer_until_ms=0)
-    after = _paid(replace(checkout, attempt=attempt), payment_id, payer_display_name, now_ms)
+    after = _paid(replace(checkout, attempt=attempt), payment_id, payer_display_name, sold_at_ms, now_ms)
     return Exchange(entry, advance(transaction, checkout, after, E.PAID, now_ms, reference=payment_id))
 
 
@@ -283,10 +295,16 @@ def _with_attempt(transaction: Transaction, checkout: Checkout, attempt: Attempt
     return after
 
 
-def _paid(checkout: Checkout, paid_by: str, payer_display_name: str | None, now_ms: int) -> Checkout:
-    name = checkout.payer_display_name if payer_display_name is None else payer_display_name
-    paid = replace(checkout, unanswered="", paid_by=paid_by, paid_at_ms=now_ms, confirmed_at_ms=now_ms)
-    return replace(paid, payer_display_name=name)
+def _paid(checkout: Checkout, paid_by: str, payer_display_name: str | None, sold_at_ms: int, now_ms: int) -> Checkout:
+    return replace(
+        checkout,
+        unanswered="",
+        paid_by=paid_by,
+        paid_at_ms=now_ms,
+        sold_at_ms=sold_at_ms or now_ms,
+        confirmed_at_ms=now_ms,
+        payer_display_name=checkout.payer_display_name if payer_display_name is None else payer_display_name,
+    )
 
 
 def _attempt(checkout: Checkout) -> Attempt:

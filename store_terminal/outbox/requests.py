@@ -179,6 +179,7 @@ def order_copy(order: order_pb2.Order) -> OrderCopy:
         version=order.version,
         paid=paid,
         paid_by=order.payment_id if paid else "",
+        paid_at_ms=order.update_time.ToMilliseconds() if paid else 0,  # PAID is for good: that was its last change
         payer_display_name=None,
         canceled=order.state == order_pb2.Order.STATE_CANCELED,
         locked_by=order.payment_id if locked else "",

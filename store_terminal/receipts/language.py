@@ -16,8 +16,9 @@ from tillmesh.runtime.money import MINOR_DIGITS, Money
 
 _TAG = re.compile(r"[a-z]{2}(-[A-Z]{2})?")
 _QUANTITY_DIGITS = (0, 6)
-_BLANKS = str.maketrans({"\u00a0": " ", "\u202f": " ", "\u2009": " "})
-"""Blanks that do not break a line; printers have none of them."""
+NO_BREAK = "\u00a0"
+"""The blank that does not break a line; on paper it is a blank as any other."""
+_BLANKS = str.maketrans({"\u202f": NO_BREAK, "\u2009": NO_BREAK})
 LANGUAGE_RULE = f"must be one of {', '.join(sorted(WORDS))}, also with a country: pt-BR"
 
 
@@ -33,7 +34,7 @@ class Language:
     quantities: NumberPattern
 
     def amount(self, money: Money) -> str:
-        """An amount without its currency: "1,234.50"."""
+        """An amount without its currency: "1,234.50". Its blanks are NO_BREAK, as all of those here."""
         digits = MINOR_DIGITS[money.currency]
         return self._number(self.amounts[digits], Decimal(money.minor).scaleb(-digits))
 

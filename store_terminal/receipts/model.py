@@ -11,6 +11,7 @@ from store_terminal.refunds.model import TillRefund
 from tillmesh import receipt_code
 from tillmesh.lines import TaxTotal
 from tillmesh.origin import NOWHERE, Origin
+from tillmesh.payer import PayerKind
 from tillmesh.runtime.money import Money
 
 UNKNOWN_ZONE = "UTC"
@@ -110,7 +111,7 @@ class Receipt:
 
     @property
     def exchange_difference(self) -> Money | None:
-        """What the shopper pays more than came back, below 0 is what they get; None in two currencies."""
+        """What the sale comes to, less what came back for it; None in two currencies."""
         if self.exchanged is None or self.amount is None or self.exchanged.currency != self.amount.currency:
             return None
         return Money(self.amount.currency, self.amount.minor - (self.exchanged.amount_minor or 0))
@@ -165,14 +166,19 @@ def _payment(sources: Sources) -> Payment | None:
         return Payment("", payee.value, None) if payee else None
     if sources.kind is Kind.BILL:
         return None
-    payer = (checkout.payer_display_name or checkout.payer.value) if checkout.paid_by else ""
-    return Payment(checkout.paid_by, payer, checkout.amount)
+    return Payment(checkout.paid_by, _payer(checkout) if checkout.paid_by else "", checkout.amount)
+
+
+def _payer(checkout: Checkout) -> str:
+    """Who paid; empty where the till knows nothing but a reference, which says nothing to anybody."""
+    known = checkout.payer.value if checkout.payer.kind is PayerKind.IDENTITY else ""
+    return checkout.payer_display_name or known
 
 
 def _at_ms(sources: Sources) -> int:
     match sources.kind:
         case Kind.SALE if sources.checkout:
-            return sources.checkout.paid_at_ms
+            return sources.checkout.sold_at_ms
         case Kind.DECLINE if sources.decline:
             return sources.decline.at_ms
         case Kind.REFUND | Kind.RETURN:

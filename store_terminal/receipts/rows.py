@@ -126,7 +126,7 @@ class _Rows:
             yield total
 
     def _exchange(self) -> Iterator[Row]:
-        """What came back for these goods, and what is left to pay or to give back."""
+        """What came back for these goods, and the difference. Nobody pays that: refund and payment are each in full."""
         receipt, words = self._receipt, self.words
         if receipt.exchanged is None:
             return
@@ -134,14 +134,14 @@ class _Rows:
         yield Row(words.exchange, strong=True)
         yield from self.refund(receipt.exchanged)
         if difference := receipt.exchange_difference:
-            label = words.to_give_back if difference.minor < 0 else words.to_pay
-            yield self._sum(label, Money(difference.currency, abs(difference.minor)))
+            yield self._sum(words.difference, difference)
 
     def _paid(self, payment: Payment) -> Iterator[Row]:
         if not payment.payment_id:
             yield Row(self.words.nothing_to_pay)
             return
-        yield Row(self.words.paid_by.format(payer=payment.payer))
+        if payment.payer:
+            yield Row(self.words.paid_by.format(payer=payment.payer))
         yield Row(self.words.payment.format(payment=payment.payment_id))
 
     def _item(self, item: LineItem, currency: str) -> Iterator[Row]:

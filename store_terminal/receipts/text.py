@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from wcwidth import wcswidth, wcwidth
 
+from store_terminal.receipts.language import NO_BREAK
 from store_terminal.receipts.rows import RULE, Row
 
 COLUMNS = (32, 42, 48)
@@ -24,7 +25,7 @@ def printable(text: str) -> str:
     kept: list[str] = []
     before = " "
     for mark in filter(None, map(letter, text)):
-        if before != " " or not unicodedata.category(mark).startswith("M"):
+        if before not in (" ", NO_BREAK) or not unicodedata.category(mark).startswith("M"):
             kept.append(mark)
             before = mark
     return "".join(kept)
@@ -33,7 +34,7 @@ def printable(text: str) -> str:
 @lru_cache(maxsize=4096)
 def letter(mark: str) -> str:
     """A mark that only shows itself; a blank in place of a control character, nothing in place of a hidden one."""
-    if mark.isprintable():
+    if mark.isprintable() or mark == NO_BREAK:
         return "" if _SELECTORS[0] <= mark <= _SELECTORS[1] else mark
     return "" if unicodedata.category(mark) == "Cf" else " "
 
@@ -50,11 +51,12 @@ class Paper:
         if row is RULE:
             yield "-" * self.columns
             return
-        yield from self._columns(self.letters(row.left), self.letters(row.right), " " * row.indent)
+        for line in self._columns(self.letters(row.left), self.letters(row.right), " " * row.indent):
+            yield line.replace(NO_BREAK, " ")
 
     def _columns(self, left: str, right: str, indent: str) -> Iterator[str]:
         """`left` at the left and `right` at the right; on lines of their own where they do not fit on one."""
-        left, right = " ".join(left.split()), " ".join(right.split())
+        left, right = " ".join(_words(left)), " ".join(_words(right))
         if not right:
             yield from self._wrapped(left, indent)
             return
@@ -77,7 +79,7 @@ class Paper:
                 yield indent + text
             return
         line, used = "", 0
-        for word in text.split():
+        for word in _words(text):
             needed = _width(word)
             if line and used + 1 + needed > columns:
                 yield indent + line
@@ -95,6 +97,11 @@ def text_of(rows: Iterable[Row], columns: int) -> str:
     """Plain text; lines end in a line feed."""
     paper = Paper(columns)
     return "".join(f"{line}\n" for row in rows for line in paper.lines(row))
+
+
+def _words(text: str) -> list[str]:
+    """What may stand on lines of its own."""
+    return [word for word in text.split(" ") if word.strip(NO_BREAK)]
 
 
 def _head(text: str, columns: int) -> tuple[str, int]:

@@ -32,8 +32,7 @@ class Words:
     paid_to: str
     earlier_refunds: str
     exchange: str
-    to_pay: str
-    to_give_back: str
+    difference: str
 
 
 WORDS = {
@@ -63,8 +62,7 @@ WORDS = {
         paid_to="Erstattet an {payer}",
         earlier_refunds="Frühere Erstattungen fehlen hier",
         exchange="Umtausch gegen",
-        to_pay="ZU ZAHLEN {currency}",
-        to_give_back="ZURÜCK {currency}",
+        difference="DIFFERENZ {currency}",
     ),
     "en": Words(
         receipt="Receipt",
@@ -92,8 +90,7 @@ WORDS = {
         paid_to="Given back to {payer}",
         earlier_refunds="Earlier refunds are not shown",
         exchange="In exchange for",
-        to_pay="TO PAY {currency}",
-        to_give_back="TO GIVE BACK {currency}",
+        difference="DIFFERENCE {currency}",
     ),
     "es": Words(
         receipt="Recibo",
@@ -121,8 +118,7 @@ WORDS = {
         paid_to="Reembolsado a {payer}",
         earlier_refunds="Faltan reembolsos anteriores",
         exchange="A cambio de",
-        to_pay="A PAGAR {currency}",
-        to_give_back="A DEVOLVER {currency}",
+        difference="DIFERENCIA {currency}",
     ),
     "fr": Words(
         receipt="Ticket de caisse",
@@ -150,8 +146,7 @@ WORDS = {
         paid_to="Remboursé à {payer}",
         earlier_refunds="Sans remboursements antérieurs",
         exchange="En échange de",
-        to_pay="À PAYER {currency}",
-        to_give_back="À RENDRE {currency}",
+        difference="DIFFÉRENCE {currency}",
     ),
     "it": Words(
         receipt="Scontrino",
@@ -179,8 +174,7 @@ WORDS = {
         paid_to="Rimborsato a {payer}",
         earlier_refunds="Senza i rimborsi precedenti",
         exchange="In cambio di",
-        to_pay="DA PAGARE {currency}",
-        to_give_back="DA RENDERE {currency}",
+        difference="DIFFERENZA {currency}",
     ),
     "ja": Words(
         receipt="レシート",
@@ -208,8 +202,7 @@ WORDS = {
         paid_to="返金先 {payer}",
         earlier_refunds="以前の返金は省略",
         exchange="交換元の商品",
-        to_pay="差額お支払い {currency}",
-        to_give_back="差額返金 {currency}",
+        difference="差額 {currency}",
     ),
     "nl": Words(
         receipt="Kassabon",
@@ -237,8 +230,7 @@ WORDS = {
         paid_to="Terugbetaald aan {payer}",
         earlier_refunds="Zonder eerdere terugbetalingen",
         exchange="In ruil voor",
-        to_pay="TE BETALEN {currency}",
-        to_give_back="TERUG {currency}",
+        difference="VERSCHIL {currency}",
     ),
     "pl": Words(
         receipt="Paragon",
@@ -266,8 +258,7 @@ WORDS = {
         paid_to="Zwrot dla: {payer}",
         earlier_refunds="Bez wcześniejszych zwrotów",
         exchange="W zamian za",
-        to_pay="DO ZAPŁATY {currency}",
-        to_give_back="DO ZWROTU {currency}",
+        difference="RÓŻNICA {currency}",
     ),
     "pt": Words(
         receipt="Recibo",
@@ -295,7 +286,6 @@ WORDS = {
         paid_to="Reembolsado a {payer}",
         earlier_refunds="Sem reembolsos anteriores",
         exchange="Em troca de",
-        to_pay="A PAGAR {currency}",
-        to_give_back="A DEVOLVER {currency}",
+        difference="DIFERENÇA {currency}",
     ),
 }

@@ -1,6 +1,7 @@
 """Reads what a scanner sent. Pure: a text in, what it says out.
 
-No refusal of a text that cannot be read repeats anything of it: it may be a pay code that was misread.
+No refusal of a text that cannot be read repeats anything of it: it may be a pay code that was misread. Nor does one of
+an article that nobody knows, where the text begins as pay codes do.
 """
 
 import re
@@ -46,7 +47,7 @@ def read(text: str, year: int) -> Scan:
         return gs1.article(gs1.elements(text), year)
     if not _DIGITS.fullmatch(text):
         raise gs1.unreadable("it is neither digits, nor GS1 element strings, nor a GS1 Digital Link")
-    return ArticleScan(_gtin(_ean(symbology, text)))
+    return ArticleScan(_gtin(_ean(symbology, text)), like_pay_code=text.startswith(paycode.PREFIX))
 
 
 def _without_add_on(text: str) -> str:

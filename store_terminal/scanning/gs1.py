@@ -7,6 +7,7 @@ import re
 from calendar import monthrange
 from collections.abc import Iterable, Mapping
 from datetime import date
+from urllib.parse import parse_qsl, urlsplit
 
 from biip import ParseError
 from biip.gs1_application_identifiers import GS1ApplicationIdentifier
@@ -22,6 +23,7 @@ FNC1 = "\x1d"
 Elements = Mapping[str, str]
 """Values by their AI."""
 _OF_GTIN = ("01", "02")
+_DIGITS = re.compile(r"[0-9]+")
 _KILOGRAMS = re.compile(r"310([0-9])")
 _AMOUNT = re.compile(r"39[23]([0-9])")
 _CURRENCY_DIGITS = 3
@@ -53,6 +55,7 @@ def link(text: str) -> Elements:
         parsed = GS1DigitalLinkURI.parse(text)
     except (ParseError, ValueError, LookupError):
         raise unreadable("the link is no GS1 Digital Link") from None
+    _require_once_in_query(urlsplit(text).query)
     found = [(element.ai.ai, element.value) for element in parsed.element_strings]
     if not all(value.isascii() for _, value in found):  # %D9%A1 is a digit as well
         raise unreadable("GS1 element strings have ASCII characters only")
@@ -66,11 +69,13 @@ def article(found: Elements, year: int) -> ArticleScan:
         raise unreadable("it has no GTIN (AI 01 or 02)" if not gtins else "it has the GTINs of AI 01 and AI 02")
     if not is_gtin(gtins[0]):
         raise Reason.CHECK_DIGIT_WRONG(what="the GTIN in the code")
+    if "02" in found and "37" not in found:
+        raise unreadable("it has the GTIN of what is in a package (AI 02), and not how many are in it (AI 37)")
     amount, currency_number = _amount(found)
     return ArticleScan(
         gtin=gtins[0],
         kilograms=_kilograms(found),
-        pieces=int(found["37"]) if "37" in found else None,
+        pieces=int(found["37"]) if "02" in found else None,  # of AI 01 it says nothing
         amount=amount,
         currency_number=currency_number,
         best_before=_date(found["15"], year) if "15" in found else None,
@@ -89,6 +94,18 @@ def _first_element(text: str) -> tuple[str, int]:
     if not match or (ai.separator_required and match.end() < len(field)):
         raise unreadable("the value of a GS1 application identifier has a wrong form")
     return ai.ai, match.end()
+
+
+def _require_once_in_query(query: str) -> None:
+    """Refuses AIs that stand in a query twice, or without a value. All keys of digits are AIs.
+
+    Of several values `biip` takes the last, and it passes over empty ones.
+    """
+    values = [(key, value) for key, value in parse_qsl(query, keep_blank_values=True) if _DIGITS.fullmatch(key)]
+    if not all(value for _, value in values):
+        raise unreadable("it has a GS1 application identifier without a value")
+    if len(dict(values)) < len(values):
+        raise unreadable("it has one GS1 application identifier twice")
 
 
 def _once_each(found: Iterable[tuple[str, str]]) -> Elements:

@@ -47,7 +47,7 @@ class ArticleScan:
     kilograms: ImpliedDecimal | None = None
     """The net weight (AI 310n)."""
     pieces: int | None = None
-    """The number of articles in a package (AI 37)."""
+    """The number of articles in a package (AI 37 with AI 02)."""
     amount: ImpliedDecimal | None = None
     """The amount of the line (AI 392n, 393n)."""
     currency_number: str = ""
@@ -56,6 +56,8 @@ class ArticleScan:
     """The last day of the best quality (AI 15)."""
     use_by: date | None = None
     """The last day on which it may be used (AI 17)."""
+    like_pay_code: bool = False
+    """True where what was scanned begins as pay codes do. It may be a part of one, so no text names its digits."""
 
 
 Scan = PayCodeScan | ReceiptScan | ArticleScan

@@ -22,6 +22,7 @@ from store_terminal.scanning.model import (
 )
 from store_terminal.scanning.queries import RULES, find_rules
 from store_terminal.scanning.rules import in_store_reading
+from tillmesh import paycode
 from tillmesh.auth.callers import actor
 from tillmesh.lines import Unit
 from tillmesh.rpc.fields import Fields
@@ -65,7 +66,7 @@ def scan_item(
     reading = in_store_reading(scan.gtin, rules.rules)
     sku = _sku(transaction, scan, reading)
     known = on_sale(transaction, [sku], call.now_ms)
-    item = found(known.get(sku), Reason.ITEM_NOT_FOUND, sku=sku)
+    item = found(known.get(sku), Reason.ITEM_NOT_FOUND, sku=_shown(scan, sku))
     new = _new_line(checkout, item, scan, reading or InStoreReading(), quantity)
     added = pricing.priced_lines(
         [new], known, currency=checkout.amount.currency, actor=actor(), last_number=checkout.last_line_number
@@ -82,19 +83,25 @@ def scan_item(
 def _sku(transaction: Transaction, scan: ArticleScan, reading: InStoreReading | None) -> str:
     if reading and reading.sku:
         return reading.sku
-    return found(find_by_gtin(transaction, scan.gtin), Reason.GTIN_NOT_FOUND, gtin=scan.gtin).sku
+    return found(find_by_gtin(transaction, scan.gtin), Reason.GTIN_NOT_FOUND, gtin=_shown(scan, scan.gtin)).sku
+
+
+def _shown(scan: ArticleScan, digits: str) -> str:
+    """Digits of a code for a refusal, which is kept with its request."""
+    return f"{paycode.PREFIX}..." if scan.like_pay_code else digits
 
 
 def _new_line(
     checkout: Checkout, item: CatalogueItem, scan: ArticleScan, reading: InStoreReading, quantity: int
 ) -> NewLine:
     """The line of an article, with what its code says of quantity and amount."""
-    label = reading.amount_minor if reading.amount_minor is not None else _label_minor(checkout, scan)
-    if label is not None:
-        _require_currency(checkout, item, scan)
+    _require_said_once(scan, reading)
+    label = _label_minor(checkout, item, scan, reading)
     unit, said = _measured(item, scan, reading, is_label=label is not None)
     if 0 in (label, said):
         raise unreadable("its quantity or amount is 0")
+    if item.deposit_sku and unit is not Unit.PIECE:
+        raise unreadable(f"it has a weight, and the deposit of {item.sku} is for pieces")
     with Fields() as fields:
         fields.require(not (quantity and said), "quantity", "must be 0: the code says how much", quantity)
         rule = f"must be set: {item.sku} is sold by {unit}, and the code does not say how much"
@@ -130,10 +137,20 @@ def _grams(scan: ArticleScan) -> int | None:
     return grams
 
 
-def _label_minor(checkout: Checkout, scan: ArticleScan) -> int | None:
-    if scan.amount is None:
+def _require_said_once(scan: ArticleScan, reading: InStoreReading) -> None:
+    by_rule = reading.quantity is not None or reading.amount_minor is not None
+    if by_rule and (scan.kilograms is not None or scan.amount is not None or scan.pieces is not None):
+        raise unreadable("its GTIN says how much by an in-store rule, and an application identifier does so as well")
+
+
+def _label_minor(checkout: Checkout, item: CatalogueItem, scan: ArticleScan, reading: InStoreReading) -> int | None:
+    """The amount that the code says, if it does so."""
+    minor = reading.amount_minor
+    if minor is None and scan.amount is None:
         return None
-    minor = scan.amount.scaled(MINOR_DIGITS[checkout.amount.currency])
+    _require_currency(checkout, item, scan)  # first: other currencies may have more decimals
+    if scan.amount is not None:
+        minor = scan.amount.scaled(MINOR_DIGITS[checkout.amount.currency])
     if minor is None:
         raise unreadable("its amount has more decimals than the currency")
     return minor
@@ -165,13 +182,18 @@ def _end_of(day: date, zone: tzinfo) -> datetime:
 def _with_added(lines: Sequence[Line], added: Sequence[Line], *, merge: bool) -> tuple[int, tuple[Line, ...]]:
     """The lines with an article and its deposit, and the number of the line that has it.
 
-    With `merge` they are added to the first line that is the same but for its quantity.
+    With `merge` they are added to the first line that is the same but for its quantity. Only pieces are: the prices of
+    packages are each rounded for itself, so two of them would cost something else together.
     """
-    for line in lines if merge else ():
-        together = [line, *(each for each in lines if each.deposit_of == line.number)]
-        if len(together) == len(added) and all(map(_is_same, together, added)):
-            more = {line.number: new.item.quantity for line, new in zip(together, added, strict=True)}
-            return line.number, pricing.with_more(lines, more)
+    if merge and added[0].item.unit is Unit.PIECE:
+        deposits: dict[int, list[Line]] = {}
+        for line in lines:
+            deposits.setdefault(line.deposit_of, []).append(line)
+        for line in deposits.get(0, ()):  # all that are no deposit of another
+            together = [line, *deposits.get(line.number, ())]
+            if len(together) == len(added) and all(map(_is_same, together, added)):
+                more = {line.number: new.item.quantity for line, new in zip(together, added, strict=True)}
+                return line.number, pricing.with_more(lines, more)
     return added[0].number, (*lines, *added)
 
 
@@ -180,5 +202,7 @@ def _is_same(line: Line, new: Line) -> bool:
 
     A label has its own amount, so it never is.
     """
+    if line.item.sku != new.item.sku:  # as nearly all
+        return False
     same = new.item._replace(quantity=line.item.quantity, title=line.item.title, gtin=line.item.gtin)
     return line.item == same and not line.item.label_amount_minor

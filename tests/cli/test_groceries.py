@@ -90,8 +90,8 @@ def test_a_file_is_read_basket_by_basket(tmp_path: Path) -> None:
     [
         (b"", "line 1: there is no basket"),
         (b"tea\ntea,,ham\n", "line 2: item 2, '', must be 1 to 256 characters"),
-        (b"tea,a\x07b\n", r"line 1: item 2, 'a\x07b', must be"),
-        (b"tea,\xff\n", r"line 1: item 2, '\udcff', must be"),
+        (b"tea,a\x07b\n", r"line 1: item 2, 'a\x07b', must have printable characters only"),
+        (b"tea,\xff\n", r"line 1: item 2, '\udcff', must have printable characters only, in UTF-8"),
         (b"x" * 257, "line 1: item 1, "),
         (b",".join([b"tea"] * 2001), "line 1: the basket has 2001 items, 2000 may be"),
         (",".join(SAME_ARTICLE).encode(), "'item 34660' and 'item 41703' would both be the article 9520755507124"),

@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.goods.baskets import PRICE_MAX, adjustments, baskets
-from tillmesh.lines import Adjustment, Kind, LineItem, TaxTotal, returned, spread, totals
+from tillmesh.lines import Adjustment, Kind, LineItem, TaxTotal, limited, returned, spread, totals
 
 SOME_AMOUNT = adjustments(st.integers(-PRICE_MAX, PRICE_MAX))
 
@@ -101,3 +101,24 @@ def test_a_refund_at_once_is_worth_what_the_same_lines_are_worth_one_by_one(
         one_by_one += returned(lines, left, {index: together[index]}, prices_include_tax=included).amount_minor
         left[index] -= together[index]
     assert one_by_one == at_once
+
+
+@given(lines=baskets(), included=st.booleans(), data=st.data())
+def test_the_parts_of_a_smaller_refund_add_up_to_it(lines: list[LineItem], included: bool, data: st.DataObject) -> None:
+    left = [line.quantity for line in lines]
+    worth = returned(lines, left, take_some(data, left), prices_include_tax=included)
+    assume(worth.amount_minor)
+    amount = data.draw(st.integers(0, worth.amount_minor - 1))
+    back = limited(lines, worth, amount, prices_include_tax=included)
+    on_top = 0 if included else sum(tax.tax_minor for tax in back.taxes)
+    assert back.amount_minor == sum(back.line_amounts.values()) + on_top == amount
+    for whole, tax in zip(worth.taxes, back.taxes, strict=True):
+        of_tax = [part for index, part in back.line_amounts.items() if known(lines[index]) == known(tax)]
+        assert sum(of_tax) == (tax.gross_minor if included else tax.net_minor)
+        assert abs(tax.gross_minor * worth.amount_minor - whole.gross_minor * amount) < worth.amount_minor
+        assert 0 <= tax.tax_minor <= whole.tax_minor
+    assert all(0 <= part <= worth.line_amounts[index] for index, part in back.line_amounts.items())
+
+
+def known(taxed: LineItem | TaxTotal) -> tuple[str, int]:
+    return taxed.tax_code, taxed.tax_rate_ppm

@@ -196,11 +196,19 @@ def test_what_comes_back_has_its_discount_and_its_tax() -> None:
 
 def test_where_less_is_given_back_its_parts_are_less_in_proportion() -> None:
     """12.00 with 2.00 of tax, of which 11.00 were given back before."""
-    worth = returned([piece(1200, rate=200_000, code="S")], [1], {0: 1}, prices_include_tax=True)
+    lines = [piece(1200, rate=200_000, code="S")]
+    worth = returned(lines, [1], {0: 1}, prices_include_tax=True)
     assert worth.taxes == (TaxTotal("S", 200_000, 1000, 200),)
-    back = limited(worth, 100)
+    back = limited(lines, worth, 100, prices_include_tax=True)
     assert (back.amount_minor, back.taxes, back.line_amounts) == (100, (TaxTotal("S", 200_000, 83, 17),), {0: 100})
-    assert limited(worth, 0) == Returned(0, (TaxTotal("S", 200_000, 0, 0),), {0: 0})
+    assert limited(lines, worth, 0, prices_include_tax=True) == Returned(0, (TaxTotal("S", 200_000, 0, 0),), {0: 0})
+
+
+def test_the_lines_of_less_add_up_to_it() -> None:
+    """Three of 3.33, of which 5.00 were given back before."""
+    lines = [piece(333)] * 3
+    worth = returned(lines, [1, 1, 1], {0: 1, 1: 1, 2: 1}, prices_include_tax=True)
+    assert limited(lines, worth, 499, prices_include_tax=True).line_amounts == {0: 167, 1: 166, 2: 166}
 
 
 def test_part_of_a_line_may_be_worth_nothing() -> None:

@@ -42,7 +42,7 @@ def checkout(*items: LineItem, currency: str = "GBP", prices_include_tax: bool =
         state=CheckoutState.PAID,
         order_version=1,
         paid_by="pay-1",
-        paid_at_ms=AT_MS,
+        sold_at_ms=AT_MS,
         event_count=4,
         created_at_ms=0,
         updated_at_ms=0,

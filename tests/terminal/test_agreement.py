@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.processes import DEADLINE_S
 from tests.terminal.till import Behind, Till, gbp, said
-from tillmesh.api.terminal.v1 import catalogue_item_pb2, checkout_pb2, scan_rules_pb2
+from tillmesh.api.terminal.v1 import catalogue_item_pb2, checkout_pb2, receipt_pb2, scan_rules_pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as catalogue_api
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.api.terminal.v1 import scan_service_pb2 as scans_api
@@ -37,6 +37,7 @@ class Basket:
     """Of an article its pieces, of cheese its grams, of fish the amount on the label."""
     discount_percent: int
     tip_minor: int
+    prices_include_tax: bool
 
 
 BASKETS = st.builds(
@@ -49,6 +50,7 @@ BASKETS = st.builds(
     ),
     discount_percent=st.sampled_from([0, 0, 7, 50]),
     tip_minor=st.sampled_from([0, 0, 1, 350]),
+    prices_include_tax=st.booleans(),
 )
 
 
@@ -92,12 +94,12 @@ def test_all_say_the_same_of_a_basket(
     shop: Till, behind: Behind, basket: Basket, returns: list[tuple[int, int]]
 ) -> None:
     shopper = behind.shopper(funds=10_000_000, threshold=0)
-    checkout = scanned(shop, shop.create(shopper, []), basket)
-    lines = [line.item.amount_minor for line in checkout.lines]
-    expected = expected_minor(basket)
-    assert (sum(lines), checkout.amount) == (expected, gbp(expected))
+    checkout = scanned(shop, shop.create(shopper, [], prices_include_tax=basket.prices_include_tax), basket)
+    assert sum(line.item.amount_minor for line in checkout.lines) == lines_minor(basket)
     taxes = {(tax.tax_code, tax.tax_rate_ppm): tax.tax_minor for tax in checkout.taxes}
     assert taxes == expected_taxes(checkout)
+    expected = lines_minor(basket) + (0 if basket.prices_include_tax else sum(taxes.values()))
+    assert checkout.amount == gbp(expected)
 
     waiting = shop.pay(shop.submit(checkout))
     order = behind.order(checkout)
@@ -117,6 +119,7 @@ def test_all_say_the_same_of_a_basket(
     if expected:
         given_back(shop, paid, returns)
         assert behind.wallet(shopper) == (10_000_000, 0)
+        assert_all_came_back(paid, shop.receipt(paid))
 
 
 def scanned(shop: Till, checkout: checkout_pb2.Checkout, basket: Basket) -> checkout_pb2.Checkout:
@@ -168,18 +171,23 @@ def discount_minor(basket: Basket) -> int:
     return goods_minor(basket) * basket.discount_percent // 100
 
 
-def expected_minor(basket: Basket) -> int:
+def lines_minor(basket: Basket) -> int:
+    """What the lines come to, before taxes that come on top."""
     bottles = sum(count for what, count in basket.scans if what == WATER)
     return goods_minor(basket) - discount_minor(basket) + bottles * DEPOSIT_MINOR + basket.tip_minor
 
 
 def expected_taxes(checkout: checkout_pb2.Checkout) -> Mapping[tuple[str, int], int]:
-    gross: dict[tuple[str, int], int] = {}
+    taxed: dict[tuple[str, int], int] = {}
     for line in checkout.lines:
         if line.item.tax_rate_ppm:
             tax = line.item.tax_code, line.item.tax_rate_ppm
-            gross[tax] = gross.get(tax, 0) + line.item.amount_minor
-    return {tax: rounded(Fraction(amount * tax[1], 1_000_000 + tax[1])) for tax, amount in gross.items()}
+            taxed[tax] = taxed.get(tax, 0) + line.item.amount_minor
+    included = checkout.prices_include_tax
+    return {
+        tax: rounded(Fraction(amount * tax[1], 1_000_000 + (tax[1] if included else 0)))
+        for tax, amount in taxed.items()
+    }
 
 
 def until_paid(shop: Till, checkout: checkout_pb2.Checkout) -> checkout_pb2.Checkout:
@@ -205,3 +213,19 @@ def given_back(shop: Till, paid: checkout_pb2.Checkout, returns: Sequence[tuple[
         total += shop.refund(paid).amount.minor_units
     assert total == paid.amount.minor_units
     assert shop.get(paid).refunded == paid.amount
+
+
+def assert_all_came_back(paid: checkout_pb2.Checkout, receipt: receipt_pb2.Receipt) -> None:
+    """The refunds on the receipt are what was paid, with all its taxes; each says so, and its lines add up."""
+    assert sum(refund.amount.minor_units for refund in receipt.refunds) == paid.amount.minor_units
+    back: dict[tuple[str, int], int] = {}
+    for refund in receipt.refunds:
+        amount = refund.amount.minor_units
+        assert f"-{amount // 100}.{amount % 100:02}\n" in receipt.text.replace(",", "")
+        on_top = 0 if paid.prices_include_tax else sum(tax.tax_minor for tax in refund.taxes)
+        assert sum(line.amount_minor for line in refund.lines) + on_top == amount
+        for tax in refund.taxes:
+            back[tax.tax_code, tax.tax_rate_ppm] = back.get((tax.tax_code, tax.tax_rate_ppm), 0) + tax.tax_minor
+    assert {tax: minor for tax, minor in back.items() if minor} == {
+        (tax.tax_code, tax.tax_rate_ppm): tax.tax_minor for tax in paid.taxes if tax.tax_minor
+    }

@@ -85,6 +85,7 @@ def in_state(state: CheckoutState, busy: bool = False) -> Checkout:
         attempt=None if state is S.BASKET else attempt(),
         paid_by="pay-1" if state is S.PAID else "",
         paid_at_ms=NOW_MS if state is S.PAID else 0,
+        sold_at_ms=NOW_MS - 1 if state is S.PAID else 0,
         refunded_minor=0,
         confirmed_at_ms=0,
         created_at_ms=NOW_MS,
@@ -208,6 +209,7 @@ def order(**changes: object) -> OrderCopy:
         version=1,
         paid=False,
         paid_by="",
+        paid_at_ms=0,
         payer_display_name=None,
         canceled=False,
         locked_by="",
@@ -225,6 +227,29 @@ def test_news_of_an_order_never_turn_a_checkout_back(transaction: Transaction) -
     paid = replies.refresh(transaction, newer, order(version=4, paid=True, paid_by="phone-1"), NOW_MS)
     assert (paid.state, paid.paid_by) == (S.PAID, "phone-1")
     assert replies.refresh(transaction, paid, order(version=5, canceled=True), NOW_MS) == paid
+
+
+@pytest.mark.parametrize("way", ["refreshed", "resumed", "looked", "answered", "unknown"])
+def test_the_time_of_a_sale_is_when_it_was_paid_and_not_when_this_till_learnt_it(
+    transaction: Transaction, way: str
+) -> None:
+    news = order(paid=True, paid_by="pay-2", paid_at_ms=NOW_MS - 5_000)
+    if way == "resumed":
+        replies.resume_checkout(transaction, order=news, store_id="store-1", now_ms=NOW_MS)
+    else:
+        known = HISTORY.begin(transaction, in_state(S.SUBMITTED), "OPENED")
+    if way == "refreshed":
+        replies.refresh(transaction, known, news, NOW_MS)
+    elif way != "resumed":
+        pay(transaction, "pay-2")
+    if way == "looked":
+        replies.order_read(transaction, checkout_id="c-1", order=news, now_ms=NOW_MS)
+    elif way in ("answered", "unknown"):
+        at_ms = NOW_MS - 5_000 if way == "answered" else 0
+        replies.payment_paid(transaction, payment_id="pay-2", payer_display_name="", sold_at_ms=at_ms, now_ms=NOW_MS)
+    paid = moves.get_checkout(transaction, "c-1")
+    assert (paid.state, paid.paid_at_ms) == (S.PAID, NOW_MS)
+    assert paid.sold_at_ms == (NOW_MS if way == "unknown" else NOW_MS - 5_000)
 
 
 @pytest.mark.parametrize(("state", "busy"), [(S.BASKET, False), (S.SUBMITTED, True)])
@@ -277,9 +302,9 @@ def test_a_late_refusal_of_one_payment_does_not_give_up_the_next(transaction: Tr
 def test_an_answer_that_comes_twice_or_too_late_changes_nothing(transaction: Transaction) -> None:
     HISTORY.begin(transaction, in_state(S.SUBMITTED), "OPENED")
     pay(transaction, "pay-2")
-    replies.payment_paid(transaction, payment_id="pay-2", payer_display_name="", now_ms=NOW_MS)
+    replies.payment_paid(transaction, payment_id="pay-2", payer_display_name="", sold_at_ms=0, now_ms=NOW_MS)
     paid = moves.get_checkout(transaction, "c-1")
-    replies.payment_paid(transaction, payment_id="pay-2", payer_display_name="", now_ms=NOW_MS + 1)
+    replies.payment_paid(transaction, payment_id="pay-2", payer_display_name="", sold_at_ms=0, now_ms=NOW_MS + 1)
     replies.payment_ended(transaction, payment_id="pay-2", reason="LATE", order=order(), now_ms=NOW_MS + 1)
     replies.awaiting_payer(
         transaction, payment_id="pay-2", payer_display_name="", remaining_ms=9, patience_ms=9, now_ms=NOW_MS + 1

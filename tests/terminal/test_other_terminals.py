@@ -85,6 +85,16 @@ def test_what_another_till_sold_since_it_was_put_here_is_refunded_here(till: Til
     assert behind.wallet(shopper) == (100_000, 0)
 
 
+def test_every_till_prints_when_it_was_paid_and_its_own_refunds(till: Till, other: Till, behind: Behind) -> None:
+    pending = till.submitted(behind.shopper())
+    paid = other.pay(other.resume(pending.checkout_id))
+    refund_by_name(other, paid.checkout_id, gbp(50))
+    receipt = till.receipt(till.get(pending))
+    assert receipt.receipt_time == behind.order(paid).update_time
+    assert receipt.receipt_time.ToMilliseconds() <= other.receipt(paid).receipt_time.ToMilliseconds()
+    assert (len(receipt.refunds), len(other.receipt(paid).refunds)) == (0, 1)
+
+
 def test_two_tills_at_once_give_no_piece_back_twice(till: Till, other: Till, behind: Behind) -> None:
     shopper = behind.shopper()
     sold = [sell(till, sale(shopper, [TEA, COFFEE], gbp(BOTH))) for _ in range(4)]

@@ -26,7 +26,7 @@ from tests.terminal.receipts import (
 )
 from tillmesh.lines import Adjustment, LineItem, PriceSource, TaxTotal, Unit
 from tillmesh.origin import Origin
-from tillmesh.payer import identity
+from tillmesh.payer import identity, reference
 from tillmesh.receipt_code import ReceiptCode, parse
 from tillmesh.runtime.money import Money
 
@@ -146,6 +146,14 @@ def test_a_receipt_of_nothing_says_so() -> None:
     assert text(free).endswith("TOTAL GBP                             0.00\nNothing to pay\n")
 
 
+def test_a_payer_whom_the_till_knows_by_a_reference_alone_is_not_named() -> None:
+    by_code = replace(checkout(TEA), payer=reference("0198c1de-7f6a-7000-8000-000000000001"))
+    assert text(by_code).endswith("TOTAL GBP                             2.50\nPayment pay-1\n")
+    back = text(by_code, [refund(125)], kind=Kind.REFUND)
+    assert back.endswith("Refund ref-1\nPayment pay-1\n")
+    assert "Paid by Ada L.\n" in text(replace(by_code, payer_display_name="Ada L."))
+
+
 def test_a_failed_payment_prints_no_goods() -> None:
     assert text(checkout(TEA), kind=Kind.DECLINE).partition("-\n")[2] == (
         "PAYMENT FAILED\n"
@@ -182,8 +190,8 @@ def test_a_refund_shows_what_came_back_and_who_got_the_money() -> None:
     assert to_a_code.endswith("Refund ref-1\n")
 
 
-@pytest.mark.parametrize(("given_back", "said"), [(100, "TO PAY GBP 1.50"), (600, "TO GIVE BACK GBP 3.50")])
-def test_an_exchange_shows_both_and_what_is_left_to_pay(given_back: int, said: str) -> None:
+@pytest.mark.parametrize(("given_back", "said"), [(100, "DIFFERENCE GBP 1.50"), (600, "DIFFERENCE GBP -3.50")])
+def test_an_exchange_shows_both_and_their_difference_which_nobody_is_told_to_pay(given_back: int, said: str) -> None:
     back = refund(given_back, TEA._replace(title="Cold tea"))
     made = receipt(checkout(TEA), exchanged=back)
     assert made.exchange_difference == Money("GBP", 250 - given_back)
@@ -196,7 +204,7 @@ def test_an_exchange_in_another_currency_has_no_difference() -> None:
     assert receipt(checkout(TEA), exchanged=back).exchange_difference is None
     shown = text(checkout(TEA), exchanged=back)
     assert "REFUND EUR                           -1.00\n" in shown
-    assert "TO PAY" not in shown
+    assert "DIFFERENCE" not in shown
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -226,7 +234,7 @@ def test_the_code_names_the_order_and_the_history_of_its_checkout() -> None:
     ],
 )
 def test_a_receipt_has_the_time_on_the_wall_of_the_store(zone: str, at_s: int, shown: str) -> None:
-    sold = replace(checkout(TEA), paid_at_ms=at_s * 1000)
+    sold = replace(checkout(TEA), sold_at_ms=at_s * 1000)
     made = receipt(sold, store=replace(STORE, time_zone=zone))
     assert made.local(made.at_ms).isoformat() == shown
     assert made.store.time_zone == (zone if "/" in zone and "/L" not in zone and ".." not in zone else "UTC")

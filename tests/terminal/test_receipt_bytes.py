@@ -52,7 +52,9 @@ def text_in(whole: bytes, qr_text: str) -> list[bytes]:
         rest, code, end = rest.partition(b"\x1ba\x01\x1d(k")
         assert code
         assert qr_text.encode() in end
-    return rest.replace(STRONG, b"").replace(PLAIN, b"").splitlines()
+    *lines, last = rest.replace(STRONG, b"").replace(PLAIN, b"").split(b"\n")
+    assert not last
+    return lines
 
 
 def test_letters_are_those_of_the_code_page() -> None:

@@ -10,7 +10,8 @@ from wcwidth import wcswidth
 from store_terminal.receipts.escpos import CODE_PAGES, can_show
 from store_terminal.receipts.language import is_known, language_of
 from store_terminal.receipts.words import WORDS
-from tests.terminal.receipts import STORE, TEA, checkout, text
+from tests.terminal.receipts import STORE, TEA, checkout, for_printer, text
+from tillmesh.lines import LineItem
 from tillmesh.runtime.money import MINOR_DIGITS, Money
 
 FILLED_IN = re.compile(r"\{(\w+)\}")
@@ -58,11 +59,11 @@ def test_no_currency_loses_or_gains_a_digit() -> None:
         ("en-GB", "-1,234.50", "21 Nov 2026 13:00 +01:00"),
         ("de", "-1.234,50", "21.11.2026 13:00 +01:00"),
         ("de-CH", "-1'234.50", "21.11.2026 13:00 +01:00"),
-        ("fr", "-1 234,50", "21 nov. 2026 13:00 +01:00"),
+        ("fr", "-1\u00a0234,50", "21 nov. 2026 13:00 +01:00"),
         ("es", "-1.234,50", "21 nov 2026 13:00 +01:00"),
         ("it", "-1.234,50", "21 nov 2026 13:00 +01:00"),
         ("nl", "-1.234,50", "21 nov 2026 13:00 +01:00"),
-        ("pl", "-1 234,50", "21 lis 2026 13:00 +01:00"),
+        ("pl", "-1\u00a0234,50", "21 lis 2026 13:00 +01:00"),
         ("pt-BR", "-1.234,50", "21 de nov. de 2026 13:00 +01:00"),
         ("ja", "-1,234.50", "2026/11/21 13:00 +01:00"),
     ],
@@ -76,3 +77,11 @@ def test_amounts_and_dates_read_as_the_shopper_writes_them(language: str, amount
 @pytest.mark.parametrize("tag", ["", "xx", "DE", "de-", "de_AT", "de-XX", "german", "../de", "en-US-posix"])
 def test_a_language_without_words_is_not_known(tag: str) -> None:
     assert not is_known(tag)
+
+
+def test_an_amount_never_breaks_between_its_digits() -> None:
+    mug = LineItem("MUG", "Tasse", 1, 1_234_567_890, tax_code="A", tax_rate_ppm=200_000)
+    sold = checkout(mug, currency="EUR")
+    taxed = "TOTAL EUR          12 345 678,90\ndont taxe A 20% sur\n10 288 065,75\n                    2 057 613,15\n"
+    assert taxed in text(sold, columns=32, language="fr")
+    assert taxed.partition("\n")[2].encode() in for_printer(sold, columns=32, language="fr")

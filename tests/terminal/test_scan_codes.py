@@ -82,6 +82,7 @@ def test_an_article_is_known_by_every_form_of_its_code(text: str, gtin: str) -> 
         (f"]d201{GTIN}17280200", {"use_by": date(2028, 2, 29)}),
         (f"{FNC1}01{GTIN}{FNC1}15261231{FNC1}21SERIAL{FNC1}", {"best_before": date(2026, 12, 31)}),
         (f"]C102{GTIN}3712", {"pieces": 12}),
+        (f"]C101{GTIN}3712", {}),  # AI 37 belongs to AI 02
         (
             f"https://id.gs1.org/01/{GTIN}?3103=001250&3932=978265&15=261231&17=270101",
             {
@@ -153,6 +154,12 @@ def test_the_century_of_a_date_is_the_nearest(digits: str, year: int, day: date)
         ("https://[", "CODE_UNREADABLE"),
         ("https://id.gs1.org/01/%D9%A1%D9%A1%D9%A1%D9%A1%D9%A1%D9%A1%D9%A1%D9%A1", "CODE_UNREADABLE"),
         ("https://id.gs1.org/414/4006381333931", "CODE_UNREADABLE"),
+        (f"https://id.gs1.org/01/{GTIN}?3103=000500&3103=001000", "CODE_UNREADABLE"),
+        (f"https://id.gs1.org/01/{GTIN}?3103=000500&%33103=001000", "CODE_UNREADABLE"),
+        (f"https://id.gs1.org/01/{GTIN}?17=270131&17=", "CODE_UNREADABLE"),
+        (f"https://id.gs1.org/01/{GTIN}?17=", "CODE_UNREADABLE"),
+        (f"https://id.gs1.org/01/{GTIN}?17", "CODE_UNREADABLE"),
+        (f"]C102{GTIN}", "CODE_UNREADABLE"),  # nothing says how many are in the package
     ],
 )
 def test_a_code_that_is_none_says_why(text: str, reason: str) -> None:

@@ -1,9 +1,15 @@
 """ScanItem: what becomes of a code in a checkout."""
 
+import re
+
+import pytest
+from stdnum import ean
+
 from tests.terminal.scans import EAN, FNC1, GTIN, OTHER_EAN, PRICE_RULE, WEIGHT_RULE, Rule, Scanner, says
 from tests.terminal.test_catalogue import bottled, item
 from tests.terminal.till import gbp, skus
 from tillmesh.api.type.v1 import line_item_pb2
+from tillmesh.runtime.errors import Refusal
 
 WIRE = line_item_pb2.LineItem
 
@@ -50,6 +56,8 @@ async def test_an_amount_in_a_code_is_the_amount_of_the_line(scanner: Scanner) -
         await scanner.line(f"]C101{GTIN}39232651")
     with says("CURRENCY_MISMATCH"):
         await scanner.line(f"]C101{GTIN}3932978265")
+    with says("CURRENCY_MISMATCH"):  # dinars have three decimals
+        await scanner.line(f"]C101{GTIN}39330482651")
     euros = await scanner.basket("EUR")
     for code in ("0212345002650", f"]C101{GTIN}3922265"):
         with says("CURRENCY_MISMATCH"):
@@ -80,6 +88,23 @@ async def test_what_the_catalogue_does_not_have_is_named(scanner: Scanner) -> No
         await scanner.line("2100001027506")
 
 
+async def test_what_may_be_a_part_of_a_pay_code_is_not_named(scanner: Scanner) -> None:
+    by_weight = Rule(
+        prefix="27", value=Rule.VALUE_QUANTITY, article_start=3, article_digits=5, value_start=8, value_digits=5
+    )
+    for rules, codes in (
+        ([by_weight], ["271234567890", "]E0271234567890"]),
+        ([Rule(prefix="27", value=Rule.VALUE_WHOLE_CODE)], ["271234567890", "2712345", "2712345678901"]),
+    ):
+        await scanner.rules(*rules)
+        for code in codes:
+            with pytest.raises(Refusal) as refused:
+                await scanner.line(code + ean.calc_check_digit(code.removeprefix("]E0")))
+            assert refused.value.reason in ("GTIN_NOT_FOUND", "ITEM_NOT_FOUND")
+            assert not re.search("[0-9]{3}", f"{refused.value.text} {refused.value.metadata}")
+            assert "27..." in refused.value.text
+
+
 async def test_a_package_says_how_many_are_in_it(scanner: Scanner) -> None:
     await scanner.sells(item("CAN", 80, gtins=[EAN]))
     assert (await scanner.line(f"]C102{GTIN}3712")).amount_minor == 960
@@ -97,6 +122,27 @@ async def test_a_weight_counts_for_what_is_sold_by_weight_alone(scanner: Scanner
     await scanner.sells(item("HAM", 1990, gtins=[EAN], unit=WIRE.UNIT_GRAM), item("CAN", 80))
     with says("CODE_UNREADABLE"):
         await scanner.line(f"]C102{GTIN}3712")
+
+
+async def test_a_code_must_not_say_twice_how_much(scanner: Scanner) -> None:
+    await scanner.sells(item("00001", 399, unit=WIRE.UNIT_GRAM), item("12345", 300))
+    await scanner.rules(WEIGHT_RULE, PRICE_RULE)
+    for ais in ("3103000500", "3922265", "3932826265"):
+        for code in ("2100001027506", "0212345002650"):
+            with says("CODE_UNREADABLE"):
+                await scanner.line(f"]C1010{code}{ais}")
+    with says("CODE_UNREADABLE"):
+        await scanner.line("]C10202123450026503702")
+    assert (await scanner.line("]C1010210000102750615271231")).quantity == 2_750
+
+
+async def test_a_weight_label_of_an_article_with_a_deposit_says_what_is_wrong(scanner: Scanner) -> None:
+    cola, bottle = bottled("COLA", "BOTTLE")
+    cola.gtins.append(EAN)
+    await scanner.sells(cola, bottle)
+    with says("CODE_UNREADABLE"):
+        await scanner.line(f"]C101{GTIN}3922265{FNC1}3103000500")
+    assert (await scanner.line(f"]C101{GTIN}3922265")).amount_minor == 265
 
 
 async def test_a_scan_adds_the_deposit_as_well(scanner: Scanner) -> None:
@@ -148,3 +194,27 @@ async def test_a_line_that_is_not_the_same_is_not_added_to(scanner: Scanner) -> 
     answer = await scanner.scan(without_deposit, EAN)
     assert answer.line_number == 8
     assert skus(answer.checkout)[-3:] == [(6, "COLA"), (8, "COLA"), (9, "BOTTLE")]
+
+
+async def test_a_deposit_that_is_scanned_by_itself_never_adds_to_the_deposit_of_an_article(scanner: Scanner) -> None:
+    cola, bottle = bottled("COLA", "BOTTLE")
+    cola.gtins.append(EAN)
+    bottle.gtins.append(OTHER_EAN)
+    await scanner.sells(cola, bottle)
+    await scanner.rules(add_to_line=True)
+    basket = (await scanner.scan(await scanner.basket(), EAN)).checkout
+    alone = await scanner.scan(basket, OTHER_EAN)
+    again = await scanner.scan(alone.checkout, OTHER_EAN)
+    assert (alone.line_number, again.line_number) == (3, 3)
+    lines = [(line.item.sku, line.item.quantity, line.deposit_of) for line in again.checkout.lines]
+    assert lines == [("COLA", 1, 0), ("BOTTLE", 1, 1), ("BOTTLE", 2, 0)]
+
+
+async def test_each_weighed_package_costs_what_its_label_says(scanner: Scanner) -> None:
+    """3 g at 1.50 a kilogram are 0.0045, so 0.00; two of them would be 0.01."""
+    await scanner.sells(item("HERB", 150, unit=WIRE.UNIT_GRAM, gtins=[EAN]))
+    await scanner.rules(add_to_line=True)
+    basket = (await scanner.scan(await scanner.basket(), f"]C101{GTIN}3103000003")).checkout
+    basket = (await scanner.scan(basket, f"]C101{GTIN}3103000003")).checkout
+    assert [(line.item.quantity, line.item.amount_minor) for line in basket.lines] == [(3, 0), (3, 0)]
+    assert basket.amount == gbp(0)

@@ -71,7 +71,7 @@ def lines_given_back(
         raise Reason.PAYMENT_ALREADY_REFUNDED(payment_id=payment.payment_id)
     amount = left if isinstance(wanted, Everything) else Money(left.currency, min(worth.amount_minor, left.minor))
     if amount.minor < worth.amount_minor:
-        worth = limited(worth, amount.minor)
+        worth = limited(paid.lines, worth, amount.minor, prices_include_tax=paid.prices_include_tax)
     return GivenBack(amount, worth.taxes, _refund_lines(coming_back, worth))
 
 

@@ -51,7 +51,10 @@ def _names(path: Path, line_number: int, cells: Sequence[str]) -> list[str]:
         raise BadFile(f"{path}: line {line_number}: the basket has {len(cells)} items, {LINES_MAX} may be")
     names = [cell.strip() for cell in cells]
     for position, name in enumerate(names, 1):
-        if not 1 <= len(name) <= TITLE_MAX or not name.isprintable():
+        rule = "" if 1 <= len(name) <= TITLE_MAX else f"be 1 to {TITLE_MAX} characters"
+        if not name.isprintable():
+            rule = "have printable characters only, in UTF-8"
+        if rule:
             shown = printable(repr(name[:80]))
-            raise BadFile(f"{path}: line {line_number}: item {position}, {shown}, must be 1 to {TITLE_MAX} characters")
+            raise BadFile(f"{path}: line {line_number}: item {position}, {shown}, must {rule}")
     return names

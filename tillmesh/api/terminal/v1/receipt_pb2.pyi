@@ -79,7 +79,9 @@ class ReceiptPayment(_message.Message):
     payment_id: _builtins.str
     """The payment; empty where there was nothing to pay, and with RETURN."""
     payer_display_name: _builtins.str
-    """Who paid, or with RETURN got the money, as far as the terminal may know."""
+    """Who paid, or with RETURN got the money, as far as the terminal may know;
+    empty where it does not.
+    """
     reason: _builtins.str
     """Why it was declined, as UPPER_SNAKE_CASE; empty if it was not."""
     @_builtins.property
@@ -305,23 +307,30 @@ class Receipt(_message.Message):
 
     @_builtins.property
     def refunds(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReceiptRefund]:
-        """What was given back: of a SALE the latest 100 at most, fewer where they are
-        long; of a REFUND or RETURN the one.
+        """What was given back, as far as this terminal did it: of a SALE the latest
+        100 at most, fewer where they are long; of a REFUND or RETURN the one. Other
+        terminals of the store may have refunded the same sale.
         """
 
     @_builtins.property
     def exchanged(self) -> Global___ReceiptRefund:
-        """The refund that this sale is an exchange for, once it is done."""
+        """The refund that this sale is an exchange for, once it is done. Refund and
+        payment move separately, each in full: nothing is set off.
+        """
 
     @_builtins.property
     def exchange_difference(self) -> _money_pb2.Money:
-        """With `exchanged`: what the shopper pays more, or gets back where it is below
-        0; unset where the two are in different currencies.
+        """With `exchanged`: the amount of the sale less that of the refund, below 0
+        where more came back. It says what the exchange cost, and is nothing that is
+        still to be paid; unset where the two are in different currencies.
         """
 
     @_builtins.property
     def receipt_time(self) -> _timestamp_pb2.Timestamp:
-        """When: paid, given back, declined, or now."""
+        """When: paid, given back, declined, or now. Of a SALE it is the moment by the
+        server that said so, also where this terminal learnt it later, as of an
+        order of another terminal; the terminal's own where no server said one.
+        """
 
     def __init__(
         self,

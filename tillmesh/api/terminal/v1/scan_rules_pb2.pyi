@@ -128,9 +128,10 @@ class ScanRules(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     add_to_line: _builtins.bool
-    """True: a scan of an article that the checkout has adds to that line. It does
-    so where the line has the same price, unit, tax and deposit, no
-    adjustments, no note and no label.
+    """True: a scan of an article that is sold by the piece, and that the checkout
+    has, adds to that line. It does so where the line has the same price, tax
+    and deposit, no adjustments, no note and no label. What is weighed or
+    measured is a line of its own: its amount is rounded as on its package.
     """
     version: _builtins.int
     """Grows by one with each change, from 1."""
