@@ -30,7 +30,7 @@ SEEDS_OF_A_MUTANT = {"refusal": 50}
 CAUGHT_BY = {
     "rule-4": 27, "rule-5": 2, "rule-6": 2, "rule-7": 2, "rule-11": 6, "error-is-no": 31, "read-wait-write": 2,
     "cancel-paid": 7, "payer-charged": 9, "payer-refused": 9, "free-version": 57, "rule-9-late": 12,
-    "refund-lines": 4, "void-unheld": 59, "sell-early": 5, "sell-foreign": 44, "sell-twice": 5, "undo-early": 277,
+    "refund-lines": 4, "void-unheld": 79, "sell-early": 5, "sell-foreign": 44, "sell-twice": 5, "undo-early": 277,
     "undo-late": 24, "undo-paid": 58,
 }  # fmt: skip
 """The first seed that caught a mutant when it was last looked for, which is tried first to save the search."""
