@@ -19,8 +19,8 @@ BACKOFF_MAX_S = 5.0
 RESUME_INTERVAL_S = 1.0
 DRIVEN_MAX = 64
 """The most records that are driven at a time while no caller waits for them."""
-RESUMED_MAX = 8
-"""`resume` begins another one below so many of them: enough to keep a server busy, and callers hardly notice."""
+RESUMED_MAX = 16
+"""`resume` begins another one below so many of them: enough to keep a server busy, few enough for callers."""
 DUE_A_PAGE = 64
 
 Record = TypeVar("Record")

@@ -314,13 +314,15 @@ class CheckoutServiceServicer:
         Repeat it at the same terminal or a replica of it. At another terminal it
         is a new sale, and CHECKOUT_EXISTS or ORDER_EXISTS may mean the caller's
         own order: before the goods are sold there, VoidCheckout at the terminal
-        that was asked must answer CANCELED or REFUNDED.
+        that was asked must answer CANCELED, REFUNDED or ORDER_NOT_FOUND.
         Errors: INVALID_ARGUMENT; ABORTED (AMOUNT_MISMATCH: the lines come to
         another amount, as after a change of prices; nothing is written); NOT_FOUND
         (ITEM_NOT_FOUND, REFUND_NOT_FOUND); ALREADY_EXISTS (CHECKOUT_EXISTS: the id
         is of another checkout; ORDER_EXISTS: of an order elsewhere;
         REQUEST_ID_REUSED); FAILED_PRECONDITION (CHECKOUT_CANCELED: it was undone
-        before it was paid); and as PayCheckout.
+        before it was paid; SALE_TOO_LATE: the order came later than a payment may
+        take, it waits and was not paid: PayCheckout or VoidCheckout); and as
+        PayCheckout.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

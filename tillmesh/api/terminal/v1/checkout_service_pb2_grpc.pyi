@@ -152,13 +152,15 @@ class CheckoutServiceStub:
     Repeat it at the same terminal or a replica of it. At another terminal it
     is a new sale, and CHECKOUT_EXISTS or ORDER_EXISTS may mean the caller's
     own order: before the goods are sold there, VoidCheckout at the terminal
-    that was asked must answer CANCELED or REFUNDED.
+    that was asked must answer CANCELED, REFUNDED or ORDER_NOT_FOUND.
     Errors: INVALID_ARGUMENT; ABORTED (AMOUNT_MISMATCH: the lines come to
     another amount, as after a change of prices; nothing is written); NOT_FOUND
     (ITEM_NOT_FOUND, REFUND_NOT_FOUND); ALREADY_EXISTS (CHECKOUT_EXISTS: the id
     is of another checkout; ORDER_EXISTS: of an order elsewhere;
     REQUEST_ID_REUSED); FAILED_PRECONDITION (CHECKOUT_CANCELED: it was undone
-    before it was paid); and as PayCheckout.
+    before it was paid; SALE_TOO_LATE: the order came later than a payment may
+    take, it waits and was not paid: PayCheckout or VoidCheckout); and as
+    PayCheckout.
     """
     VoidCheckout: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.VoidCheckoutRequest, _checkout_service_pb2.VoidCheckoutResponse]
     """Undoes a sale, however far it is: cancels payment and order, and if the
@@ -314,13 +316,15 @@ class CheckoutServiceAsyncStub(CheckoutServiceStub):
     Repeat it at the same terminal or a replica of it. At another terminal it
     is a new sale, and CHECKOUT_EXISTS or ORDER_EXISTS may mean the caller's
     own order: before the goods are sold there, VoidCheckout at the terminal
-    that was asked must answer CANCELED or REFUNDED.
+    that was asked must answer CANCELED, REFUNDED or ORDER_NOT_FOUND.
     Errors: INVALID_ARGUMENT; ABORTED (AMOUNT_MISMATCH: the lines come to
     another amount, as after a change of prices; nothing is written); NOT_FOUND
     (ITEM_NOT_FOUND, REFUND_NOT_FOUND); ALREADY_EXISTS (CHECKOUT_EXISTS: the id
     is of another checkout; ORDER_EXISTS: of an order elsewhere;
     REQUEST_ID_REUSED); FAILED_PRECONDITION (CHECKOUT_CANCELED: it was undone
-    before it was paid); and as PayCheckout.
+    before it was paid; SALE_TOO_LATE: the order came later than a payment may
+    take, it waits and was not paid: PayCheckout or VoidCheckout); and as
+    PayCheckout.
     """
     VoidCheckout: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.VoidCheckoutRequest, _checkout_service_pb2.VoidCheckoutResponse]  # type: ignore[assignment]
     """Undoes a sale, however far it is: cancels payment and order, and if the
@@ -563,13 +567,15 @@ class CheckoutServiceServicer(metaclass=_abc_1.ABCMeta):
         Repeat it at the same terminal or a replica of it. At another terminal it
         is a new sale, and CHECKOUT_EXISTS or ORDER_EXISTS may mean the caller's
         own order: before the goods are sold there, VoidCheckout at the terminal
-        that was asked must answer CANCELED or REFUNDED.
+        that was asked must answer CANCELED, REFUNDED or ORDER_NOT_FOUND.
         Errors: INVALID_ARGUMENT; ABORTED (AMOUNT_MISMATCH: the lines come to
         another amount, as after a change of prices; nothing is written); NOT_FOUND
         (ITEM_NOT_FOUND, REFUND_NOT_FOUND); ALREADY_EXISTS (CHECKOUT_EXISTS: the id
         is of another checkout; ORDER_EXISTS: of an order elsewhere;
         REQUEST_ID_REUSED); FAILED_PRECONDITION (CHECKOUT_CANCELED: it was undone
-        before it was paid); and as PayCheckout.
+        before it was paid; SALE_TOO_LATE: the order came later than a payment may
+        take, it waits and was not paid: PayCheckout or VoidCheckout); and as
+        PayCheckout.
         """
 
     @_abc_1.abstractmethod
