@@ -297,6 +297,8 @@ async def nothing_secret_is_done(side: Side, phone: Phone, payment: payment_pb2.
     ):
         with refused(Reason.SECRET_MISSING):
             await attempt
+    bound = await side.phones.ListPhones(phones_api.ListPhonesRequest(identity_id=phone.identity_id))
+    assert "d" not in {each.phone_id for each in bound.phones}
 
 
 async def test_pins_that_come_all_at_once_leave_a_core_to_everything_else(side: Side) -> None:
