@@ -217,9 +217,14 @@ class ListOrdersResponse(_message.Message):
 
     ORDERS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Where the next page starts; empty on the last page alone, so go on while
     there is one. Opaque.
+    """
+    cursor: _builtins.str
+    """On the first page: WatchOrders from here sends whatever the pages do not
+    show yet, and may send again what they show.
     """
     @_builtins.property
     def orders(self) -> _containers.RepeatedCompositeFieldContainer[_order_pb2.Order]:
@@ -230,10 +235,11 @@ class ListOrdersResponse(_message.Message):
         *,
         orders: _abc.Iterable[_order_pb2.Order] | None = ...,
         next_page_token: _builtins.str = ...,
+        cursor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "orders", b"orders"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "next_page_token", b"next_page_token", "orders", b"orders"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -506,3 +512,100 @@ class ListOrderEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListOrderEventsResponse: _TypeAlias = ListOrderEventsResponse  # noqa: Y015
+
+@_typing.final
+class WatchOrdersRequest(_message.Message):
+    """Request of WatchOrders. Empty filters match everything."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURSOR_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    EVENTS_ONLY_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Where to go on: the cursor of the last answer whose effects are stored, or
+    that of a list. Empty begins now; "oldest" begins with the oldest event that
+    is kept. Opaque; good on any replica, with any filters.
+    """
+    store_id: _builtins.str
+    """Only orders of this store."""
+    events_only: _builtins.bool
+    """True leaves the records out and sends the events alone."""
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_order_pb2.OrderEvent.Type.ValueType]:
+        """Only events of these types."""
+
+    def __init__(
+        self,
+        *,
+        cursor: _builtins.str = ...,
+        store_id: _builtins.str = ...,
+        types: _abc.Iterable[_order_pb2.OrderEvent.Type.ValueType] | None = ...,
+        events_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "events_only", b"events_only", "store_id", b"store_id", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchOrdersRequest: _TypeAlias = WatchOrdersRequest  # noqa: Y015
+
+@_typing.final
+class OrderUpdate(_message.Message):
+    """An event, and the record that it is about."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _order_pb2.OrderEvent:
+        """What changed."""
+
+    @_builtins.property
+    def order(self) -> _order_pb2.Order:
+        """The order as it is when this is sent, which may be newer than the event."""
+
+    def __init__(
+        self,
+        *,
+        event: _order_pb2.OrderEvent | None = ...,
+        order: _order_pb2.Order | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderUpdate: _TypeAlias = OrderUpdate  # noqa: Y015
+
+@_typing.final
+class WatchOrdersResponse(_message.Message):
+    """Answer of WatchOrders: events, or a bookmark without any."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPDATES_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Where to go on after these. Store it together with their effects."""
+    @_builtins.property
+    def updates(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderUpdate]:
+        """The events in order, at most 100; each once."""
+
+    def __init__(
+        self,
+        *,
+        updates: _abc.Iterable[Global___OrderUpdate] | None = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "updates", b"updates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchOrdersResponse: _TypeAlias = WatchOrdersResponse  # noqa: Y015

@@ -93,6 +93,11 @@ class OrderServiceStub:
                 request_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.ListOrderEventsRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.ListOrderEventsResponse.FromString,
                 _registered_method=True)
+        self.WatchOrders = channel.unary_stream(
+                '/tillmesh.api.order.v1.OrderService/WatchOrders',
+                request_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.WatchOrdersRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.WatchOrdersResponse.FromString,
+                _registered_method=True)
 
 
 class OrderServiceServicer:
@@ -213,6 +218,23 @@ class OrderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchOrders(self, request, context):
+        """Sends what happens to orders, as it happens. Called by store terminals for
+        their own store, and by internal services.
+        Each event comes once, in order, and none is missed; a reader that lost its
+        connection goes on from its last cursor, on any replica. The first answer
+        comes at once. Without events an answer is a bookmark: at least every 15
+        seconds, and before the server ends the stream (after 9 minutes at most, with
+        the status OK: watch again). A slow reader is waited for.
+        Errors: INVALID_ARGUMENT; OUT_OF_RANGE (CURSOR_EXPIRED: events after the
+        cursor were pruned, or the database is another one: list, then watch from
+        the list's cursor); PERMISSION_DENIED (STORE_DENIED); RESOURCE_EXHAUSTED
+        (too many streams).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OrderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -270,6 +292,11 @@ def add_OrderServiceServicer_to_server(servicer, server):
                     servicer.ListOrderEvents,
                     request_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.ListOrderEventsRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.ListOrderEventsResponse.SerializeToString,
+            ),
+            'WatchOrders': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchOrders,
+                    request_deserializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.WatchOrdersRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.WatchOrdersResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -571,6 +598,33 @@ class OrderService:
             '/tillmesh.api.order.v1.OrderService/ListOrderEvents',
             tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.ListOrderEventsRequest.SerializeToString,
             tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.ListOrderEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchOrders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tillmesh.api.order.v1.OrderService/WatchOrders',
+            tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.WatchOrdersRequest.SerializeToString,
+            tillmesh_dot_api_dot_order_dot_v1_dot_order__service__pb2.WatchOrdersResponse.FromString,
             options,
             channel_credentials,
             insecure,

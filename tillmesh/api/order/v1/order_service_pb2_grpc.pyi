@@ -106,6 +106,19 @@ class OrderServiceStub:
     see the order.
     Errors: NOT_FOUND; INVALID_ARGUMENT (page_size, page_token).
     """
+    WatchOrders: _grpc.UnaryStreamMultiCallable[_order_service_pb2.WatchOrdersRequest, _order_service_pb2.WatchOrdersResponse]
+    """Sends what happens to orders, as it happens. Called by store terminals for
+    their own store, and by internal services.
+    Each event comes once, in order, and none is missed; a reader that lost its
+    connection goes on from its last cursor, on any replica. The first answer
+    comes at once. Without events an answer is a bookmark: at least every 15
+    seconds, and before the server ends the stream (after 9 minutes at most, with
+    the status OK: watch again). A slow reader is waited for.
+    Errors: INVALID_ARGUMENT; OUT_OF_RANGE (CURSOR_EXPIRED: events after the
+    cursor were pruned, or the database is another one: list, then watch from
+    the list's cursor); PERMISSION_DENIED (STORE_DENIED); RESOURCE_EXHAUSTED
+    (too many streams).
+    """
 
 @_typing.type_check_only
 class OrderServiceAsyncStub(OrderServiceStub):
@@ -182,6 +195,19 @@ class OrderServiceAsyncStub(OrderServiceStub):
     """Lists every change of an order, oldest first. Called by anyone who may
     see the order.
     Errors: NOT_FOUND; INVALID_ARGUMENT (page_size, page_token).
+    """
+    WatchOrders: _aio.UnaryStreamMultiCallable[_order_service_pb2.WatchOrdersRequest, _order_service_pb2.WatchOrdersResponse]  # type: ignore[assignment]
+    """Sends what happens to orders, as it happens. Called by store terminals for
+    their own store, and by internal services.
+    Each event comes once, in order, and none is missed; a reader that lost its
+    connection goes on from its last cursor, on any replica. The first answer
+    comes at once. Without events an answer is a bookmark: at least every 15
+    seconds, and before the server ends the stream (after 9 minutes at most, with
+    the status OK: watch again). A slow reader is waited for.
+    Errors: INVALID_ARGUMENT; OUT_OF_RANGE (CURSOR_EXPIRED: events after the
+    cursor were pruned, or the database is another one: list, then watch from
+    the list's cursor); PERMISSION_DENIED (STORE_DENIED); RESOURCE_EXHAUSTED
+    (too many streams).
     """
 
 class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -322,6 +348,25 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists every change of an order, oldest first. Called by anyone who may
         see the order.
         Errors: NOT_FOUND; INVALID_ARGUMENT (page_size, page_token).
+        """
+
+    @_abc_1.abstractmethod
+    def WatchOrders(
+        self,
+        request: _order_service_pb2.WatchOrdersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_order_service_pb2.WatchOrdersResponse], _abc.AsyncIterator[_order_service_pb2.WatchOrdersResponse]]:
+        """Sends what happens to orders, as it happens. Called by store terminals for
+        their own store, and by internal services.
+        Each event comes once, in order, and none is missed; a reader that lost its
+        connection goes on from its last cursor, on any replica. The first answer
+        comes at once. Without events an answer is a bookmark: at least every 15
+        seconds, and before the server ends the stream (after 9 minutes at most, with
+        the status OK: watch again). A slow reader is waited for.
+        Errors: INVALID_ARGUMENT; OUT_OF_RANGE (CURSOR_EXPIRED: events after the
+        cursor were pruned, or the database is another one: list, then watch from
+        the list's cursor); PERMISSION_DENIED (STORE_DENIED); RESOURCE_EXHAUSTED
+        (too many streams).
         """
 
 def add_OrderServiceServicer_to_server(servicer: OrderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

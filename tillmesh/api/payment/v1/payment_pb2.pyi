@@ -212,6 +212,8 @@ class PaymentEvent(_message.Message):
         """Money was given back."""
         TYPE_VOIDED_BY_OPERATOR: PaymentEvent._Type.ValueType  # 11
         """An operator ended it; the order service did not know it."""
+        TYPE_PIN_REJECTED: PaymentEvent._Type.ValueType  # 12
+        """A PIN that was keyed in for it was wrong; it goes on waiting."""
 
     class Type(_Type, metaclass=_TypeEnumTypeWrapper):
         """What happened."""
@@ -240,6 +242,8 @@ class PaymentEvent(_message.Message):
     """Money was given back."""
     TYPE_VOIDED_BY_OPERATOR: PaymentEvent.Type.ValueType  # 11
     """An operator ended it; the order service did not know it."""
+    TYPE_PIN_REJECTED: PaymentEvent.Type.ValueType  # 12
+    """A PIN that was keyed in for it was wrong; it goes on waiting."""
 
     PAYMENT_ID_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
@@ -253,6 +257,7 @@ class PaymentEvent(_message.Message):
     ACTOR_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
     EVENT_TIME_FIELD_NUMBER: _builtins.int
+    PIN_TRIES_LEFT_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
     """The payment."""
     number: _builtins.int
@@ -277,6 +282,10 @@ class PaymentEvent(_message.Message):
     """
     trace_id: _builtins.str
     """The trace of the request that started it (W3C Trace Context)."""
+    pin_tries_left: _builtins.int
+    """With PIN_REJECTED: how many tries of the PIN are left; 0 locks it. Unset for
+    store terminals.
+    """
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """Its amount: the payment's, or the refund's."""
@@ -300,11 +309,14 @@ class PaymentEvent(_message.Message):
         actor: _builtins.str = ...,
         trace_id: _builtins.str = ...,
         event_time: _timestamp_pb2.Timestamp | None = ...,
+        pin_tries_left: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "event_time", b"event_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_pin_tries_left", b"_pin_tries_left", "amount", b"amount", "event_time", b"event_time", "pin_tries_left", b"pin_tries_left"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "amount", b"amount", "epoch", b"epoch", "event_time", b"event_time", "from_state", b"from_state", "number", b"number", "payment_id", b"payment_id", "reason", b"reason", "refund_id", b"refund_id", "to_state", b"to_state", "trace_id", b"trace_id", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pin_tries_left", b"_pin_tries_left", "actor", b"actor", "amount", b"amount", "epoch", b"epoch", "event_time", b"event_time", "from_state", b"from_state", "number", b"number", "payment_id", b"payment_id", "pin_tries_left", b"pin_tries_left", "reason", b"reason", "refund_id", b"refund_id", "to_state", b"to_state", "trace_id", b"trace_id", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__pin_tries_left: _TypeAlias = _typing.Literal["pin_tries_left"]  # noqa: Y015
+    _WhichOneofArgType__pin_tries_left: _TypeAlias = _typing.Literal["_pin_tries_left", b"_pin_tries_left"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pin_tries_left) -> _WhichOneofReturnType__pin_tries_left | None: ...
 
 Global___PaymentEvent: _TypeAlias = PaymentEvent  # noqa: Y015

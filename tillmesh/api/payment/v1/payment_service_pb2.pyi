@@ -175,9 +175,14 @@ class ListPaymentsResponse(_message.Message):
 
     PAYMENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Where the next page starts; empty on the last page alone, so go on while
     there is one. Opaque.
+    """
+    cursor: _builtins.str
+    """On the first page: WatchPayments from here sends whatever the pages do not
+    show yet, and may send again what they show.
     """
     @_builtins.property
     def payments(self) -> _containers.RepeatedCompositeFieldContainer[_payment_pb2.Payment]:
@@ -188,10 +193,11 @@ class ListPaymentsResponse(_message.Message):
         *,
         payments: _abc.Iterable[_payment_pb2.Payment] | None = ...,
         next_page_token: _builtins.str = ...,
+        cursor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "payments", b"payments"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "next_page_token", b"next_page_token", "payments", b"payments"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -353,3 +359,104 @@ class ListPaymentEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListPaymentEventsResponse: _TypeAlias = ListPaymentEventsResponse  # noqa: Y015
+
+@_typing.final
+class WatchPaymentsRequest(_message.Message):
+    """Request of WatchPayments. Empty filters match everything."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURSOR_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    IDENTITY_ID_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    EVENTS_ONLY_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Where to go on: the cursor of the last answer whose effects are stored, or
+    that of a list. Empty begins now; "oldest" begins with the oldest event that
+    is kept. Opaque; good on any replica, with any filters.
+    """
+    store_id: _builtins.str
+    """Only payments to this store."""
+    identity_id: _builtins.str
+    """Only payments from this identity's wallets; not for store terminals."""
+    events_only: _builtins.bool
+    """True leaves the records out and sends the events alone."""
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_payment_pb2.PaymentEvent.Type.ValueType]:
+        """Only events of these types."""
+
+    def __init__(
+        self,
+        *,
+        cursor: _builtins.str = ...,
+        store_id: _builtins.str = ...,
+        identity_id: _builtins.str = ...,
+        types: _abc.Iterable[_payment_pb2.PaymentEvent.Type.ValueType] | None = ...,
+        events_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "events_only", b"events_only", "identity_id", b"identity_id", "store_id", b"store_id", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchPaymentsRequest: _TypeAlias = WatchPaymentsRequest  # noqa: Y015
+
+@_typing.final
+class PaymentUpdate(_message.Message):
+    """An event, and the record that it is about."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _payment_pb2.PaymentEvent:
+        """What changed."""
+
+    @_builtins.property
+    def payment(self) -> _payment_pb2.Payment:
+        """The payment as it is when this is sent, which may be newer than the event."""
+
+    def __init__(
+        self,
+        *,
+        event: _payment_pb2.PaymentEvent | None = ...,
+        payment: _payment_pb2.Payment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "payment", b"payment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "payment", b"payment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PaymentUpdate: _TypeAlias = PaymentUpdate  # noqa: Y015
+
+@_typing.final
+class WatchPaymentsResponse(_message.Message):
+    """Answer of WatchPayments: events, or a bookmark without any."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPDATES_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Where to go on after these. Store it together with their effects."""
+    @_builtins.property
+    def updates(self) -> _containers.RepeatedCompositeFieldContainer[Global___PaymentUpdate]:
+        """The events in order, at most 100; each once."""
+
+    def __init__(
+        self,
+        *,
+        updates: _abc.Iterable[Global___PaymentUpdate] | None = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "updates", b"updates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchPaymentsResponse: _TypeAlias = WatchPaymentsResponse  # noqa: Y015

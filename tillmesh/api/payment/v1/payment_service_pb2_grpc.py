@@ -72,6 +72,11 @@ class PaymentServiceStub:
                 request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ListPaymentEventsRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ListPaymentEventsResponse.FromString,
                 _registered_method=True)
+        self.WatchPayments = channel.unary_stream(
+                '/tillmesh.api.payment.v1.PaymentService/WatchPayments',
+                request_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.WatchPaymentsRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.WatchPaymentsResponse.FromString,
+                _registered_method=True)
 
 
 class PaymentServiceServicer:
@@ -161,6 +166,25 @@ class PaymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchPayments(self, request, context):
+        """Sends what happens to payments, as it happens: to a phone those of its
+        identity, such as one that waits for its yes (LOCKED_FOR_PAYER) or a PIN that
+        was wrong (PIN_REJECTED); to a store terminal those of its store; to the
+        platform all. A store gives its store_id, a payer its identity_id.
+        Each event comes once, in order, and none is missed; a reader that lost its
+        connection goes on from its last cursor, on any replica. The first answer
+        comes at once. Without events an answer is a bookmark: at least every 15
+        seconds, and before the server ends the stream (after 9 minutes at most, with
+        the status OK: watch again). A slow reader is waited for.
+        Errors: INVALID_ARGUMENT (also identity_id from a store); OUT_OF_RANGE
+        (CURSOR_EXPIRED: list, then watch from the list's cursor); PERMISSION_DENIED
+        (STORE_DENIED, PAYER_DENIED); UNAUTHENTICATED (SIGN_IN_REQUIRED: the session
+        ended); RESOURCE_EXHAUSTED (too many streams).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PaymentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -198,6 +222,11 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     servicer.ListPaymentEvents,
                     request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ListPaymentEventsRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ListPaymentEventsResponse.SerializeToString,
+            ),
+            'WatchPayments': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchPayments,
+                    request_deserializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.WatchPaymentsRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.WatchPaymentsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -391,6 +420,33 @@ class PaymentService:
             '/tillmesh.api.payment.v1.PaymentService/ListPaymentEvents',
             tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ListPaymentEventsRequest.SerializeToString,
             tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.ListPaymentEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchPayments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tillmesh.api.payment.v1.PaymentService/WatchPayments',
+            tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.WatchPaymentsRequest.SerializeToString,
+            tillmesh_dot_api_dot_payment_dot_v1_dot_payment__service__pb2.WatchPaymentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

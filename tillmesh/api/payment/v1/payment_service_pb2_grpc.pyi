@@ -90,6 +90,21 @@ class PaymentServiceStub:
     """Lists every change of a payment, oldest first. Called by who may read it.
     Errors: NOT_FOUND (PAYMENT_NOT_FOUND); INVALID_ARGUMENT.
     """
+    WatchPayments: _grpc.UnaryStreamMultiCallable[_payment_service_pb2.WatchPaymentsRequest, _payment_service_pb2.WatchPaymentsResponse]
+    """Sends what happens to payments, as it happens: to a phone those of its
+    identity, such as one that waits for its yes (LOCKED_FOR_PAYER) or a PIN that
+    was wrong (PIN_REJECTED); to a store terminal those of its store; to the
+    platform all. A store gives its store_id, a payer its identity_id.
+    Each event comes once, in order, and none is missed; a reader that lost its
+    connection goes on from its last cursor, on any replica. The first answer
+    comes at once. Without events an answer is a bookmark: at least every 15
+    seconds, and before the server ends the stream (after 9 minutes at most, with
+    the status OK: watch again). A slow reader is waited for.
+    Errors: INVALID_ARGUMENT (also identity_id from a store); OUT_OF_RANGE
+    (CURSOR_EXPIRED: list, then watch from the list's cursor); PERMISSION_DENIED
+    (STORE_DENIED, PAYER_DENIED); UNAUTHENTICATED (SIGN_IN_REQUIRED: the session
+    ended); RESOURCE_EXHAUSTED (too many streams).
+    """
 
 @_typing.type_check_only
 class PaymentServiceAsyncStub(PaymentServiceStub):
@@ -151,6 +166,21 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     ListPaymentEvents: _aio.UnaryUnaryMultiCallable[_payment_service_pb2.ListPaymentEventsRequest, _payment_service_pb2.ListPaymentEventsResponse]  # type: ignore[assignment]
     """Lists every change of a payment, oldest first. Called by who may read it.
     Errors: NOT_FOUND (PAYMENT_NOT_FOUND); INVALID_ARGUMENT.
+    """
+    WatchPayments: _aio.UnaryStreamMultiCallable[_payment_service_pb2.WatchPaymentsRequest, _payment_service_pb2.WatchPaymentsResponse]  # type: ignore[assignment]
+    """Sends what happens to payments, as it happens: to a phone those of its
+    identity, such as one that waits for its yes (LOCKED_FOR_PAYER) or a PIN that
+    was wrong (PIN_REJECTED); to a store terminal those of its store; to the
+    platform all. A store gives its store_id, a payer its identity_id.
+    Each event comes once, in order, and none is missed; a reader that lost its
+    connection goes on from its last cursor, on any replica. The first answer
+    comes at once. Without events an answer is a bookmark: at least every 15
+    seconds, and before the server ends the stream (after 9 minutes at most, with
+    the status OK: watch again). A slow reader is waited for.
+    Errors: INVALID_ARGUMENT (also identity_id from a store); OUT_OF_RANGE
+    (CURSOR_EXPIRED: list, then watch from the list's cursor); PERMISSION_DENIED
+    (STORE_DENIED, PAYER_DENIED); UNAUTHENTICATED (SIGN_IN_REQUIRED: the session
+    ended); RESOURCE_EXHAUSTED (too many streams).
     """
 
 class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -252,6 +282,27 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_payment_service_pb2.ListPaymentEventsResponse, _abc.Awaitable[_payment_service_pb2.ListPaymentEventsResponse]]:
         """Lists every change of a payment, oldest first. Called by who may read it.
         Errors: NOT_FOUND (PAYMENT_NOT_FOUND); INVALID_ARGUMENT.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchPayments(
+        self,
+        request: _payment_service_pb2.WatchPaymentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_payment_service_pb2.WatchPaymentsResponse], _abc.AsyncIterator[_payment_service_pb2.WatchPaymentsResponse]]:
+        """Sends what happens to payments, as it happens: to a phone those of its
+        identity, such as one that waits for its yes (LOCKED_FOR_PAYER) or a PIN that
+        was wrong (PIN_REJECTED); to a store terminal those of its store; to the
+        platform all. A store gives its store_id, a payer its identity_id.
+        Each event comes once, in order, and none is missed; a reader that lost its
+        connection goes on from its last cursor, on any replica. The first answer
+        comes at once. Without events an answer is a bookmark: at least every 15
+        seconds, and before the server ends the stream (after 9 minutes at most, with
+        the status OK: watch again). A slow reader is waited for.
+        Errors: INVALID_ARGUMENT (also identity_id from a store); OUT_OF_RANGE
+        (CURSOR_EXPIRED: list, then watch from the list's cursor); PERMISSION_DENIED
+        (STORE_DENIED, PAYER_DENIED); UNAUTHENTICATED (SIGN_IN_REQUIRED: the session
+        ended); RESOURCE_EXHAUSTED (too many streams).
         """
 
 def add_PaymentServiceServicer_to_server(servicer: PaymentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -451,6 +451,14 @@ class CheckoutEvent(_message.Message):
         """It was taken up again."""
         TYPE_VOID_ASKED: CheckoutEvent._Type.ValueType  # 18
         """It is to be undone (VoidCheckout)."""
+        TYPE_PAYER_ASKED: CheckoutEvent._Type.ValueType  # 19
+        """The payment under way waits for its payer: ASK_PAYER."""
+        TYPE_PAYER_ACTED: CheckoutEvent._Type.ValueType  # 20
+        """The payer acted, or their time is over: WAIT."""
+        TYPE_ORDER_LOCKED: CheckoutEvent._Type.ValueType  # 21
+        """Somebody else's payment locked the order: WAIT with ORDER_LOCKED."""
+        TYPE_ORDER_UNLOCKED: CheckoutEvent._Type.ValueType  # 22
+        """That payment ended without paying."""
 
     class Type(_Type, metaclass=_TypeEnumTypeWrapper):
         """What happened."""
@@ -496,6 +504,14 @@ class CheckoutEvent(_message.Message):
     """It was taken up again."""
     TYPE_VOID_ASKED: CheckoutEvent.Type.ValueType  # 18
     """It is to be undone (VoidCheckout)."""
+    TYPE_PAYER_ASKED: CheckoutEvent.Type.ValueType  # 19
+    """The payment under way waits for its payer: ASK_PAYER."""
+    TYPE_PAYER_ACTED: CheckoutEvent.Type.ValueType  # 20
+    """The payer acted, or their time is over: WAIT."""
+    TYPE_ORDER_LOCKED: CheckoutEvent.Type.ValueType  # 21
+    """Somebody else's payment locked the order: WAIT with ORDER_LOCKED."""
+    TYPE_ORDER_UNLOCKED: CheckoutEvent.Type.ValueType  # 22
+    """That payment ended without paying."""
 
     CHECKOUT_ID_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int

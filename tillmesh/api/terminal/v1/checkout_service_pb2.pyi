@@ -324,9 +324,14 @@ class ListCheckoutsResponse(_message.Message):
 
     CHECKOUTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Where the next page starts; empty on the last page alone, so go on while
     there is one. Opaque.
+    """
+    cursor: _builtins.str
+    """On the first page: WatchCheckouts from here sends whatever the pages do not
+    show yet, and may send again what they show.
     """
     @_builtins.property
     def checkouts(self) -> _containers.RepeatedCompositeFieldContainer[_checkout_pb2.Checkout]:
@@ -337,10 +342,11 @@ class ListCheckoutsResponse(_message.Message):
         *,
         checkouts: _abc.Iterable[_checkout_pb2.Checkout] | None = ...,
         next_page_token: _builtins.str = ...,
+        cursor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkouts", b"checkouts", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkouts", b"checkouts", "cursor", b"cursor", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1102,3 +1108,104 @@ class ListCheckoutEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListCheckoutEventsResponse: _TypeAlias = ListCheckoutEventsResponse  # noqa: Y015
+
+@_typing.final
+class WatchCheckoutsRequest(_message.Message):
+    """Request of WatchCheckouts. Empty filters match everything."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CURSOR_FIELD_NUMBER: _builtins.int
+    CHECKOUT_ID_FIELD_NUMBER: _builtins.int
+    LANE_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
+    EVENTS_ONLY_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Where to go on: the cursor of the last answer whose effects are stored, or
+    that of a list. Empty begins now; "oldest" begins with the oldest event that
+    is kept. Opaque; good on any replica, with any filters.
+    """
+    checkout_id: _builtins.str
+    """Only this checkout."""
+    lane: _builtins.str
+    """Only checkouts that were opened on this device."""
+    events_only: _builtins.bool
+    """True leaves the records out and sends the events alone."""
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[_checkout_pb2.CheckoutEvent.Type.ValueType]:
+        """Only events of these types."""
+
+    def __init__(
+        self,
+        *,
+        cursor: _builtins.str = ...,
+        checkout_id: _builtins.str = ...,
+        lane: _builtins.str = ...,
+        types: _abc.Iterable[_checkout_pb2.CheckoutEvent.Type.ValueType] | None = ...,
+        events_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkout_id", b"checkout_id", "cursor", b"cursor", "events_only", b"events_only", "lane", b"lane", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchCheckoutsRequest: _TypeAlias = WatchCheckoutsRequest  # noqa: Y015
+
+@_typing.final
+class CheckoutUpdate(_message.Message):
+    """An event, and the record that it is about."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    CHECKOUT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _checkout_pb2.CheckoutEvent:
+        """What changed."""
+
+    @_builtins.property
+    def checkout(self) -> _checkout_pb2.Checkout:
+        """The checkout as it is when this is sent, which may be newer than the event."""
+
+    def __init__(
+        self,
+        *,
+        event: _checkout_pb2.CheckoutEvent | None = ...,
+        checkout: _checkout_pb2.Checkout | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkout", b"checkout", "event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkout", b"checkout", "event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckoutUpdate: _TypeAlias = CheckoutUpdate  # noqa: Y015
+
+@_typing.final
+class WatchCheckoutsResponse(_message.Message):
+    """Answer of WatchCheckouts: events, or a bookmark without any."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPDATES_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Where to go on after these. Store it together with their effects."""
+    @_builtins.property
+    def updates(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckoutUpdate]:
+        """The events in order, at most 100; each once."""
+
+    def __init__(
+        self,
+        *,
+        updates: _abc.Iterable[Global___CheckoutUpdate] | None = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "updates", b"updates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchCheckoutsResponse: _TypeAlias = WatchCheckoutsResponse  # noqa: Y015

@@ -135,6 +135,11 @@ class CheckoutServiceStub:
                 request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListCheckoutEventsRequest.SerializeToString,
                 response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListCheckoutEventsResponse.FromString,
                 _registered_method=True)
+        self.WatchCheckouts = channel.unary_stream(
+                '/tillmesh.api.terminal.v1.CheckoutService/WatchCheckouts',
+                request_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.WatchCheckoutsRequest.SerializeToString,
+                response_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.WatchCheckoutsResponse.FromString,
+                _registered_method=True)
 
 
 class CheckoutServiceServicer:
@@ -374,6 +379,23 @@ class CheckoutServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchCheckouts(self, request, context):
+        """Sends what happens to checkouts of this terminal, as it happens: what a
+        customer display shows. A verdict that changes by time alone sends no event:
+        count verdict_remaining down, and ask GetCheckout when it is over. From
+        TYPE_PAID on there is a receipt.
+        Each event comes once, in order, and none is missed; a reader that lost its
+        connection goes on from its last cursor, on any replica. The first answer
+        comes at once. Without events an answer is a bookmark: at least every 15
+        seconds, and before the server ends the stream (after 9 minutes at most, with
+        the status OK: watch again). A slow reader is waited for.
+        Errors: INVALID_ARGUMENT; OUT_OF_RANGE (CURSOR_EXPIRED: list, then watch
+        from the list's cursor); RESOURCE_EXHAUSTED (too many streams).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CheckoutServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -471,6 +493,11 @@ def add_CheckoutServiceServicer_to_server(servicer, server):
                     servicer.ListCheckoutEvents,
                     request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListCheckoutEventsRequest.FromString,
                     response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListCheckoutEventsResponse.SerializeToString,
+            ),
+            'WatchCheckouts': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchCheckouts,
+                    request_deserializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.WatchCheckoutsRequest.FromString,
+                    response_serializer=tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.WatchCheckoutsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -991,6 +1018,33 @@ class CheckoutService:
             '/tillmesh.api.terminal.v1.CheckoutService/ListCheckoutEvents',
             tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListCheckoutEventsRequest.SerializeToString,
             tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.ListCheckoutEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchCheckouts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tillmesh.api.terminal.v1.CheckoutService/WatchCheckouts',
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.WatchCheckoutsRequest.SerializeToString,
+            tillmesh_dot_api_dot_terminal_dot_v1_dot_checkout__service__pb2.WatchCheckoutsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -192,6 +192,19 @@ class CheckoutServiceStub:
     """Lists everything that happened to a checkout, oldest first.
     Errors: NOT_FOUND (CHECKOUT_NOT_FOUND); INVALID_ARGUMENT.
     """
+    WatchCheckouts: _grpc.UnaryStreamMultiCallable[_checkout_service_pb2.WatchCheckoutsRequest, _checkout_service_pb2.WatchCheckoutsResponse]
+    """Sends what happens to checkouts of this terminal, as it happens: what a
+    customer display shows. A verdict that changes by time alone sends no event:
+    count verdict_remaining down, and ask GetCheckout when it is over. From
+    TYPE_PAID on there is a receipt.
+    Each event comes once, in order, and none is missed; a reader that lost its
+    connection goes on from its last cursor, on any replica. The first answer
+    comes at once. Without events an answer is a bookmark: at least every 15
+    seconds, and before the server ends the stream (after 9 minutes at most, with
+    the status OK: watch again). A slow reader is waited for.
+    Errors: INVALID_ARGUMENT; OUT_OF_RANGE (CURSOR_EXPIRED: list, then watch
+    from the list's cursor); RESOURCE_EXHAUSTED (too many streams).
+    """
 
 @_typing.type_check_only
 class CheckoutServiceAsyncStub(CheckoutServiceStub):
@@ -355,6 +368,19 @@ class CheckoutServiceAsyncStub(CheckoutServiceStub):
     ListCheckoutEvents: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.ListCheckoutEventsRequest, _checkout_service_pb2.ListCheckoutEventsResponse]  # type: ignore[assignment]
     """Lists everything that happened to a checkout, oldest first.
     Errors: NOT_FOUND (CHECKOUT_NOT_FOUND); INVALID_ARGUMENT.
+    """
+    WatchCheckouts: _aio.UnaryStreamMultiCallable[_checkout_service_pb2.WatchCheckoutsRequest, _checkout_service_pb2.WatchCheckoutsResponse]  # type: ignore[assignment]
+    """Sends what happens to checkouts of this terminal, as it happens: what a
+    customer display shows. A verdict that changes by time alone sends no event:
+    count verdict_remaining down, and ask GetCheckout when it is over. From
+    TYPE_PAID on there is a receipt.
+    Each event comes once, in order, and none is missed; a reader that lost its
+    connection goes on from its last cursor, on any replica. The first answer
+    comes at once. Without events an answer is a bookmark: at least every 15
+    seconds, and before the server ends the stream (after 9 minutes at most, with
+    the status OK: watch again). A slow reader is waited for.
+    Errors: INVALID_ARGUMENT; OUT_OF_RANGE (CURSOR_EXPIRED: list, then watch
+    from the list's cursor); RESOURCE_EXHAUSTED (too many streams).
     """
 
 class CheckoutServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -630,6 +656,25 @@ class CheckoutServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_checkout_service_pb2.ListCheckoutEventsResponse, _abc.Awaitable[_checkout_service_pb2.ListCheckoutEventsResponse]]:
         """Lists everything that happened to a checkout, oldest first.
         Errors: NOT_FOUND (CHECKOUT_NOT_FOUND); INVALID_ARGUMENT.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchCheckouts(
+        self,
+        request: _checkout_service_pb2.WatchCheckoutsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_checkout_service_pb2.WatchCheckoutsResponse], _abc.AsyncIterator[_checkout_service_pb2.WatchCheckoutsResponse]]:
+        """Sends what happens to checkouts of this terminal, as it happens: what a
+        customer display shows. A verdict that changes by time alone sends no event:
+        count verdict_remaining down, and ask GetCheckout when it is over. From
+        TYPE_PAID on there is a receipt.
+        Each event comes once, in order, and none is missed; a reader that lost its
+        connection goes on from its last cursor, on any replica. The first answer
+        comes at once. Without events an answer is a bookmark: at least every 15
+        seconds, and before the server ends the stream (after 9 minutes at most, with
+        the status OK: watch again). A slow reader is waited for.
+        Errors: INVALID_ARGUMENT; OUT_OF_RANGE (CURSOR_EXPIRED: list, then watch
+        from the list's cursor); RESOURCE_EXHAUSTED (too many streams).
         """
 
 def add_CheckoutServiceServicer_to_server(servicer: CheckoutServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
