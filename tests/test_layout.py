@@ -37,7 +37,10 @@ PARTS = (
 LINES_MAX = 400
 FLOORS = (
     ("tillmesh.runtime",),
-    tuple(f"tillmesh.{part}" for part in ("lines", "line_rows", "origin", "payer", "paycode", "gtin", "receipt_code")),
+    (
+        *(f"tillmesh.{part}" for part in ("lines", "line_rows", "origin", "payer", "paycode", "gtin")),
+        *(f"tillmesh.{part}" for part in ("receipt_code", "claim_code")),
+    ),
     ("tillmesh.auth",),
     ("tillmesh.storage",),
     ("tillmesh.rpc",),
@@ -77,7 +80,10 @@ FLOORS = (
     ("tillmesh.cli.app",),
 )
 """From the ground up: nobody imports from a floor above."""
-SHARED = ("lines.py", "line_rows.py", "payer.py", "origin.py", "paycode.py", "gtin.py", "receipt_code.py")
+SHARED = (
+    *("lines.py", "line_rows.py", "payer.py", "origin.py", "paycode.py", "gtin.py"),
+    *("receipt_code.py", "claim_code.py"),
+)
 """What all servers and the command line know of goods and payers."""
 PURE = ("grpc", "sqlalchemy", "google", "asyncio", "tillmesh.api")
 
