@@ -81,6 +81,8 @@ class PaymentHistoryEntry(HistoryEntry):
     reason: str
     refund_id: str = ""
     amount: Money
+    pin_tries_left: int | None = None
+    """Tries of the payer's PIN that are left after a wrong one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,14 @@ def confirm_payment(transaction: Transaction, consent: Consent, pin_try: PinTry 
     return _hold_funds(transaction, payment, payment, consent.at_ms)
 
 
+def reject_pin(transaction: Transaction, payment_id: str, tries_left: int, now_ms: int) -> Payment:
+    """Notes that a PIN that was keyed in for a payment was wrong, if it still waits for its payer."""
+    payment = take_payment(transaction, payment_id)
+    if not _waits(payment, now_ms):
+        return payment
+    return _advance(transaction, payment, payment, E.PIN_REJECTED, now_ms, pin_tries_left=tries_left)
+
+
 def give_up(transaction: Transaction, payment_id: str, event: PaymentEvent, reason: str, now_ms: int) -> Payment:
     """Cancels or expires an attempt whose money is not held; final only once the order acknowledges (rule 8).
 
@@ -211,9 +219,13 @@ def _allowed(payment_id: str, payment: Payment | None) -> Payment:
     return found(payment, Reason.PAYMENT_NOT_FOUND, payment_id=payment_id)
 
 
+def _waits(payment: Payment, now_ms: int) -> bool:
+    return payment.state is PaymentState.AWAITING_PAYER and now_ms < payment.confirm_deadline_ms
+
+
 def _waiting(payment: Payment, consent: Consent) -> Payment:
     payment_id = payment.payment_id
-    if payment.state is not PaymentState.AWAITING_PAYER or consent.at_ms >= payment.confirm_deadline_ms:
+    if not _waits(payment, consent.at_ms):
         raise Reason.PAYMENT_NOT_WAITING(payment_id=payment_id, state=payment.state)
     if (consent.store_id, consent.amount) != (payment.store_id, payment.amount):
         raise Reason.CONSENT_MISMATCH(payment_id=payment_id, amount=payment.amount, store_id=payment.store_id)

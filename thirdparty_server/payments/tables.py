@@ -125,6 +125,7 @@ payment_history = Table(
     Column("refund_id", String, nullable=False),
     Column("currency", String, nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
+    Column("pin_tries_left", BigInteger),
     Column("actor", String, nullable=False),
     Column("trace_id", String, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
