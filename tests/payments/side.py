@@ -127,6 +127,10 @@ class Patient:
 
         return call
 
+    def unary_stream(self, *arguments: Any, **options: Any) -> Any:
+        """A callable that opens streams of a method, which need no deadline."""
+        return self._channel.unary_stream(*arguments, **options)
+
 
 @dataclass
 class Side:
@@ -353,8 +357,7 @@ def usual_settings() -> PaymentSettings:
 
 def servicer(wiring: Wiring, kind: type[Kind]) -> Kind:
     """The servicer of that class."""
-    (found,) = [one for one in wiring.servicers.values() if isinstance(one, kind)]
-    return found
+    return next(one for one in wiring.servicers.values() if isinstance(one, kind))
 
 
 @asynccontextmanager
@@ -362,15 +365,13 @@ async def payment_side(
     database_url: str, folder: Path, orders_address: str, clock: ManualClock, *, secret: bool = True, **others: object
 ) -> AsyncIterator[Side]:
     """The payment server without its own port; its background loop does not run, so nothing moves by itself."""
-    file = secret_file(folder) if secret else None
-    changed = {"database_url": database_url, "orders": orders_address, "secret_file": file}
-    settings = usual_settings().model_copy(update=changed | others)
+    others |= {"database_url": database_url, "orders": orders_address}
+    settings = usual_settings().model_copy(update={"secret_file": secret_file(folder) if secret else None, **others})
     database = open_database(settings.database_url, METADATA)
     channel = open_channel(orders_address, Role.ORDERS, None)
     stub = OrderServiceStub(cast(aio.Channel, Patient(channel)))
     wiring = assemble(settings, database, channel, clock, random.Random(20261121))
-    rng = random.Random(20261121)
-    resolver = PaymentResolver(database, Orders(stub, Peer()), clock, settings.timing(), rng, "")
+    resolver = PaymentResolver(database, Orders(stub, Peer()), clock, settings.timing(), random.Random(20261121), "")
     yield Side(
         settings=settings,
         database=database,

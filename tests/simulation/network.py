@@ -5,7 +5,7 @@ import contextvars
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -223,6 +223,15 @@ class Channel:
             raise _error(reply)
 
         return call
+
+    def unary_stream(self, *_: Any, **__: Any) -> Callable[..., Any]:
+        """A callable that opens streams of a method: none of which is let through."""
+
+        async def refused(*_: Any, **__: Any) -> AsyncGenerator[Any]:
+            raise _error(Reply(StatusCode.UNAVAILABLE, details="connection refused"))
+            yield
+
+        return refused
 
     async def close(self) -> None:
         """Nothing is kept open."""
