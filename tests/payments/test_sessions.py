@@ -243,6 +243,9 @@ ATTEMPTS: dict[str, Attempt] = {
             update_mask=field_mask_pb2.FieldMask(paths=["confirmation_threshold"]),
         )
     ),
+    "WatchPayments": lambda side, them, payment: anext(
+        side.payments.WatchPayments(payments_api.WatchPaymentsRequest(identity_id=them))
+    ),
     "ListPhones": lambda side, them, payment: side.phones.ListPhones(phones_api.ListPhonesRequest(identity_id=them)),
 }
 """By the method that a payer may call for itself."""
