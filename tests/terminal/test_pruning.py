@@ -66,7 +66,7 @@ async def test_a_basket_that_never_became_an_order_goes_whole(inside: Inside, da
 
 
 async def test_a_stream_begins_now_although_the_newest_rows_were_pruned(inside: Inside) -> None:
-    basket = await inside.create()
+    _older, basket = await inside.create(), await inside.create()
     cancel = api.CancelCheckoutRequest(request_id=new_request_id(), checkout_id=basket.checkout_id)
     await inside.service.CancelCheckout(cancel)
     await prune_all(inside)
