@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from store_terminal.checkouts import queries as checkout_queries
+from store_terminal.outbox import queries as outbox_queries
 from tests.plans.callers import DEVICE, LANE
+from tests.simulation.network import TERMINAL
 
 if TYPE_CHECKING:
     from tests.plans.tour import Tour
@@ -20,3 +23,12 @@ async def present(tour: "Tour") -> None:
     for filters in ({}, {"lane": LANE}, {"checkout_id": checkout.checkout_id}):
         for cursor in ("", "oldest"):
             await tour.ask(DEVICE, "CheckoutService.WatchCheckouts", cursor=cursor, **filters)
+
+
+async def watch_orders(tour: "Tour") -> None:
+    """What the terminal does with the events of orders, of which none come through here."""
+    terminal = tour.mesh.world.nodes[TERMINAL].database
+    for cursor in ("first", "second"):
+        await terminal.run(outbox_queries.keep_cursor, cursor)
+    for after in ("", "M"):
+        await terminal.run(checkout_queries.pending_checkouts, after, 64)
