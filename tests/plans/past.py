@@ -19,7 +19,7 @@ SHARED = {"payer_value", "identity_id", "store_id", "lane", "cashier_id", "debit
 OF_FEW = {"wallets", "phones"}
 """Tables of what nobody has many of."""
 NUMBERS = {"transfer_id", "hold_id", row_order.COLUMN}
-LOG, LIMITED = "pruned", ("differing_accounts", "order_presentations")
+LOG, LIMITED = "pruned", ("differing_accounts", "order_presentations", "lane_stickers")
 """The table whose rows are numbered from 1 on, and those that never get long."""
 AGE_MS = 1_000
 UNFINISHED = (
