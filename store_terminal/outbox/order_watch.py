@@ -17,6 +17,7 @@ from store_terminal.checkouts.lifecycle import CHECKOUT, CheckoutState
 from store_terminal.checkouts.model import Checkout
 from store_terminal.checkouts.moves import get_checkout
 from store_terminal.checkouts.queries import find_checkouts, pending_checkouts
+from store_terminal.outbox.model import OrderCopy
 from store_terminal.outbox.peers import Peers
 from store_terminal.outbox.queries import find_cursor, keep_cursor
 from store_terminal.outbox.worker import Outbox
@@ -24,7 +25,7 @@ from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.auth.callers import act_as
 from tillmesh.rpc.peers import CALL_TIMEOUT_S
-from tillmesh.runtime.errors import CommonReason, Refusal, Unanswered
+from tillmesh.runtime.errors import CommonReason, Failed, Refusal, Unanswered
 from tillmesh.runtime.rounds import go_round
 from tillmesh.runtime.telemetry import trace_id
 from tillmesh.storage.database import Database
@@ -46,6 +47,9 @@ REST_FIRST_S = 0.1
 REST_S_MAX = 10.0
 BUSY_LOOK_S = 0.25
 BUSY_LOOKS = int(CALL_TIMEOUT_S / BUSY_LOOK_S) + 1
+READS_MAX = 5
+"""An order that the order service fails to read as often is left as it is known, or no other is heard of any more."""
+READ_AGAIN_S = 2.0
 log = structlog.get_logger()
 
 
@@ -138,6 +142,8 @@ class OrderWatch:
         checkout_id = checkout.checkout_id
         try:
             await self._follow_one(checkout, events)
+        except Failed as error:
+            log.warning("order_not_followed", order_id=checkout_id, error=str(error))
         except Unanswered:
             raise
         except Refusal as refusal:
@@ -159,8 +165,16 @@ class OrderWatch:
             }:
                 self._outbox.poke(checkout.unanswered)  # who drives the payment asks what became of it
                 return
-        order = await self._peers.read_order(checkout.checkout_id)
-        await self._outbox.exchanges.take_read(order)
+        await self._outbox.exchanges.take_read(await self._read(checkout.checkout_id))
+
+    async def _read(self, order_id: str) -> OrderCopy:
+        """The order as it is now; asked for again where the order service fails over it."""
+        for _ in range(READS_MAX - 1):
+            try:
+                return await self._peers.read_order(order_id)
+            except Failed:
+                await asyncio.sleep(READ_AGAIN_S)
+        return await self._peers.read_order(order_id)
 
     async def _once_answered(self, checkout: Checkout) -> Checkout:
         """The checkout, once it waits for no answer that may be older than what is to be taken in.

@@ -9,7 +9,7 @@ from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.auth.callers import Role
 from tillmesh.rpc.peers import ATTEMPTS_MAX, BUDGET_MAX, BUDGET_PER_CALL, Peer, open_channel
 from tillmesh.runtime.deadlines import set_deadline
-from tillmesh.runtime.errors import CommonReason, Refusal, Unanswered
+from tillmesh.runtime.errors import CommonReason, Failed, Refusal, Unanswered
 from tillmesh.runtime.telemetry import TRACEPARENT, trace_id
 
 REQUEST = order_service_pb2.GetOrderRequest(order_id="o-1")
@@ -38,9 +38,10 @@ async def test_a_server_that_was_away_for_a_moment_is_asked_again() -> None:
 @pytest.mark.parametrize("code", FAILURES, ids=lambda code: code.name)
 async def test_nothing_but_unavailable_is_retried_and_no_bare_status_counts_as_a_no(code: StatusCode) -> None:
     async with scripted(aborts(code), answers) as (server, get_order):
-        with pytest.raises(Unanswered, match=code.name):
+        with pytest.raises(Unanswered, match=code.name) as raised:
             await Peer().call(get_order, REQUEST)
     assert len(server.calls) == 1
+    assert isinstance(raised.value, Failed) is (code in (StatusCode.INTERNAL, StatusCode.UNKNOWN))
 
 
 async def test_a_refusal_arrives_as_it_was_raised_and_is_not_retried() -> None:

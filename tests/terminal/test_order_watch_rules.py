@@ -24,7 +24,7 @@ from tests.terminal.inside import Inside, now_ms, terminal
 from tests.terminal.test_lifecycle import attempt, in_state, order
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
-from tillmesh.runtime.errors import CommonReason, Refusal, Unanswered
+from tillmesh.runtime.errors import CommonReason, Failed, Refusal, Unanswered
 from tillmesh.storage.statements import Transaction
 
 S = CheckoutState
@@ -227,6 +227,34 @@ async def test_an_order_that_cannot_be_taken_in_does_not_keep_the_others_from_it
         await watch.stream(answer("next", event("CANCELED"), event("CANCELED", order_id="c-2")))
         assert [(await watch.checkout(key)).state for key in ("c-1", "c-2")] == [S.SUBMITTED, S.CANCELED]
         assert await watch.cursor() == "next"
+
+
+async def test_an_order_that_the_order_service_cannot_read_stops_no_other(
+    database_url: str, closed_port: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order_watch, "READ_AGAIN_S", 0)
+    async with opened(database_url, closed_port) as watch:
+        await watch.has(submitted("c-1"), submitted("c-2"))
+        watch.orders.orders = {"c-1": Failed("INTERNAL"), "c-2": order(order_id="c-2", canceled=True)}
+        await watch.stream(answer("first", event("CANCELED")), answer("next", event("CANCELED", order_id="c-2")))
+        assert watch.orders.read == ["c-1"] * order_watch.READS_MAX + ["c-2"]
+        assert (await watch.checkout("c-2")).state is S.CANCELED
+        assert await watch.cursor() == "next"
+
+
+async def test_an_order_that_the_order_service_failed_to_read_once_is_read_again(
+    database_url: str, closed_port: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(database_url, closed_port) as watch:
+
+        async def heal(_seconds: float) -> None:
+            watch.orders.orders["c-1"] = order(canceled=True)
+
+        await watch.has(submitted("c-1"))
+        watch.orders.orders["c-1"] = Failed("INTERNAL")
+        monkeypatch.setattr(asyncio, "sleep", heal)
+        await watch.stream(answer("next", event("CANCELED")))
+        assert (await watch.checkout()).state is S.CANCELED
 
 
 async def test_what_comes_before_the_answer_to_what_the_till_asked_is_read_after_it(

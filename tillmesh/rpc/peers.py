@@ -12,7 +12,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_ran
 from tillmesh.auth.callers import Role
 from tillmesh.auth.tls import RenewedChannel, TlsFiles
 from tillmesh.runtime.deadlines import remaining_s
-from tillmesh.runtime.errors import Refusal, Unanswered
+from tillmesh.runtime.errors import Failed, Refusal, Unanswered
 from tillmesh.runtime.telemetry import TRACEPARENT, traceparent
 
 Req = TypeVar("Req")
@@ -85,7 +85,7 @@ class Peer:
                     metadata = ((TRACEPARENT, traceparent()), *self._metadata)
                     return await method(request, timeout=max(left_s, 0.001), metadata=metadata)
         except aio.AioRpcError as error:
-            raise _refusal(error) or Unanswered(f"{error.code().name}: {error.details()}") from error
+            raise _refusal(error) or _unanswered(error) from error
         raise Unanswered("no attempt was made")
 
     async def watch(self, method: aio.UnaryStreamMultiCallable[Req, Res], request: Req) -> AsyncGenerator[Res]:
@@ -102,7 +102,7 @@ class Peer:
         except TimeoutError:
             raise Unanswered(f"nothing came for {SILENCE_S_MAX} s") from None
         except aio.AioRpcError as error:
-            raise _refusal(error) or Unanswered(f"{error.code().name}: {error.details()}") from error
+            raise _refusal(error) or _unanswered(error) from error
         finally:
             stream.cancel()
 
@@ -126,6 +126,11 @@ UNDECIDED = {
     StatusCode.RESOURCE_EXHAUSTED,
     StatusCode.UNAUTHENTICATED,
 }
+
+
+def _unanswered(error: aio.AioRpcError) -> Unanswered:
+    failed = error.code() in (StatusCode.INTERNAL, StatusCode.UNKNOWN)
+    return (Failed if failed else Unanswered)(f"{error.code().name}: {error.details()}")
 
 
 def _refusal(error: aio.AioRpcError) -> Refusal | None:

@@ -112,6 +112,10 @@ class Unanswered(Exception):
     """The peer's answer is not known: it may have acted or not, or may yet act."""
 
 
+class Failed(Unanswered):
+    """The peer is there and failed over the request: asked again it may fail again, as often as it is asked."""
+
+
 class ErrorReason(Enum):
     """A catalogue of refusals; each value is (status, text), the text formatted with metadata."""
 
