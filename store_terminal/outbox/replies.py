@@ -303,8 +303,8 @@ def _with_lock(transaction: Transaction, checkout: Checkout, order: OrderCopy, n
     known, read = (checkout.order_epoch, not checkout.locked_by), (order.epoch, not order.locked_by)
     if read <= known or order.version < checkout.order_version:
         return checkout
-    own = checkout.attempt.payment_id if checkout.attempt else ""
-    locked_by = "" if order.locked_by == own else order.locked_by
+    # A payment that has ended for this till is like anybody's: while it has the lock, no other is safe to start.
+    locked_by = "" if order.locked_by == checkout.unanswered else order.locked_by
     until_ms = _locked_until_ms(order, now_ms) if locked_by else 0
     after = replace(checkout, order_epoch=order.epoch, locked_by=locked_by, locked_until_ms=until_ms)
     if locked_by == checkout.locked_by:

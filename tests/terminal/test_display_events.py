@@ -8,6 +8,7 @@ from store_terminal.checkouts import moves
 from store_terminal.checkouts.lifecycle import CheckoutState
 from store_terminal.checkouts.model import Attempt
 from store_terminal.checkouts.queries import HISTORY
+from store_terminal.checkouts.verdicts import Verdict, verdict
 from store_terminal.outbox import replies
 from tests.processes import wait_until
 from tests.terminal.test_lifecycle import NOW_MS, in_state, order, pay
@@ -64,15 +65,24 @@ def test_that_a_payer_is_asked_is_one_event_however_often_the_time_left_changes(
 def test_who_locks_an_order_is_an_event_each_time_that_it_changes(transaction: Transaction) -> None:
     HISTORY.begin(transaction, in_state(S.SUBMITTED), "OPENED")
     read(transaction)
-    answers = [("phone-1", 1), ("phone-1", 1), ("phone-2", 2), ("", 2), ("", 2), ("pay-1", 3)]
+    answers = [("phone-1", 1), ("phone-1", 1), ("phone-2", 2), ("", 2), ("", 2)]
     for number, (payment_id, epoch) in enumerate(answers):
         read(transaction, payment_id, epoch, at_ms=NOW_MS + number)
         kept = moves.get_checkout(transaction, "c-1")
         if number == 1:
             assert (kept.locked_by, kept.locked_until_ms) == ("phone-1", NOW_MS + 9_000)
-    assert (kept.locked_by, kept.locked_until_ms) == ("", 0)  # that of the till's own payment is none
+    assert (kept.locked_by, kept.locked_until_ms) == ("", 0)
     locked = [("ORDER_LOCKED", "phone-1"), ("ORDER_LOCKED", "phone-2"), ("ORDER_UNLOCKED", "phone-2")]
     assert events(transaction, 1) == locked
+
+
+def test_no_payment_is_safe_to_retry_while_it_has_the_lock(transaction: Transaction) -> None:
+    """An order service that was set back may have forgotten that it ended the payment."""
+    HISTORY.begin(transaction, in_state(S.SUBMITTED), "OPENED")
+    assert verdict(moves.get_checkout(transaction, "c-1"), 0, NOW_MS).verdict is Verdict.SAFE_TO_RETRY
+    read(transaction, attempt(transaction).payment_id, 3)
+    told = verdict(moves.get_checkout(transaction, "c-1"), 0, NOW_MS)
+    assert (told.verdict, told.reason) == (Verdict.WAIT, "ORDER_LOCKED")
 
 
 def test_a_lock_is_news_while_the_till_pays_as_well_and_ends_once_its_own_payment_has_it(
