@@ -26,6 +26,8 @@ from tillmesh.storage.statements import Transaction
 E = CheckoutEvent
 JITTER_MS = 1_000
 """Each answer repeats the time that is left for the payer. A smaller difference than this is not written."""
+OVERTAKEN_MS_MAX = 10_000
+"""No answer takes so long to arrive."""
 
 
 def order_done(transaction: Transaction, *, request_id: str, order: OrderCopy, wait_ms: int, now_ms: int) -> Exchange:
@@ -298,10 +300,12 @@ def _with_lock(transaction: Transaction, checkout: Checkout, order: OrderCopy, n
     """Takes over whether somebody else's payment has the order's lock.
 
     Answers may overtake each other: one that is older than what is known changes nothing. Of one epoch the order is
-    first locked and then free.
+    first locked and then free. But a lock that has been over for longer than an answer takes outweighs none: an order
+    service that was set back begins again with smaller epochs.
     """
     known, read = (checkout.order_epoch, not checkout.locked_by), (order.epoch, not order.locked_by)
-    if read <= known or order.version < checkout.order_version:
+    is_over = checkout.locked_by and now_ms >= checkout.locked_until_ms + OVERTAKEN_MS_MAX
+    if (read <= known and not is_over) or order.version < checkout.order_version:
         return checkout
     # A payment that has ended for this till is like anybody's: while it has the lock, no other is safe to start.
     locked_by = "" if order.locked_by == checkout.unanswered else order.locked_by

@@ -130,6 +130,19 @@ def test_an_answer_that_another_one_overtook_does_not_turn_a_lock_back(transacti
     assert moves.get_checkout(transaction, "c-1").locked_by == ""
 
 
+@pytest.mark.parametrize(("payment_id", "kept"), [("", ""), ("phone-2", "phone-2")])
+def test_a_lock_that_an_order_service_has_forgotten_ends_with_its_time(
+    transaction: Transaction, payment_id: str, kept: str
+) -> None:
+    HISTORY.begin(transaction, in_state(S.SUBMITTED), "OPENED")
+    read(transaction, "phone-1", 5)
+    over_ms = NOW_MS + 9_000 + replies.OVERTAKEN_MS_MAX
+    read(transaction, payment_id, 3, at_ms=over_ms - 1)
+    assert moves.get_checkout(transaction, "c-1").locked_by == "phone-1"
+    read(transaction, payment_id, 3, at_ms=over_ms)
+    assert moves.get_checkout(transaction, "c-1").locked_by == kept
+
+
 def test_an_order_that_is_taken_up_locked_says_so(transaction: Transaction) -> None:
     news = order(locked_by="phone-1", epoch=1, lease_remaining_ms=9_000)
     taken = replies.resume_checkout(transaction, order=news, store_id="store-1", now_ms=NOW_MS)
