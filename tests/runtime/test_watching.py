@@ -24,8 +24,8 @@ Behaviour = Callable[[Context], Awaitable[None]]
 
 
 @asynccontextmanager
-async def streaming(behave: Behaviour) -> AsyncIterator[Any]:
-    """The method of a real server that sends two answers, and then does as the test says."""
+async def connected(behave: Behaviour) -> AsyncIterator[aio.Channel]:
+    """A channel to a real server that sends two answers, and then does as the test says."""
 
     async def watch(_request: api.WatchOrdersRequest, context: Context) -> None:
         for cursor in ("first", "second"):
@@ -43,8 +43,15 @@ async def streaming(behave: Behaviour) -> AsyncIterator[Any]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with open_channel(f"127.0.0.1:{port}", Role.ORDERS, None) as channel:
-        yield OrderServiceStub(channel).WatchOrders
+        yield channel
     await server.stop(0)
+
+
+@asynccontextmanager
+async def streaming(behave: Behaviour) -> AsyncIterator[Any]:
+    """The method of that server."""
+    async with connected(behave) as channel:
+        yield OrderServiceStub(channel).WatchOrders
 
 
 async def read(method: Any, cursors: list[str]) -> None:
@@ -104,6 +111,35 @@ async def test_a_stream_that_is_silent_for_too_long_is_dead(monkeypatch: pytest.
             await read(method, [])
         async with asyncio.timeout(DEADLINE_S):
             await ended.wait()  # the other server is told
+
+
+def hanging(sent: asyncio.Event) -> Behaviour:
+    async def hang(_context: Context) -> None:
+        sent.set()
+        await asyncio.Event().wait()
+
+    return hang
+
+
+async def test_a_stream_whose_channel_is_closed_is_unanswered_and_its_reader_goes_on() -> None:
+    """A channel is closed once its certificate was renewed: whoever reads a stream of it was not told to stop."""
+    sent = asyncio.Event()
+    async with connected(hanging(sent)) as channel:
+        reading = asyncio.create_task(read(OrderServiceStub(channel).WatchOrders, []))
+        await sent.wait()
+        await channel.close(0.01)
+        with pytest.raises(Unanswered, match="closed"):
+            await reading
+
+
+async def test_a_reader_that_is_told_to_stop_stops() -> None:
+    sent = asyncio.Event()
+    async with streaming(hanging(sent)) as method:
+        reading = asyncio.create_task(read(method, []))
+        await sent.wait()
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
 
 
 async def test_a_reader_that_leaves_ends_the_stream() -> None:

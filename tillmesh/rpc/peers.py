@@ -101,6 +101,12 @@ class Peer:
             return
         except TimeoutError:
             raise Unanswered(f"nothing came for {SILENCE_S_MAX} s") from None
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # gRPC says so where the stream's channel is closed, as it is some time after its certificate was renewed.
+            raise Unanswered("the channel was closed") from None
         except aio.AioRpcError as error:
             raise _refusal(error) or _unanswered(error) from error
         finally:
