@@ -86,6 +86,8 @@ class OrderWatch:
             log.info("orders_not_watched", error=str(error))
             if isinstance(error, Refusal) and error.reason == CommonReason.CURSOR_EXPIRED.name:
                 await self._keep("")
+        except Exception as error:  # the till sells without this watch, and a loop that ends would end the till
+            log.exception("order_watch_failed", exc_info=error)
         return self._rng.uniform(0, min(REST_S_MAX, REST_FIRST_S * (1 << min(self._tries, 10))))
 
     async def _watch(self) -> None:

@@ -310,6 +310,17 @@ async def test_a_place_that_is_no_longer_there_is_given_up(database_url: str, cl
         assert await watch.cursor() == ""
 
 
+async def test_a_fault_of_the_watch_does_not_end_the_terminal(database_url: str, closed_port: str) -> None:
+    async with opened(database_url, closed_port) as watch:
+        await watch.has(submitted())
+        watch.orders.orders["c-1"] = order(canceled=True)
+        rest_s = await watch.stream(answer("first"), ValueError("a fault"))
+        assert 0 <= rest_s < 1
+        await watch.stream(answer("next", event("CANCELED")))
+        assert (await watch.checkout()).state is S.CANCELED
+        assert watch.orders.asked == ["known", "first"]
+
+
 async def test_an_order_service_that_is_away_is_asked_ever_less_often(database_url: str, closed_port: str) -> None:
     async with opened(database_url, closed_port) as watch:
         rests = [await watch.stream(Unanswered("away")) for _ in range(200)]
