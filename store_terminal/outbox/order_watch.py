@@ -162,11 +162,11 @@ class OrderWatch:
             if not events:
                 return
             trace_id.set(events[-1].trace_id)
-            if checkout.state is CheckoutState.PAYING and {event.payment_id for event in events} == {
-                checkout.unanswered
-            }:
+            payments = {event.payment_id for event in events}
+            if checkout.state is CheckoutState.PAYING and checkout.unanswered in payments:
                 self._outbox.poke(checkout.unanswered)  # who drives the payment asks what became of it
-                return
+                if len(payments) == 1:
+                    return
         await self._outbox.exchanges.take_read(await self._read(checkout.checkout_id))
 
     async def _read(self, order_id: str) -> OrderCopy:

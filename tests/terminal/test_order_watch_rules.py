@@ -198,6 +198,17 @@ async def test_who_drives_a_payment_is_poked_and_nothing_is_read(database_url: s
         assert watch.orders.read == []
 
 
+async def test_what_happened_to_the_own_payment_among_other_things_is_asked_for_as_well(
+    database_url: str, closed_port: str
+) -> None:
+    async with opened(database_url, closed_port) as watch:
+        await watch.has(replace(in_state(S.PAYING), order_epoch=1, locked_by="phone-1"))
+        watch.orders.orders["c-1"] = order(epoch=2)
+        await watch.stream(answer("next", event("LEASE_EXPIRED", "phone-1"), event("PAYMENT_CANCELED", "pay-1")))
+        assert watch.poked == ["pay-1"]
+        assert (await watch.checkout()).locked_by == ""
+
+
 @pytest.mark.parametrize("failure", [Unanswered("away"), CommonReason.CONCURRENT_CHANGE()])
 async def test_a_place_is_kept_only_once_all_before_it_is_taken_in(
     database_url: str, closed_port: str, failure: Exception
