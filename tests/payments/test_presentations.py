@@ -108,17 +108,18 @@ async def test_an_unusable_presentation_is_told_what_is_wrong(side: Side, wrong:
 
 
 async def test_a_repeat_presents_nothing_anew(side: Side) -> None:
-    """A copy that comes late finds another code shown by now, and leaves it."""
+    """A copy that comes late finds another code shown by now: it leaves that, and its own is over."""
     phone = await signed_in(side)
     order = await order_under_reference(side)
     first = presenting(order, old := new_code())
     await present(side, first)
-    code = await shown(side, order)
+    await present(side, second := presenting(order, code := new_code()))
     side.clock.advance(MINUTE_MS)
-    assert from_duration((await present(side, first, NEW_TILL)).remaining) == PRESENTED_MS - MINUTE_MS
     await shows_nothing(phone, old)
     await claim(phone, code)
-    assert (await present(side, first)).claimed
+    for request, remaining_ms in ((first, 0), (second, PRESENTED_MS - MINUTE_MS)):
+        repeated = await present(side, request, NEW_TILL)
+        assert (from_duration(repeated.remaining), repeated.claimed) == (remaining_ms, remaining_ms > 0)
     await claimed(phone, order)
 
 

@@ -58,6 +58,8 @@ class ClaimServicer(Servicer):
                 order,
                 now_ms,
             )
+        if presented and presented.code_hash != code_hash:  # a later request presents the order under another code
+            presented = None
         return messages.to_presentation(order_id, presented, self.clock.now_ms())
 
     async def ClaimOrder(self, request: api.ClaimOrderRequest) -> order_claim_pb2.OrderClaim:

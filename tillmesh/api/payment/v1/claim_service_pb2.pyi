@@ -30,7 +30,8 @@ class PresentOrderRequest(_message.Message):
     LIFETIME_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Chosen by the caller, stored before it is sent, unique for ever; repeated,
-    it presents nothing anew and gets the presentation as it is now (AIP-155).
+    it presents nothing anew and gets the presentation as it is now: over, if
+    another request has presented the order since (AIP-155).
     """
     order_id: _builtins.str
     """The order."""
