@@ -200,6 +200,8 @@ async def test_pauses_grow_and_end_with_the_next_answer(monkeypatch: pytest.Monk
     monkeypatch.setattr(watching, "PAUSE_S_MAX", 0.004)
     async with scripted(away, away, away, away, sends("1", then=away), away, sends("2")) as server:
         method = OrderServiceStub(server.channel).WatchOrders
-        async with aclosing(watch(Peer(), method, api.WatchOrdersRequest(), Longest())) as answers:
+        async with aclosing(
+            watch(Peer(), method, api.WatchOrdersRequest(), Longest(), server.failures.append)
+        ) as answers:
             assert [(await anext(answers)).cursor for _ in range(2)] == ["1", "2"]
     assert pauses == [0.001, 0.002, 0.004, 0.004, 0.001, 0.002]

@@ -43,6 +43,7 @@ from tillmesh.cli.commands.up import up
 from tillmesh.cli.commands.void import void
 from tillmesh.cli.commands.void_sale import void_sale
 from tillmesh.cli.commands.wallet import wallet
+from tillmesh.cli.commands.watch import watch
 from tillmesh.cli.display import err
 from tillmesh.client.connections import tls_dir
 from tillmesh.client.failures import Failure
@@ -154,6 +155,7 @@ _COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
 for command, panel, examples in _COMMANDS:
     epilog = "\n\n".join(("**Examples**", *examples))
     app.command(rich_help_panel=panel, epilog=epilog)(command)
+app.add_typer(watch, name="watch", rich_help_panel=_LOOK)
 app.add_typer(line, name="line", rich_help_panel=_ACT)
 app.add_typer(wallet, name="wallet", rich_help_panel=_ACT)
 app.add_typer(store, name="store", rich_help_panel=_ACT)

@@ -13,7 +13,7 @@ from tillmesh.rpc.peers import UNDECIDED, Peer
 from tillmesh.runtime.errors import Unanswered
 
 PAUSE_FIRST_S = 0.2
-PAUSE_S_MAX = 10.0
+PAUSE_S_MAX = 5.0
 PASSING = UNDECIDED - {StatusCode.UNAUTHENTICATED}
 """A stream that ends so may go on when it is opened again."""
 
@@ -36,16 +36,12 @@ WatchReq = TypeVar("WatchReq", bound=WatchRequest)
 WatchRes = TypeVar("WatchRes", bound=WatchAnswer)
 
 
-def _ignore(_failure: Unanswered) -> None:
-    pass
-
-
 async def watch(
     peer: Peer,
     method: "aio.UnaryStreamMultiCallable[WatchReq, WatchRes]",
     request: WatchReq,
     rng: random.Random,
-    on_failure: Callable[[Unanswered], None] = _ignore,
+    on_failure: Callable[[Unanswered], None],
 ) -> AsyncGenerator[WatchRes]:
     """The answers from the request's cursor on, whatever becomes of connections and servers in between.
 

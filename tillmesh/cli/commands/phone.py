@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -14,12 +15,14 @@ from tillmesh.api.payment.v1 import payer_service_pb2 as payer_api
 from tillmesh.api.payment.v1 import payment_pb2, phone_pb2, wallet_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.cli.display import amount, date_time, out, show_json, show_table
+from tillmesh.cli.event_lines import payment_line
 from tillmesh.cli.limits import NewConfirmAbove, NewPerDayMax, limits_sentence, set_limits
 from tillmesh.cli.options import DEFAULT, Json, OwnCurrency, PaymentId, Payments, run_async
 from tillmesh.cli.phone.client import PhoneClient, enroll, list_phones, set_pin
 from tillmesh.cli.phone.device import Phone, SavedPhones, seconds_left
 from tillmesh.cli.prompts import ask_pin
 from tillmesh.cli.records import order_state, show_payment, show_payments, show_statement
+from tillmesh.cli.watching import CursorPath, From, Start, Types, Watch, types_of
 from tillmesh.client.books import Statement, read_statement
 from tillmesh.client.connections import Addresses, Client, tls_dir
 from tillmesh.client.failures import Failure
@@ -205,6 +208,30 @@ def payments_(
         return [payment async for payment in listed]
 
     show_payments(_on_line(phone_id, payments, look))
+
+
+@phone.command(
+    epilog="**Examples**\n\ntillmesh phone watch\n\ntillmesh phone watch --type locked_for_payer --json | your-program"
+)
+def watch(
+    types: Types = None,
+    start: From = Start.NOW,
+    cursor_file: CursorPath = None,
+    phone_id: PhoneId = "",
+    payments: Payments = DEFAULT.payments,
+    json: Json = False,
+) -> None:
+    """Print what happens to the owner's payments as it happens, such as one that waits for a yes."""
+    watching = Watch(start, cursor_file, payment_line)
+    wanted = types_of(payment_pb2.PaymentEvent, types)
+
+    async def act(line: PhoneClient) -> None:
+        request = payment_api.WatchPaymentsRequest(identity_id=line.phone.identity_id)
+        request.types.extend(wanted)
+        await watching.print_all(line, line.payments.WatchPayments, request)
+
+    with suppress(KeyboardInterrupt):
+        _on_line(phone_id, payments, act)
 
 
 @phone.command(epilog="**Examples**\n\ntillmesh phone statement\n\ntillmesh phone statement --currency EUR")
