@@ -25,6 +25,7 @@ SERVICERS = {
     "tillmesh.api.payment.v1.StoreService": ("thirdparty_server.stores.servicer", "StoreServicer"),
     "tillmesh.api.payment.v1.AccountService": ("thirdparty_server.ledger.servicer", "AccountServicer"),
     "tillmesh.api.payment.v1.PayerService": ("thirdparty_server.payers.payer_servicer", "PayerServicer"),
+    "tillmesh.api.payment.v1.ClaimService": ("thirdparty_server.claims.servicer", "ClaimServicer"),
     "tillmesh.api.terminal.v1.CheckoutService": ("store_terminal.checkouts.servicer", "CheckoutServicer"),
     "tillmesh.api.terminal.v1.TillRefundService": ("store_terminal.refunds.servicer", "TillRefundServicer"),
     "tillmesh.api.terminal.v1.ReceiptService": ("store_terminal.receipts.servicer", "ReceiptServicer"),
@@ -34,12 +35,15 @@ SERVICERS = {
 PARTS = (
     "order_service",
     *(f"store_terminal/{part}" for part in ("catalogue", "checkouts", "refunds", "scanning", "receipts")),
-    *(f"thirdparty_server/{part}" for part in ("ledger", "payers", "stores", "payments", "payments/refunds")),
+    *(f"thirdparty_server/{part}" for part in ("ledger", "payers", "stores", "claims", "payments", "payments/refunds")),
 )
 LINES_MAX = 400
 FLOORS = (
     ("tillmesh.runtime",),
-    tuple(f"tillmesh.{part}" for part in ("lines", "line_rows", "origin", "payer", "paycode", "gtin", "receipt_code")),
+    (
+        *(f"tillmesh.{part}" for part in ("lines", "line_rows", "origin", "payer", "paycode", "gtin")),
+        *(f"tillmesh.{part}" for part in ("receipt_code", "claim_code")),
+    ),
     ("tillmesh.auth",),
     ("tillmesh.storage",),
     ("tillmesh.rpc",),
@@ -54,7 +58,7 @@ FLOORS = (
     ),
     ("thirdparty_server.ledger", "store_terminal.checkouts"),
     ("thirdparty_server.payers", "store_terminal.outbox"),
-    ("thirdparty_server.stores", "store_terminal.refunds"),
+    ("thirdparty_server.stores", "thirdparty_server.claims", "store_terminal.refunds"),
     ("thirdparty_server.payments", "store_terminal.outbox.replies", "store_terminal.outbox.exchanges"),
     (
         "thirdparty_server.payments.refunds",
@@ -79,7 +83,10 @@ FLOORS = (
     ("tillmesh.cli.app",),
 )
 """From the ground up: nobody imports from a floor above."""
-SHARED = ("lines.py", "line_rows.py", "payer.py", "origin.py", "paycode.py", "gtin.py", "receipt_code.py")
+SHARED = (
+    *("lines.py", "line_rows.py", "payer.py", "origin.py", "paycode.py", "gtin.py"),
+    *("receipt_code.py", "claim_code.py"),
+)
 """What all servers and the command line know of goods and payers."""
 PURE = ("grpc", "sqlalchemy", "google", "asyncio", "tillmesh.api")
 
