@@ -48,6 +48,8 @@ checkouts = Table(
     Column("paid_at_ms", BigInteger, nullable=False),
     Column("sold_at_ms", BigInteger, nullable=False),
     Column("refunded_minor", BigInteger, nullable=False),
+    Column("locked_by", String, nullable=False),
+    Column("locked_until_ms", BigInteger, nullable=False),
     Column("confirmed_at_ms", BigInteger, nullable=False),
     Column("parked_at_ms", BigInteger, nullable=False),
     Column("parked_until_ms", BigInteger, nullable=False),
@@ -71,6 +73,7 @@ checkouts = Table(
     CheckConstraint("state NOT IN ('PAID', 'CANCELED') OR unanswered = ''", name="final_is_answered"),
     CheckConstraint("state <> 'BASKET' OR order_version = 0", name="basket_has_no_order"),
     CheckConstraint("refunded_minor = 0 OR state = 'PAID'", name="only_paid_is_refunded"),
+    CheckConstraint("locked_by = '' OR state IN ('SUBMITTED', 'PAYING')", name="only_pending_is_locked"),
     CheckConstraint("parked_at_ms = 0 OR state IN ('BASKET', 'SUBMITTED')", name="only_open_is_parked"),
 )
 UNPRUNED = index_unpruned(checkouts, [state for state in CheckoutState if CHECKOUT.is_final(state)])

@@ -40,10 +40,10 @@ class Exchanges:
         return taken
 
     async def apply_with(self, order: OrderCopy, outcome: Callable[..., Exchange], **what: Any) -> Exchange:
-        """Takes an answer in with how the order is since, and remembers the latter."""
+        """Takes an answer in with how the order is since, and remembers that it was read."""
         taken = await self.apply(outcome, order=order, **what)
         if taken.checkout:
-            self.orders.note(taken.checkout, order)
+            self.orders.note(taken.checkout)
         return taken
 
     def lacks_pay_code(self, entry: OutboxEntry) -> bool:

@@ -15,12 +15,23 @@ from tests.processes import Server, running, start_server
 from tests.terminal.scans import Scanner, scanning
 from tests.terminal.shaky import CutOff, Shaky
 from tests.terminal.till import Behind, Till, terminal_flags
+from tillmesh.storage.database import open_engine, parse_url
+from tillmesh.storage.statements import Statements, Transaction
 
 
 @pytest.fixture
 def database_url(new_database: NewDatabase) -> str:
     """A database with this server's tables, of each kind that it may have."""
     return new_database(METADATA)
+
+
+@pytest.fixture
+def transaction(database_url: str) -> Iterator[Transaction]:
+    engine = open_engine(parse_url(database_url))
+    driver = engine.raw_connection()
+    yield Transaction(driver.cursor(), Statements(engine.dialect))
+    driver.close()
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")

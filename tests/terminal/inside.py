@@ -37,7 +37,7 @@ MARGIN_MS = 3_000
 
 
 class Counting:
-    """A channel that counts the calls of each method."""
+    """A channel that counts the calls of each method, streams among them."""
 
     def __init__(self, channel: aio.Channel, calls: Counter[str]) -> None:
         self._channel = channel
@@ -45,8 +45,13 @@ class Counting:
 
     def unary_unary(self, method: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
         """A callable that makes calls of a method."""
-        real: Any = self._channel.unary_unary(method, *arguments, **options)
+        return self._counted(method, self._channel.unary_unary(method, *arguments, **options))
 
+    def unary_stream(self, method: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        """A callable that opens streams of a method."""
+        return self._counted(method, self._channel.unary_stream(method, *arguments, **options))
+
+    def _counted(self, method: str, real: Any) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
             self._calls[method.rpartition("/")[2]] += 1
             return real(*arguments, **options)
