@@ -28,6 +28,11 @@ ACCESS: dict[str, Access] = {
         "RecallCheckout": _DEVICE,
         "ListCheckoutEvents": _READERS,
     },
+    "tillmesh.api.terminal.v1.PresentationService": {
+        "PresentCheckout": _DEVICE,
+        "RenewLaneSticker": _DEVICE,
+        "GetLaneSticker": _DEVICE,
+    },
     "tillmesh.api.terminal.v1.ScanService": {
         "ScanItem": _DEVICE,
         "GetScanRules": _READERS,

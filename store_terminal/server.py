@@ -16,6 +16,7 @@ from store_terminal.checkouts.servicer import CheckoutServicer
 from store_terminal.errors import DOMAIN
 from store_terminal.outbox.peers import Peers
 from store_terminal.outbox.worker import Outbox
+from store_terminal.presenting.servicer import PresentationServicer
 from store_terminal.receipts.language import LANGUAGE_RULE, is_known
 from store_terminal.receipts.messages import CodePage, Look
 from store_terminal.receipts.servicer import ReceiptServicer
@@ -122,6 +123,7 @@ def assemble(
             f"{api}.CheckoutService": CheckoutServicer(database, clock, outbox, rng, till),
             f"{api}.TillRefundService": TillRefundServicer(database, clock, outbox, till),
             f"{api}.ReceiptService": ReceiptServicer(database, clock, till, settings.look()),
+            f"{api}.PresentationService": PresentationServicer(database, clock, outbox.peers, rng, till),
             f"{api}.ScanService": ScanServicer(database, clock, outbox, rng, till),
             f"{api}.CatalogueService": CatalogueServicer(database, clock, catalogue),
         },
