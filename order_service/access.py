@@ -21,5 +21,6 @@ ACCESS: dict[str, Access] = {
         # Whoever started an attempt can end it although the payment server is away (rule 3).
         "CancelOrderPayment": _READERS,
         "ListOrderEvents": _READERS,
+        "WatchOrders": _SHOPS,
     }
 }

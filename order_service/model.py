@@ -110,6 +110,7 @@ class OrderChange(HistoryEntry):
     """One change of an order."""
 
     order_id: str
+    store_id: str
     version: int
     epoch: int
     amount: Money

@@ -1,14 +1,25 @@
 """Queries. A change of an order is compare-and-set on what was read."""
 
+from collections.abc import Sequence
+
 import orjson
 from sqlalchemy import bindparam, select, update
 
 from order_service.lifecycle import OrderState, PaymentState
 from order_service.model import Consent, Order, OrderChange, OrderPayment, OrderVersion, labels_text
-from order_service.tables import PENDING, PENDING_STATES, order_history, order_payments, order_versions, orders
+from order_service.tables import (
+    PENDING,
+    PENDING_STATES,
+    order_history,
+    order_payments,
+    order_versions,
+    orders,
+    pruned,
+)
 from tillmesh.payer import Payer
 from tillmesh.storage.columns import ORIGIN, PAYER
 from tillmesh.storage.database import require_one_row
+from tillmesh.storage.feeds import Feed
 from tillmesh.storage.history import History
 from tillmesh.storage.lists import PAYER_COLUMNS, After, By, NewestFirst, Partial, Slice
 from tillmesh.storage.records import AMOUNT, Part, Records, as_long_text
@@ -46,6 +57,7 @@ ORDERS = Records(
 VERSIONS = Records(OrderVersion, order_versions, parts={"amount": AMOUNT, "lines_text": LINES})
 PAYMENTS = Records(OrderPayment, order_payments, parts={"consent": Part(_consent, _consent_columns)})
 HISTORY = History(ORDERS, OrderChange, order_history, {"amount": AMOUNT})
+FEED = Feed(order_history, pruned)
 
 _WITH_LINES = select(orders, order_versions.c.lines, order_versions.c.prices_include_tax).where(
     order_versions.c.order_id == orders.c.order_id, order_versions.c.version == orders.c.version
@@ -128,6 +140,12 @@ def idle_orders(transaction: Transaction, until_ms: int, at_most: int) -> list[O
 def clamp_leases(transaction: Transaction, now_ms: int) -> None:
     """Shortens what remains of leases to their length, where the clock stepped back since they began."""
     transaction.execute(_CLAMP, {"now_ms": now_ms})
+
+
+def orders_of(transaction: Transaction, rows: Sequence[Row]) -> dict[str, Order]:
+    """The orders that rows of the history are about, by number."""
+    found = (find_order(transaction, order_id) for order_id in {row["order_id"] for row in rows})
+    return {order.order_id: order for order in found if order}
 
 
 def list_orders(

@@ -7,12 +7,14 @@ from pydantic import Field
 
 from order_service.access import ACCESS
 from order_service.errors import DOMAIN
+from order_service.queries import FEED
 from order_service.servicer import OrderServicer
 from order_service.sweeper import Sweeper
 from order_service.tables import METADATA
 from tillmesh.auth.callers import Role
 from tillmesh.rpc.server import Wiring, run
 from tillmesh.rpc.settings import ServerSettings, load_settings
+from tillmesh.rpc.streams import Streams
 from tillmesh.runtime.clock import DAY_MS, Clock, SystemClock
 from tillmesh.runtime.ids import SYSTEM_RNG
 from tillmesh.storage.database import Database, answer, open_database
@@ -34,7 +36,8 @@ class OrderSettings(ServerSettings, cli_prog_name="order_service", env_prefix="T
 
 def assemble(settings: OrderSettings, database: Database, clock: Clock, rng: random.Random) -> Wiring:
     """Puts the service together; it calls no other server."""
-    servicer = OrderServicer(database, clock, rng, lease_max_ms=int(settings.lease_max_s * 1000))
+    streams = Streams(database, FEED, clock)
+    servicer = OrderServicer(database, clock, rng, int(settings.lease_max_s * 1000), streams)
     sweeper = Sweeper(database, clock, settings.own_uri(Role.ORDERS), int(settings.open_order_days * DAY_MS))
     return Wiring(
         domain=DOMAIN,
@@ -42,7 +45,7 @@ def assemble(settings: OrderSettings, database: Database, clock: Clock, rng: ran
         access=ACCESS,
         gate=settings.gate(),
         probe=lambda: database.run(answer),
-        loops=[sweeper.run],
+        loops=[sweeper.run, streams.run],
         on_stop=[database.close],
     )
 

@@ -1,7 +1,8 @@
 """Protobuf to model and back, nothing else."""
 
 import random
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,8 +18,11 @@ from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.line_messages import order_lines
 from tillmesh.rpc.messages import from_duration, state_names
 from tillmesh.rpc.servicer import Servicer
+from tillmesh.rpc.streams import Streams
 from tillmesh.runtime.ids import new_transaction_number
+from tillmesh.storage.feeds import EVERYTHING, Only
 from tillmesh.storage.requests import answer_once
+from tillmesh.storage.statements import Row
 
 _Ending = api.CancelOrderRequest | api.CompleteFreeOrderRequest
 _Change = api.CreateOrderRequest | api.ReplaceOrderLinesRequest | _Ending
@@ -31,6 +35,7 @@ class OrderServicer(Servicer):
 
     rng: random.Random
     lease_max_ms: int
+    streams: Streams
 
     async def CreateOrder(self, request: api.CreateOrderRequest) -> order_pb2.Order:
         """Raises a pending transaction."""
@@ -64,8 +69,11 @@ class OrderServicer(Servicer):
         with Fields() as fields:
             payer = fields.payer_filter(request)
         require_store(request.store_id or None)
-        shown, token = await self._found(request, queries.list_orders, self._order, request.store_id, payer, states)
-        return api.ListOrdersResponse(orders=shown, next_page_token=token)
+        filters = request.store_id, payer, states
+        shown, token, cursor = await self._found_to_watch(
+            self.streams, request, queries.list_orders, self._order, *filters
+        )
+        return api.ListOrdersResponse(orders=shown, next_page_token=token, cursor=cursor)
 
     async def ReplaceOrderLines(self, request: api.ReplaceOrderLinesRequest) -> order_pb2.Order:
         """Replaces the lines in place."""
@@ -147,6 +155,17 @@ class OrderServicer(Servicer):
         )
         return api.ListOrderEventsResponse(events=shown, next_page_token=token)
 
+    async def WatchOrders(self, request: api.WatchOrdersRequest) -> AsyncGenerator[api.WatchOrdersResponse]:
+        """Sends what happens to orders."""
+        require_store(request.store_id or None)
+        only = Only("store_id", request.store_id) if request.store_id else EVERYTHING
+        async with aclosing(self._watched(self.streams, request, only, order_pb2.OrderEvent.Type)) as answers:
+            async for rows, cursor in answers:
+                wanted = () if request.events_only else rows
+                orders = await self.database.run(queries.orders_of, wanted) if wanted else {}
+                updates = [self._update(row, orders.get(row["order_id"])) for row in rows]
+                yield api.WatchOrdersResponse(updates=updates, cursor=cursor)
+
     async def _change(self, request: _Change, resource: str, change: _Effect, **what: object) -> order_pb2.Order:
         """Changes an order once for the request's id; a repeat gets the order as it is now."""
         key = self._key(request, request.request_id)
@@ -159,6 +178,10 @@ class OrderServicer(Servicer):
             fields.identifier("request_id", request.request_id)
             fields.positive("version", request.version)
         return await self._change(request, request.order_id, end, order_id=request.order_id, version=request.version)
+
+    def _update(self, row: Row, order: Order | None) -> api.OrderUpdate:
+        event = to_event(queries.HISTORY.entry(row))
+        return api.OrderUpdate(event=event, order=self._order(order) if order else None)
 
     def _order(self, order: Order) -> order_pb2.Order:
         return to_order(order, self.clock.now_ms())

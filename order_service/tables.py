@@ -18,8 +18,8 @@ from sqlalchemy import (
 from order_service.lifecycle import ORDER, OrderState, PaymentState
 from tillmesh.storage.columns import origin_columns, payer_columns
 from tillmesh.storage.database import append_only, one_of
+from tillmesh.storage.history_table import history_table
 from tillmesh.storage.pruned import (
-    append_only_but_pruned,
     covered_by_entry,
     index_unpruned,
     pruned_table,
@@ -136,24 +136,17 @@ Index(
     postgresql_where=order_payments.c.state.in_([PaymentState.GRANTED, PaymentState.PAID]),
 )
 
-order_history = Table(
+order_history = history_table(
     "order_history",
     METADATA,
-    Column("order_id", String, primary_key=True),
-    Column("number", BigInteger, primary_key=True),
-    Column("event", String, nullable=False),
-    Column("from_state", String),
-    Column("to_state", String, nullable=False),
+    Column("order_id", String, nullable=False),
+    Column("store_id", String, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("currency", String, nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
     Column("payment_id", String, nullable=False),
-    Column("actor", String, nullable=False),
-    Column("trace_id", String, nullable=False),
     # Set where there is a new version: SHA-256 in hex of what the chain covers of it (model.content_hash).
     Column("content_hash", String),
-    Column("at_ms", BigInteger, nullable=False),
-    Column("chain_hash", LargeBinary, nullable=False),
+    feeds_by=("store_id",),
 )
-append_only_but_pruned(order_history)

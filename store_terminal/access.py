@@ -27,6 +27,7 @@ ACCESS: dict[str, Access] = {
         "ParkCheckout": _DEVICE,
         "RecallCheckout": _DEVICE,
         "ListCheckoutEvents": _READERS,
+        "WatchCheckouts": _READERS,
     },
     "tillmesh.api.terminal.v1.PresentationService": {
         "PresentCheckout": _DEVICE,

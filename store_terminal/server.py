@@ -12,6 +12,7 @@ from store_terminal.catalogue.servicer import CatalogueServicer
 from store_terminal.catalogue.worker import CatalogueWorker
 from store_terminal.checkouts.housekeeping import Housekeeping
 from store_terminal.checkouts.model import Till
+from store_terminal.checkouts.queries import FEED
 from store_terminal.checkouts.servicer import CheckoutServicer
 from store_terminal.errors import DOMAIN
 from store_terminal.outbox.peers import Peers
@@ -29,6 +30,7 @@ from tillmesh.auth.callers import Role
 from tillmesh.rpc.peers import open_channel
 from tillmesh.rpc.server import Wiring, run
 from tillmesh.rpc.settings import ServerSettings, load_settings
+from tillmesh.rpc.streams import Streams
 from tillmesh.runtime.clock import DAY_MS, HOUR_MS, Clock, SystemClock
 from tillmesh.runtime.ids import IDENTIFIER, SYSTEM_RNG
 from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS
@@ -115,12 +117,13 @@ def assemble(
     basket_ms, names_ms = int(settings.basket_days * DAY_MS), int(settings.names_days * DAY_MS)
     housekeeping = Housekeeping(database, clock, own_uri, basket_ms, names_ms, rng)
     catalogue = CatalogueWorker(database, clock, own_uri)
+    streams = Streams(database, FEED, clock)
     store = StoreReader(database, payments_channel, own_uri, till.store_id)
     api = "tillmesh.api.terminal.v1"
     return Wiring(
         domain=DOMAIN,
         servicers={
-            f"{api}.CheckoutService": CheckoutServicer(database, clock, outbox, rng, till),
+            f"{api}.CheckoutService": CheckoutServicer(database, clock, outbox, rng, till, streams),
             f"{api}.TillRefundService": TillRefundServicer(database, clock, outbox, till),
             f"{api}.ReceiptService": ReceiptServicer(database, clock, till, settings.look()),
             f"{api}.PresentationService": PresentationServicer(database, clock, outbox.peers, rng, till),
@@ -130,7 +133,7 @@ def assemble(
         access=ACCESS,
         gate=replace(gate, store_id=settings.store_id) if (gate := settings.gate()) else None,
         probe=lambda: database.run(answer),
-        loops=[outbox.run, housekeeping.run, catalogue.run, store.run],
+        loops=[outbox.run, housekeeping.run, catalogue.run, store.run, streams.run],
         on_stop=[outbox.stop, orders_channel.close, payments_channel.close, database.close],
     )
 

@@ -2,9 +2,11 @@
 
 import importlib
 import re
+from collections.abc import Callable
 from graphlib import TopologicalSorter
-from inspect import iscoroutinefunction
+from inspect import isasyncgenfunction, iscoroutinefunction
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -207,7 +209,8 @@ def test_every_method_of_a_service_has_a_coroutine_of_its_name(service: str) -> 
     module, name = SERVICERS[service]
     servicer = getattr(importlib.import_module(module), name)
     methods = descriptor_pool.Default().FindServiceByName(service).methods
-    missing = [method.name for method in methods if not iscoroutinefunction(getattr(servicer, method.name, None))]
+    kinds: dict[bool, Callable[[Any], bool]] = {True: isasyncgenfunction, False: iscoroutinefunction}
+    missing = [each.name for each in methods if not kinds[each.server_streaming](getattr(servicer, each.name, None))]
     assert missing == []
     public = {name for name in vars(servicer) if not name.startswith("_")}
     assert public == {method.name for method in methods}

@@ -18,6 +18,7 @@ ACCESS: dict[str, Access] = {
         "CancelPayment": _ALL,
         "VoidPayment": _PLATFORM,
         "ListPaymentEvents": _ALL,
+        "WatchPayments": _ALL,
     },
     "tillmesh.api.payment.v1.RefundService": {
         "RefundPayment": _SHOPS,

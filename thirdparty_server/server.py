@@ -22,6 +22,7 @@ from thirdparty_server.payers.vault import Vault
 from thirdparty_server.payers.wallet_servicer import WalletServicer
 from thirdparty_server.payments.model import Timing
 from thirdparty_server.payments.orders import Orders
+from thirdparty_server.payments.queries import FEED
 from thirdparty_server.payments.refunds.servicer import RefundServicer
 from thirdparty_server.payments.resolver import PaymentResolver
 from thirdparty_server.payments.servicer import PaymentServicer
@@ -32,6 +33,7 @@ from tillmesh.auth.callers import Role
 from tillmesh.rpc.peers import Peer, open_channel
 from tillmesh.rpc.server import Wiring, run
 from tillmesh.rpc.settings import ServerSettings, load_settings
+from tillmesh.rpc.streams import Streams
 from tillmesh.runtime.clock import Clock, SystemClock
 from tillmesh.runtime.ids import SYSTEM_RNG
 from tillmesh.storage.database import Database, answer, open_database
@@ -96,12 +98,13 @@ def assemble(
     vault = settings.vault()
     tries = PinTries(database, vault, clock)
     code_lock_ms, session_ms = int(settings.pay_code_lock_s * 1000), int(settings.session_s * 1000)
+    guesses_per_hour, streams = settings.identity_guesses_per_hour, Streams(database, FEED, clock)
     api = "tillmesh.api.payment.v1"
     return Wiring(
         domain=DOMAIN,
         servicers={
             f"{api}.PaymentService": PaymentServicer(
-                database, clock, resolver, orders, vault, tries, code_lock_ms, settings.identity_guesses_per_hour
+                database, clock, resolver, orders, vault, tries, code_lock_ms, guesses_per_hour, streams
             ),
             f"{api}.RefundService": RefundServicer(database, clock, resolver, orders, vault, code_lock_ms),
             f"{api}.IdentityService": IdentityServicer(database, clock, vault),
@@ -114,7 +117,7 @@ def assemble(
         access=ACCESS,
         gate=settings.gate(),
         probe=lambda: database.run(answer),
-        loops=[resolver.run, Upkeep(database, clock, server).run],
+        loops=[resolver.run, Upkeep(database, clock, server).run, streams.run],
         on_stop=[tries.drain, resolver.stop, orders_channel.close, database.close],
         sign_in=Sessions(database, clock).sign_in,
     )

@@ -192,6 +192,11 @@ class Checkout(Stateful):
         return replace(self, void_id="") if self.void_id == refund_id else self
 
     @property
+    def lane(self) -> str:
+        """The device that it was opened on."""
+        return self.origin.lane
+
+    @property
     def busy_with(self) -> str:
         """Id of the request that keeps it from being changed or paid; empty if none does."""
         return self.unanswered or ("" if CHECKOUT.is_final(self.state) else self.void_id)
@@ -207,6 +212,7 @@ class CheckoutChange(HistoryEntry):
     """One thing that happened to a checkout."""
 
     checkout_id: str
+    lane: str
     order_version: int
     amount: Money
     reference: str = ""

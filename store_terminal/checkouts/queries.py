@@ -12,6 +12,7 @@ from store_terminal.checkouts.tables import ABANDONED, NAMED, OVERDUE, PARKED, c
 from tillmesh import line_rows
 from tillmesh.payer import Payer
 from tillmesh.storage.columns import ORIGIN, PAYER
+from tillmesh.storage.feeds import Feed
 from tillmesh.storage.history import History
 from tillmesh.storage.lists import PAYER_COLUMNS, After, By, NewestFirst, Partial, Slice
 from tillmesh.storage.records import AMOUNT, Part, Records, as_long_text
@@ -94,6 +95,7 @@ CHECKOUTS = Records(
     fixed=("store_id", "created_at_ms"),
 )
 HISTORY = History(CHECKOUTS, CheckoutChange, checkout_history, {"amount": AMOUNT})
+FEED = Feed(checkout_history, pruned)
 _LIST = NewestFirst(
     select(checkouts),
     checkouts.c.checkout_id,
@@ -130,6 +132,12 @@ _NAMED = (
     .with_for_update(skip_locked=True)
 )
 _FORGET_NAMES = update(checkouts).where(checkouts.c.checkout_id.in_(_NAMED)).values(payer_display_name="")
+
+
+def checkouts_of(transaction: Transaction, rows: Sequence[Row]) -> dict[str, Checkout]:
+    """The checkouts that rows of the history are about, by id."""
+    found = (CHECKOUTS.find(transaction, checkout_id) for checkout_id in {row["checkout_id"] for row in rows})
+    return {checkout.checkout_id: checkout for checkout in found if checkout}
 
 
 def was_pruned(transaction: Transaction, checkout_id: str) -> bool:

@@ -1,5 +1,7 @@
 """Checkouts: protobuf to model and back, nothing else."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
@@ -7,7 +9,7 @@ from store_terminal.checkouts import messages, moves, operations, parking, queri
 from store_terminal.checkouts.calls import checked
 from store_terminal.checkouts.lifecycle import CheckoutState
 from store_terminal.checkouts.messages import new_lines, to_event
-from store_terminal.checkouts.model import LineChange, NewCheckout, NewPayment
+from store_terminal.checkouts.model import Checkout, LineChange, NewCheckout, NewPayment
 from store_terminal.checkouts.named_orders import named_order
 from store_terminal.checkouts.sales import SaleCalls
 from store_terminal.errors import Reason
@@ -19,14 +21,19 @@ from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.line_messages import NOTE_MAX, adjustment_of
 from tillmesh.rpc.messages import state_names, to_payer
+from tillmesh.rpc.streams import Streams
 from tillmesh.runtime.ids import new_transaction_number
 from tillmesh.runtime.money import MINOR_UNITS_MAX
+from tillmesh.storage.feeds import EVERYTHING, Only
 from tillmesh.storage.requests import answer_once
+from tillmesh.storage.statements import Row
 
 
 @dataclass(frozen=True)
 class CheckoutServicer(SaleCalls):
     """tillmesh.api.terminal.v1.CheckoutService."""
+
+    streams: Streams
 
     async def CreateCheckout(self, request: api.CreateCheckoutRequest) -> checkout_pb2.Checkout:
         """Opens a basket."""
@@ -71,8 +78,10 @@ class CheckoutServicer(SaleCalls):
         with Fields() as fields:
             payer = fields.payer_filter(request)
         filters = payer, states, request.lane, request.cashier_id, request.parked
-        shown, token = await self._found(request, queries.list_checkouts, self._message, *filters)
-        return api.ListCheckoutsResponse(checkouts=shown, next_page_token=token)
+        shown, token, cursor = await self._found_to_watch(
+            self.streams, request, queries.list_checkouts, self._message, *filters
+        )
+        return api.ListCheckoutsResponse(checkouts=shown, next_page_token=token, cursor=cursor)
 
     async def ListPendingOrders(self, request: api.ListPendingOrdersRequest) -> api.ListPendingOrdersResponse:
         """Lists what a payer still has to pay in this store (CN109598490A)."""
@@ -219,3 +228,19 @@ class CheckoutServicer(SaleCalls):
             request, moves.list_events, lambda entry: (entry.number,), to_event, request.checkout_id
         )
         return api.ListCheckoutEventsResponse(events=shown, next_page_token=token)
+
+    async def WatchCheckouts(self, request: api.WatchCheckoutsRequest) -> AsyncGenerator[api.WatchCheckoutsResponse]:
+        """Sends what happens to checkouts."""
+        of_lane = Only("lane", request.lane) if request.lane else EVERYTHING
+        only = Only("checkout_id", request.checkout_id) if request.checkout_id else of_lane
+        types = checkout_pb2.CheckoutEvent.Type
+        async with aclosing(self._watched(self.streams, request, only, types, of_lane)) as answers:
+            async for rows, cursor in answers:
+                wanted = () if request.events_only else rows
+                checkouts = await self.database.run(queries.checkouts_of, wanted) if wanted else {}
+                updates = [self._update(row, checkouts.get(row["checkout_id"])) for row in rows]
+                yield api.WatchCheckoutsResponse(updates=updates, cursor=cursor)
+
+    def _update(self, row: Row, checkout: Checkout | None) -> api.CheckoutUpdate:
+        event = to_event(queries.HISTORY.entry(row))
+        return api.CheckoutUpdate(event=event, checkout=self._message(checkout) if checkout else None)

@@ -20,7 +20,8 @@ from store_terminal.checkouts.lifecycle import CHECKOUT, CheckoutState
 from store_terminal.schema import METADATA
 from tillmesh.storage.columns import origin_columns, payer_columns
 from tillmesh.storage.database import one_of
-from tillmesh.storage.pruned import append_only_but_pruned, index_unpruned, pruned_table, pruned_through
+from tillmesh.storage.history_table import history_table
+from tillmesh.storage.pruned import index_unpruned, pruned_table, pruned_through
 
 checkouts = Table(
     "checkouts",
@@ -111,23 +112,15 @@ Index(
     postgresql_where=PARKED,
 )
 Index("checkouts_overdue", checkouts.c.parked_until_ms, sqlite_where=OVERDUE, postgresql_where=OVERDUE)
-checkout_history = Table(
+checkout_history = history_table(
     "checkout_history",
     METADATA,
-    Column("checkout_id", String, ForeignKey("checkouts.checkout_id"), primary_key=True),
-    Column("number", BigInteger, primary_key=True),
-    Column("event", String, nullable=False),
-    Column("from_state", String),
-    Column("to_state", String, nullable=False),
+    Column("checkout_id", String, ForeignKey("checkouts.checkout_id"), nullable=False),
+    Column("lane", String, nullable=False),
     Column("order_version", BigInteger, nullable=False),
     Column("currency", String, nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
     Column("reference", String, nullable=False),
     Column("reason", String, nullable=False),
-    Column("actor", String, nullable=False),
-    Column("trace_id", String, nullable=False),
-    Column("at_ms", BigInteger, nullable=False),
-    Column("chain_hash", LargeBinary, nullable=False),
 )
-append_only_but_pruned(checkout_history)
 pruned = pruned_table(METADATA)

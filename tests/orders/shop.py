@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from google.protobuf import duration_pb2
 
+from order_service.queries import FEED
 from order_service.servicer import OrderServicer
 from order_service.sweeper import Sweeper
 from order_service.tables import METADATA
@@ -18,6 +19,7 @@ from tillmesh.api.type.v1.line_item_pb2 import LineItem
 from tillmesh.api.type.v1.money_pb2 import Money
 from tillmesh.api.type.v1.payer_pb2 import Payer
 from tillmesh.auth.callers import MESH, caller, parse_uri
+from tillmesh.rpc.streams import Streams
 from tillmesh.runtime.clock import DAY_MS
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
@@ -55,7 +57,8 @@ class Shop:
     def __init__(self, database_url: str, clock: ManualClock) -> None:
         self.clock = clock
         self.database = open_database(database_url, METADATA)
-        self.service = OrderServicer(self.database, clock, random.Random(1), LEASE_MAX_MS)
+        self.streams = Streams(self.database, FEED, clock)
+        self.service = OrderServicer(self.database, clock, random.Random(1), LEASE_MAX_MS, self.streams)
         self.sweeper = Sweeper(self.database, clock, SERVER, OPEN_MAX_MS)
 
     async def create(

@@ -15,14 +15,18 @@ from tillmesh.lines import LineItem
 from tillmesh.payer import identity
 from tillmesh.runtime.lifecycle import NO_HISTORY
 from tillmesh.storage import statements
-from tillmesh.storage.chains import HistoryTable, read_chains
+from tillmesh.storage.chains import NOT_COVERED, HistoryTable, read_chains
 from tillmesh.storage.history import next_hash
+from tillmesh.storage.history_table import PLACE
 
 SALT = bytes(SALT_BYTES)
 ORDERS = HistoryTable("order_history", "orders", "order_id")
 CHANGED = "row {} was changed: its hash is not that of its content and the row before"
+COLUMNS = [column.name for column in order_history.columns]
+COPIED = ", ".join(name for name in COLUMNS if name not in (*PLACE, "number"))
 REWRITTEN: dict[str, object] = {
     "order_id": "o-3",
+    "store_id": "s-2",
     "number": 9,
     "event": "PAID",
     "from_state": None,
@@ -106,7 +110,7 @@ def test_what_the_service_wrote_is_whole(connection: Connection) -> None:
     assert findings(connection) == {}
 
 
-@pytest.mark.parametrize("column", order_history.c.keys())
+@pytest.mark.parametrize("column", [name for name in COLUMNS if name not in PLACE])
 def test_no_column_can_be_rewritten(connection: Connection, column: str) -> None:
     sql(connection, f"UPDATE order_history SET {column} = ? WHERE order_id = 'o-1' AND number = 2", REWRITTEN[column])
     found = findings(connection)
@@ -133,8 +137,8 @@ def test_a_value_of_another_type_is_found_as_well(connection: Connection, column
 def test_a_row_whose_hash_was_made_anew_no_longer_fits_the_next(connection: Connection) -> None:
     rows = connection.exec_driver_sql("SELECT * FROM order_history WHERE order_id = 'o-1' ORDER BY number").mappings()
     first, row, *_ = (dict(row) for row in rows)
-    del row["chain_hash"]
-    forged = next_hash(first["chain_hash"], {**row, "payment_id": "p-7"})
+    covered = {name: value for name, value in row.items() if name not in NOT_COVERED}
+    forged = next_hash(first["chain_hash"], {**covered, "payment_id": "p-7"})
     statement = "UPDATE order_history SET payment_id = 'p-7', chain_hash = ? WHERE order_id = 'o-1' AND number = 2"
     sql(connection, statement, forged)
     assert findings(connection) == {"o-1": [CHANGED.format(3)]}
@@ -157,9 +161,7 @@ def test_a_row_whose_hash_was_made_anew_no_longer_fits_the_next(connection: Conn
             [CHANGED.format(2), CHANGED.format(3), CHANGED.format(4)],
         ),
         (
-            ["INSERT INTO order_history SELECT order_id, 5, event, from_state, to_state, version, epoch, currency, "
-             "amount_minor, payment_id, actor, trace_id, content_hash, at_ms, chain_hash FROM order_history "
-             "WHERE number = 4"],
+            [f"INSERT INTO order_history (number, {COPIED}) SELECT 5, {COPIED} FROM order_history WHERE number = 4"],
             [CHANGED.format(5), "its last row is 5, but 4 in orders"],
         ),
         (

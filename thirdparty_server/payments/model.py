@@ -77,6 +77,8 @@ class PaymentHistoryEntry(HistoryEntry):
     """One change of a payment."""
 
     payment_id: str
+    store_id: str
+    identity_id: str | None
     epoch: int
     reason: str
     refund_id: str = ""

@@ -1,18 +1,29 @@
 """Queries about payments. A change of a payment is compare-and-set on its state and history number."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import and_, bindparam, or_, select, update
 
 from thirdparty_server.payments.lifecycle import PaymentState
 from thirdparty_server.payments.model import Payment, PaymentHistoryEntry
-from thirdparty_server.payments.tables import BY_CODE, GRANTED, GUESSED, UNFINISHED, payment_history, payments
+from thirdparty_server.payments.tables import (
+    BY_CODE,
+    GRANTED,
+    GUESSED,
+    UNFINISHED,
+    payment_history,
+    payments,
+    pruned,
+)
 from tillmesh.payer import Payer, PayerKind
 from tillmesh.runtime.driver import Due
 from tillmesh.storage.claims import Claims
 from tillmesh.storage.columns import ORIGIN, PAYER
+from tillmesh.storage.feeds import Feed
 from tillmesh.storage.history import History
 from tillmesh.storage.lists import PAYER_COLUMNS, After, By, NewestFirst, Slice
 from tillmesh.storage.records import AMOUNT, Records
-from tillmesh.storage.statements import Transaction
+from tillmesh.storage.statements import Row, Transaction
 
 PAYMENTS = Records(
     Payment,
@@ -22,6 +33,7 @@ PAYMENTS = Records(
     fixed=("order_id", "order_version", "by_code", "identity_id", "created_at_ms"),
 )
 HISTORY = History(PAYMENTS, PaymentHistoryEntry, payment_history, {"amount": AMOUNT})
+FEED = Feed(payment_history, pruned)
 _LIST = NewestFirst(
     select(payments),
     payments.c.payment_id,
@@ -131,6 +143,12 @@ def due_payments(
     if after is None:
         transaction.execute(_CLAMP, {"longest_ms": now_ms + payer_window_ms})
     return _CLAIMS.take(transaction, replica, now_ms, after, at_most)
+
+
+def payments_of(transaction: Transaction, rows: Sequence[Row]) -> dict[str, Payment]:
+    """The payments that rows of the history are about, by id."""
+    found = (PAYMENTS.find(transaction, payment_id) for payment_id in {row["payment_id"] for row in rows})
+    return {payment.payment_id: payment for payment in found if payment}
 
 
 def list_payments(

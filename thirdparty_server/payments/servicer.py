@@ -1,5 +1,7 @@
 """Payments: protobuf to model and back, nothing else."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from thirdparty_server.errors import PAYMENT_CANCELED
@@ -20,11 +22,13 @@ from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.limits import OWN, Places
 from tillmesh.rpc.messages import state_names
 from tillmesh.rpc.servicer import Servicer
+from tillmesh.rpc.streams import Streams
 from tillmesh.runtime.errors import FieldViolation, Refusal, Unanswered, invalid
 from tillmesh.runtime.secret import Secret
 from tillmesh.storage.batches import takes_turns
+from tillmesh.storage.feeds import EVERYTHING, Only
 from tillmesh.storage.requests import IdempotencyKey, find_resource, remember_refusal
-from tillmesh.storage.statements import Transaction
+from tillmesh.storage.statements import Row, Transaction
 
 MAKING_MAX = 96
 """Payments that are made at a time while their callers wait: more would only all take longer, until all are late."""
@@ -42,6 +46,7 @@ class PaymentServicer(Servicer):
     pin_tries: PinTries
     pay_code_lock_ms: int
     identity_guesses_per_hour: int
+    streams: Streams
     making: Places = field(default_factory=Places)
 
     async def CreatePayment(self, request: payments_api.CreatePaymentRequest) -> payment_pb2.Payment:
@@ -84,8 +89,10 @@ class PaymentServicer(Servicer):
         require_store(request.store_id or None)
         require_payer(request.identity_id or None)
         filters = request.order_id, request.identity_id, request.store_id, payer, states
-        shown, token = await self._found(request, queries.list_payments, self._message, *filters)
-        return payments_api.ListPaymentsResponse(payments=shown, next_page_token=token)
+        shown, token, cursor = await self._found_to_watch(
+            self.streams, request, queries.list_payments, self._message, *filters
+        )
+        return payments_api.ListPaymentsResponse(payments=shown, next_page_token=token, cursor=cursor)
 
     async def ConfirmPayment(self, request: payments_api.ConfirmPaymentRequest) -> payment_pb2.Payment:
         """The payer's yes."""
@@ -167,6 +174,30 @@ class PaymentServicer(Servicer):
         )
         return payments_api.ListPaymentEventsResponse(events=shown, next_page_token=token)
 
+    async def WatchPayments(
+        self, request: payments_api.WatchPaymentsRequest
+    ) -> AsyncGenerator[payments_api.WatchPaymentsResponse]:
+        """Sends what happens to payments."""
+        with Fields() as fields:
+            hidden = acting_role() is Role.TERMINAL
+            fields.require(not (hidden and request.identity_id), "identity_id", "is not for store terminals")
+        require_store(request.store_id or None)
+        require_payer(request.identity_id or None)
+        only = Only("identity_id", request.identity_id) if request.identity_id else _of_store(request.store_id)
+        types = payment_pb2.PaymentEvent.Type
+        async with aclosing(self._watched(self.streams, request, only, types, _of_store(request.store_id))) as answers:
+            async for rows, cursor in answers:
+                found = await self.database.run(queries.payments_of, rows) if rows else {}
+                updates = [self._update(row, found.get(row["payment_id"]), request) for row in rows]
+                yield payments_api.WatchPaymentsResponse(updates=updates, cursor=cursor)
+
+    def _update(
+        self, row: Row, payment: Payment | None, request: payments_api.WatchPaymentsRequest
+    ) -> payments_api.PaymentUpdate:
+        event = messages.to_event(queries.HISTORY.entry(row), bool(payment and payment.by_code))
+        shown = self._message(payment) if payment and not request.events_only else None
+        return payments_api.PaymentUpdate(event=event, payment=shown)
+
     @takes_turns(WALLETS)
     def _record(self, transaction: Transaction, asked: Payment, shown: ShownCode | None) -> Payment:
         """Records a payment of whoever is found to pay it."""
@@ -196,3 +227,7 @@ class PaymentServicer(Servicer):
 
     def _message(self, payment: Payment) -> payment_pb2.Payment:
         return messages.to_payment(payment, self.clock.now_ms())
+
+
+def _of_store(store_id: str) -> Only:
+    return Only("store_id", store_id) if store_id else EVERYTHING

@@ -22,7 +22,8 @@ from thirdparty_server.schema import METADATA
 from tillmesh.storage.claims import claim_columns
 from tillmesh.storage.columns import origin_columns, payer_columns
 from tillmesh.storage.database import one_of
-from tillmesh.storage.pruned import append_only_but_pruned, index_unpruned, pruned_table, pruned_through
+from tillmesh.storage.history_table import history_table
+from tillmesh.storage.pruned import index_unpruned, pruned_table, pruned_through
 
 # Payer kind and value are what the order says; an attempt by somebody unknown is remembered as well, without identity.
 payments = Table(
@@ -112,23 +113,17 @@ Index("payments_of_store", payments.c.store_id, payments.c.created_at_ms, paymen
 _awaiting = payments.c.state == PaymentState.AWAITING_PAYER
 Index("payments_awaiting_payer", payments.c.confirm_deadline_ms, sqlite_where=_awaiting, postgresql_where=_awaiting)
 
-payment_history = Table(
+payment_history = history_table(
     "payment_history",
     METADATA,
-    Column("payment_id", String, primary_key=True),
-    Column("number", BigInteger, primary_key=True),
-    Column("event", String, nullable=False),
-    Column("from_state", String),
-    Column("to_state", String, nullable=False),
+    Column("payment_id", String, nullable=False),
+    Column("store_id", String, nullable=False),
+    Column("identity_id", String),
     Column("epoch", BigInteger, nullable=False),
     Column("reason", String, nullable=False),
     Column("refund_id", String, nullable=False),
     Column("currency", String, nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
-    Column("actor", String, nullable=False),
-    Column("trace_id", String, nullable=False),
-    Column("at_ms", BigInteger, nullable=False),
-    Column("chain_hash", LargeBinary, nullable=False),
+    feeds_by=("store_id", "identity_id"),
 )
-append_only_but_pruned(payment_history)
 pruned = pruned_table(METADATA)

@@ -1,11 +1,15 @@
 """The caller of an RPC: a role and a name from the one URI in its certificate."""
 
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
+
+from cryptography import x509
 
 from tillmesh.runtime.deadlines import set_deadline
 from tillmesh.runtime.errors import CommonReason
@@ -100,6 +104,7 @@ class Gate:
     denied: DenyList
     store_id: str | None = None
     """The store that this server belongs to, if it belongs to one."""
+    now_s: Callable[[], float] = time.time
 
     def admit(self, auth_context: Mapping[str, Iterable[bytes]], method: str, allowed: frozenset[Role]) -> Caller:
         """The caller, if it may call the method; raises UNAUTHENTICATED or PERMISSION_DENIED."""
@@ -110,6 +115,9 @@ class Gate:
             found = parse_uri(uris[0], self.mesh)
         except ValueError as error:
             raise CommonReason.UNAUTHENTICATED(why=str(error)) from None
+        for certificate in auth_context.get("x509_pem_cert", ()):  # its connection may be older than its end
+            if self.now_s() >= expires_at_s(certificate):
+                raise CommonReason.UNAUTHENTICATED(why="it has expired")
         if found.uri in self.denied:
             raise CommonReason.UNAUTHENTICATED(why=f"{found.uri} is revoked")
         if found.role not in allowed:
@@ -117,6 +125,12 @@ class Gate:
         if self.store_id and found.store_id not in (None, self.store_id):
             raise CommonReason.STORE_DENIED(store_id=found.store_id)
         return found
+
+
+@lru_cache(maxsize=4_096)
+def expires_at_s(certificate: bytes) -> float:
+    """The end of a certificate in PEM, in seconds since 1970."""
+    return x509.load_pem_x509_certificate(certificate).not_valid_after_utc.timestamp()
 
 
 def require_store(store_id: str | None) -> None:

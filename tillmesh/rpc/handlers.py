@@ -2,8 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import grpc
@@ -22,7 +24,6 @@ from tillmesh.runtime.errors import CommonReason, Refusal, Unanswered
 from tillmesh.runtime.secret import Secret
 from tillmesh.runtime.telemetry import adopt_trace, trace_id
 
-Behavior = Callable[[Any], Awaitable[Message]]
 Context = aio.ServicerContext[Any, Any]
 Access = Mapping[str, frozenset[Role]]
 """The roles that may call a method, by its name."""
@@ -54,60 +55,94 @@ def method_handlers(
     roles that may call each method; a method that it does not name is an error here, not open to all. Without
     a gate everybody may call everything. `sign_in` refuses a phone on which nobody is signed in.
 
-    Every method is unary, and yet its handler takes a stream: so it runs before the message is there, and a
+    No request is a stream, and yet each handler takes one: so it runs before the message is there, and a
     caller is refused, counted and given a deadline also if it sends none, half of one, or one that is none.
     """
     descriptor = descriptor_pool.Default().FindServiceByName(service)
-    return {
-        method.name: grpc.stream_unary_rpc_method_handler(
-            _served(getattr(servicer, method.name), method, domain, access[method.name], gate, limits, sign_in),
-            response_serializer=message_factory.GetMessageClass(method.output_type).SerializeToString,
-        )
-        for method in descriptor.methods
-    }
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, Message]] = {}
+    for method in descriptor.methods:
+        served = _Method(method, getattr(servicer, method.name), domain, access[method.name], gate, limits, sign_in)
+        serialize = message_factory.GetMessageClass(method.output_type).SerializeToString
+        if method.server_streaming:
+            handlers[method.name] = grpc.stream_stream_rpc_method_handler(served.stream, None, serialize)
+        else:
+            handlers[method.name] = grpc.stream_unary_rpc_method_handler(served.answer, None, serialize)
+    return handlers
 
 
-def _served(
-    behavior: Behavior,
-    descriptor: MethodDescriptor,
-    domain: str,
-    allowed: frozenset[Role],
-    gate: Gate | None,
-    limits: Limits,
-    sign_in: SignIn,
-) -> Callable[[object, Context], Awaitable[Message]]:
-    method, parse = descriptor.name, parser(descriptor.input_type)
+@dataclass(frozen=True)
+class _Method:
+    """One method as it is served."""
 
-    async def handle(_requests: object, context: Context) -> Message:
-        adopt_trace(context.invocation_metadata() or ())
-        started = time.monotonic()
-        try:
-            if gate is not None:
-                caller.set(gate.admit(context.auth_context(), method, allowed))
-            limits.enter(caller.get())
-            left_s = limits.time_left_s(context.time_remaining())
+    descriptor: MethodDescriptor
+    behavior: Callable[[Any], Any]
+    domain: str
+    allowed: frozenset[Role]
+    gate: Gate | None
+    limits: Limits
+    sign_in: SignIn
+
+    @cached_property
+    def parse(self) -> Callable[[Any], Message]:
+        """From what was sent to the request."""
+        return parser(self.descriptor.input_type)
+
+    async def answer(self, _requests: object, context: Context) -> Message:
+        """Serves a call that has one answer."""
+        async with self._served(context):
+            self._admit(context)
+            self.limits.enter(caller.get())
+            left_s = self.limits.time_left_s(context.time_remaining())
             set_deadline(left_s)
-            async with limits.cap(left_s):
-                known = caller.get()
-                if known and known.role is Role.PHONE:
-                    caller.set(await sign_in(known, method, _bearer_token(context.invocation_metadata() or ())))
-                answer = await behavior(parse(await context.read()))
+            async with self.limits.cap(left_s):
+                await self._sign_in(context)
+                answered: Message = await self.behavior(self.parse(await context.read()))
+        return answered
+
+    async def stream(self, _requests: object, context: Context) -> None:
+        """Serves a call that has many answers; before each its caller is looked at anew."""
+        async with self._served(context):
+            self._admit(context)
+            self.limits.enter_stream(caller.get())
+            async with self.limits.cap():
+                await self._sign_in(context)
+                request = self.parse(await context.read())
+            async with aclosing(self.behavior(request)) as answers:
+                async for answered in answers:
+                    self._admit(context)
+                    await self._sign_in(context)
+                    await context.write(answered)
+
+    @asynccontextmanager
+    async def _served(self, context: Context) -> AsyncIterator[None]:
+        """Answers with the refusal that comes out of the block."""
+        adopt_trace(context.invocation_metadata() or ())
+        method, started = self.descriptor.name, time.monotonic()
+        try:
+            yield
         except asyncio.CancelledError:
             raise  # the caller went away; what was recorded is driven on
         except Exception as error:
             refusal = as_refusal(error, method)
             if refusal.code in FLOODING:
-                limits.report(refusal, caller.get())
+                self.limits.report(refusal, caller.get())
             else:
                 _log_after(
                     log.info, "rpc", method=method, code=refusal.code.name, reason=refusal.reason, ms=_ms(started)
                 )
-            await refuse(context, refusal, domain)
+            await refuse(context, refusal, self.domain)
             raise  # not reached: abort raises
         _log_after(log.info, "rpc", method=method, code="OK", ms=_ms(started))
-        return answer
 
-    return handle
+    def _admit(self, context: Context) -> None:
+        if self.gate is not None:
+            caller.set(self.gate.admit(context.auth_context(), self.descriptor.name, self.allowed))
+
+    async def _sign_in(self, context: Context) -> None:
+        known = caller.get()
+        if known and known.role is Role.PHONE:
+            token = _bearer_token(context.invocation_metadata() or ())
+            caller.set(await self.sign_in(known, self.descriptor.name, token))
 
 
 def _bearer_token(metadata: Iterable[tuple[str, str | bytes]]) -> Secret:

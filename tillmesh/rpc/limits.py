@@ -28,6 +28,9 @@ BURST_S = 2
 OPEN_MAX = 64
 OPEN_A_CALLER = 8
 """Of the streams of health and reflection, and of health checks, likewise."""
+WATCHED_MAX = 2_000
+WATCHED_A_CALLER = 16
+"""Of the streams that send what happens, likewise."""
 OVERLOAD_MS = 1_000
 """After so long it makes sense to try again."""
 OWN = frozenset({Role.ORDERS, Role.PAYMENTS, Role.PLATFORM})
@@ -137,7 +140,14 @@ class Limits:
         self.call_s_max = call_s_max
         self.open = Allowance(OPEN_A_CALLER, OPEN_MAX, Rate(calls_per_s, clock_ns))
         """Of what is open to everybody with a certificate."""
-        self.calls, self.streams, self.checks = Places(), Places(), Places()
+        self.calls, self.streams, self.checks, self.watched = Places(), Places(), Places(), Places()
+        for_guests_watching = WATCHED_MAX - WATCHED_MAX // SHARES
+        self._own_watch = Allowance(WATCHED_MAX, WATCHED_MAX, None)
+        self._watch = {
+            role: Allowance(a_caller, for_guests_watching, allowed.rate)
+            for role, allowed in self._guests.items()
+            for a_caller in [WATCHED_A_CALLER // 4 if role is Role.PHONE else WATCHED_A_CALLER]
+        }
         self._clock_ns = clock_ns
         self._refused, self._report_at_ns = 0, 0
 
@@ -152,6 +162,15 @@ class Limits:
             allowed = self._guests.get(who.role, self._own)
             self.spend(who.uri, allowed)
             self.occupy(self.calls, who.uri, allowed)
+
+    def enter_stream(self, who: Caller | None) -> None:
+        """The same for a stream, which takes no place of a call."""
+        if who is None:
+            self.occupy(self.watched, "", self._own_watch)
+        else:
+            allowed = self._watch.get(who.role, self._own_watch)
+            self.spend(who.uri, allowed)
+            self.occupy(self.watched, who.uri, allowed)
 
     def spend(self, holder: str, allowed: Allowance) -> None:
         """Takes one of a caller's tokens; RATE_LIMITED without one."""

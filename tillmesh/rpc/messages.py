@@ -39,12 +39,21 @@ def to_payer(payer: Payer) -> payer_pb2.Payer:
 
 
 def state_names(enum: Any, numbers: Sequence[int]) -> list[str]:
-    """Names without "STATE_" of the states in a list filter; INVALID_ARGUMENT for what is none."""
+    """Names without "STATE_" of the states in a filter; INVALID_ARGUMENT for what is none."""
+    return _names(enum, "STATE_", "states", numbers)
+
+
+def type_names(enum: Any, numbers: Sequence[int]) -> list[str]:
+    """Names without "TYPE_" of the types of events in a filter; INVALID_ARGUMENT for what is none."""
+    return _names(enum, "TYPE_", "types", numbers)
+
+
+def _names(enum: Any, prefix: str, field: str, numbers: Sequence[int]) -> list[str]:
     with Fields() as fields:
-        names = {number: name.removeprefix("STATE_") for name, number in enum.items() if number}
-        fields.require(len(numbers) <= len(names), "states", f"must be at most {len(names)}, were {len(numbers)}")
+        names = {number: name.removeprefix(prefix) for name, number in enum.items() if number}
+        fields.require(len(numbers) <= len(names), field, f"must be at most {len(names)}, were {len(numbers)}")
         for index, number in enumerate(numbers[: len(names)]):
             fields.require(
-                number in names, f"states[{index}]", f"must be one of {', '.join(names.values())}, was {number}"
+                number in names, f"{field}[{index}]", f"must be one of {', '.join(names.values())}, was {number}"
             )
     return [names[number] for number in numbers]

@@ -1,7 +1,7 @@
 """What the servicers of all servers have in common."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -9,18 +9,23 @@ from google.protobuf import field_mask_pb2
 from google.protobuf.message import Message
 
 from tillmesh.rpc.fields import Fields, shown
+from tillmesh.rpc.messages import type_names
 from tillmesh.rpc.paging import Page
+from tillmesh.rpc.streams import PART_ROWS, Streams
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.storage.database import Database
+from tillmesh.storage.feeds import EVERYTHING, Only, place_of
 from tillmesh.storage.lists import Slice
 from tillmesh.storage.requests import IdempotencyKey, answer_once
-from tillmesh.storage.statements import Transaction
+from tillmesh.storage.statements import Row, Transaction
 
 Record = TypeVar("Record")
 Shown = TypeVar("Shown", bound=Message)
 Arguments = ParamSpec("Arguments")
 MASK_PATHS_MAX = 20
+RECORDS_AN_ANSWER = 10
+"""Of a stream: an answer with so many of the largest records fits a message."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,47 @@ class Servicer:
         page: Page[Record] = self._page(request, filters)
         found = await self.database.run(read, *filters, page.after, page.size)
         return [to_message(record) for record in found.records], page.token(found.end)
+
+    async def _found_to_watch(
+        self,
+        streams: Streams,
+        request: Any,
+        read: Callable[..., Slice[Record]],
+        to_message: Callable[[Record], Shown],
+        *filters: Any,
+    ) -> tuple[list[Shown], str, str]:
+        """The same, and on the first page the cursor to watch from, which is of the same moment."""
+        page: Page[Record] = self._page(request, filters)
+
+        def read_both(transaction: Transaction) -> tuple[str, Slice[Record]]:
+            cursor = "" if page.after else streams.newest(transaction)
+            return cursor, read(transaction, *filters, page.after, page.size)
+
+        cursor, found = await self.database.run(read_both)
+        return [to_message(record) for record in found.records], page.token(found.end), cursor
+
+    async def _watched(
+        self, streams: Streams, request: Any, only: Only, types: Any, also: Only = EVERYTHING
+    ) -> AsyncGenerator[tuple[Sequence[Row], str]]:
+        """The answers of a stream: rows of the history that the request asks for, and the cursor behind them.
+
+        Rows are found by `only`; of these it sends those that are `also` wanted and of the types asked for.
+        """
+        names = frozenset(type_names(types, request.types))
+        at_most = PART_ROWS if request.events_only else RECORDS_AN_ANSWER
+        place = await streams.begin(request.cursor)
+
+        def is_wanted(row: Row) -> bool:
+            return (not names or row["event"] in names) and row in also
+
+        async with aclosing(streams.parts(place, only, is_wanted)) as parts:
+            async for part in parts:
+                for start in range(0, len(part.rows), at_most):
+                    rows = part.rows[start : start + at_most]
+                    is_last = start + at_most >= len(part.rows)
+                    yield rows, streams.cursor(part.end if is_last else place_of(rows[-1]))
+                if not part.rows:
+                    yield (), streams.cursor(part.end)
 
     def _page(self, request: Any, filters: Sequence[Any]) -> Page[Any]:
         told = [type(request).__name__.removesuffix("Request"), *filters]

@@ -33,7 +33,7 @@ def open_server(message_bytes_max: int, connections_max: int, handshake_s: float
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.max_connection_idle_ms", 300_000),
         ("grpc.max_connection_age_ms", 600_000),  # whose certificate has ended comes back with a new one, or not
-        ("grpc.max_connection_age_grace_ms", 60_000),
+        ("grpc.max_connection_age_grace_ms", 600_000),  # longer than a stream lasts, which then ends by itself
     ]
     if unguarded:
         log.warning("unguarded_transport", grpcio=grpc.__version__, guarded_with=GRPCIO)

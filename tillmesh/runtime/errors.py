@@ -191,6 +191,11 @@ class CommonReason(ErrorReason):
         StatusCode.RESOURCE_EXHAUSTED,
         "{waiting} operations wait for the database; repeat the call with the same request id later.",
     )
+    CURSOR_EXPIRED = (
+        StatusCode.OUT_OF_RANGE,
+        "Events after this cursor are no longer kept, or it is of another database; list the records, then watch from "
+        "the cursor of the list.",
+    )
     CONCURRENT_CHANGE = (
         StatusCode.UNAVAILABLE,
         "Somebody else changed the record meanwhile; repeat the call with the same request id.",

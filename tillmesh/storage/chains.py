@@ -14,8 +14,11 @@ from sqlalchemy import Connection, TableClause, and_, column, exists, func, insp
 
 from tillmesh.runtime.lifecycle import NO_HISTORY
 from tillmesh.storage.history import next_hash
+from tillmesh.storage.history_table import PLACE
 from tillmesh.storage.pruned import Pruned
 
+NOT_COVERED = frozenset({*PLACE, "chain_hash"})
+"""The columns of a history that a row's hash does not cover."""
 _ROWS_AT_A_TIME = 1000
 _PRUNED = sqlalchemy.table("pruned", *map(column, ("record_id", "what", "through_number", "head")))
 
@@ -131,10 +134,11 @@ def _untyped(connection: Connection, name: str) -> tuple[TableClause, list[str]]
 
 def _verified(table: HistoryTable, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Chain:
     key, event_count, history_hash, through, head = rows[0][:5]
-    entries: list[dict[str, Any]] = [dict(zip(names, row[5:], strict=True)) for row in rows]
-    if entries[0]["number"] is None:
+    found: list[dict[str, Any]] = [dict(zip(names, row[5:], strict=True)) for row in rows]
+    if found[0]["number"] is None:
         return Chain(key, [], ["there is no history of it"])
-    hashes = [entry.pop("chain_hash") for entry in entries]
+    hashes = [row["chain_hash"] for row in found]
+    entries = [{name: value for name, value in row.items() if name not in NOT_COVERED} for row in found]
     pruned = _number(through)
     findings = list(broken_links(entries, hashes, pruned + 1, _hash(head) if pruned else NO_HISTORY))
     last = entries[-1]["number"]

@@ -4,6 +4,7 @@ Functions are synchronous and never await, so no call leaves the process inside 
 may be run more than once, each time in a transaction of its own of which only the last one counts.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
@@ -31,6 +32,10 @@ class Database(Protocol):
     """The name of this process among those that use the database; empty where it is the only one."""
     seal: Seal
     """Seals the positions that callers are shown."""
+    changed: asyncio.Event
+    """Set once a transaction that wrote is on disk, by whichever process."""
+    untold: bool
+    """True if this process wrote something that other processes were not told of."""
 
     def run(
         self,
@@ -44,6 +49,12 @@ class Database(Protocol):
         An exception of the operation rolls back the operation alone and is raised here. Raises
         STORAGE_UNAVAILABLE where the database cannot say that the transaction is on disk.
         """
+
+    def tell_others(self, transaction: Transaction) -> None:
+        """Lets other processes know, with a transaction, that this one wrote something."""
+
+    async def hear_others(self) -> None:
+        """Hears of what other processes wrote, until it is cancelled."""
 
     async def close(self) -> None:
         """Closes the database; what was acknowledged is on disk already."""

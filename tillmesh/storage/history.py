@@ -15,9 +15,10 @@ from sqlalchemy import Table, bindparam, insert, select
 from tillmesh.auth.callers import actor
 from tillmesh.runtime.lifecycle import HistoryEntry, Stateful
 from tillmesh.runtime.telemetry import trace_id
+from tillmesh.storage.history_table import key_of
 from tillmesh.storage.lists import After
 from tillmesh.storage.records import Part, Records
-from tillmesh.storage.statements import Transaction
+from tillmesh.storage.statements import Row, Transaction
 
 Record = TypeVar("Record", bound=Stateful)
 Entry = TypeVar("Entry", bound=HistoryEntry)
@@ -46,8 +47,8 @@ class History(Generic[Record, Entry]):
         self._entries = Records(entry, table, parts=parts)
         common = {field.name for field in fields(HistoryEntry)}
         self._of_record = [f.name for f in fields(entry) if f.name not in common and f.default is MISSING]
-        key, number = table.primary_key
-        self._insert = insert(table)
+        key, number = key_of(table), table.c.number
+        self._insert = insert(table).inline()  # nobody asks for the id of the row
         self._list = (
             select(table)
             .where(key == bindparam("key"), number > bindparam("after_number"))
@@ -70,6 +71,10 @@ class History(Generic[Record, Entry]):
         """A record's history, oldest first."""
         wanted = {"key": key, "after_number": after[0] if after else 0, "at_most": at_most}
         return [self._entries.of(row) for row in transaction.execute(self._list, wanted)]
+
+    def entry(self, row: Row) -> Entry:
+        """The entry that a row of the table is."""
+        return self._entries.of(row)
 
     def _write(
         self, transaction: Transaction, before: Record | None, after: Record, event: str, facts: dict[str, Any]

@@ -29,6 +29,7 @@ from sqlalchemy.pool import NullPool
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.storage.batches import Queue, Waiting, deliver, run_together
+from tillmesh.storage.postgres_news import CHANNEL, TELL, hear_others
 from tillmesh.storage.row_order import refuse_ahead
 from tillmesh.storage.schema import OLDEST, prepare, read_seal, using
 from tillmesh.storage.statements import Statements, Transaction
@@ -102,6 +103,8 @@ class PostgresDatabase:
         self._statements = Statements(self._engine.dialect)
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="database")
         self._idle = CONNECTIONS
+        self.changed = asyncio.Event()
+        self.untold = False
         self._in_turn = False
         self._queue = Queue(self._flush)
         self._sessions = threading.local()
@@ -120,6 +123,16 @@ class PostgresDatabase:
     ) -> Awaitable[Outcome]:
         """Runs `operation` as one transaction; returns once it is on disk."""
         return self._queue.add(operation, *args, **kwargs)
+
+    def tell_others(self, transaction: Transaction) -> None:
+        """Lets other processes know, with a transaction, that this one wrote something."""
+        self.untold = False
+        transaction.execute(TELL, {"channel": CHANNEL, "told_by": self.replica})
+
+    async def hear_others(self) -> None:
+        """Hears of what other processes wrote, until it is cancelled."""
+        url = self._engine.url
+        await hear_others(url, _connection_options(url), self.replica, self.changed.set)
 
     async def close(self) -> None:
         """Closes the database once nothing waits; what was acknowledged is on disk already."""
@@ -184,6 +197,10 @@ class PostgresDatabase:
         """Gives callers their outcomes; that the database did not do its work is no error of their operations."""
         self._loop.call_soon_threadsafe(deliver, batch, [_said(outcome) for outcome in outcomes])
 
+    def _wrote(self) -> None:
+        self.untold = True
+        self.changed.set()
+
     def _turn_ended(self) -> None:
         self._in_turn = False
         self._queue.go_on()
@@ -228,8 +245,11 @@ class PostgresDatabase:
             with self._watched(session):
                 if first:
                     session.execute(first)
+                writes_before = transaction.writes
                 outcomes = run_together(batch, transaction, lambda error: self._start_again(session, error))
                 session.commit()
+                if transaction.writes != writes_before:
+                    self._loop.call_soon_threadsafe(self._wrote)
         except psycopg.Error as error:
             self._roll_back(session)
             if error.sqlstate == SERIALIZATION_FAILURE:
@@ -301,13 +321,14 @@ def open_engine(url: URL) -> Engine:
         url.set(drivername="postgresql+psycopg"),
         poolclass=NullPool,
         hide_parameters=True,
-        connect_args={"connect_timeout": CONNECT_TIMEOUT_S, **KEEPALIVES, **_given(url)},
+        connect_args=_connection_options(url),
     )
 
 
-def _given(url: URL) -> dict[str, Any]:
-    """What a URL says of keepalives, which counts."""
-    return {name: value for name, value in url.query.items() if name in KEEPALIVES}
+def _connection_options(url: URL) -> dict[str, Any]:
+    """What keeps a connection from waiting for ever; what a URL says of it counts."""
+    given = {name: value for name, value in url.query.items() if name in KEEPALIVES}
+    return {"connect_timeout": CONNECT_TIMEOUT_S, **KEEPALIVES, **given}
 
 
 def _assert_keeps_promises(engine: Engine) -> None:

@@ -45,22 +45,23 @@ def pruned_table(metadata: MetaData, *covers: Column[Any]) -> Table:
         # The rows up to this one are gone; `head` is its hash, in hex.
         Column("through_number", BigInteger, nullable=False),
         Column("head", String, nullable=False),
+        # The place of that row in the order of all rows.
+        Column("through_xact_id", BigInteger, nullable=False),
+        Column("through_row_id", BigInteger, nullable=False),
         *covers,
         Column("actor", String, nullable=False),
         Column("at_ms", BigInteger, nullable=False),
         Column("chain_hash", LargeBinary, nullable=False),
         UniqueConstraint("record_id", "through_number"),
     )
+    Index("pruned_through", table.c.through_xact_id, table.c.through_row_id)
     append_only(table)
     return table
 
 
-def append_only_but_pruned(history: Table) -> None:
+def append_only_but_pruned(history: Table, key: str) -> None:
     """Lets the database refuse to change a history, and to delete what no entry says is pruned."""
-    key, number = history.primary_key
-    append_only(
-        history, prunable=covered_by_entry(f"record_id = OLD.{key.name} AND through_number >= OLD.{number.name}")
-    )
+    append_only(history, prunable=covered_by_entry(f"record_id = OLD.{key} AND through_number >= OLD.number"))
 
 
 def covered_by_entry(condition: str) -> str:

@@ -25,9 +25,10 @@ from sqlalchemy import (
 
 from tillmesh.auth.callers import actor
 from tillmesh.runtime.lifecycle import NO_HISTORY
-from tillmesh.storage.chains import broken_links
+from tillmesh.storage.chains import NOT_COVERED, broken_links
 from tillmesh.storage.database import require_one_row
 from tillmesh.storage.history import next_hash
+from tillmesh.storage.history_table import PLACE, key_of
 from tillmesh.storage.pruned import Pruned
 from tillmesh.storage.statements import Row, Transaction
 
@@ -69,8 +70,8 @@ class Histories:
     def __init__(self, records: Table, history: Table, pruned: Table, unpruned: ColumnElement[bool]) -> None:
         self.name = history.name
         (key,) = records.primary_key
-        _, number = history.primary_key
-        of_record = history.c[key.name] == bindparam("key")
+        number = history.c.number
+        of_record = key_of(history) == bindparam("key")
         old = [unpruned, records.c.updated_at_ms < bindparam("before_ms")]
         position = tuple_(records.c.updated_at_ms, key)
         last = bindparam("after_ms", type_=BigInteger), bindparam("after_key", type_=String)
@@ -155,7 +156,7 @@ class Histories:
         through = record["pruned_through"]
         if (before is None) != (through == 0):
             return [f"nothing says that rows up to {through} were pruned"]
-        contents = [{name: value for name, value in row.items() if name != "chain_hash"} for row in rows]
+        contents = [{name: value for name, value in row.items() if name not in NOT_COVERED} for row in rows]
         hashes = [row["chain_hash"] for row in rows]
         head = bytes.fromhex(before["head"]) if before else NO_HISTORY
         found = list(broken_links(contents, hashes, through + 1, head))
@@ -200,6 +201,7 @@ class Histories:
             "what": what,
             "through_number": last[self._number],
             "head": last["chain_hash"].hex(),
+            **{f"through_{column}": last[column] for column in PLACE},
             **covered,
             "actor": actor(),
             "at_ms": now_ms,

@@ -39,6 +39,7 @@ class SqliteDatabase:
     """A SQLite database of which this process is the only writer."""
 
     replica = ""
+    untold = False
 
     def __init__(self, url: URL, metadata: MetaData) -> None:
         try:
@@ -53,6 +54,7 @@ class SqliteDatabase:
         self._transaction = Transaction(self._driver.cursor(), Statements(self._engine.dialect))
         self._queue = Queue(self._flush)
         self._committing = False
+        self.changed = asyncio.Event()
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
 
     def run(
@@ -64,6 +66,12 @@ class SqliteDatabase:
     ) -> Awaitable[Outcome]:
         """Runs `operation` as one transaction; returns once it is on disk."""
         return self._queue.add(operation, *args, **kwargs)
+
+    def tell_others(self, transaction: Transaction) -> None:
+        """No other process has the file."""
+
+    async def hear_others(self) -> None:
+        """No other process has the file."""
 
     async def close(self) -> None:
         """Closes the database once nothing waits; what was acknowledged is on disk already."""
@@ -116,6 +124,7 @@ class SqliteDatabase:
         if error:
             self._fail(batch, error)
         else:
+            self.changed.set()
             self._end(batch, outcomes)
 
     def _fail(self, batch: Sequence[Waiting], error: Exception) -> None:
