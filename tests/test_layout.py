@@ -65,6 +65,7 @@ FLOORS = (
         "store_terminal.outbox.payments",
         "store_terminal.outbox.voids",
         "store_terminal.outbox.worker",
+        "store_terminal.outbox.order_watch",
     ),
     (
         *(

@@ -49,6 +49,7 @@ checkouts = Table(
     Column("paid_at_ms", BigInteger, nullable=False),
     Column("sold_at_ms", BigInteger, nullable=False),
     Column("refunded_minor", BigInteger, nullable=False),
+    Column("order_epoch", BigInteger, nullable=False),
     Column("locked_by", String, nullable=False),
     Column("locked_until_ms", BigInteger, nullable=False),
     Column("confirmed_at_ms", BigInteger, nullable=False),
@@ -96,6 +97,9 @@ NAMED = and_(
     checkouts.c.state == literal_column(f"'{CheckoutState.PAID}'"),
     checkouts.c.payer_display_name != literal_column("''"),
 )
+PENDING = checkouts.c.state.in_(
+    [literal_column(f"'{state}'") for state in (CheckoutState.SUBMITTED, CheckoutState.PAYING)]
+)
 PARKED = checkouts.c.parked_at_ms > literal_column("0")
 OVERDUE = and_(
     checkouts.c.parked_until_ms > literal_column("0"),
@@ -103,6 +107,7 @@ OVERDUE = and_(
     checkouts.c.void_id == literal_column("''"),
 )
 Index("checkouts_abandoned", checkouts.c.updated_at_ms, sqlite_where=ABANDONED, postgresql_where=ABANDONED)
+Index("checkouts_pending", checkouts.c.checkout_id, sqlite_where=PENDING, postgresql_where=PENDING)
 Index("checkouts_named", checkouts.c.paid_at_ms, sqlite_where=NAMED, postgresql_where=NAMED)
 Index(
     "checkouts_parked",

@@ -46,6 +46,10 @@ class Exchanges:
             self.orders.note(taken.checkout)
         return taken
 
+    async def take_read(self, order: OrderCopy) -> None:
+        """Takes in an order that was read because something happened to it, and remembers that it was read."""
+        self.orders.note(await self._take_order(order.order_id, order))
+
     def lacks_pay_code(self, entry: OutboxEntry) -> bool:
         """True for a request that must be sent with a pay code which this process does not have."""
         return entry.pay_code_shown and self.pay_codes.find(entry.request_id) is None

@@ -167,6 +167,7 @@ def resume_checkout(transaction: Transaction, *, order: OrderCopy, store_id: str
         paid_by=order.paid_by,
         paid_at_ms=now_ms if order.paid else 0,
         sold_at_ms=order.paid_at_ms,
+        order_epoch=order.epoch,
         locked_by=order.locked_by,
         locked_until_ms=_locked_until_ms(order, now_ms),
         confirmed_at_ms=now_ms,
@@ -294,13 +295,21 @@ def _with_replaced(checkout: Checkout, numbers: Sequence[tuple[int, int]], order
 
 
 def _with_lock(transaction: Transaction, checkout: Checkout, order: OrderCopy, now_ms: int) -> Checkout:
-    """Takes over whether somebody else's payment has the order's lock."""
+    """Takes over whether somebody else's payment has the order's lock.
+
+    Answers may overtake each other: one that is older than what is known changes nothing. Of one epoch the order is
+    first locked and then free.
+    """
+    known, read = (checkout.order_epoch, not checkout.locked_by), (order.epoch, not order.locked_by)
+    if read <= known or order.version < checkout.order_version:
+        return checkout
     own = checkout.attempt.payment_id if checkout.attempt else ""
     locked_by = "" if order.locked_by == own else order.locked_by
-    if locked_by == checkout.locked_by or order.version < checkout.order_version:
-        return checkout
     until_ms = _locked_until_ms(order, now_ms) if locked_by else 0
-    after = replace(checkout, locked_by=locked_by, locked_until_ms=until_ms, confirmed_at_ms=now_ms)
+    after = replace(checkout, order_epoch=order.epoch, locked_by=locked_by, locked_until_ms=until_ms)
+    if locked_by == checkout.locked_by:
+        return _without_event(transaction, checkout, after, now_ms)
+    after = replace(after, confirmed_at_ms=now_ms)
     event, reference = (E.ORDER_LOCKED, locked_by) if locked_by else (E.ORDER_UNLOCKED, checkout.locked_by)
     return advance(transaction, checkout, after, event, now_ms, reference=reference)
 
@@ -311,7 +320,7 @@ def _locked_until_ms(order: OrderCopy, now_ms: int) -> int:
 
 
 def _without_event(transaction: Transaction, before: Checkout, after: Checkout, now_ms: int) -> Checkout:
-    """Changes what the till knows of its attempt, where that is no event."""
+    """Changes what the till knows, where that is no event."""
     after = replace(after, updated_at_ms=now_ms)
     CHECKOUTS.change(transaction, before, after)
     return after

@@ -224,6 +224,10 @@ class Channel:
 
         return call
 
+    def unary_stream(self, _method: str, **_: Any) -> "Callable[..., NoStream]":
+        """A callable that opens no stream."""
+        return lambda _request, **_details: NoStream()
+
     async def close(self) -> None:
         """Nothing is kept open."""
 
@@ -257,6 +261,21 @@ class Channel:
             return await asyncio.wait_for(answered, timeout_s)
         except TimeoutError:
             return Reply(StatusCode.DEADLINE_EXCEEDED, details="no answer in time")
+
+
+class NoStream:
+    """A stream of a server that has none: whoever watches goes by what it asks."""
+
+    def __aiter__(self) -> "NoStream":
+        return self
+
+    async def __anext__(self) -> Any:
+        if is_dead():
+            await nothing_more()
+        raise _error(Reply(StatusCode.UNIMPLEMENTED, details="no stream is simulated"))
+
+    def cancel(self) -> None:
+        """There is nothing to end."""
 
 
 def _hash(payload: bytes) -> str:

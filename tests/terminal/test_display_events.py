@@ -39,8 +39,10 @@ def ask_payer(transaction: Transaction, remaining_ms: int) -> None:
     )
 
 
-def read(transaction: Transaction, locked_by: str = "", *, at_ms: int = NOW_MS, version: int = 1) -> None:
-    news = order(locked_by=locked_by, lease_remaining_ms=9_000, version=version)
+def read(
+    transaction: Transaction, locked_by: str = "", epoch: int = 0, *, at_ms: int = NOW_MS, version: int = 1
+) -> None:
+    news = order(locked_by=locked_by, epoch=epoch, lease_remaining_ms=9_000, version=version)
     replies.order_read(transaction, checkout_id="c-1", order=news, now_ms=at_ms)
 
 
@@ -62,8 +64,9 @@ def test_that_a_payer_is_asked_is_one_event_however_often_the_time_left_changes(
 def test_who_locks_an_order_is_an_event_each_time_that_it_changes(transaction: Transaction) -> None:
     HISTORY.begin(transaction, in_state(S.SUBMITTED), "OPENED")
     read(transaction)
-    for number, payment_id in enumerate(("phone-1", "phone-1", "phone-2", "", "", "pay-1")):
-        read(transaction, payment_id, at_ms=NOW_MS + number)
+    answers = [("phone-1", 1), ("phone-1", 1), ("phone-2", 2), ("", 2), ("", 2), ("pay-1", 3)]
+    for number, (payment_id, epoch) in enumerate(answers):
+        read(transaction, payment_id, epoch, at_ms=NOW_MS + number)
         kept = moves.get_checkout(transaction, "c-1")
         if number == 1:
             assert (kept.locked_by, kept.locked_until_ms) == ("phone-1", NOW_MS + 9_000)
@@ -77,9 +80,9 @@ def test_a_lock_is_news_while_the_till_pays_as_well_and_ends_once_its_own_paymen
 ) -> None:
     HISTORY.begin(transaction, in_state(S.SUBMITTED), "OPENED")
     pay(transaction, "pay-2")
-    read(transaction, "phone-1")
-    read(transaction, "pay-2")
-    read(transaction, "phone-2")
+    read(transaction, "phone-1", 1)
+    read(transaction, "pay-2", 2)
+    read(transaction, "phone-2", 3)
     ask_payer(transaction, 60_000)
     locked = [("ORDER_LOCKED", "phone-1"), ("ORDER_UNLOCKED", "phone-1"), ("ORDER_LOCKED", "phone-2")]
     assert events(transaction, 2) == [*locked, ("PAYER_ASKED", "pay-2")]
@@ -89,7 +92,7 @@ def test_a_lock_is_news_while_the_till_pays_as_well_and_ends_once_its_own_paymen
 @pytest.mark.parametrize("end", [{"paid": True, "paid_by": "phone-1"}, {"canceled": True}])
 def test_what_is_final_is_not_locked(transaction: Transaction, end: dict[str, object]) -> None:
     HISTORY.begin(transaction, in_state(S.SUBMITTED), "OPENED")
-    read(transaction, "phone-1")
+    read(transaction, "phone-1", 1)
     final = replies.order_read(transaction, checkout_id="c-1", order=order(**end), now_ms=NOW_MS)
     assert (final.locked_by, final.locked_until_ms) == ("", 0)
     assert final == moves.get_checkout(transaction, "c-1")
@@ -98,16 +101,30 @@ def test_what_is_final_is_not_locked(transaction: Transaction, end: dict[str, ob
 def test_an_order_that_is_older_than_the_till_knows_says_nothing_of_its_lock(transaction: Transaction) -> None:
     HISTORY.begin(transaction, in_state(S.SUBMITTED), "OPENED")
     read(transaction, version=2)
-    read(transaction, "phone-1")
-    pay_latest = moves.get_checkout(transaction, "c-1")
-    assert (pay_latest.order_version, pay_latest.locked_by) == (2, "")
+    read(transaction, "phone-1", 1)
+    newer = moves.get_checkout(transaction, "c-1")
+    assert (newer.order_version, newer.locked_by) == (2, "")
+
+
+def test_an_answer_that_another_one_overtook_does_not_turn_a_lock_back(transaction: Transaction) -> None:
+    HISTORY.begin(transaction, in_state(S.SUBMITTED), "OPENED")
+    read(transaction, "", 1)  # the lock of epoch 1 came and went
+    read(transaction, "phone-1", 1)
+    assert events(transaction, 1) == []
+    read(transaction, "phone-2", 2)
+    for payment_id, epoch in (("", 1), ("phone-1", 1), ("", 0)):
+        read(transaction, payment_id, epoch)
+    assert moves.get_checkout(transaction, "c-1").locked_by == "phone-2"
+    read(transaction, "", 2)
+    read(transaction, "phone-2", 2)
+    assert moves.get_checkout(transaction, "c-1").locked_by == ""
 
 
 def test_an_order_that_is_taken_up_locked_says_so(transaction: Transaction) -> None:
-    news = order(locked_by="phone-1", lease_remaining_ms=9_000)
+    news = order(locked_by="phone-1", epoch=1, lease_remaining_ms=9_000)
     taken = replies.resume_checkout(transaction, order=news, store_id="store-1", now_ms=NOW_MS)
     assert (taken.locked_by, taken.locked_until_ms) == ("phone-1", NOW_MS + 9_000)
-    read(transaction)
+    read(transaction, epoch=1)
     assert events(transaction, 0) == [("RESUMED", ""), ("ORDER_UNLOCKED", "phone-1")]
 
 

@@ -203,6 +203,7 @@ def order(**changes: object) -> OrderCopy:
         paid_at_ms=0,
         payer_display_name=None,
         canceled=False,
+        epoch=0,
         locked_by="",
         lease_remaining_ms=0,
     )
