@@ -124,6 +124,10 @@ class Patient:
 
         return call
 
+    def unary_stream(self, *arguments: Any, **options: Any) -> Any:
+        """A callable that opens streams of a method, which need no deadline."""
+        return self._channel.unary_stream(*arguments, **options)
+
 
 @dataclass
 class Side:

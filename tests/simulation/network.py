@@ -264,7 +264,7 @@ class Channel:
 
 
 class NoStream:
-    """A stream of a server that has none: whoever watches goes by what it asks."""
+    """A stream that is not let through: whoever watches goes by what it asks."""
 
     def __aiter__(self) -> "NoStream":
         return self
@@ -272,7 +272,7 @@ class NoStream:
     async def __anext__(self) -> Any:
         if is_dead():
             await nothing_more()
-        raise _error(Reply(StatusCode.UNIMPLEMENTED, details="no stream is simulated"))
+        raise _error(Reply(StatusCode.UNAVAILABLE, details="connection refused"))
 
     def cancel(self) -> None:
         """There is nothing to end."""

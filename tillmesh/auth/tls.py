@@ -117,12 +117,18 @@ class RenewedChannel:
 
     def unary_unary(self, method: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
         """A callable that makes calls of `method` on the channel of the moment."""
+        return self._callable(method, lambda channel: channel.unary_unary(method, *arguments, **options))
 
+    def unary_stream(self, method: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        """The same for a method with many answers. A stream ends some time after its channel was renewed."""
+        return self._callable(method, lambda channel: channel.unary_stream(method, *arguments, **options))
+
+    def _callable(self, method: str, make: Callable[[aio.Channel], Any]) -> Callable[..., Any]:
         def call(request: Any, **details: Any) -> Any:
             self._renew()
             made = self._methods.get(method)
             if made is None:
-                made = self._methods[method] = self._channel.unary_unary(method, *arguments, **options)
+                made = self._methods[method] = make(self._channel)
             return made(request, **details)
 
         return call
