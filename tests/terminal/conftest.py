@@ -53,13 +53,13 @@ def terminal(
     tmp_path_factory: pytest.TempPathFactory, order_service: Server, payment_server: Server
 ) -> Iterator[Server]:
     flags = terminal_flags(order_service.address, payment_server.address)
-    with running("store_terminal", tmp_path_factory.mktemp("terminal"), *flags) as server:
+    with running("tests.terminal.deaf", tmp_path_factory.mktemp("terminal"), *flags) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def till(terminal: Server) -> Iterator[Till]:
-    """The till that most tests share; each test has shoppers and checkouts of its own."""
+    """The till that most tests share; each test has shoppers and checkouts of its own. It hears nothing by itself."""
     with terminal.channel() as channel:
         yield Till(channel)
 
