@@ -27,12 +27,12 @@ class Display(Reader):
         names = checkout_pb2.CheckoutEvent.Type
         return [names.Name(update.event.type).removeprefix("TYPE_") for update in self.updates]
 
-    async def shows(self, what: str, reason: str = "") -> checkout_pb2.Checkout:
-        """The checkout, once the last event came with that state, verdict and reason."""
+    async def shows(self, event: str, what: str, reason: str = "") -> checkout_pb2.Checkout:
+        """The checkout, once it was told of that event, with that state, verdict and reason."""
 
         def reached() -> bool:
             last = self.updates[-1].checkout if self.updates else checkout_pb2.Checkout()
-            return (said(last), last.verdict_reason) == (what, reason)
+            return self.events[-1:] == [event] and (said(last), last.verdict_reason) == (what, reason)
 
         await self.until(reached)
         shown: checkout_pb2.Checkout = self.updates[-1].checkout
