@@ -25,6 +25,7 @@ SERVICERS = {
     "tillmesh.api.payment.v1.StoreService": ("thirdparty_server.stores.servicer", "StoreServicer"),
     "tillmesh.api.payment.v1.AccountService": ("thirdparty_server.ledger.servicer", "AccountServicer"),
     "tillmesh.api.payment.v1.PayerService": ("thirdparty_server.payers.payer_servicer", "PayerServicer"),
+    "tillmesh.api.payment.v1.ClaimService": ("thirdparty_server.claims.servicer", "ClaimServicer"),
     "tillmesh.api.terminal.v1.CheckoutService": ("store_terminal.checkouts.servicer", "CheckoutServicer"),
     "tillmesh.api.terminal.v1.TillRefundService": ("store_terminal.refunds.servicer", "TillRefundServicer"),
     "tillmesh.api.terminal.v1.ReceiptService": ("store_terminal.receipts.servicer", "ReceiptServicer"),
@@ -35,7 +36,7 @@ SERVICERS = {
 PARTS = (
     "order_service",
     *(f"store_terminal/{part}" for part in ("catalogue", "checkouts", "refunds", "scanning", "receipts", "presenting")),
-    *(f"thirdparty_server/{part}" for part in ("ledger", "payers", "stores", "payments", "payments/refunds")),
+    *(f"thirdparty_server/{part}" for part in ("ledger", "payers", "stores", "claims", "payments", "payments/refunds")),
 )
 LINES_MAX = 400
 FLOORS = (
@@ -58,7 +59,7 @@ FLOORS = (
     ),
     ("thirdparty_server.ledger", "store_terminal.checkouts"),
     ("thirdparty_server.payers", "store_terminal.outbox"),
-    ("thirdparty_server.stores", "store_terminal.refunds"),
+    ("thirdparty_server.stores", "thirdparty_server.claims", "store_terminal.refunds"),
     ("thirdparty_server.payments", "store_terminal.outbox.replies", "store_terminal.outbox.exchanges"),
     (
         "thirdparty_server.payments.refunds",

@@ -198,6 +198,7 @@ def _of_order(event: OrderEvent) -> str:
 PAYMENT_WORDS: Mapping[int, str] = {
     PaymentEvent.TYPE_CREATED: "Payment {payment}: {payer} is asked for {amount}.",
     PaymentEvent.TYPE_LOCKED_FOR_PAYER: "Payment {payment} waits for {payer} to confirm; nothing is held.",
+    PaymentEvent.TYPE_PIN_REJECTED: "Payment {payment}: a wrong PIN was keyed in.",
     PaymentEvent.TYPE_FUNDS_HELD: "Payment {payment}: {amount} held in the wallet of {payer}; the order decides now.",
     PaymentEvent.TYPE_DECLINED: "Payment {payment} declined.",
     PaymentEvent.TYPE_EXPIRED: "Payment {payment} given up: its time was over.",
