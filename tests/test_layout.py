@@ -30,11 +30,12 @@ SERVICERS = {
     "tillmesh.api.terminal.v1.TillRefundService": ("store_terminal.refunds.servicer", "TillRefundServicer"),
     "tillmesh.api.terminal.v1.ReceiptService": ("store_terminal.receipts.servicer", "ReceiptServicer"),
     "tillmesh.api.terminal.v1.ScanService": ("store_terminal.scanning.servicer", "ScanServicer"),
+    "tillmesh.api.terminal.v1.PresentationService": ("store_terminal.presenting.servicer", "PresentationServicer"),
     "tillmesh.api.terminal.v1.CatalogueService": ("store_terminal.catalogue.servicer", "CatalogueServicer"),
 }
 PARTS = (
     "order_service",
-    *(f"store_terminal/{part}" for part in ("catalogue", "checkouts", "refunds", "scanning", "receipts")),
+    *(f"store_terminal/{part}" for part in ("catalogue", "checkouts", "refunds", "scanning", "receipts", "presenting")),
     *(f"thirdparty_server/{part}" for part in ("ledger", "payers", "stores", "claims", "payments", "payments/refunds")),
 )
 LINES_MAX = 400
@@ -65,6 +66,7 @@ FLOORS = (
         "store_terminal.outbox.payments",
         "store_terminal.outbox.voids",
         "store_terminal.outbox.worker",
+        "store_terminal.outbox.order_watch",
     ),
     (
         *(
@@ -73,6 +75,7 @@ FLOORS = (
         ),
         "store_terminal.refunds.servicer",
         "store_terminal.receipts",
+        "store_terminal.presenting",
     ),
     ("store_terminal.scanning",),
     ("thirdparty_server", "store_terminal"),

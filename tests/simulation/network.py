@@ -5,7 +5,7 @@ import contextvars
 import hashlib
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -224,14 +224,9 @@ class Channel:
 
         return call
 
-    def unary_stream(self, *_: Any, **__: Any) -> Callable[..., Any]:
-        """A callable that opens streams of a method: none of which is let through."""
-
-        async def refused(*_: Any, **__: Any) -> AsyncGenerator[Any]:
-            raise _error(Reply(StatusCode.UNAVAILABLE, details="connection refused"))
-            yield
-
-        return refused
+    def unary_stream(self, _method: str, **_: Any) -> "Callable[..., NoStream]":
+        """A callable that opens no stream."""
+        return lambda _request, **_details: NoStream()
 
     async def close(self) -> None:
         """Nothing is kept open."""
@@ -266,6 +261,21 @@ class Channel:
             return await asyncio.wait_for(answered, timeout_s)
         except TimeoutError:
             return Reply(StatusCode.DEADLINE_EXCEEDED, details="no answer in time")
+
+
+class NoStream:
+    """A stream that is not let through: whoever watches goes by what it asks."""
+
+    def __aiter__(self) -> "NoStream":
+        return self
+
+    async def __anext__(self) -> Any:
+        if is_dead():
+            await nothing_more()
+        raise _error(Reply(StatusCode.UNAVAILABLE, details="connection refused"))
+
+    def cancel(self) -> None:
+        """There is nothing to end."""
 
 
 def _hash(payload: bytes) -> str:

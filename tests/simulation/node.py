@@ -68,6 +68,7 @@ class SimulatedDatabase(SqliteDatabase):
         """Forgets what was not committed."""
         self._queue = Queue(self._flush)
         self._committing = False
+        self.changed = asyncio.Event()
 
     def _flush(self) -> None:
         self._changes_before = self.sqlite().total_changes
