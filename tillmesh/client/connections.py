@@ -22,6 +22,7 @@ from tillmesh.api.payment.v1.store_service_pb2_grpc import StoreServiceStub
 from tillmesh.api.payment.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tillmesh.api.terminal.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceStub
+from tillmesh.api.terminal.v1.presentation_service_pb2_grpc import PresentationServiceStub
 from tillmesh.api.terminal.v1.receipt_service_pb2_grpc import ReceiptServiceStub
 from tillmesh.api.terminal.v1.scan_service_pb2_grpc import ScanServiceStub
 from tillmesh.api.terminal.v1.till_refund_service_pb2_grpc import TillRefundServiceStub
@@ -207,6 +208,7 @@ class Client(Connections):
         self.payments = PaymentServiceStub(payments.channel)
         self.refunds = RefundServiceStub(payments.channel)
         self.till = CheckoutServiceStub(terminal.channel)
+        self.presentations = PresentationServiceStub(terminal.channel)
         self.till_refunds = TillRefundServiceStub(terminal.channel)
         self.receipts = ReceiptServiceStub(terminal.channel)
         self.scans = ScanServiceStub(terminal.channel)

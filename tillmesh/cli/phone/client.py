@@ -12,6 +12,7 @@ from tillmesh.api.payment.v1 import payer_service_pb2 as payer_api
 from tillmesh.api.payment.v1 import phone_pb2
 from tillmesh.api.payment.v1 import phone_service_pb2 as phone_api
 from tillmesh.api.payment.v1.account_service_pb2_grpc import AccountServiceStub
+from tillmesh.api.payment.v1.claim_service_pb2_grpc import ClaimServiceStub
 from tillmesh.api.payment.v1.payer_service_pb2_grpc import PayerServiceStub
 from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
 from tillmesh.api.payment.v1.phone_service_pb2_grpc import PhoneServiceStub
@@ -46,6 +47,7 @@ class PhoneClient(Connections):
         super().__init__({"tillmesh.api.payment.v1": server})
         self.phone = phone
         self.payers = PayerServiceStub(server.channel)
+        self.claims = ClaimServiceStub(server.channel)
         self.wallets = WalletServiceStub(server.channel)
         self.phones = PhoneServiceStub(server.channel)
         self.accounts = AccountServiceStub(server.channel)
