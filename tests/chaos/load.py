@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.fleet import Fleet
+from tests.chaos.hearing import Listener
 from tests.chaos.links import Fault
 from tests.chaos.reckoning import Reckoning, let_finish, reckon, wait_until_final
 from tests.chaos.shopper import Shopper
@@ -40,7 +41,7 @@ async def storm(
 ) -> Storm:
     """Kills each role `kills` times under load; keeps up to `remains` databases of each."""
     result = Storm()
-    async with Fleet(folder / "mesh", rng) as fleet, fleet.client as client:
+    async with Fleet(folder / "mesh", rng) as fleet, fleet.client as client, Listener(client) as listener:
         closed = asyncio.Event()
         shoppers = [
             asyncio.create_task(Shopper(f"shopper-{number}", client, result.witness, rng).shop(closed))
@@ -59,6 +60,7 @@ async def storm(
         found.stuck += await wait_until_final(client, healed_s)
         found.final_after_s = time.monotonic() - healed_s
         await reckon(client, result.witness, found)
+        await listener.compare(found)
         logs = {role: fleet.servers[role].log for role in ServerName}
         found.broken += [*logged_errors(logs), *fleet.broken()]
     return result

@@ -13,6 +13,7 @@ from tests.chaos.crowds import ask_too_much, leave_unfinished
 from tests.chaos.databases import lose_databases
 from tests.chaos.disks import fill_disks
 from tests.chaos.fleet import Fleet
+from tests.chaos.hearing import differences
 from tests.chaos.links import Fault
 from tests.chaos.load import storm
 from tests.chaos.logs import FULL_LOGS, stalled_logs
@@ -83,6 +84,13 @@ def test_a_payment_is_decided_once_a_peer_is_back(tmp_path: Path) -> None:
     healed = asyncio.run(break_and_heal(tmp_path, random.Random(3), scenarios))
     assert healed.reckoning.findings() == []
     assert len(healed.resolved_s) == len(scenarios)
+
+
+def test_an_event_that_is_missed_doubled_or_too_early_is_found() -> None:
+    listed = [("o-1", 1), ("o-1", 2), ("o-2", 1)]
+    assert differences("order", [("o-1", 1), ("o-2", 1), ("o-1", 2)], listed) == []
+    for heard in ([("o-1", 1), ("o-1", 2)], [*listed, ("o-2", 1)], [*listed, ("o-3", 1)], [*listed[1::-1], listed[2]]):
+        assert differences("order", heard, listed) != []
 
 
 async def test_a_lost_deposit_and_a_wrong_verdict_are_found(tmp_path: Path) -> None:
