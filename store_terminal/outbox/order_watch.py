@@ -87,7 +87,7 @@ class OrderWatch:
         cursor = await self._database.run(find_cursor)
         request = order_api.WatchOrdersRequest(cursor=cursor, store_id=self._store_id, types=TYPES, events_only=True)
         server, orders = self._peers.order_server, self._peers.orders
-        async with aclosing(server.stream(orders.WatchOrders, request)) as answers:
+        async with aclosing(server.watch(orders.WatchOrders, request)) as answers:
             async for answer in answers:
                 if not cursor:  # this answer is of now: what was before, nobody sends
                     await self._follow_pending()

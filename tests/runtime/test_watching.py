@@ -146,7 +146,7 @@ async def test_a_silent_stream_is_taken_for_dead(monkeypatch: pytest.MonkeyPatch
 
 async def test_a_stream_whose_channel_was_closed_has_failed_and_is_no_cancellation() -> None:
     async with scripted(sends("1", then=hangs)) as server:
-        streamed = Peer().stream(OrderServiceStub(server.channel).WatchOrders, api.WatchOrdersRequest())
+        streamed = Peer().watch(OrderServiceStub(server.channel).WatchOrders, api.WatchOrdersRequest())
         async with asyncio.timeout(DEADLINE_S), aclosing(streamed) as answers:
             await anext(answers)
             await server.channel.close()

@@ -88,7 +88,7 @@ class Peer:
             raise _failure(error) from error
         raise Unanswered("no attempt was made")
 
-    async def stream(self, method: "aio.UnaryStreamMultiCallable[Req, Res]", request: Req) -> AsyncGenerator[Res]:
+    async def watch(self, method: "aio.UnaryStreamMultiCallable[Req, Res]", request: Req) -> AsyncGenerator[Res]:
         """The answers of one stream until the peer ends it. Raises as `call` does, and opens it once."""
         stream = method(request, metadata=((TRACEPARENT, traceparent()), *self._metadata))
         answers = aiter(stream)

@@ -53,7 +53,7 @@ async def watch(
     tries = 0
     while True:
         try:
-            async with aclosing(peer.stream(method, request)) as answers:
+            async with aclosing(peer.watch(method, request)) as answers:
                 async for answer in answers:
                     tries, request.cursor = 0, answer.cursor
                     yield answer
