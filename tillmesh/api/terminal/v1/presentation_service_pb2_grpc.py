@@ -79,7 +79,7 @@ class PresentationServiceServicer:
     def RenewLaneSticker(self, request, context):
         """Makes a new sticker for a lane. The ones before no longer count, for what is
         presented from now on.
-        Errors: INVALID_ARGUMENT; FAILED_PRECONDITION (LANES_EXHAUSTED: 1,000 lanes
+        Errors: INVALID_ARGUMENT; RESOURCE_EXHAUSTED (LANES_EXHAUSTED: 1,000 lanes
         have one); ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

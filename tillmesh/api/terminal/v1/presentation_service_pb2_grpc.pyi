@@ -52,7 +52,7 @@ class PresentationServiceStub:
     RenewLaneSticker: _grpc.UnaryUnaryMultiCallable[_presentation_service_pb2.RenewLaneStickerRequest, _lane_sticker_pb2.LaneSticker]
     """Makes a new sticker for a lane. The ones before no longer count, for what is
     presented from now on.
-    Errors: INVALID_ARGUMENT; FAILED_PRECONDITION (LANES_EXHAUSTED: 1,000 lanes
+    Errors: INVALID_ARGUMENT; RESOURCE_EXHAUSTED (LANES_EXHAUSTED: 1,000 lanes
     have one); ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
     GetLaneSticker: _grpc.UnaryUnaryMultiCallable[_presentation_service_pb2.GetLaneStickerRequest, _lane_sticker_pb2.LaneSticker]
@@ -82,7 +82,7 @@ class PresentationServiceAsyncStub(PresentationServiceStub):
     RenewLaneSticker: _aio.UnaryUnaryMultiCallable[_presentation_service_pb2.RenewLaneStickerRequest, _lane_sticker_pb2.LaneSticker]  # type: ignore[assignment]
     """Makes a new sticker for a lane. The ones before no longer count, for what is
     presented from now on.
-    Errors: INVALID_ARGUMENT; FAILED_PRECONDITION (LANES_EXHAUSTED: 1,000 lanes
+    Errors: INVALID_ARGUMENT; RESOURCE_EXHAUSTED (LANES_EXHAUSTED: 1,000 lanes
     have one); ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
     GetLaneSticker: _aio.UnaryUnaryMultiCallable[_presentation_service_pb2.GetLaneStickerRequest, _lane_sticker_pb2.LaneSticker]  # type: ignore[assignment]
@@ -121,7 +121,7 @@ class PresentationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lane_sticker_pb2.LaneSticker, _abc.Awaitable[_lane_sticker_pb2.LaneSticker]]:
         """Makes a new sticker for a lane. The ones before no longer count, for what is
         presented from now on.
-        Errors: INVALID_ARGUMENT; FAILED_PRECONDITION (LANES_EXHAUSTED: 1,000 lanes
+        Errors: INVALID_ARGUMENT; RESOURCE_EXHAUSTED (LANES_EXHAUSTED: 1,000 lanes
         have one); ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
 
