@@ -7,6 +7,7 @@ from typing import Any
 
 from store_terminal.outbox import queries as outbox_queries
 from tests.plans.callers import ADA, ADAS_PHONE, AT, DEVICE, PAYMENT_SERVER, PLATFORM, SHOP, STORE
+from tests.plans.claims import claim_orders
 from tests.plans.lists import read_lists
 from tests.plans.mesh import Mesh
 from tests.plans.parking import park_and_recall
@@ -55,6 +56,7 @@ class Tour(Platform):
         await self.prune()
         await self.payments()
         await self.pins_at_the_till()
+        await claim_orders(self)
         await self.superseded()
         await self.void()
         await self.queues()

@@ -20,7 +20,7 @@ Res = TypeVar("Res")
 
 CALL_TIMEOUT_S = 5.0
 ATTEMPTS_MAX = 5
-SILENCE_S_MAX = 60.0
+SILENCE_S_MAX = 30.0
 """A stream sends a bookmark every 15 seconds: one that is silent for longer than this is dead."""
 BUDGET_MAX = 20.0
 BUDGET_PER_CALL = 0.1
