@@ -118,7 +118,7 @@ class Reason(ErrorReason):
     )
     STICKER_NOT_FOUND = (StatusCode.NOT_FOUND, "Lane {lane} has no sticker; make one with RenewLaneSticker.")
     LANES_EXHAUSTED = (
-        StatusCode.FAILED_PRECONDITION,
+        StatusCode.RESOURCE_EXHAUSTED,
         "{lanes_max} lanes have a sticker already, so {lane} gets none; use the name of a lane that has one.",
     )
     PAYMENT_UNDER_WAY = (

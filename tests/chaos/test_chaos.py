@@ -13,7 +13,6 @@ from tests.chaos.crowds import ask_too_much, leave_unfinished
 from tests.chaos.databases import lose_databases
 from tests.chaos.disks import fill_disks
 from tests.chaos.fleet import Fleet
-from tests.chaos.hearing import differences
 from tests.chaos.links import Fault
 from tests.chaos.load import storm
 from tests.chaos.logs import FULL_LOGS, stalled_logs
@@ -37,6 +36,7 @@ def test_servers_killed_under_load_lose_nothing_and_damaged_logs_open_as_a_prefi
     assert stormed.kills == dict.fromkeys(ServerName, KILLS)
     assert stormed.reckoning.findings() == []
     assert stormed.reckoning.paid > 0
+    assert stormed.cuts > 0
     damaged = damage_many(stormed.remains, 12, tmp_path / "logs", rng)
     assert damaged.broken == []
     assert damaged.outcomes.total() == 12
@@ -84,13 +84,6 @@ def test_a_payment_is_decided_once_a_peer_is_back(tmp_path: Path) -> None:
     healed = asyncio.run(break_and_heal(tmp_path, random.Random(3), scenarios))
     assert healed.reckoning.findings() == []
     assert len(healed.resolved_s) == len(scenarios)
-
-
-def test_an_event_that_is_missed_doubled_or_too_early_is_found() -> None:
-    listed = [("o-1", 1), ("o-1", 2), ("o-2", 1)]
-    assert differences("order", [("o-1", 1), ("o-2", 1), ("o-1", 2)], listed) == []
-    for heard in ([("o-1", 1), ("o-1", 2)], [*listed, ("o-2", 1)], [*listed, ("o-3", 1)], [*listed[1::-1], listed[2]]):
-        assert differences("order", heard, listed) != []
 
 
 async def test_a_lost_deposit_and_a_wrong_verdict_are_found(tmp_path: Path) -> None:

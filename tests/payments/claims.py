@@ -5,11 +5,13 @@ import secrets
 from sqlalchemy import select, update
 
 from tests.payments.phones import TILL, Phone, acting, order_under_reference, payer
-from tests.payments.side import Side, asked
+from tests.payments.side import Side, asked, refused
 from tests.trust.secrets import keep
 from thirdparty_server.claims.tables import order_presentations
+from thirdparty_server.errors import Reason
 from tillmesh import claim_code
 from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import claim_service_pb2 as api
 from tillmesh.api.payment.v1 import order_claim_pb2, order_presentation_pb2, payment_pb2
 from tillmesh.auth.callers import Caller
@@ -109,3 +111,19 @@ async def claimed_order(side: Side, phone: Phone, minor: int = 1000) -> tuple[or
     code = await shown(side, order)
     await claim(phone, code)
     return order, code
+
+
+async def cancel(side: Side, order: order_pb2.Order) -> None:
+    await side.orders.CancelOrder(
+        orders_api.CancelOrderRequest(request_id=new_request_id(), order_id=order.order_id, version=1)
+    )
+
+
+async def has_none(phone: Phone, order: order_pb2.Order) -> None:
+    with refused(Reason.CLAIM_NOT_FOUND):
+        await claimed(phone, order)
+
+
+async def shows_nothing(phone: Phone, code: str) -> None:
+    with refused(Reason.CLAIM_CODE_NOT_FOUND):
+        await claim(phone, code)

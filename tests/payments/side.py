@@ -240,8 +240,7 @@ class Side:
             updated_at_ms=now_ms,
         )
         found = await self.database.run(payer_search.find_payer, asked, None)
-        await self.database.run(payment_operations.create_payment, asked, found)
-        return asked.payment_id
+        return (await self.database.run(payment_operations.create_payment, asked, found)).payment_id
 
     async def locked(self, payment_id: str, epoch: int) -> None:
         """Step C alone, with an epoch that nobody asked the order service for."""

@@ -19,10 +19,8 @@ SHARED = {"payer_value", "identity_id", "store_id", "lane", "cashier_id", "debit
 OF_FEW = {"wallets", "phones"}
 """Tables of what nobody has many of."""
 NUMBERS = {"transfer_id", "hold_id", row_order.COLUMN}
-LOG = "pruned"
-"""The table whose rows are numbered from 1 on."""
-LIMITED = {"differing_accounts", "lane_stickers"}
-"""Tables that never get long."""
+LOG, LIMITED = "pruned", ("differing_accounts", "order_presentations", "lane_stickers")
+"""The table whose rows are numbered from 1 on, and those that never get long."""
 AGE_MS = 1_000
 UNFINISHED = (
     "OPEN", "LOCKED", "GRANTED", "PENDING", "AWAITING_PAYER", "AUTHORIZED", "VOIDING", "BASKET", "SUBMITTED", "PAYING",

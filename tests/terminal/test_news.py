@@ -33,7 +33,7 @@ def test_a_till_that_lost_a_race_learns_that_the_other_tills_payment_paid(
     till: Till, behind: Behind, order_service: Server, payment_server: Server, tmp_path: Path
 ) -> None:
     flags = terminal_flags(order_service.address, payment_server.address, "--terminal-id", "till-2")
-    with running("store_terminal", tmp_path, *flags) as second, second.channel() as channel:
+    with running("tests.terminal.deaf", tmp_path, *flags) as second, second.channel() as channel:
         other, shopper = Till(channel), behind.shopper(threshold=1)
         mine = till.submitted(shopper)
         theirs = other.pay(other.resume(mine.checkout_id))

@@ -154,7 +154,8 @@ def capture(transaction: Transaction, payment_id: str, now_ms: int) -> Payment:
         return payment
     assert payment.hold_id is not None
     entries.post(transaction, _transfer(payment), payment.hold_id, now_ms)
-    delete_presentation(transaction, payment.order_id)
+    if payment.payer.identity_id is None:  # no other order is presented
+        delete_presentation(transaction, payment.order_id)
     return _advance(transaction, payment, payment, E.ORDER_PAID, now_ms)
 
 
