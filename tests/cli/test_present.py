@@ -21,7 +21,7 @@ def signed_in(person: Person, identity: str) -> tuple[str, str]:
 
 def raised(person: Person) -> str:
     """An order for nobody in particular."""
-    return found(r"Order (\S+):", person.does("sell", "-", "MUG=2@6.50", "CHEESE=432g@12.90"))
+    return found(r"Order (\S+):", person.does("sell", "-", "PLATE=2@6.50", "RICE=432g@12.90"))
 
 
 def presented(person: Person, order_id: str, *options: str) -> str:
@@ -39,8 +39,8 @@ def test_a_phone_sees_and_pays_what_the_till_presents_and_the_display_hears_of_i
     with Watching(person.mesh.addresses, tmp_path, *watch) as watching:
         shown = person.does("phone", "claim", "-", *own, types=presented(person, order_id, "--qr"))
         assert f"Order {order_id} " in shown
-        assert re.search(r"MUG +2 +13\.00", shown)
-        assert re.search(r"CHEESE +432 g +5\.57", shown)
+        assert re.search(r"PLATE +2 +13\.00", shown)
+        assert re.search(r"RICE +432 g +5\.57", shown)
         assert re.search(r"18\.57 GBP are due to store-1\. The order is yours for \d+ seconds\.", shown)
         paid = person.does("phone", "pay", order_id, *own)
         assert re.fullmatch(rf"Payment \S+ of 18\.57 GBP for {order_id}: CAPTURED\.\n", paid)

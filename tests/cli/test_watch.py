@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cli.command_line import TILLMESH, Person, environment, found, tillmesh
-from tests.cli.test_phone import code, enrolled
+from tests.cli.test_phone import NOWHERE, code, enrolled
 from tests.cli.watching import Watching
 from tests.processes import wait_until
 from tests.trust.secrets import PIN
@@ -212,8 +212,9 @@ def test_a_watch_prints_only_what_it_is_asked_for(
     with Watching(person.mesh.addresses, tmp_path, "watch", *wanted, "--from", "oldest") as watching:
         watching.until(lambda lines: any(f"{order_id}  CANCELED" in line for line in lines))
         printed = watching.lines
-    told = {line.split("  ")[2].strip().split()[0] for line in printed}
+    told = {line.split("  ")[2].split()[0] for line in printed if order_id in line}
     assert told == names
+    assert all({"CANCELED", "LINES_REPLACED"} & set(line.split()) for line in printed if order_id not in line)
     if "--checkout" in filters:
         assert all(order_id in line for line in printed)
 
@@ -265,3 +266,11 @@ def test_a_watch_goes_on_after_the_server_was_killed(tmp_path: Path) -> None:
             assert [key(each) for each in watching.events] == [(before, 1), (after, 1)]
             assert len(watching.complaints.splitlines()) == 1
             assert watching.interrupted() == 0
+
+
+def test_a_watch_waits_for_a_server_that_is_not_there_and_says_so_once(person: Person, tmp_path: Path) -> None:
+    watch = ("watch", "orders", "--orders", NOWHERE)
+    with Watching(person.mesh.addresses, tmp_path, *watch) as watching:
+        wait_until(lambda: "The watch goes on as soon as there is an answer." in watching.complaints)
+        assert watching.interrupted() == 0
+    assert watching.complaints.count("cannot be reached") == 1

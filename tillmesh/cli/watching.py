@@ -119,4 +119,4 @@ def run_watch(watch: Coroutine[Any, Any, None]) -> None:
 
 def _as_json(update: Message, cursor: str) -> str:
     told = MessageToDict(update, preserving_proto_field_name=True)
-    return json.dumps(told | ({"cursor": cursor} if cursor else {}), ensure_ascii=False)
+    return json.dumps(told | ({"cursor": cursor} if cursor else {}))
