@@ -25,6 +25,7 @@ from tests.payments.phones import order_under_reference, scan
 from tests.payments.side import STORE, Side, refused, state_and_reason
 from thirdparty_server.errors import Reason
 from tillmesh import claim_code
+from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import claim_service_pb2 as api
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
@@ -74,6 +75,19 @@ async def test_the_first_phone_has_it_and_its_payer_may_scan_again(side: Side) -
     await has_none(other, order)
     side.clock.advance(MINUTE_MS)
     assert from_duration((await claim(phone, code)).remaining) == CLAIM_MS
+
+
+async def test_whoever_has_no_claim_is_refused_as_if_there_were_no_such_order(side: Side) -> None:
+    phone, other = await signed_in(side), await signed_in(side)
+    order, _ = await claimed_order(side, phone)
+    unknown = order_pb2.Order(order_id="unknown")
+    for ask in (claimed, release):
+        heard = []
+        for about in (order, unknown):
+            with refused(Reason.CLAIM_NOT_FOUND) as seen:
+                await ask(other, about)
+            heard.append(seen[0].text.replace(about.order_id, ""))
+        assert heard[0] == heard[1]
 
 
 async def test_a_claim_ends_with_its_time_and_then_another_phone_has_it(side: Side) -> None:
