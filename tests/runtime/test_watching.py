@@ -32,6 +32,7 @@ class Scripted:
         self.requests: list[api.WatchOrdersRequest] = []
         self.failures: list[Unanswered] = []
         self.channel: aio.Channel
+        self.address = ""
 
     async def watch_orders(self, request: api.WatchOrdersRequest, context: Context) -> None:
         self.requests.append(request)
@@ -72,7 +73,8 @@ async def scripted(*script: Stream) -> AsyncIterator[Scripted]:
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"WatchOrders": handler}),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    async with open_channel(f"127.0.0.1:{port}", Role.ORDERS, None) as servicer.channel:
+    servicer.address = f"127.0.0.1:{port}"
+    async with open_channel(servicer.address, Role.ORDERS, None) as servicer.channel:
         yield servicer
     await server.stop(0)
 
