@@ -18,13 +18,15 @@ Orders = AsyncGenerator[order_pb2.Order]
 Payments = AsyncGenerator[payment_pb2.Payment]
 
 
-def follow_checkout(client: Client, checkout_id: str) -> Checkouts:
-    """A till's view of an order. Close it (`aclosing`), as each of these."""
+def follow_checkout(
+    client: Client, checkout_id: str, read: Callable[[], Awaitable[checkout_pb2.Checkout]] | None = None
+) -> Checkouts:
+    """A till's view of an order; `read` is for who repeats calls. Close it (`aclosing`), as each of these."""
     request = checkout_api.WatchCheckoutsRequest(checkout_id=checkout_id)
     get = checkout_api.GetCheckoutRequest(checkout_id=checkout_id)
     return followed(
         client.watch(client.till.WatchCheckouts, request),
-        lambda: client.call(client.till.GetCheckout, get),
+        read or (lambda: client.call(client.till.GetCheckout, get)),
         lambda update: update.checkout,
     )
 

@@ -72,12 +72,15 @@ class Till:
         if checkout.verdict not in UNDECIDED:
             return checkout
         said_yes = False
+        request = terminal.GetCheckoutRequest(checkout_id=checkout.checkout_id)
+        following = follow_checkout(
+            self._client,
+            checkout.checkout_id,
+            lambda: call(self._client, self._client.till.GetCheckout, request),
+        )
         with suppress(TimeoutError):
-            async with (
-                asyncio.timeout(ANSWER_WITHIN_S),
-                aclosing(follow_checkout(self._client, checkout.checkout_id)) as seen,
-            ):
-                async for checkout in seen:
+            async with asyncio.timeout(ANSWER_WITHIN_S), aclosing(following):
+                async for checkout in following:
                     if checkout.verdict not in UNDECIDED:
                         break
                     if checkout.verdict == checkout_types.VERDICT_ASK_PAYER and not said_yes:
