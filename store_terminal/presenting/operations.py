@@ -5,16 +5,15 @@ import random
 from store_terminal.checkouts.lifecycle import CHECKOUT, CheckoutState
 from store_terminal.checkouts.moves import get_checkout
 from store_terminal.errors import Reason
-from store_terminal.presenting.codes import sticker_code
+from store_terminal.presenting.codes import Codes
 from store_terminal.presenting.model import LANES_MAX, SALT_BYTES, LaneSticker
 from store_terminal.presenting.queries import STICKERS, count_lanes
 from tillmesh import claim_code
 from tillmesh.payer import PayerKind
-from tillmesh.storage.seal import Seal
 from tillmesh.storage.statements import Transaction
 
 
-def present_checkout(transaction: Transaction, *, checkout_id: str, lane: str, seal: Seal) -> bytes:
+def present_checkout(transaction: Transaction, *, checkout_id: str, lane: str, codes: Codes) -> bytes:
     """Checks that a checkout may be presented on a lane; answers with the digest of its sticker, empty without one.
 
     Whatever is asked of other servers about it is no obstacle: the order's lock decides.
@@ -25,7 +24,7 @@ def present_checkout(transaction: Transaction, *, checkout_id: str, lane: str, s
     if checkout.payer.kind is not PayerKind.REFERENCE:
         raise Reason.PAYER_NAMED(checkout_id=checkout_id)
     sticker = STICKERS.find(transaction, lane)
-    return claim_code.digest(sticker_code(seal, sticker)) if sticker else b""
+    return claim_code.digest(codes.of_sticker(sticker)) if sticker else b""
 
 
 def renew_sticker(transaction: Transaction, *, lane: str, rng: random.Random, now_ms: int) -> LaneSticker:

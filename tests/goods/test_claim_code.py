@@ -7,15 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tillmesh import claim_code, paycode, receipt_code
+from tillmesh.claim_code import ClaimCode
 from tillmesh.runtime.secret import Secret
 
 SECRET = bytes(range(16))
-CODE = "TILLMESH-CLAIM1/AAAQEAYEAUDAOCAJBIFQYDIOB4"
+STORE = "Store.7"
+CODE = f"TILLMESH-CLAIM1/{STORE}/AAAQEAYEAUDAOCAJBIFQYDIOB4"
 
 
-def test_a_code_is_spelled_with_capitals_and_digits() -> None:
-    assert claim_code.make(SECRET) == CODE
-    assert claim_code.parse(CODE) == CODE
+def test_a_code_names_its_store_and_has_a_secret() -> None:
+    assert claim_code.make(STORE, SECRET) == CODE
+    assert claim_code.parse(CODE) == ClaimCode(STORE, claim_code.digest(CODE))
 
 
 def test_all_that_is_kept_of_a_code_is_the_hash_of_its_text() -> None:
@@ -24,15 +26,15 @@ def test_all_that_is_kept_of_a_code_is_the_hash_of_its_text() -> None:
 
 @given(st.binary(min_size=16, max_size=16), st.binary(min_size=16, max_size=16))
 def test_every_secret_has_a_code_of_its_own(one: bytes, other: bytes) -> None:
-    codes = claim_code.make(one), claim_code.make(other)
-    assert [claim_code.parse(code) for code in codes] == list(codes)
+    codes = [claim_code.parse(claim_code.make(STORE, secret)) for secret in (one, other)]
+    assert all(codes)
     assert (codes[0] == codes[1]) == (one == other)
 
 
 @pytest.mark.parametrize("length", [0, 15, 17, 32])
 def test_a_secret_has_one_length(length: int) -> None:
     with pytest.raises(ValueError, match=f"has 16 bytes, not {length}"):
-        claim_code.make(bytes(length))
+        claim_code.make(STORE, bytes(length))
 
 
 @pytest.mark.parametrize(
@@ -40,6 +42,9 @@ def test_a_secret_has_one_length(length: int) -> None:
     [
         "",
         CODE.lower(),
+        CODE.replace(STORE, ""),
+        CODE.replace(STORE, "a b"),
+        CODE.replace(STORE, "a/b"),
         CODE[:-1],
         f"{CODE}A",
         f"{CODE}\n",

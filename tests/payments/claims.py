@@ -23,9 +23,9 @@ MINUTE_MS = 60_000
 CLAIM_MS, PRESENTED_MS = 5 * MINUTE_MS, 15 * MINUTE_MS
 
 
-def new_code() -> str:
-    """The text of a new QR code."""
-    return keep(claim_code.make(secrets.token_bytes(claim_code.SECRET_BYTES)))
+def new_code(till: Caller = TILL) -> str:
+    """The text of a new QR code of a store."""
+    return keep(claim_code.make(till.store_id or "", secrets.token_bytes(claim_code.SECRET_BYTES)))
 
 
 def presenting(

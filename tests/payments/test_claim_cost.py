@@ -10,6 +10,7 @@ from sqlalchemy.dialects import sqlite
 from tests.payments.books import NOW_MS, Books
 from thirdparty_server.claims import queries
 from thirdparty_server.claims.model import OrderPresentation
+from tillmesh.claim_code import ClaimCode
 from tillmesh.storage.statements import Statements, Transaction
 
 FEW, MANY = 100, 3_000
@@ -25,6 +26,10 @@ def presentation(number: int, until_ms: int = NOW_MS + 1) -> OrderPresentation:
         presented_until_ms=until_ms,
         kept_until_ms=until_ms,
     )
+
+
+def shown_by(number: int) -> ClaimCode:
+    return ClaimCode("store-1", number.to_bytes(32))
 
 
 def steps(path: Path, work: Callable[[Transaction], object]) -> int:
@@ -45,8 +50,8 @@ def steps(path: Path, work: Callable[[Transaction], object]) -> int:
 @pytest.mark.parametrize(
     "work",
     [
-        lambda transaction: queries.find_shown(transaction, (50).to_bytes(32), NOW_MS),
-        lambda transaction: queries.find_shown(transaction, (50 + 10**9).to_bytes(32), NOW_MS),
+        lambda transaction: queries.find_shown(transaction, shown_by(50), NOW_MS),
+        lambda transaction: queries.find_shown(transaction, shown_by(50 + 10**9), NOW_MS),
         lambda transaction: queries.replace_shown(transaction, presentation(50)),
         lambda transaction: queries.delete_over(transaction, NOW_MS),
         lambda transaction: queries.delete_over(transaction, NOW_MS + 1),

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from tests.plans.callers import ADA, ADAS_PHONE, PLATFORM, SHOP
+from tests.plans.callers import ADA, ADAS_PHONE, PLATFORM, SHOP, STORE
 from tillmesh import claim_code
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ async def claim_orders(tour: "Tour") -> None:
 async def _claimed(tour: "Tour", number: int) -> Any:
     """An order of whoever comes, as a phone sees it that has claimed it."""
     order = await tour.order(payer={"reference": f"01890a5d-ac96-774b-bcce-b302099a80{number:02}"})
-    code, sticker = claim_code.make(bytes([number] * 16)), claim_code.make(bytes(16))
+    code, sticker = claim_code.make(STORE, bytes([number] * 16)), claim_code.make(STORE, bytes(16))
     presented = {"request_id": tour.new(), "order_id": order.order_id, "lifetime": {"seconds": 300}}
     hashes = {"code_hash": claim_code.digest(code), "sticker_hash": claim_code.digest(sticker)}
     for _ in range(2):

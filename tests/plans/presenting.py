@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 from store_terminal.checkouts import queries as checkout_queries
 from store_terminal.outbox import queries as outbox_queries
-from tests.plans.callers import DEVICE, LANE
+from tests.plans.callers import ADA, DEVICE, LANE, PLATFORM, STORE
 from tests.simulation.network import TERMINAL
+from tillmesh.auth.callers import Caller
 
 if TYPE_CHECKING:
     from tests.plans.tour import Tour
@@ -21,8 +22,18 @@ async def present(tour: "Tour") -> None:
     for _ in range(2):
         await tour.ask(DEVICE, "PresentationService.PresentCheckout", **request)
     for filters in ({}, {"lane": LANE}, {"checkout_id": checkout.checkout_id}):
-        for cursor in ("", "oldest"):
-            await tour.ask(DEVICE, "CheckoutService.WatchCheckouts", cursor=cursor, **filters)
+        await _watch(tour, DEVICE, "CheckoutService.WatchCheckouts", **filters)
+    for filters in ({}, {"store_id": STORE}):
+        await _watch(tour, PLATFORM, "OrderService.WatchOrders", **filters)
+    for filters in ({}, {"store_id": STORE}, {"identity_id": ADA}):
+        await _watch(tour, PLATFORM, "PaymentService.WatchPayments", **filters)
+
+
+async def _watch(tour: "Tour", who: Caller, method: str, **filters: str) -> None:
+    """The beginning of a stream, from now, from the oldest event, and from where that one stopped."""
+    for cursor in ("", "oldest"):
+        answer = await tour.ask(who, method, cursor=cursor, **filters)
+    await tour.ask(who, method, cursor=answer.cursor, **filters)
 
 
 async def watch_orders(tour: "Tour") -> None:

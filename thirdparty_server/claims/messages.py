@@ -6,6 +6,7 @@ from thirdparty_server.payers.pending_orders import PENDING
 from tillmesh import claim_code
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import order_claim_pb2, order_presentation_pb2
+from tillmesh.claim_code import ClaimCode
 from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.messages import to_duration
 
@@ -19,11 +20,11 @@ def code_hash(fields: Fields, field: str, value: bytes, *, optional: bool = Fals
     return value
 
 
-def hash_of_code(fields: Fields, text: str) -> bytes:
-    """The hash of a code that a phone scanned. No refusal repeats anything of it."""
+def scanned_code(fields: Fields, text: str) -> ClaimCode:
+    """A code that a phone scanned. No refusal repeats anything of it."""
     code = claim_code.parse(text)
     fields.require(code is not None, "code", "must be the text of a shop's QR code")
-    return claim_code.digest(code or "")
+    return code or ClaimCode("", b"")
 
 
 def order_facts(order: order_pb2.Order | None) -> OrderFacts | None:

@@ -8,6 +8,7 @@ from thirdparty_server.claims import queries
 from thirdparty_server.claims.model import CLAIMS_MAX, OrderFacts, OrderPresentation
 from thirdparty_server.errors import Reason
 from tillmesh.auth.callers import acting_store
+from tillmesh.claim_code import ClaimCode
 from tillmesh.runtime.errors import found
 from tillmesh.storage.requests import IdempotencyKey, find_resource
 from tillmesh.storage.statements import Transaction
@@ -39,13 +40,13 @@ def present_order(
 
 
 def find_claimable(
-    transaction: Transaction, key: IdempotencyKey, code_hash: bytes, identity_id: str, now_ms: int
+    transaction: Transaction, key: IdempotencyKey, code: ClaimCode, identity_id: str, now_ms: int
 ) -> OrderPresentation:
     """What a phone claims: what its code shows now, or, if the request was answered before, what it has claimed."""
     order_id = find_resource(transaction, key)
     if order_id is not None:
         return get_claim(transaction, order_id, identity_id, now_ms)
-    shown = queries.find_shown(transaction, code_hash, now_ms)
+    shown = queries.find_shown(transaction, code, now_ms)
     return _lasting(transaction, found(shown, Reason.CLAIM_CODE_NOT_FOUND), now_ms)
 
 

@@ -4,6 +4,7 @@ from sqlalchemy import bindparam, delete, or_, select, update
 
 from thirdparty_server.claims.model import OrderPresentation
 from thirdparty_server.claims.tables import order_presentations
+from tillmesh.claim_code import ClaimCode
 from tillmesh.storage.records import Records
 from tillmesh.storage.statements import Transaction
 
@@ -20,9 +21,10 @@ _FIND_SHOWN = (
     select(order_presentations)
     .where(
         or_(_rows.code_hash == bindparam("hash"), _rows.sticker_hash == bindparam("hash")),
+        _rows.store_id == bindparam("store"),
         _rows.presented_until_ms > bindparam("now_ms"),
     )
-    .limit(2)
+    .limit(1)
 )
 # In one order, so that two of them never wait for each other.
 _REPLACED = select(_rows.order_id).order_by(_rows.order_id).with_for_update()
@@ -56,10 +58,11 @@ _FREE_PLACES = (
 _PLACES = select(_rows.claim_place).where(_rows.claimed_by == bindparam("key"))
 
 
-def find_shown(transaction: Transaction, code_hash: bytes, now_ms: int) -> OrderPresentation | None:
-    """What is presented now under a code or a sticker; None also if two stores show the same."""
-    shown = transaction.execute(_FIND_SHOWN, {"hash": code_hash, "now_ms": now_ms}).all()
-    return PRESENTATIONS.of(shown[0]) if len(shown) == 1 else None
+def find_shown(transaction: Transaction, code: ClaimCode, now_ms: int) -> OrderPresentation | None:
+    """What a store presents now under a code or a sticker."""
+    values = {"store": code.store_id, "hash": code.digest, "now_ms": now_ms}
+    shown = transaction.execute(_FIND_SHOWN, values).first()
+    return None if shown is None else PRESENTATIONS.of(shown)
 
 
 def replace_shown(transaction: Transaction, new: OrderPresentation) -> None:

@@ -65,9 +65,9 @@ class ClaimServicer(Servicer):
         identity_id = acting_phone().identity_id or ""
         with Fields() as fields:
             request_id = fields.identifier("request_id", request.request_id)
-            code_hash = messages.hash_of_code(fields, request.code)
+            code = messages.scanned_code(fields, request.code)
         key, now_ms = self._key(request, request_id), self.clock.now_ms()
-        find = partial(operations.find_claimable, key=key, code_hash=code_hash, identity_id=identity_id, now_ms=now_ms)
+        find = partial(operations.find_claimable, key=key, code=code, identity_id=identity_id, now_ms=now_ms)
         seen = await remember_refusal(self.database, key, find)
         order = await self._order(seen)
         now_ms = self.clock.now_ms()

@@ -5,8 +5,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, ForeignKey, Index, L
 from thirdparty_server.claims.model import CLAIMS_MAX
 from thirdparty_server.schema import METADATA
 
-# Of codes only hashes are kept. A code counts for one order of a store, and for nothing of another store: who copies
-# the sticker of a shop ends nothing there.
+# Of codes only hashes are kept. A code names its store, so what another store presents under it is never found.
 order_presentations = Table(
     "order_presentations",
     METADATA,

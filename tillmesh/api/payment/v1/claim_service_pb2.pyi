@@ -36,8 +36,8 @@ class PresentOrderRequest(_message.Message):
     """The order."""
     code_hash: _builtins.bytes
     """SHA-256 of the text of the QR code, 32 bytes: this server learns the text
-    only from the phone that scanned it. The text is TILLMESH-CLAIM1/ and 26
-    characters of A-Z and 2-7, random ones.
+    only from the phone that scanned it. The text is TILLMESH-CLAIM1/STORE/
+    and 26 characters of A-Z and 2-7, random ones; STORE is this store's id.
     """
     sticker_hash: _builtins.bytes
     """SHA-256 of the text of the lane's sticker, 32 bytes; empty without one. It
