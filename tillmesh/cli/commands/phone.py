@@ -153,7 +153,7 @@ def pending(
 
 
 @phone.command(
-    epilog="**Examples**\n\ntillmesh phone claim TILLMESH-CLAIM1/MFRGGZDFMZTWQ2LKNNWG23TPOA --pay\n\n"
+    epilog="**Examples**\n\ntillmesh phone claim TILLMESH-CLAIM1/store-1/MFRGGZDFMZTWQ2LKNNWG23TPOA --pay\n\n"
     "tillmesh present 7K3M-9Q2X-VB4T | tillmesh phone claim - --pay --yes"
 )
 def claim(
