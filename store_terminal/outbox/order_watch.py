@@ -65,6 +65,8 @@ class OrderWatch:
         self._rng = rng
         self._server = server
         self._store_id = store_id
+        self._cursor: str | None = None
+        """Where to go on; empty without a place, None until it is read."""
         self._tries = 0
 
     async def run(self) -> None:
@@ -80,23 +82,29 @@ class OrderWatch:
         except (Refusal, Unanswered) as error:
             _log_unwatched(error)
             if isinstance(error, Refusal) and error.reason == CommonReason.CURSOR_EXPIRED.name:
-                await self._database.run(keep_cursor, "")
+                await self._keep("")
         return self._rng.uniform(0, min(REST_S_MAX, REST_FIRST_S * (1 << min(self._tries, 10))))
 
     async def _watch(self) -> None:
         """Takes in what is sent; a cursor is kept once all before it is taken in."""
-        cursor = await self._database.run(find_cursor)
-        request = order_api.WatchOrdersRequest(cursor=cursor, store_id=self._store_id, types=TYPES, events_only=True)
+        if self._cursor is None:
+            self._cursor = await self._database.run(find_cursor)
+        request = order_api.WatchOrdersRequest(
+            cursor=self._cursor, store_id=self._store_id, types=TYPES, events_only=True
+        )
         server, orders = self._peers.order_server, self._peers.orders
         async with aclosing(watch(server, orders.WatchOrders, request, self._rng, _log_unwatched)) as answers:
             async for answer in answers:
-                if not cursor:  # this answer is of now: what was before, nobody sends
+                if not self._cursor:  # this answer is of now: what was before, nobody sends
                     await self._follow_pending()
                 await self._take_in([update.event for update in answer.updates])
-                if cursor != answer.cursor:
-                    cursor = answer.cursor
-                    await self._database.run(keep_cursor, cursor)
+                await self._keep(answer.cursor)
                 self._tries = 0
+
+    async def _keep(self, cursor: str) -> None:
+        if cursor != self._cursor:
+            await self._database.run(keep_cursor, cursor)
+            self._cursor = cursor
 
     async def _follow_pending(self) -> None:
         """Reads every order anew that is neither paid nor canceled as this till knows it."""

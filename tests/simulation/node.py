@@ -18,6 +18,7 @@ from tillmesh.rpc.limits import Limits
 from tillmesh.rpc.server import Wiring
 from tillmesh.storage.batches import Queue
 from tillmesh.storage.chains import HistoryTable, read_chains
+from tillmesh.storage.seal import KEY_BYTES, Seal
 from tillmesh.storage.sqlite import SqliteDatabase
 
 Result = TypeVar("Result")
@@ -33,6 +34,7 @@ class SimulatedDatabase(SqliteDatabase):
 
     def __init__(self, metadata: MetaData) -> None:
         super().__init__(make_url("sqlite://"), metadata)
+        self.seal = Seal(bytes(KEY_BYTES))  # what it seals stands in answers, and a seed has to give the same ones
         self._empty = self.sqlite().serialize()
         self._changes_before = 0
         self.around_commit: Callable[[str], bool] = lambda _when: False
