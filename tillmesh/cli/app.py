@@ -194,7 +194,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
-        app()
+        app(prog_name="tillmesh")
     except Failure as error:
         _fail(str(error), error.exit_status)
     except Refusal as refusal:
