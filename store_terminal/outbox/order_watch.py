@@ -25,6 +25,7 @@ from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.auth.callers import act_as
 from tillmesh.rpc.peers import CALL_TIMEOUT_S
+from tillmesh.rpc.watching import watch
 from tillmesh.runtime.errors import CommonReason, Failed, Refusal, Unanswered
 from tillmesh.runtime.rounds import go_round
 from tillmesh.runtime.telemetry import trace_id
@@ -78,12 +79,12 @@ class OrderWatch:
         await go_round("order watch", self._round)
 
     async def _round(self) -> float:
-        """Reads one stream to its end; returns the seconds of rest, which grow until something is heard again."""
+        """Reads until something goes wrong; returns the seconds of rest, which grow until something is heard again."""
         self._tries += 1
         try:
             await self._watch()
         except (Refusal, Unanswered) as error:
-            log.info("orders_not_watched", error=str(error))
+            _log_unwatched(error)
             if isinstance(error, Refusal) and error.reason == CommonReason.CURSOR_EXPIRED.name:
                 await self._keep("")
         except Exception as error:  # the till sells without this watch, and a loop that ends would end the till
@@ -91,14 +92,14 @@ class OrderWatch:
         return self._rng.uniform(0, min(REST_S_MAX, REST_FIRST_S * (1 << min(self._tries, 10))))
 
     async def _watch(self) -> None:
-        """Takes in what one stream sends; a cursor is kept once all before it is taken in."""
+        """Takes in what is sent; a cursor is kept once all before it is taken in."""
         if self._cursor is None:
             self._cursor = await self._database.run(find_cursor)
         request = order_api.WatchOrdersRequest(
             cursor=self._cursor, store_id=self._store_id, types=TYPES, events_only=True
         )
         server, orders = self._peers.order_server, self._peers.orders
-        async with aclosing(server.watch(orders.WatchOrders, request)) as answers:
+        async with aclosing(watch(server, orders.WatchOrders, request, self._rng, _log_unwatched)) as answers:
             async for answer in answers:
                 if not self._cursor:  # this answer is of now: what was before, nobody sends
                     await self._follow_pending()
@@ -189,6 +190,10 @@ class OrderWatch:
             await asyncio.sleep(BUSY_LOOK_S)
             checkout = await self._database.run(get_checkout, checkout.checkout_id)
         return checkout
+
+
+def _log_unwatched(error: Exception) -> None:
+    log.info("orders_not_watched", error=str(error))
 
 
 def is_news(checkout: Checkout, event: Event) -> bool:

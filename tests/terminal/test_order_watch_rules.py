@@ -24,12 +24,19 @@ from tests.terminal.inside import Inside, now_ms, terminal
 from tests.terminal.test_lifecycle import attempt, in_state, order
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
+from tillmesh.rpc import watching
 from tillmesh.runtime.errors import CommonReason, Failed, Refusal, Unanswered
 from tillmesh.storage.statements import Transaction
 
 S = CheckoutState
 Event = order_pb2.OrderEvent
 Answer = order_api.WatchOrdersResponse | Exception
+NO_MORE = Refusal(StatusCode.FAILED_PRECONDITION, "NO_MORE", "The test has no more to say.")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "PAUSE_FIRST_S", 0.001)
 
 
 def event(kind: str, payment_id: str = "", version: int = 1, order_id: str = "c-1") -> Event:
@@ -59,6 +66,8 @@ class Orders:
     opened: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def watch(self, _method: object, request: order_api.WatchOrdersRequest) -> AsyncIterator[Any]:
+        if not self.streams:
+            raise NO_MORE
         self.asked.append(request.cursor)
         assert (request.store_id, request.events_only) == ("store-1", True)
         self.opened.set()
