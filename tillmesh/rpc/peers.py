@@ -1,7 +1,7 @@
 """Calls to another server: traced, bounded in time, retried only when UNAVAILABLE."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import TypeVar, cast
 
 from google.rpc import status_pb2
@@ -20,6 +20,8 @@ Res = TypeVar("Res")
 
 CALL_TIMEOUT_S = 5.0
 ATTEMPTS_MAX = 5
+SILENCE_S_MAX = 60.0
+"""A stream sends a bookmark every 15 seconds: one that is silent for longer than this is dead."""
 BUDGET_MAX = 20.0
 BUDGET_PER_CALL = 0.1
 
@@ -85,6 +87,24 @@ class Peer:
         except aio.AioRpcError as error:
             raise _refusal(error) or Unanswered(f"{error.code().name}: {error.details()}") from error
         raise Unanswered("no attempt was made")
+
+    async def watch(self, method: aio.UnaryStreamMultiCallable[Req, Res], request: Req) -> AsyncGenerator[Res]:
+        """The answers of a stream until the peer ends it. Raises as `call` does, and tries once."""
+        stream = method(request, metadata=((TRACEPARENT, traceparent()), *self._metadata))
+        answers = aiter(stream)
+        try:
+            while True:
+                async with asyncio.timeout(SILENCE_S_MAX):
+                    answer = await anext(answers)
+                yield answer
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise Unanswered(f"nothing came for {SILENCE_S_MAX} s") from None
+        except aio.AioRpcError as error:
+            raise _refusal(error) or Unanswered(f"{error.code().name}: {error.details()}") from error
+        finally:
+            stream.cancel()
 
 
 def _is_unavailable(error: BaseException) -> bool:
