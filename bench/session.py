@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import backlog, callers, capacity, checkout, hot, replicas, rpc, soak, stored, wallet
+from bench import backlog, callers, capacity, checkout, hot, replicas, rpc, soak, stored, streams, wallet
 from bench.databases import KINDS
 from bench.load import Generator
 from bench.machine import describe
@@ -25,6 +25,7 @@ PARTS: dict[str, Callable[[Run], Findings]] = {
     replicas.PART: replicas.measure,
     wallet.PART: wallet.measure,
     callers.PART: callers.measure,
+    streams.PART: streams.measure,
     capacity.PART: capacity.measure,
     backlog.PART: backlog.measure,
     soak.PART: soak.measure,
@@ -37,6 +38,7 @@ BY_DEFAULT = (
     replicas.PART,
     wallet.PART,
     callers.PART,
+    streams.PART,
     capacity.PART,
 )
 PIPE_WIDTH = 180

@@ -29,6 +29,11 @@ ACCESS: dict[str, Access] = {
         "ListCheckoutEvents": _READERS,
         "WatchCheckouts": _READERS,
     },
+    "tillmesh.api.terminal.v1.PresentationService": {
+        "PresentCheckout": _DEVICE,
+        "RenewLaneSticker": _DEVICE,
+        "GetLaneSticker": _DEVICE,
+    },
     "tillmesh.api.terminal.v1.ScanService": {
         "ScanItem": _DEVICE,
         "GetScanRules": _READERS,

@@ -111,6 +111,16 @@ class Reason(ErrorReason):
         StatusCode.FAILED_PRECONDITION,
         "Checkout {checkout_id} is not put aside, or somebody has recalled it; read it again.",
     )
+    PAYER_NAMED = (
+        StatusCode.FAILED_PRECONDITION,
+        "Checkout {checkout_id} names its payer, who sees the order on the phone anyway. "
+        "Open a checkout without an identity to present it.",
+    )
+    STICKER_NOT_FOUND = (StatusCode.NOT_FOUND, "Lane {lane} has no sticker; make one with RenewLaneSticker.")
+    LANES_EXHAUSTED = (
+        StatusCode.RESOURCE_EXHAUSTED,
+        "{lanes_max} lanes have a sticker already, so {lane} gets none; use the name of a lane that has one.",
+    )
     PAYMENT_UNDER_WAY = (
         StatusCode.FAILED_PRECONDITION,
         "Checkout {checkout_id} is being paid by payment {payment_id}; wait, or cancel that payment.",

@@ -15,8 +15,10 @@ from store_terminal.checkouts.model import Till
 from store_terminal.checkouts.queries import FEED
 from store_terminal.checkouts.servicer import CheckoutServicer
 from store_terminal.errors import DOMAIN
+from store_terminal.outbox.order_watch import OrderWatch
 from store_terminal.outbox.peers import Peers
 from store_terminal.outbox.worker import Outbox
+from store_terminal.presenting.servicer import PresentationServicer
 from store_terminal.receipts.language import LANGUAGE_RULE, is_known
 from store_terminal.receipts.messages import CodePage, Look
 from store_terminal.receipts.servicer import ReceiptServicer
@@ -117,6 +119,7 @@ def assemble(
     housekeeping = Housekeeping(database, clock, own_uri, basket_ms, names_ms, rng)
     catalogue = CatalogueWorker(database, clock, own_uri)
     streams = Streams(database, FEED, clock)
+    watch = OrderWatch(database, Peers.over(orders_channel, payments_channel), outbox, rng, own_uri, settings.store_id)
     store = StoreReader(database, payments_channel, own_uri, till.store_id)
     api = "tillmesh.api.terminal.v1"
     return Wiring(
@@ -125,13 +128,14 @@ def assemble(
             f"{api}.CheckoutService": CheckoutServicer(database, clock, outbox, rng, till, streams),
             f"{api}.TillRefundService": TillRefundServicer(database, clock, outbox, till),
             f"{api}.ReceiptService": ReceiptServicer(database, clock, till, settings.look()),
+            f"{api}.PresentationService": PresentationServicer(database, clock, outbox.peers, rng, till),
             f"{api}.ScanService": ScanServicer(database, clock, outbox, rng, till),
             f"{api}.CatalogueService": CatalogueServicer(database, clock, catalogue),
         },
         access=ACCESS,
         gate=replace(gate, store_id=settings.store_id) if (gate := settings.gate()) else None,
         probe=lambda: database.run(answer),
-        loops=[outbox.run, housekeeping.run, catalogue.run, store.run, streams.run],
+        loops=[outbox.run, housekeeping.run, catalogue.run, store.run, watch.run, streams.run],
         on_stop=[outbox.stop, orders_channel.close, payments_channel.close, database.close],
     )
 

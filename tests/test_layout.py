@@ -25,21 +25,26 @@ SERVICERS = {
     "tillmesh.api.payment.v1.StoreService": ("thirdparty_server.stores.servicer", "StoreServicer"),
     "tillmesh.api.payment.v1.AccountService": ("thirdparty_server.ledger.servicer", "AccountServicer"),
     "tillmesh.api.payment.v1.PayerService": ("thirdparty_server.payers.payer_servicer", "PayerServicer"),
+    "tillmesh.api.payment.v1.ClaimService": ("thirdparty_server.claims.servicer", "ClaimServicer"),
     "tillmesh.api.terminal.v1.CheckoutService": ("store_terminal.checkouts.servicer", "CheckoutServicer"),
     "tillmesh.api.terminal.v1.TillRefundService": ("store_terminal.refunds.servicer", "TillRefundServicer"),
     "tillmesh.api.terminal.v1.ReceiptService": ("store_terminal.receipts.servicer", "ReceiptServicer"),
     "tillmesh.api.terminal.v1.ScanService": ("store_terminal.scanning.servicer", "ScanServicer"),
+    "tillmesh.api.terminal.v1.PresentationService": ("store_terminal.presenting.servicer", "PresentationServicer"),
     "tillmesh.api.terminal.v1.CatalogueService": ("store_terminal.catalogue.servicer", "CatalogueServicer"),
 }
 PARTS = (
     "order_service",
-    *(f"store_terminal/{part}" for part in ("catalogue", "checkouts", "refunds", "scanning", "receipts")),
-    *(f"thirdparty_server/{part}" for part in ("ledger", "payers", "stores", "payments", "payments/refunds")),
+    *(f"store_terminal/{part}" for part in ("catalogue", "checkouts", "refunds", "scanning", "receipts", "presenting")),
+    *(f"thirdparty_server/{part}" for part in ("ledger", "payers", "stores", "claims", "payments", "payments/refunds")),
 )
 LINES_MAX = 400
 FLOORS = (
     ("tillmesh.runtime",),
-    tuple(f"tillmesh.{part}" for part in ("lines", "line_rows", "origin", "payer", "paycode", "gtin", "receipt_code")),
+    (
+        *(f"tillmesh.{part}" for part in ("lines", "line_rows", "origin", "payer", "paycode", "gtin")),
+        *(f"tillmesh.{part}" for part in ("receipt_code", "claim_code")),
+    ),
     ("tillmesh.auth",),
     ("tillmesh.storage",),
     ("tillmesh.rpc",),
@@ -54,13 +59,14 @@ FLOORS = (
     ),
     ("thirdparty_server.ledger", "store_terminal.checkouts"),
     ("thirdparty_server.payers", "store_terminal.outbox"),
-    ("thirdparty_server.stores", "store_terminal.refunds"),
+    ("thirdparty_server.stores", "thirdparty_server.claims", "store_terminal.refunds"),
     ("thirdparty_server.payments", "store_terminal.outbox.replies", "store_terminal.outbox.exchanges"),
     (
         "thirdparty_server.payments.refunds",
         "store_terminal.outbox.payments",
         "store_terminal.outbox.voids",
         "store_terminal.outbox.worker",
+        "store_terminal.outbox.order_watch",
     ),
     (
         *(
@@ -69,6 +75,7 @@ FLOORS = (
         ),
         "store_terminal.refunds.servicer",
         "store_terminal.receipts",
+        "store_terminal.presenting",
     ),
     ("store_terminal.scanning",),
     ("thirdparty_server", "store_terminal"),
@@ -79,7 +86,10 @@ FLOORS = (
     ("tillmesh.cli.app",),
 )
 """From the ground up: nobody imports from a floor above."""
-SHARED = ("lines.py", "line_rows.py", "payer.py", "origin.py", "paycode.py", "gtin.py", "receipt_code.py")
+SHARED = (
+    *("lines.py", "line_rows.py", "payer.py", "origin.py", "paycode.py", "gtin.py"),
+    *("receipt_code.py", "claim_code.py"),
+)
 """What all servers and the command line know of goods and payers."""
 PURE = ("grpc", "sqlalchemy", "google", "asyncio", "tillmesh.api")
 

@@ -56,6 +56,12 @@ ACCESS: dict[str, Access] = {
         "RenewPayCodeKey": _PAYER,
         "ListPendingOrders": _PAYER,
     },
+    "tillmesh.api.payment.v1.ClaimService": {
+        "PresentOrder": frozenset({Role.TERMINAL}),
+        "ClaimOrder": _PAYER,
+        "GetOrderClaim": _PAYER,
+        "ReleaseOrderClaim": _PAYER,
+    },
     "tillmesh.api.payment.v1.AccountService": {
         "GetAccount": _OWNER,
         "ListAccounts": _PLATFORM,

@@ -136,6 +136,31 @@ class Reason(ErrorReason):
         "Store {store_id} has {left} left of its limit for refunds without a sale, {wanted} is more; "
         "refund the sale's payment, or let the platform raise the limit.",
     )
+    ORDER_NOT_FOUND = (StatusCode.NOT_FOUND, "The store has no order {order_id}.")
+    ORDER_NOT_PENDING = (
+        StatusCode.FAILED_PRECONDITION,
+        "Order {order_id} is {state}; only a pending order can be presented and claimed.",
+    )
+    PAYER_NAMED = (
+        StatusCode.FAILED_PRECONDITION,
+        "Order {order_id} names its payer, who sees it on the phone; only an order under a reference is presented.",
+    )
+    CLAIM_CODE_NOT_FOUND = (
+        StatusCode.NOT_FOUND,
+        "The shop presents nothing under this code, or no longer; scan the code again, under a new request id.",
+    )
+    CLAIM_NOT_FOUND = (
+        StatusCode.NOT_FOUND,
+        "You have no claim of order {order_id}, or it has ended; scan the shop's code again.",
+    )
+    ORDER_CLAIMED = (
+        StatusCode.FAILED_PRECONDITION,
+        "Somebody else has claimed the order; let the shop present it anew, then scan the new code.",
+    )
+    CLAIMS_EXHAUSTED = (
+        StatusCode.RESOURCE_EXHAUSTED,
+        "You have {most} claims, the most there may be. Release one, or repeat the call later.",
+    )
     LIMIT_IN_USE = (
         StatusCode.FAILED_PRECONDITION,
         "Store {store_id} has given back {used} already; the limit cannot be less.",

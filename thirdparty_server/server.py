@@ -9,6 +9,7 @@ from grpc import aio
 from pydantic import Field, model_validator
 
 from thirdparty_server.access import ACCESS
+from thirdparty_server.claims.servicer import ClaimServicer
 from thirdparty_server.errors import DOMAIN
 from thirdparty_server.ledger.servicer import AccountServicer
 from thirdparty_server.ledger.upkeep import Upkeep
@@ -92,7 +93,7 @@ def assemble(
 ) -> Wiring:
     """Puts the service together."""
     stub, peer = OrderServiceStub(orders_channel), Peer()
-    orders = Orders(stub, peer)
+    orders, pending_orders = Orders(stub, peer), PendingOrders(stub, peer)
     server = settings.own_uri(Role.PAYMENTS)
     resolver = PaymentResolver(database, orders, clock, settings.timing(), rng, server)
     vault = settings.vault()
@@ -112,7 +113,8 @@ def assemble(
             f"{api}.PhoneService": PhoneServicer(database, clock, vault, settings.mesh),
             f"{api}.StoreService": StoreServicer(database, clock),
             f"{api}.AccountService": AccountServicer(database, clock, payer_operations.wallet_account),
-            f"{api}.PayerService": PayerServicer(database, clock, PendingOrders(stub, peer), vault, tries, session_ms),
+            f"{api}.PayerService": PayerServicer(database, clock, pending_orders, vault, tries, session_ms),
+            f"{api}.ClaimService": ClaimServicer(database, clock, pending_orders),
         },
         access=ACCESS,
         gate=settings.gate(),

@@ -16,6 +16,8 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
+from pydantic.fields import FieldInfo
+
 from tillmesh.auth.callers import Role
 from tillmesh.local.processes import CERTIFIED, ServerName
 from tillmesh.rpc.settings import ServerSettings
@@ -110,9 +112,8 @@ def names() -> str:
 
 def names_of(server: ServerName) -> list[str]:
     """A server's cells, in the order of NAMES."""
-    part = partial(importlib.import_module, package=server)
-    services, domain, module = part(".access").ACCESS, part(".errors").DOMAIN, part(".server").__name__
-    (settings,) = (kind for kind in ServerSettings.__subclasses__() if kind.__module__ == module)
+    part, settings = partial(importlib.import_module, package=server), settings_of(server)
+    services, domain = part(".access").ACCESS, part(".errors").DOMAIN
     (package,) = {service.rpartition(".")[0] for service in services}
     port = settings.model_fields["listen"].default.rpartition(":")[2]
     calls = [f"`{other}`" for other in ServerName if CERTIFIED[other] in settings.model_fields]
@@ -120,7 +121,36 @@ def names_of(server: ServerName) -> list[str]:
     return [f"`{package}`", f"`{CERTIFIED[server]}`", f"`{domain}`", f"`{prefix}*`", port, " ".join(calls)]
 
 
+def settings_of(server: str) -> type[ServerSettings]:
+    """The settings of a server."""
+    module = importlib.import_module(f"{server}.server").__name__
+    (settings,) = (kind for kind in ServerSettings.__subclasses__() if kind.__module__ == module)
+    return settings
+
+
+def flags(server: str = "") -> str:
+    """The flags of a server that others do not have, or those of all servers."""
+    common = ServerSettings.model_fields
+    settings = settings_of(server) if server else ServerSettings
+    rows = [
+        f"| `--{name.replace('_', '-')}` | {_default(field)} | {field.description} |"
+        for name, field in settings.model_fields.items()
+        if not server or name not in common or _default(field) != _default(common[name])
+    ]
+    return "\n".join(["| flag | default | meaning |", "| --- | --- | --- |", *rows]) + "\n"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    if field.default in (None, ""):
+        return ""
+    return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    "flags of every server": flags,
+    **{f"flags of {service}": partial(flags, service) for service in SERVICES},
     **{f"access of {service}": partial(access, service) for service in SERVICES},
     "errors of every server": partial(reasons, CommonReason),
     **{f"errors of {service}": partial(errors, service) for service in SERVICES},

@@ -99,8 +99,7 @@ class CheckoutCalls(Servicer):
         return await self.database.run(moves.get_checkout, checkout_id)
 
     def _message(self, checkout: Checkout) -> checkout_pb2.Checkout:
-        reading = self.outbox.exchanges.orders.last(checkout.checkout_id)
-        return to_checkout(checkout, reading, self.clock.now_ms())
+        return to_checkout(checkout, self.outbox.exchanges.orders.read_at_ms(checkout), self.clock.now_ms())
 
 
 def checked(request: Versioned) -> Fields:

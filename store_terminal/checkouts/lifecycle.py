@@ -34,6 +34,10 @@ class CheckoutEvent(StrEnum):
     REFUNDED = "REFUNDED"
     REFUND_REFUSED = "REFUND_REFUSED"
     VOID_ASKED = "VOID_ASKED"
+    PAYER_ASKED = "PAYER_ASKED"
+    PAYER_ACTED = "PAYER_ACTED"
+    ORDER_LOCKED = "ORDER_LOCKED"
+    ORDER_UNLOCKED = "ORDER_UNLOCKED"
 
 
 S, E = CheckoutState, CheckoutEvent
@@ -64,6 +68,8 @@ LEGAL = [
     ),
     Transition(S.SUBMITTED, E.REFUSED, S.SUBMITTED, "The order service said no; order and copy stay as they are."),
     Transition(S.SUBMITTED, E.REFRESHED, S.SUBMITTED, "Somebody else changed the order; this is how it is now."),
+    Transition(S.SUBMITTED, E.ORDER_LOCKED, S.SUBMITTED, "Somebody else's payment of the order is under way."),
+    Transition(S.SUBMITTED, E.ORDER_UNLOCKED, S.SUBMITTED, "That payment ended without paying."),
     Transition(S.SUBMITTED, E.PARKED, S.SUBMITTED, "Put aside; the order stays as it is.", guard=_FREE, error=_BUSY),
     Transition(S.SUBMITTED, E.RECALLED, S.SUBMITTED, "Taken up again.", guard=_NOT_BUSY, error=_BUSY),
     Transition(
@@ -79,6 +85,10 @@ LEGAL = [
         S.SUBMITTED, E.CANCELED, S.CANCELED, "The order service withdrew the order.", guard=_NOT_BUSY, error=_BUSY
     ),
     Transition(S.SUBMITTED, E.VOID_ASKED, S.SUBMITTED, "It is to be undone: the order is canceled, if it is not paid."),
+    Transition(S.PAYING, E.PAYER_ASKED, S.PAYING, "The payment waits for its payer."),
+    Transition(S.PAYING, E.PAYER_ACTED, S.PAYING, "It no longer does: the payer acted, or their time is over."),
+    Transition(S.PAYING, E.ORDER_LOCKED, S.PAYING, "Somebody else's payment was first."),
+    Transition(S.PAYING, E.ORDER_UNLOCKED, S.PAYING, "The order is free, or locked by the payment under way."),
     Transition(S.PAYING, E.PAYMENT_CANCEL_ASKED, S.PAYING, "Given up, but only the order says whether in time."),
     Transition(S.PAYING, E.PAID, S.PAID, "The order is paid, by whomever: hand over the goods."),
     Transition(S.PAYING, E.PAYMENT_ENDED, S.SUBMITTED, "The attempt can no longer take money: safe to retry."),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from store_terminal.checkouts.model import Checkout, CheckoutChange, Line, NewLine, Parking
-from store_terminal.checkouts.verdicts import Reading, verdict
+from store_terminal.checkouts.verdicts import verdict
 from tillmesh import paycode
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
@@ -30,9 +30,9 @@ _STATES = checkout_pb2.Checkout.State
 _TYPES = checkout_pb2.CheckoutEvent.Type
 
 
-def to_checkout(checkout: Checkout, reading: Reading | None, now_ms: int) -> checkout_pb2.Checkout:
-    """A checkout, with the verdict as it is now; `reading` is what its order said last."""
-    told = verdict(checkout, reading, now_ms)
+def to_checkout(checkout: Checkout, read_at_ms: int, now_ms: int) -> checkout_pb2.Checkout:
+    """A checkout, with the verdict as it is now; `read_at_ms` is when its order was last read."""
+    told = verdict(checkout, read_at_ms, now_ms)
     message = checkout_pb2.Checkout(
         checkout_id=checkout.checkout_id,
         store_id=checkout.store_id,

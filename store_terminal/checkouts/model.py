@@ -176,6 +176,12 @@ class Checkout(Stateful):
     sold_at_ms: int = 0
     """When it was paid, by the server that said so: the time on its receipt. It may be long before `paid_at_ms`."""
     refunded_minor: int = 0
+    order_epoch: int = 0
+    """How often the order had been locked when its lock was last looked at: what was read before says nothing new."""
+    locked_by: str = ""
+    """Somebody else's payment that has the order's lock, as the order service last said; empty without one."""
+    locked_until_ms: int = 0
+    """When that lock ends at the latest, by this till's clock."""
     confirmed_at_ms: int = 0
     """When the order service last answered about its order."""
     exchanged_refund_id: str = ""

@@ -89,10 +89,12 @@ def advance(
 ) -> Checkout:
     """Replaces `before` by `after` in the state that the table says, with a row of its history.
 
-    What is paid or canceled is no longer parked.
+    What is paid or canceled is neither parked nor locked any more.
     """
     if not CHECKOUT.is_legal(before.state, event):
         raise refusal(before, event)
     target = CHECKOUT.target(before.state, event)
-    moved = replace(after, state=target, parking=None if CHECKOUT.is_final(target) else after.parking)
+    moved = replace(after, state=target)
+    if CHECKOUT.is_final(target):
+        moved = replace(moved, parking=None, locked_by="", locked_until_ms=0)
     return HISTORY.advance(transaction, before, moved, event, now_ms, **facts)

@@ -1,6 +1,6 @@
 """Queries on checkouts. A change of a checkout is compare-and-set on what was read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -8,7 +8,16 @@ from sqlalchemy import bindparam, select, update
 
 from store_terminal.checkouts.lifecycle import CheckoutState
 from store_terminal.checkouts.model import Attempt, Checkout, CheckoutChange, Line, Parking
-from store_terminal.checkouts.tables import ABANDONED, NAMED, OVERDUE, PARKED, checkout_history, checkouts, pruned
+from store_terminal.checkouts.tables import (
+    ABANDONED,
+    NAMED,
+    OVERDUE,
+    PARKED,
+    PENDING,
+    checkout_history,
+    checkouts,
+    pruned,
+)
 from tillmesh import line_rows
 from tillmesh.payer import Payer
 from tillmesh.storage.columns import ORIGIN, PAYER
@@ -117,6 +126,12 @@ _IDLE_BASKETS = (
     .limit(bindparam("at_most"))
     .with_for_update(skip_locked=True)  # what another replica is at is left to it
 )
+_PENDING = (
+    select(checkouts)
+    .where(PENDING, checkouts.c.checkout_id > bindparam("after"))
+    .order_by(checkouts.c.checkout_id)
+    .limit(bindparam("at_most"))
+)
 _OVERDUE = (
     select(checkouts)
     .where(OVERDUE, checkouts.c.parked_until_ms <= bindparam("now_ms"))
@@ -136,8 +151,18 @@ _FORGET_NAMES = update(checkouts).where(checkouts.c.checkout_id.in_(_NAMED)).val
 
 def checkouts_of(transaction: Transaction, rows: Sequence[Row]) -> dict[str, Checkout]:
     """The checkouts that rows of the history are about, by id."""
-    found = (CHECKOUTS.find(transaction, checkout_id) for checkout_id in {row["checkout_id"] for row in rows})
+    return find_checkouts(transaction, {row["checkout_id"] for row in rows})
+
+
+def find_checkouts(transaction: Transaction, checkout_ids: Iterable[str]) -> dict[str, Checkout]:
+    """The checkouts that are there, by id."""
+    found = (CHECKOUTS.find(transaction, checkout_id) for checkout_id in checkout_ids)
     return {checkout.checkout_id: checkout for checkout in found if checkout}
+
+
+def pending_checkouts(transaction: Transaction, after: str, at_most: int) -> list[Checkout]:
+    """Checkouts whose orders are neither paid nor canceled, by id, those that follow the given one."""
+    return [CHECKOUTS.of(row) for row in transaction.execute(_PENDING, {"after": after, "at_most": at_most})]
 
 
 def was_pruned(transaction: Transaction, checkout_id: str) -> bool:

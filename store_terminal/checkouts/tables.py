@@ -49,6 +49,9 @@ checkouts = Table(
     Column("paid_at_ms", BigInteger, nullable=False),
     Column("sold_at_ms", BigInteger, nullable=False),
     Column("refunded_minor", BigInteger, nullable=False),
+    Column("order_epoch", BigInteger, nullable=False),
+    Column("locked_by", String, nullable=False),
+    Column("locked_until_ms", BigInteger, nullable=False),
     Column("confirmed_at_ms", BigInteger, nullable=False),
     Column("parked_at_ms", BigInteger, nullable=False),
     Column("parked_until_ms", BigInteger, nullable=False),
@@ -72,6 +75,7 @@ checkouts = Table(
     CheckConstraint("state NOT IN ('PAID', 'CANCELED') OR unanswered = ''", name="final_is_answered"),
     CheckConstraint("state <> 'BASKET' OR order_version = 0", name="basket_has_no_order"),
     CheckConstraint("refunded_minor = 0 OR state = 'PAID'", name="only_paid_is_refunded"),
+    CheckConstraint("locked_by = '' OR state IN ('SUBMITTED', 'PAYING')", name="only_pending_is_locked"),
     CheckConstraint("parked_at_ms = 0 OR state IN ('BASKET', 'SUBMITTED')", name="only_open_is_parked"),
 )
 UNPRUNED = index_unpruned(checkouts, [state for state in CheckoutState if CHECKOUT.is_final(state)])
@@ -93,6 +97,9 @@ NAMED = and_(
     checkouts.c.state == literal_column(f"'{CheckoutState.PAID}'"),
     checkouts.c.payer_display_name != literal_column("''"),
 )
+PENDING = checkouts.c.state.in_(
+    [literal_column(f"'{state}'") for state in (CheckoutState.SUBMITTED, CheckoutState.PAYING)]
+)
 PARKED = checkouts.c.parked_at_ms > literal_column("0")
 OVERDUE = and_(
     checkouts.c.parked_until_ms > literal_column("0"),
@@ -100,6 +107,7 @@ OVERDUE = and_(
     checkouts.c.void_id == literal_column("''"),
 )
 Index("checkouts_abandoned", checkouts.c.updated_at_ms, sqlite_where=ABANDONED, postgresql_where=ABANDONED)
+Index("checkouts_pending", checkouts.c.checkout_id, sqlite_where=PENDING, postgresql_where=PENDING)
 Index("checkouts_named", checkouts.c.paid_at_ms, sqlite_where=NAMED, postgresql_where=NAMED)
 Index(
     "checkouts_parked",

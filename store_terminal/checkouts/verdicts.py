@@ -1,4 +1,4 @@
-"""Verdicts for a till's operator: a pure function of the checkout, the last reading of its order, and the time."""
+"""Verdicts for a till's operator: a pure function of the checkout, when its order was last read, and the time."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,17 +25,6 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """An order as this process last read it at the order service."""
-
-    at_ms: int
-    event_count: int
-    """That of the checkout: a reading says nothing about a checkout that has changed since."""
-    locked_by: str
-    locked_until_ms: int
-
-
-@dataclass(frozen=True, slots=True)
 class Told:
     """A verdict with what belongs to it."""
 
@@ -47,8 +36,11 @@ class Told:
     """The time since the order service last confirmed it."""
 
 
-def verdict(checkout: Checkout, reading: Reading | None, now_ms: int) -> Told:
-    """The verdict is the order's (rule 11): it follows from the state, which only the order's word changes."""
+def verdict(checkout: Checkout, read_at_ms: int, now_ms: int) -> Told:
+    """The verdict is the order's (rule 11): it follows from the state, which only the order's word changes.
+
+    `read_at_ms` is when the order was last read and said nothing new, 0 if that is not known.
+    """
     attempt = checkout.attempt
     match checkout.state:
         case CheckoutState.PAID:
@@ -57,16 +49,13 @@ def verdict(checkout: Checkout, reading: Reading | None, now_ms: int) -> Told:
             return Told(Verdict.CLOSED, "", None, 0)
         case CheckoutState.BASKET:
             return Told(Verdict.WAIT if checkout.busy_with else Verdict.NOT_TRIED, "", None, 0)
-    if reading and reading.event_count != checkout.event_count:
-        reading = None
-    age_ms = max(0, now_ms - max(checkout.confirmed_at_ms, reading.at_ms if reading else 0))
+    age_ms = max(0, now_ms - max(checkout.confirmed_at_ms, read_at_ms))
     if checkout.state is CheckoutState.PAYING and attempt:
-        locked_by_another = reading is not None and reading.locked_by not in ("", attempt.payment_id)
-        return _while_paying(attempt, locked_by_another, now_ms, age_ms)
+        return _while_paying(attempt, bool(checkout.locked_by), now_ms, age_ms)
     if checkout.busy_with:  # it may be canceled, changed or completed already
         return Told(Verdict.WAIT, "", None, age_ms)
-    if reading and reading.locked_by:
-        return Told(Verdict.WAIT, ORDER_LOCKED, max(0, reading.locked_until_ms - now_ms), age_ms)
+    if checkout.locked_by:
+        return Told(Verdict.WAIT, ORDER_LOCKED, max(0, checkout.locked_until_ms - now_ms), age_ms)
     if attempt:
         return Told(Verdict.SAFE_TO_RETRY, attempt.reason, None, age_ms)
     return Told(Verdict.NOT_TRIED, "", None, age_ms)

@@ -40,11 +40,15 @@ class Exchanges:
         return taken
 
     async def apply_with(self, order: OrderCopy, outcome: Callable[..., Exchange], **what: Any) -> Exchange:
-        """Takes an answer in with how the order is since, and remembers the latter."""
+        """Takes an answer in with how the order is since, and remembers that it was read."""
         taken = await self.apply(outcome, order=order, **what)
         if taken.checkout:
-            self.orders.note(taken.checkout, order)
+            self.orders.note(taken.checkout)
         return taken
+
+    async def take_read(self, order: OrderCopy) -> None:
+        """Takes in an order that was read because something happened to it, and remembers that it was read."""
+        self.orders.note(await self._take_order(order.order_id, order))
 
     def lacks_pay_code(self, entry: OutboxEntry) -> bool:
         """True for a request that must be sent with a pay code which this process does not have."""

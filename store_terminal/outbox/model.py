@@ -113,6 +113,8 @@ class OrderCopy:
     payer_display_name: str | None
     """Of whoever showed a pay code for that payment; None where the payment server did not say."""
     canceled: bool
+    epoch: int
+    """How often it was locked."""
     locked_by: str
     """The payment that holds its lock; empty if none does."""
     lease_remaining_ms: int

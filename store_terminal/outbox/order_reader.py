@@ -8,7 +8,6 @@ import structlog
 
 from store_terminal.checkouts.lifecycle import CheckoutState
 from store_terminal.checkouts.model import Checkout
-from store_terminal.checkouts.verdicts import Reading
 from store_terminal.outbox.model import OrderCopy
 from tillmesh.auth.callers import act_as
 from tillmesh.runtime.clock import Clock
@@ -28,9 +27,10 @@ class _Slot:
 
     started_ms: int
     event_count: int
-    """That of the checkout that it was read for."""
+    """That of the checkout: a read says nothing about a checkout that has changed since."""
+    read_at_ms: int = 0
+    """When it was answered; 0 if it was not."""
     task: "asyncio.Task[None] | None" = None
-    reading: Reading | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -39,7 +39,7 @@ class _Slot:
 
 
 class OrderReader:
-    """The last readings of orders, in memory. It keeps those of the orders that were asked for last.
+    """When orders were last read, in memory. It keeps those that were asked for last.
 
     `read` asks the order service, `take` takes the answer in and returns the checkout as it is then.
     """
@@ -63,26 +63,26 @@ class OrderReader:
         """The number of orders that are remembered."""
         return len(self._slots)
 
-    def last(self, checkout_id: str) -> Reading | None:
-        """The last reading of an order, if it is still known."""
-        slot = self._slots.get(checkout_id)
-        return slot.reading if slot else None
+    def read_at_ms(self, checkout: Checkout) -> int:
+        """When the order said that the checkout is as it is; 0 if that is not known."""
+        slot = self._slots.get(checkout.checkout_id)
+        return slot.read_at_ms if slot and slot.event_count == checkout.event_count else 0
 
-    def note(self, checkout: Checkout, order: OrderCopy) -> None:
-        """Remembers what was read of an order elsewhere; `checkout` is as it is with that taken in."""
+    def note(self, checkout: Checkout) -> None:
+        """Remembers that an order was read elsewhere; `checkout` is as it is with that taken in."""
         slot = self._slots.get(checkout.checkout_id)
         if slot is None or not slot.is_busy:
             slot = self._open(checkout)
-        self._keep(slot, checkout, order)
+        self._keep(slot, checkout)
 
     def start(self, checkout: Checkout) -> bool:
         """Starts to read an order; False if that is under way, or if what is known is of now: a second old at most."""
         slot = self._slots.get(checkout.checkout_id)
         if slot and (slot.is_busy or self._is_of_now(slot, checkout)):
             return False
-        reading = slot.reading if slot else None
+        read_at_ms = self.read_at_ms(checkout)
         slot = self._open(checkout)
-        slot.reading = reading
+        slot.read_at_ms = read_at_ms
         slot.task = asyncio.get_running_loop().create_task(self._run(checkout.checkout_id, slot))
         return True
 
@@ -128,12 +128,10 @@ class OrderReader:
         except Exception as error:
             log.exception("order_read_failed", order_id=checkout_id, exc_info=error)
             return
-        self._keep(slot, checkout, order)
+        self._keep(slot, checkout)
 
-    def _keep(self, slot: _Slot, checkout: Checkout, order: OrderCopy) -> None:
-        """Keeps what was read, unless the checkout is final and nobody asks any more."""
-        now_ms = self._clock.now_ms()
-        slot.event_count = checkout.event_count
-        slot.reading = Reading(now_ms, checkout.event_count, order.locked_by, now_ms + order.lease_remaining_ms)
+    def _keep(self, slot: _Slot, checkout: Checkout) -> None:
+        """Keeps when it was read, unless the checkout is final and nobody asks any more."""
+        slot.event_count, slot.read_at_ms = checkout.event_count, self._clock.now_ms()
         if checkout.state in (CheckoutState.PAID, CheckoutState.CANCELED):
             self._slots.pop(checkout.checkout_id, None)

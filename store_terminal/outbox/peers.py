@@ -10,7 +10,10 @@ from store_terminal.outbox.model import OrderCopy
 from store_terminal.outbox.requests import order_copy
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
+from tillmesh.api.payment.v1 import claim_service_pb2 as claim_api
+from tillmesh.api.payment.v1 import order_presentation_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
+from tillmesh.api.payment.v1.claim_service_pb2_grpc import ClaimServiceStub
 from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
 from tillmesh.api.payment.v1.refund_service_pb2_grpc import RefundServiceStub
 from tillmesh.rpc.peers import CALL_TIMEOUT_S, Peer
@@ -18,6 +21,7 @@ from tillmesh.runtime.errors import Refusal, Unanswered
 
 if TYPE_CHECKING:  # the generated modules have these in their types alone
     from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceAsyncStub
+    from tillmesh.api.payment.v1.claim_service_pb2_grpc import ClaimServiceAsyncStub
     from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceAsyncStub
     from tillmesh.api.payment.v1.refund_service_pb2_grpc import RefundServiceAsyncStub
 
@@ -36,6 +40,7 @@ class Peers:
     payment_server: Peer
     payments: "PaymentServiceAsyncStub"
     refunds: "RefundServiceAsyncStub"
+    claims: "ClaimServiceAsyncStub"
 
     @staticmethod
     def over(orders: aio.Channel, payments: aio.Channel) -> "Peers":
@@ -46,6 +51,7 @@ class Peers:
             payment_server=Peer(),
             payments=PaymentServiceStub(payments),
             refunds=RefundServiceStub(payments),
+            claims=ClaimServiceStub(payments),
         )
 
     async def read_order(self, order_id: str, timeout_s: float = CALL_TIMEOUT_S) -> OrderCopy:
@@ -64,6 +70,10 @@ class Peers:
         except (Refusal, Unanswered) as error:
             log.info("payer_not_named", payment_id=payment_id, error=str(error))
             return None
+
+    async def present_order(self, request: claim_api.PresentOrderRequest) -> order_presentation_pb2.OrderPresentation:
+        """Has an order presented to whoever scans its code."""
+        return await self.payment_server.call(self.claims.PresentOrder, request)
 
     async def list_orders(self, request: order_api.ListOrdersRequest) -> order_api.ListOrdersResponse:
         """Orders as the order service has them."""

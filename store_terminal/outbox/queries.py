@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import orjson
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, insert, select, update
 
 from store_terminal.checkouts.queries import CHECKOUTS
 from store_terminal.outbox.model import EntryState, Exchange, OutboxEntry, RequestKind
-from store_terminal.outbox.tables import outbox
+from store_terminal.outbox.tables import order_watch, outbox
 from tillmesh.runtime.driver import After, Due
 from tillmesh.runtime.errors import Refusal
 from tillmesh.storage.claims import CLAIM_MS, Claims
@@ -24,6 +24,10 @@ _BECOME_REFUND = update(outbox).where(
     outbox.c.state == EntryState.PENDING,
     outbox.c.kind == RequestKind.VOID,
 )
+THE_WATCH = 1
+_FIND_CURSOR = select(order_watch.c.cursor)
+_FIRST_CURSOR = insert(order_watch)
+_MOVE_CURSOR = update(order_watch).where(order_watch.c.watch_id == THE_WATCH)
 _CLAIMS = Claims(outbox.c.request_id, outbox.c.state == EntryState.PENDING, outbox.c.created_at_ms)
 
 
@@ -75,6 +79,18 @@ def end_refused(transaction: Transaction, entry: OutboxEntry, refusal: Refusal) 
 def due_requests(transaction: Transaction, replica: str, now_ms: int, after: After, at_most: int) -> list[Due]:
     """Requests that other servers have owed an answer to for a while, oldest first: this replica's share."""
     return _CLAIMS.take(transaction, replica, now_ms, after, at_most)
+
+
+def find_cursor(transaction: Transaction) -> str:
+    """Where to go on watching orders; empty where that is not known."""
+    row = transaction.execute(_FIND_CURSOR).one_or_none()
+    return "" if row is None else row["cursor"]
+
+
+def keep_cursor(transaction: Transaction, cursor: str) -> None:
+    """Keeps where to go on watching orders: all before is taken in. Of several replicas the last one says it."""
+    if transaction.execute(_MOVE_CURSOR, {"cursor": cursor}).rowcount == 0:
+        transaction.execute(_FIRST_CURSOR, {"watch_id": THE_WATCH, "cursor": cursor})
 
 
 def is_anothers(entry: OutboxEntry, replica: str, now_ms: int) -> bool:

@@ -111,7 +111,7 @@ def order_read(transaction: Transaction, *, checkout_id: str, order: OrderCopy, 
         return refresh(transaction, checkout, order, now_ms)
     payment_id = checkout.unanswered
     if not order.paid and not order.canceled:
-        return checkout
+        return _with_lock(transaction, checkout, order, now_ms)
     trace_id.set(get_exchange(transaction, payment_id).entry.trace_id)  # it is the payment's, whoever looked
     if order.paid and order.paid_by == payment_id:
         exchange = payment_paid(
@@ -138,8 +138,9 @@ def refresh(transaction: Transaction, checkout: Checkout, order: OrderCopy, now_
         return advance(transaction, checkout, paid, E.PAID, now_ms, reference=order.paid_by)
     if order.canceled:
         return advance(transaction, checkout, after, E.CANCELED, now_ms)
-    changed = order.version > checkout.order_version
-    return advance(transaction, checkout, after, E.REFRESHED, now_ms) if changed else checkout
+    if order.version > checkout.order_version:
+        checkout = advance(transaction, checkout, after, E.REFRESHED, now_ms)
+    return _with_lock(transaction, checkout, order, now_ms)
 
 
 def resume_checkout(transaction: Transaction, *, order: OrderCopy, store_id: str, now_ms: int) -> Checkout:
@@ -166,6 +167,9 @@ def resume_checkout(transaction: Transaction, *, order: OrderCopy, store_id: str
         paid_by=order.paid_by,
         paid_at_ms=now_ms if order.paid else 0,
         sold_at_ms=order.paid_at_ms,
+        order_epoch=order.epoch,
+        locked_by=order.locked_by,
+        locked_until_ms=_locked_until_ms(order, now_ms),
         confirmed_at_ms=now_ms,
         created_at_ms=now_ms,
         updated_at_ms=now_ms,
@@ -191,9 +195,11 @@ def awaiting_payer(
     if attempt.canceling or abs(until_ms - attempt.payer_until_ms) < JITTER_MS:
         return exchange
     waiting = replace(attempt, payer_until_ms=until_ms, deadline_at_ms=until_ms + patience_ms)
-    after = replace(checkout, attempt=waiting, payer_display_name=payer_display_name, updated_at_ms=now_ms)
-    CHECKOUTS.change(transaction, checkout, after)
-    return Exchange(exchange.entry, after)
+    # It has the order's lock, or nobody would be asked.
+    after = replace(checkout, attempt=waiting, payer_display_name=payer_display_name, locked_by="", locked_until_ms=0)
+    if attempt.payer_until_ms:
+        return Exchange(exchange.entry, _without_event(transaction, checkout, after, now_ms))
+    return Exchange(exchange.entry, advance(transaction, checkout, after, E.PAYER_ASKED, now_ms, reference=payment_id))
 
 
 def payer_acted(transaction: Transaction, *, payment_id: str, wait_ms: int, now_ms: int) -> Exchange:
@@ -204,8 +210,8 @@ def payer_acted(transaction: Transaction, *, payment_id: str, wait_ms: int, now_
     checkout = exchange.of_checkout()
     attempt = _attempt(checkout)
     deadline_at_ms = min(attempt.deadline_at_ms, now_ms + wait_ms)
-    acted = replace(attempt, payer_until_ms=0, deadline_at_ms=deadline_at_ms)
-    return Exchange(exchange.entry, _with_attempt(transaction, checkout, acted, now_ms))
+    after = replace(checkout, attempt=replace(attempt, payer_until_ms=0, deadline_at_ms=deadline_at_ms))
+    return Exchange(exchange.entry, advance(transaction, checkout, after, E.PAYER_ACTED, now_ms, reference=payment_id))
 
 
 def cancellation_unanswered(transaction: Transaction, *, payment_id: str, now_ms: int) -> Exchange:
@@ -214,8 +220,8 @@ def cancellation_unanswered(transaction: Transaction, *, payment_id: str, now_ms
     if not exchange.pending or _attempt(exchange.of_checkout()).cancel_unanswered:
         return exchange
     checkout = exchange.of_checkout()
-    attempt = replace(_attempt(checkout), cancel_unanswered=True)
-    return Exchange(exchange.entry, _with_attempt(transaction, checkout, attempt, now_ms))
+    after = replace(checkout, attempt=replace(_attempt(checkout), cancel_unanswered=True))
+    return Exchange(exchange.entry, _without_event(transaction, checkout, after, now_ms))
 
 
 def payment_paid(
@@ -288,10 +294,35 @@ def _with_replaced(checkout: Checkout, numbers: Sequence[tuple[int, int]], order
     )
 
 
-def _with_attempt(transaction: Transaction, checkout: Checkout, attempt: Attempt, now_ms: int) -> Checkout:
-    """Changes what the till knows of its attempt; that is no event."""
-    after = replace(checkout, attempt=attempt, updated_at_ms=now_ms)
-    CHECKOUTS.change(transaction, checkout, after)
+def _with_lock(transaction: Transaction, checkout: Checkout, order: OrderCopy, now_ms: int) -> Checkout:
+    """Takes over whether somebody else's payment has the order's lock.
+
+    Answers may overtake each other: one that is older than what is known changes nothing. Of one epoch the order is
+    first locked and then free.
+    """
+    known, read = (checkout.order_epoch, not checkout.locked_by), (order.epoch, not order.locked_by)
+    if read <= known or order.version < checkout.order_version:
+        return checkout
+    own = checkout.attempt.payment_id if checkout.attempt else ""
+    locked_by = "" if order.locked_by == own else order.locked_by
+    until_ms = _locked_until_ms(order, now_ms) if locked_by else 0
+    after = replace(checkout, order_epoch=order.epoch, locked_by=locked_by, locked_until_ms=until_ms)
+    if locked_by == checkout.locked_by:
+        return _without_event(transaction, checkout, after, now_ms)
+    after = replace(after, confirmed_at_ms=now_ms)
+    event, reference = (E.ORDER_LOCKED, locked_by) if locked_by else (E.ORDER_UNLOCKED, checkout.locked_by)
+    return advance(transaction, checkout, after, event, now_ms, reference=reference)
+
+
+def _locked_until_ms(order: OrderCopy, now_ms: int) -> int:
+    """When the order's lock ends at the latest; 0 where nobody has it."""
+    return now_ms + order.lease_remaining_ms if order.locked_by else 0
+
+
+def _without_event(transaction: Transaction, before: Checkout, after: Checkout, now_ms: int) -> Checkout:
+    """Changes what the till knows, where that is no event."""
+    after = replace(after, updated_at_ms=now_ms)
+    CHECKOUTS.change(transaction, before, after)
     return after
 
 

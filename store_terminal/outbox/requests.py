@@ -182,6 +182,7 @@ def order_copy(order: order_pb2.Order) -> OrderCopy:
         paid_at_ms=order.update_time.ToMilliseconds() if paid else 0,  # PAID is for good: that was its last change
         payer_display_name=None,
         canceled=order.state == order_pb2.Order.STATE_CANCELED,
+        epoch=order.epoch,
         locked_by=order.payment_id if locked else "",
         lease_remaining_ms=from_duration(order.lease_remaining) if locked else 0,
     )

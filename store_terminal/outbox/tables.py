@@ -1,6 +1,18 @@
-"""The table of the outbox."""
+"""The table of the outbox, and that of the place in the events of the order service."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, LargeBinary, String, Table, Text, and_
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    and_,
+)
 
 from store_terminal.outbox.model import EntryState, RequestKind
 from store_terminal.schema import METADATA
@@ -36,3 +48,9 @@ Index(
     postgresql_where=_unanswered,
 )
 Index("one_unanswered_a_checkout", outbox.c.checkout_id, unique=True, sqlite_where=_busy, postgresql_where=_busy)
+order_watch = Table(
+    "order_watch",
+    METADATA,
+    Column("watch_id", Integer, CheckConstraint("watch_id = 1", name="one_row"), primary_key=True),
+    Column("cursor", String, nullable=False),
+)

@@ -98,7 +98,7 @@ class Outbox:
 
         checkout = await answer_once(self._database, key, named.order_id, get_checkout, resume)
         if isinstance(order, OrderCopy):
-            self.exchanges.orders.note(checkout, order)
+            self.exchanges.orders.note(checkout)
         return checkout
 
     async def taking_up(

@@ -148,6 +148,7 @@ def _table(seed: int, parts: Parts) -> Table:
     for role in ServerName:
         table.add_row(f"kill -9 of {role}", str(stormed.kills[role]))
     table.add_row("requests under way at a kill", f"{stormed.under_way / max(1, stormed.kills.total()):.1f}")
+    table.add_row("readers of streams cut off", str(stormed.cuts))
     table.add_row("links broken", _counted({fault.value: count for fault, count in stormed.faults.items()}.items()))
     table.add_row("orders, paid", f"{_sum(reckonings, 'orders'):,}, {_sum(reckonings, 'paid'):,}")
     table.add_row("requests acknowledged", f"{parts.told:,}")

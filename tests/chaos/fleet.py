@@ -77,6 +77,11 @@ class Fleet:
         """Where a server keeps its database."""
         return self.folder / role / f"{self._programs[role][0]}.db"
 
+    @property
+    def urls(self) -> dict[ServerName, str]:
+        """The databases of all servers."""
+        return {role: f"sqlite:///{self.database(role)}" for role in ServerName}
+
     async def kill(self, role: ServerName) -> None:
         """kill -9."""
         await asyncio.to_thread(self.servers[role].kill)

@@ -5,13 +5,14 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tests.chaos.fleet import Fleet
 from tests.chaos.links import Fault
+from tests.chaos.readers import Readers
 from tests.chaos.reckoning import Reckoning, let_finish, reckon, wait_until_final
 from tests.chaos.shopper import Shopper
 from tests.chaos.witness import Witness
@@ -33,6 +34,8 @@ class Storm:
     reckoning: Reckoning = field(default_factory=Reckoning)
     remains: dict[ServerName, list[Path]] = field(default_factory=lambda: {role: [] for role in ServerName})
     """Databases as some of the kills left them."""
+    cuts: int = 0
+    """How often readers of the streams were cut off."""
 
 
 async def storm(
@@ -40,7 +43,10 @@ async def storm(
 ) -> Storm:
     """Kills each role `kills` times under load; keeps up to `remains` databases of each."""
     result = Storm()
-    async with Fleet(folder / "mesh", rng) as fleet, fleet.client as client:
+    async with AsyncExitStack() as stack:
+        fleet = await stack.enter_async_context(Fleet(folder / "mesh", rng))
+        client = await stack.enter_async_context(fleet.client)
+        readers = await stack.enter_async_context(Readers(lambda: fleet.client, fleet.urls, rng))
         closed = asyncio.Event()
         shoppers = [
             asyncio.create_task(Shopper(f"shopper-{number}", client, result.witness, rng).shop(closed))
@@ -60,7 +66,8 @@ async def storm(
         found.final_after_s = time.monotonic() - healed_s
         await reckon(client, result.witness, found)
         logs = {role: fleet.servers[role].log for role in ServerName}
-        found.broken += [*logged_errors(logs), *fleet.broken()]
+        found.broken += [*logged_errors(logs), *fleet.broken(), *await readers.findings()]
+        result.cuts = readers.cuts
     return result
 
 

@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 from grpc import aio
 
-from tests.chaos.asking import ask, gbp, poll
+from tests.chaos.asking import ask, gbp
 from tests.chaos.fleet import STORE, Fleet
+from tests.chaos.hearing import follow_checkout, heard
 from tests.chaos.links import Fault
 from tests.chaos.reckoning import FINAL_WITHIN_S, Order, Reckoning, reckon, wait_until_final
 from tests.chaos.shopper import THRESHOLD
 from tests.chaos.witness import Checkout, Payment, Witness
-from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
 from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
@@ -26,6 +26,7 @@ from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as till_api
 from tillmesh.client.connections import Client
 from tillmesh.client.failures import Unreachable
+from tillmesh.client.watch import follow_order, followed
 from tillmesh.local.processes import ServerName
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
@@ -72,13 +73,13 @@ class Outage:
     async def order_back_too_late(self) -> float:
         """The same, but the lock ended meanwhile: the money is given back, the shopper may try again."""
         checkout = await self._authorized()
-        await poll(lambda: self._order_is(checkout, Order.STATE_OPEN), bool)
+        await self._order_is(checkout, Order.STATE_OPEN)
         return await self._resolved("P-O", self._decided(checkout, SAFE, Payment.STATE_VOIDED))
 
     async def answer_lost(self) -> float:
         """The order is paid, but the payment server does not hear of it; the till does, and says so at once."""
         checkout = await self._authorized()
-        await poll(lambda: self._order_is(checkout, Order.STATE_PAID), bool)
+        await self._order_is(checkout, Order.STATE_PAID)
         return await self._resolved("P-O", self._decided(checkout, HAND_OVER, Payment.STATE_CAPTURED))
 
     async def payment_server_back(self) -> float:
@@ -123,7 +124,7 @@ class Outage:
         )
         with suppress(Unreachable):
             await self._client.call(self._client.payments.ConfirmPayment, confirm, timeout_s=PATIENCE_S)
-        await poll(lambda: self._payment_is(payment_id, Payment.STATE_AUTHORIZED), bool)
+        await self._payment_is(payment_id, Payment.STATE_AUTHORIZED)
         return checkout
 
     async def _basket(self, pieces: int = 1) -> Checkout:
@@ -158,27 +159,43 @@ class Outage:
     async def _decided(self, checkout: Checkout, verdict: int, state: int) -> None:
         """Till and payment server agree."""
         told = await self._verdict(checkout, verdict)
-        await poll(lambda: self._payment_is(told.payment_id, state), bool)
+        await self._payment_is(told.payment_id, state)
 
     async def _verdict(self, checkout: Checkout, verdict: int) -> Checkout:
         """What the till says, once it has decided; it must be that."""
         request = till_api.GetCheckoutRequest(checkout_id=checkout.checkout_id)
-        told = await poll(
-            lambda: self._ask(self._client.till.GetCheckout, request), lambda told: told.verdict in (HAND_OVER, SAFE)
+        seen = follow_checkout(
+            self._client,
+            self._witness,
+            checkout.checkout_id,
+            lambda: self._ask(self._client.till.GetCheckout, request),
         )
+        told = await heard(seen, lambda told: told.verdict in (HAND_OVER, SAFE))
         assert told.verdict == verdict, checkout_pb2.Verdict.Name(told.verdict)
         return told
 
-    async def _payment_is(self, payment_id: str, state: int) -> bool:
-        request = payments_api.GetPaymentRequest(payment_id=payment_id)
-        try:
-            return (await self._ask(self._client.payments.GetPayment, request)).state == state
-        except Refusal:  # the till has not sent it yet
-            return False
+    async def _payment_is(self, payment_id: str, state: int) -> None:
+        """Returns once a payment is so, which the till may not have sent yet."""
+        answers = self._client.watch(
+            self._client.payments.WatchPayments, payments_api.WatchPaymentsRequest(store_id=STORE)
+        )
 
-    async def _order_is(self, checkout: Checkout, state: int) -> bool:
-        request = orders_api.GetOrderRequest(order_id=checkout.checkout_id)
-        return (await self._ask(self._client.orders.GetOrder, request)).state == state
+        async def read() -> Payment:
+            request = payments_api.GetPaymentRequest(payment_id=payment_id)
+            try:
+                return await self._ask(self._client.payments.GetPayment, request)
+            except Refusal:
+                return Payment()
+
+        def record_of(update: payments_api.PaymentUpdate) -> Payment | None:
+            return update.payment if update.event.payment_id == payment_id else None
+
+        await heard(followed(answers, read, record_of), lambda payment: payment.state == state)
+
+    async def _order_is(self, checkout: Checkout, state: int) -> None:
+        """Returns once an order is so."""
+        order = Order(order_id=checkout.checkout_id, store_id=STORE)
+        await heard(follow_order(self._client, order), lambda order: order.state == state)
 
     async def _resolved(self, link: str, outcome: Awaitable[object]) -> float:
         """Heals the link; returns how long the outcome took after that."""

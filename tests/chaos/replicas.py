@@ -13,6 +13,7 @@ from tests.chaos.asking import poll
 from tests.chaos.fleet import STORE, TIMING, with_secret
 from tests.chaos.links import Link
 from tests.chaos.load import logged_errors
+from tests.chaos.readers import Readers
 from tests.chaos.reckoning import Reckoning, let_finish, reckon, wait_until_final
 from tests.chaos.shopper import Shopper
 from tests.chaos.witness import Witness
@@ -120,6 +121,7 @@ async def storm_over_replicas(
         databases = {role: stack.enter_context(postgres.database()) for role in ServerName}
         replicas = await stack.enter_async_context(Replicas(folder, databases, rng))
         clients = [await stack.enter_async_context(replicas.client()) for _ in range(SHOPPERS)]
+        readers = await stack.enter_async_context(Readers(replicas.client, databases, rng))
         shoppers = [
             asyncio.create_task(Shopper(f"shopper-{number}", client, witness, rng).shop(closed))
             for number, client in enumerate(clients)
@@ -138,7 +140,7 @@ async def storm_over_replicas(
         await let_finish(shoppers, found)
         found.stuck += await wait_until_final(clients[0], healed_s)
         await reckon(clients[0], witness, found)
-        found.broken += logged_errors(replicas.logs)
+        found.broken += [*logged_errors(replicas.logs), *await readers.findings()]
     return found
 
 

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from tests.chaos.asking import ask, gbp, poll
+from tests.chaos.hearing import follow_checkout, heard
 from tests.chaos.witness import Checkout, TillRefund, Witness
 from tillmesh import paycode
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
@@ -172,9 +173,13 @@ class Shopper:
     async def _outcome(self, checkout: Checkout) -> Checkout:
         """What the till says in the end, then what the order service does: a phone may have paid as well."""
         request = till_api.GetCheckoutRequest(checkout_id=checkout.checkout_id)
-        said = await poll(
-            lambda: self._ask(self._client.till.GetCheckout, request), lambda said: said.verdict in DECIDED
+        seen = follow_checkout(
+            self._client,
+            self._witness,
+            checkout.checkout_id,
+            lambda: self._ask(self._client.till.GetCheckout, request),
         )
+        said = await heard(seen, lambda said: said.verdict in DECIDED)
         return await self._look(said)
 
     async def _look(self, checkout: Checkout) -> Checkout:

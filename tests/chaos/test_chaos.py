@@ -36,6 +36,7 @@ def test_servers_killed_under_load_lose_nothing_and_damaged_logs_open_as_a_prefi
     assert stormed.kills == dict.fromkeys(ServerName, KILLS)
     assert stormed.reckoning.findings() == []
     assert stormed.reckoning.paid > 0
+    assert stormed.cuts > 0
     damaged = damage_many(stormed.remains, 12, tmp_path / "logs", rng)
     assert damaged.broken == []
     assert damaged.outcomes.total() == 12

@@ -138,6 +138,9 @@ def test_every_command_explains_itself_with_an_example() -> None:
         "wallet limits",
         "store create",
         "phone list",
+        "phone claim",
+        "present",
+        "watch orders",
         "catalogue import",
     ):
         assert f"tillmesh {command} " in help_of(*command.split()).partition(" Example")[2]

@@ -33,7 +33,12 @@ revision, down_revision = "0002", "0001"
 def upgrade():
     op.add_column("requests", sa.Column("note", sa.String))
 '''
-LOST_ENTRY = "INSERT INTO checkout_history VALUES ('gone', 1, '', NULL, '', 0, '', 0, '', '', '', '', 0, '')"
+LOST_ENTRY = """
+    INSERT INTO checkout_history (
+        checkout_id, lane, number, event, to_state, order_version, currency, amount_minor, reference, reason, actor,
+        trace_id, at_ms, chain_hash
+    ) VALUES ('gone', '', 1, '', '', 0, '', 0, '', '', '', '', 0, '')
+"""
 """A history without its checkout."""
 
 

@@ -19,7 +19,7 @@ WITHOUT_RECORDS = {
     *("demo", "up", "replay", "baskets", "audit verify", "catalogue import", "catalogue delete", "scan-rules import"),
     *("db status", "db upgrade", "db check", "db prune", "db restamp"),
     *("cert init", "cert issue", "cert deny"),
-    *("phone enroll", "phone sign-in", "phone sign-out", "phone code", "phone new-key"),
+    *("phone enroll", "phone sign-in", "phone sign-out", "phone code", "phone new-key", "phone release"),
 }
 
 

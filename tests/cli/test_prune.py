@@ -17,7 +17,7 @@ from order_service.tables import METADATA
 from tests.cli.command_line import TILLMESH, Done, environment, tillmesh
 from tests.cli.test_audit import digest, sell_and_pay, tamper, verify
 from tests.databases import NewDatabase
-from tests.processes import DEADLINE_S, running
+from tests.processes import DEADLINE_S, running, wait_until
 from tests.pruning import audit
 from tillmesh.line_rows import SALT_BYTES
 from tillmesh.lines import LineItem
@@ -40,8 +40,10 @@ MANY = 300
 
 @pytest.fixture(scope="module")
 def order_id(mesh: Mesh) -> str:
-    """An order that was sold, paid and captured."""
-    return sell_and_pay(mesh)
+    """An order that was sold, paid and captured, of which the till has heard."""
+    order_id = sell_and_pay(mesh)
+    wait_until(lambda: order_id in tillmesh("checkouts", "--state", "paid", mesh=mesh.addresses).stdout)
+    return order_id
 
 
 @pytest.fixture
@@ -103,7 +105,7 @@ def test_what_was_pruned_is_part_of_the_digest(data_dir: Path, order_id: str, tm
     prune(data_dir, "--yes")
     saved = tmp_path / "heads.csv"
     digest(verify(data_dir, "--save", saved))
-    assert len([line for line in saved.read_text().splitlines() if line.startswith("pruned,")]) == 2
+    assert len([line for line in saved.read_text().splitlines() if line.startswith("pruned,")]) == 3
     tamper(data_dir, ServerName.ORDERS, "UPDATE pruned SET actor = 'nobody' WHERE number = 1")
     done = verify(data_dir, "--since", saved)
     assert done.returncode == 1

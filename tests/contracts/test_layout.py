@@ -15,8 +15,9 @@ from tillmesh.api.terminal.v1 import checkout_pb2
 
 PROTOS = sorted((ROOT / "protos").rglob("*.proto"))
 PACKAGES = {"order", "payment", "terminal", "type"}
-PARTS = {"NewLine", "ReturnedLine", "Session"}
-"""What stands beside its service: lines of a request, and a session, which nobody can read or list."""
+PARTS = {"NewLine", "ReturnedLine", "Session", "OrderUpdate", "PaymentUpdate", "CheckoutUpdate"}
+"""What stands beside its service: lines of a request, parts of a stream's answers, and a session, which nobody can
+read or list."""
 
 
 def descriptor(path: Path) -> FileDescriptor:

@@ -24,7 +24,8 @@ MAY_LACK = {
     "thirdparty_server": {
         "accounts": {"credit_limit_minor"},
         "identities": {"pin_hash"},
-        "payment_history": {"from_state"},
+        "order_presentations": {"claim_place", "claimed_by", "sticker_hash"},  # claimed by nobody; without a sticker
+        "payment_history": {"from_state", "identity_id", "pin_tries_left"},  # nobody was found; no PIN was wrong
         "payments": {"hold_id", "identity_id"},  # before the order was locked for it, and who pays was known
         "phones": {"token_expires_at_ms", "token_hash"},  # signed out
         "pin_tries": {"right_pin"},  # not known yet, or wrong

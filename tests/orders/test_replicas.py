@@ -1,6 +1,7 @@
 """Two order services on one PostgreSQL database, asked at the same time: they are as one."""
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterator
 
@@ -10,6 +11,7 @@ from order_service.audit import version_findings
 from order_service.tables import METADATA
 from tests.clocks import ManualClock
 from tests.orders.shop import COFFEE, GIFT, LEASE_MS, TEA_MINOR, Shop, state
+from tests.orders.test_watch import looking, watch
 from tests.postgres import Cluster
 from tillmesh.api.order.v1 import order_payment_pb2, order_pb2
 from tillmesh.api.type.v1.payer_pb2 import Payer
@@ -18,6 +20,8 @@ from tillmesh.storage.chains import HistoryTable, read_chains
 from tillmesh.storage.database import open_engine, parse_url
 
 ROUNDS = 20
+LOOKS_MAX = 5
+"""Until all older transactions have ended, on a busy cluster."""
 HISTORY = HistoryTable("order_history", "orders", "order_id")
 ORDERS = [f"o-{number}" for number in range(ROUNDS)]
 
@@ -167,3 +171,16 @@ async def test_a_request_id_with_two_contents_has_one_effect(shops: tuple[Shop, 
         assert refusal.reason == CommonReason.REQUEST_ID_REUSED.name
         (order,) = [outcome for outcome in outcomes if isinstance(outcome, order_pb2.Order)]
         assert await shops[0].order(order_id) == order
+
+
+async def test_a_reader_hears_at_once_of_what_another_replica_writes(
+    shops: tuple[Shop, Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = shops
+    monkeypatch.setattr(second.streams, "_anyway_s", math.inf)  # so it must be told
+    async with looking(first), looking(second), watch(second) as reader:
+        for number in range(20):
+            looks = second.streams.looks
+            await first.create(f"o-{number}")
+            await reader.read(number + 1)
+            assert second.streams.looks - looks <= LOOKS_MAX

@@ -1,6 +1,7 @@
 """What happens to orders is sent as it happens: in order, each event once, and none is missed."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -26,7 +27,8 @@ TILL = f"spiffe://{MESH}/terminal/store-1/till-1"
 
 @pytest.fixture
 async def live(shop: Shop) -> AsyncIterator[Shop]:
-    """A shop that looks for what is new."""
+    """A shop that looks for what is new when something changed, and at no other time."""
+    shop.streams._anyway_s = math.inf
     async with looking(shop):
         yield shop
 
@@ -204,6 +206,29 @@ async def test_a_cursor_before_what_was_pruned_is_refused_and_one_behind_it_goes
         async with watch(live, cursor) as reader:
             await live.create(f"next-{expected}", request_id=f"create-{expected}")
             assert (await reader.read(1))[0].event.order_id.startswith(expected)
+
+
+async def test_a_cursor_behind_the_last_row_that_was_pruned_goes_on(live: Shop, clock: ManualClock) -> None:
+    async with watch(live) as reader:
+        await live.create("o-1")
+        await reader.read(1)
+        cursor = reader.cursor
+    await live.cancel(1)
+    await pruned(live, clock)  # the row that the cursor names is gone, and none behind it
+    async with watch(live, cursor) as reader:
+        assert told(await reader.read(1)) == [("o-1", "CANCELED")]
+
+
+async def test_a_cursor_whose_row_is_there_but_not_all_behind_it_is_refused(live: Shop, clock: ManualClock) -> None:
+    async with watch(live) as reader:
+        await live.create("open")
+        await reader.read(1)
+        cursor = reader.cursor
+    await live.create("o-1")
+    await live.cancel(1)
+    await pruned(live, clock)
+    with pytest.raises(Refusal, match="CURSOR_EXPIRED"):
+        await anext(live.service.WatchOrders(api.WatchOrdersRequest(cursor=cursor)))
 
 
 async def test_a_reader_under_way_hears_that_what_it_has_not_read_was_pruned(live: Shop, clock: ManualClock) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import bindparam, select, tuple_
+from sqlalchemy import BindParameter, bindparam, select, tuple_
 
 from order_service.queries import FEED
 from order_service.tables import METADATA, order_history
@@ -170,7 +170,9 @@ async def test_two_readers_see_each_row_once_in_the_order_of_transactions(
 
 
 ROW_ID, XACT_ID = order_history.c.row_id, order_history.c.xact_id
-AFTER_ROW, AFTER_XACT, AT_MOST = bindparam("after_row_id"), bindparam("after_xact_id"), bindparam("at_most")
+AFTER_ROW: BindParameter[int] = bindparam("after_row_id")
+AFTER_XACT: BindParameter[int] = bindparam("after_xact_id")
+AT_MOST: BindParameter[int] = bindparam("at_most")
 BY_ROW = select(order_history).where(ROW_ID > AFTER_ROW).order_by(ROW_ID).limit(AT_MOST)
 BY_SETTLED_ROW = BY_ROW.where(is_settled(order_history))
 BY_TRANSACTION = (

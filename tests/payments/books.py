@@ -150,6 +150,9 @@ class Books:
     def expire(self, payment_id: str) -> Payment:
         return self.run(payment_operations.give_up, payment_id, PaymentEvent.EXPIRED, "PAYER_TIMEOUT", NOW_MS)
 
+    def reject_pin(self, payment_id: str) -> Payment:
+        return self.run(payment_operations.reject_pin, payment_id, 4, NOW_MS)
+
     def capture(self, payment_id: str) -> Payment:
         return self.run(payment_operations.capture, payment_id, NOW_MS)
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pytest
 from google.protobuf.message import Message
@@ -18,6 +18,7 @@ from grpc import aio
 from tests.clocks import ManualClock
 from tests.processes import DEADLINE_S
 from tests.trust.secrets import keep_bytes
+from thirdparty_server.claims.servicer import ClaimServicer
 from thirdparty_server.ledger.servicer import AccountServicer
 from thirdparty_server.ledger.upkeep import Upkeep
 from thirdparty_server.payers.identity_servicer import IdentityServicer
@@ -50,6 +51,7 @@ from tillmesh.auth.callers import Role
 from tillmesh.origin import NOWHERE
 from tillmesh.rpc.handlers import SignIn
 from tillmesh.rpc.peers import Peer, open_channel
+from tillmesh.rpc.server import Wiring
 from tillmesh.rpc.settings import load_settings
 from tillmesh.runtime.driver import Progress
 from tillmesh.runtime.errors import ErrorReason, Refusal
@@ -61,6 +63,7 @@ if TYPE_CHECKING:  # the generated module has it in its types alone
     from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceAsyncStub
 
 STORE = "store-1"
+Kind = TypeVar("Kind")
 INSTANT = 10**9
 """A threshold below which every payment of a test is."""
 
@@ -146,6 +149,7 @@ class Side:
     stores: StoreServicer
     accounts: AccountServicer
     payers: PayerServicer
+    claims: ClaimServicer
     sign_in: SignIn
 
     async def shopper(
@@ -236,8 +240,7 @@ class Side:
             updated_at_ms=now_ms,
         )
         found = await self.database.run(payer_search.find_payer, asked, None)
-        await self.database.run(payment_operations.create_payment, asked, found)
-        return asked.payment_id
+        return (await self.database.run(payment_operations.create_payment, asked, found)).payment_id
 
     async def locked(self, payment_id: str, epoch: int) -> None:
         """Step C alone, with an epoch that nobody asked the order service for."""
@@ -351,43 +354,38 @@ def usual_settings() -> PaymentSettings:
     return load_settings(PaymentSettings, ["--insecure"])
 
 
+def servicer(wiring: Wiring, kind: type[Kind]) -> Kind:
+    """The servicer of that class."""
+    return next(one for one in wiring.servicers.values() if isinstance(one, kind))
+
+
 @asynccontextmanager
 async def payment_side(
     database_url: str, folder: Path, orders_address: str, clock: ManualClock, *, secret: bool = True, **others: object
 ) -> AsyncIterator[Side]:
     """The payment server without its own port; its background loop does not run, so nothing moves by itself."""
-    file = secret_file(folder) if secret else None
-    changed = {"database_url": database_url, "orders": orders_address, "secret_file": file}
-    settings = usual_settings().model_copy(update=changed | others)
+    others |= {"database_url": database_url, "orders": orders_address}
+    settings = usual_settings().model_copy(update={"secret_file": secret_file(folder) if secret else None, **others})
     database = open_database(settings.database_url, METADATA)
     channel = open_channel(orders_address, Role.ORDERS, None)
     stub = OrderServiceStub(cast(aio.Channel, Patient(channel)))
     wiring = assemble(settings, database, channel, clock, random.Random(20261121))
-    payments, refunds, identities, wallets, phones, stores, accounts, payers_ = wiring.servicers.values()
-    assert isinstance(payments, PaymentServicer)
-    assert isinstance(refunds, RefundServicer)
-    assert isinstance(identities, IdentityServicer)
-    assert isinstance(wallets, WalletServicer)
-    assert isinstance(phones, PhoneServicer)
-    assert isinstance(stores, StoreServicer)
-    assert isinstance(accounts, AccountServicer)
-    assert isinstance(payers_, PayerServicer)
-    rng = random.Random(20261121)
-    resolver = PaymentResolver(database, Orders(stub, Peer()), clock, settings.timing(), rng, "")
+    resolver = PaymentResolver(database, Orders(stub, Peer()), clock, settings.timing(), random.Random(20261121), "")
     yield Side(
         settings=settings,
         database=database,
         clock=clock,
         orders=stub,
         resolver=resolver,
-        payments=payments,
-        refunds=refunds,
-        identities=identities,
-        wallets=wallets,
-        phones=phones,
-        stores=stores,
-        accounts=accounts,
-        payers=payers_,
+        payments=servicer(wiring, PaymentServicer),
+        refunds=servicer(wiring, RefundServicer),
+        identities=servicer(wiring, IdentityServicer),
+        wallets=servicer(wiring, WalletServicer),
+        phones=servicer(wiring, PhoneServicer),
+        stores=servicer(wiring, StoreServicer),
+        accounts=servicer(wiring, AccountServicer),
+        payers=servicer(wiring, PayerServicer),
+        claims=servicer(wiring, ClaimServicer),
         sign_in=wiring.sign_in,
     )
     for close in wiring.on_stop:

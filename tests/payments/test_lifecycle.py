@@ -81,6 +81,8 @@ def happen(books: Books, payment: Payment, event: PaymentEvent) -> None:
             books.refund(payment.payment_id, Money("GBP", 1))
         case E.VOIDED_BY_OPERATOR:
             books.void(payment.payment_id)
+        case E.PIN_REJECTED:
+            books.reject_pin(payment.payment_id)
 
 
 def arrange(books: Books, state: PaymentState, event: PaymentEvent) -> Payment:

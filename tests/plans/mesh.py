@@ -7,7 +7,7 @@ import asyncio
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ class Mesh:
                 noted.served |= {(service, method) for method in access}
 
     async def ask(self, who: Caller, method: str, /, **fields: Any) -> Any:
-        """The answer to `Service.Method`, or the reason why it was refused."""
+        """The answer to `Service.Method`, the first one of a stream, or the reason why it was refused."""
         short, name = method.split(".")
         service, servicer = next(
             (service, servicer)
@@ -101,6 +101,9 @@ class Mesh:
         async def answer() -> Any:
             caller.set(who)
             try:
+                if called.server_streaming:
+                    async with aclosing(getattr(servicer, name)(request)) as answers:
+                        return await anext(answers)
                 return await getattr(servicer, name)(request)
             except Refusal as refusal:
                 return refusal.reason

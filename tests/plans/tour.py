@@ -7,10 +7,12 @@ from typing import Any
 
 from store_terminal.outbox import queries as outbox_queries
 from tests.plans.callers import ADA, ADAS_PHONE, AT, DEVICE, PAYMENT_SERVER, PLATFORM, SHOP, STORE
+from tests.plans.claims import claim_orders
 from tests.plans.lists import read_lists
 from tests.plans.mesh import Mesh
 from tests.plans.parking import park_and_recall
 from tests.plans.platform import Platform, gbp
+from tests.plans.presenting import present, watch_orders
 from tests.plans.sales import make_sales
 from tests.plans.scans import scan_codes
 from tests.pruning import counts, prune
@@ -48,10 +50,13 @@ class Tour(Platform):
             paid = await self.paid_checkout(payer)
             await self.refunds(paid)
             await make_sales(self, payer)
+        await present(self)
+        await watch_orders(self)
         await self.payments()
         await self.prune()
         await self.payments()
         await self.pins_at_the_till()
+        await claim_orders(self)
         await self.superseded()
         await self.void()
         await self.queues()

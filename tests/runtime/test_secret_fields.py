@@ -14,6 +14,7 @@ from tillmesh.storage.requests import content_hash, secret_fields
 SECRETS = {"pin", "pay_code", "access_token", "token", "secret"}
 PACKAGE = "tillmesh.api."
 EXPECTED = {
+    "payment.v1.ClaimOrderRequest.code",
     "payment.v1.ConfirmPaymentRequest.pin",
     "payment.v1.CreatePaymentRequest.pay_code",
     "payment.v1.CreateUnreferencedRefundRequest.pay_code",
@@ -22,7 +23,9 @@ EXPECTED = {
     "payment.v1.SetPinRequest.pin",
     "payment.v1.SignInRequest.pin",
     "terminal.v1.EnterPinRequest.pin",
+    "terminal.v1.LaneSticker.code",
     "terminal.v1.PayCheckoutRequest.pay_code",
+    "terminal.v1.Presentation.code",
     "terminal.v1.ReturnGoodsRequest.pay_code",
     "terminal.v1.ScanItemRequest.scanned",
     "terminal.v1.SellRequest.pay_code",
@@ -71,10 +74,15 @@ def test_exactly_these_fields_are_secret() -> None:
     assert {name_of(field) for field in FIELDS if is_marked(field)} == EXPECTED
 
 
-def test_bytes_are_nothing_but_keys_and_what_is_printed() -> None:
+def test_bytes_are_nothing_but_keys_hashes_and_what_is_printed() -> None:
     """What is bytes cannot be looked through for secrets by its name."""
     found = [name_of(field) for field in FIELDS if field.type == FieldDescriptor.TYPE_BYTES]
-    assert found == ["payment.v1.PayCodeKey.key", "terminal.v1.Receipt.printer_bytes"]
+    assert found == [
+        "payment.v1.PresentOrderRequest.code_hash",
+        "payment.v1.PresentOrderRequest.sticker_hash",
+        "payment.v1.PayCodeKey.key",
+        "terminal.v1.Receipt.printer_bytes",
+    ]
 
 
 def test_no_request_has_a_secret_within_another_message() -> None:

@@ -39,7 +39,7 @@ from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceSt
 from tillmesh.rpc import servicer, streams
 from tillmesh.rpc.peers import Peer
 from tillmesh.rpc.server import Wiring
-from tillmesh.runtime import driver
+from tillmesh.runtime import driver, telemetry
 from tillmesh.runtime.secret import Secret
 
 STORE = "store-1"
@@ -360,6 +360,7 @@ def aside(world: World) -> Iterator[None]:
     try:
         with (
             patch.object(payer_operations, "secrets", _Secrets(world.seed)),
+            patch.object(telemetry, "_ids", random.Random(world.seed)),  # hashes cover traces, and cursors have hashes
             patch.object(sweeper, "SWEEP_INTERVAL_S", ROUND_S),
             patch.object(housekeeping, "ROUND_S", ROUND_S),
             patch.object(driver, "RESUME_INTERVAL_S", ROUND_S),

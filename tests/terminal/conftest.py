@@ -15,12 +15,23 @@ from tests.processes import Server, running, start_server
 from tests.terminal.scans import Scanner, scanning
 from tests.terminal.shaky import CutOff, Shaky
 from tests.terminal.till import Behind, Till, terminal_flags
+from tillmesh.storage.database import open_engine, parse_url
+from tillmesh.storage.statements import Statements, Transaction
 
 
 @pytest.fixture
 def database_url(new_database: NewDatabase) -> str:
     """A database with this server's tables, of each kind that it may have."""
     return new_database(METADATA)
+
+
+@pytest.fixture
+def transaction(database_url: str) -> Iterator[Transaction]:
+    engine = open_engine(parse_url(database_url))
+    driver = engine.raw_connection()
+    yield Transaction(driver.cursor(), Statements(engine.dialect))
+    driver.close()
+    engine.dispose()
 
 
 @pytest.fixture(scope="session")
@@ -42,13 +53,13 @@ def terminal(
     tmp_path_factory: pytest.TempPathFactory, order_service: Server, payment_server: Server
 ) -> Iterator[Server]:
     flags = terminal_flags(order_service.address, payment_server.address)
-    with running("store_terminal", tmp_path_factory.mktemp("terminal"), *flags) as server:
+    with running("tests.terminal.deaf", tmp_path_factory.mktemp("terminal"), *flags) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def till(terminal: Server) -> Iterator[Till]:
-    """The till that most tests share; each test has shoppers and checkouts of its own."""
+    """The till that most tests share; each test has shoppers and checkouts of its own. It hears nothing by itself."""
     with terminal.channel() as channel:
         yield Till(channel)
 

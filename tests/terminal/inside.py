@@ -13,6 +13,7 @@ from grpc import aio
 from store_terminal.catalogue.servicer import CatalogueServicer
 from store_terminal.checkouts.servicer import CheckoutServicer
 from store_terminal.outbox.worker import Outbox
+from store_terminal.presenting.servicer import PresentationServicer
 from store_terminal.receipts.servicer import ReceiptServicer
 from store_terminal.refunds.servicer import TillRefundServicer
 from store_terminal.scanning.servicer import ScanServicer
@@ -37,7 +38,7 @@ MARGIN_MS = 3_000
 
 
 class Counting:
-    """A channel that counts the calls of each method."""
+    """A channel that counts the calls of each method, streams among them."""
 
     def __init__(self, channel: aio.Channel, calls: Counter[str]) -> None:
         self._channel = channel
@@ -48,7 +49,7 @@ class Counting:
         return self._counted(method, self._channel.unary_unary(method, *arguments, **options))
 
     def unary_stream(self, method: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
-        """The same of a method with many answers."""
+        """A callable that opens streams of a method."""
         return self._counted(method, self._channel.unary_stream(method, *arguments, **options))
 
     def _counted(self, method: str, real: Any) -> Callable[..., Any]:
@@ -72,6 +73,7 @@ class Inside:
     receipts: ReceiptServicer
     scans: ScanServicer
     catalogue: CatalogueServicer
+    presenting: PresentationServicer
     outbox: Outbox
     database: Database
     clock: ManualClock
@@ -82,6 +84,7 @@ class Inside:
         """Has this database written to from now on."""
         self.service, self.refunds = replace(self.service, database=database), replace(self.refunds, database=database)
         self.scans = replace(self.scans, database=database)
+        self.presenting = replace(self.presenting, database=database)
         self.outbox._database = database
 
     async def create(self, identity_id: str = "ada", lines: Sequence[api.NewLine] = (TEA,)) -> checkout_pb2.Checkout:
@@ -182,7 +185,8 @@ async def terminal(
     scans = servicers["tillmesh.api.terminal.v1.ScanService"]
     catalogue = servicers["tillmesh.api.terminal.v1.CatalogueService"]
     loops = [asyncio.create_task(loop()) for loop in wiring.loops] if resumes else []
-    yield Inside(service, refunds, receipts, scans, catalogue, service.outbox, database, clock, calls)
+    presenting = servicers["tillmesh.api.terminal.v1.PresentationService"]
+    yield Inside(service, refunds, receipts, scans, catalogue, presenting, service.outbox, database, clock, calls)
     for loop in loops:
         loop.cancel()
     await asyncio.gather(*loops, return_exceptions=True)

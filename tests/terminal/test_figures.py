@@ -73,7 +73,7 @@ def other_till(
 ) -> Iterator[Till]:
     flags = terminal_flags(order_service.address, payment_server.address, "--terminal-id", "till-2")
     with (
-        running("store_terminal", tmp_path_factory.mktemp("other"), *flags) as server,
+        running("tests.terminal.deaf", tmp_path_factory.mktemp("other"), *flags) as server,
         server.channel() as channel,
     ):
         yield Till(channel)

@@ -58,7 +58,7 @@ def test_two_tills_that_complete_one_order_both_hand_over_the_goods(
     till: Till, order_service: Server, payment_server: Server, tmp_path: Path
 ) -> None:
     flags = terminal_flags(order_service.address, payment_server.address)
-    with running("store_terminal", tmp_path, *flags) as second, second.channel() as channel:
+    with running("tests.terminal.deaf", tmp_path, *flags) as second, second.channel() as channel:
         other = Till(channel)
         mine = till.submitted(lines=[GIFT])
         theirs = other.resume(mine.checkout_id)
@@ -72,7 +72,7 @@ def test_a_free_order_that_was_completed_elsewhere_is_taken_up_as_paid(
 ) -> None:
     free = till.pay(till.submitted(lines=[GIFT]))
     flags = terminal_flags(order_service.address, payment_server.address)
-    with running("store_terminal", tmp_path, *flags) as second, second.channel() as channel:
+    with running("tests.terminal.deaf", tmp_path, *flags) as second, second.channel() as channel:
         taken = Till(channel).resume(free.checkout_id)
     assert (said(taken), taken.paid_by_payment_id, taken.verdict_reason) == ("PAID HAND_OVER_GOODS", "", "")
 

@@ -33,7 +33,7 @@ def test_a_till_that_lost_a_race_learns_that_the_other_tills_payment_paid(
     till: Till, behind: Behind, order_service: Server, payment_server: Server, tmp_path: Path
 ) -> None:
     flags = terminal_flags(order_service.address, payment_server.address, "--terminal-id", "till-2")
-    with running("store_terminal", tmp_path, *flags) as second, second.channel() as channel:
+    with running("tests.terminal.deaf", tmp_path, *flags) as second, second.channel() as channel:
         other, shopper = Till(channel), behind.shopper(threshold=1)
         mine = till.submitted(shopper)
         theirs = other.pay(other.resume(mine.checkout_id))
@@ -163,7 +163,7 @@ async def test_without_an_answer_the_last_verdict_is_told_with_its_age(
 
 async def test_only_so_many_orders_are_remembered(today: ManualClock) -> None:
     async def read(_order_id: str) -> OrderCopy:
-        return order(locked_by="phone-1", lease_remaining_ms=500)
+        return order()
 
     async def take(order_id: str, _order: OrderCopy) -> Checkout:
         return replace(in_state(CheckoutState.SUBMITTED), checkout_id=order_id)
@@ -172,10 +172,9 @@ async def test_only_so_many_orders_are_remembered(today: ManualClock) -> None:
     for number in range(10):
         await reader.refresh(replace(in_state(CheckoutState.SUBMITTED), checkout_id=f"c-{number}"))
         assert len(reader) <= 3
-    assert reader.last("c-0") is None
-    newest = reader.last("c-9")
-    assert newest is not None
-    assert (newest.locked_by, newest.locked_until_ms) == ("phone-1", today.now_ms() + 500)
+    oldest, newest = (replace(in_state(CheckoutState.SUBMITTED), checkout_id=key) for key in ("c-0", "c-9"))
+    assert (reader.read_at_ms(oldest), reader.read_at_ms(newest)) == (0, today.now_ms())
+    assert reader.read_at_ms(replace(newest, event_count=newest.event_count + 1)) == 0
 
 
 async def test_an_order_that_is_being_paid_is_read_once_a_second_for_payment_and_readers_alike(
@@ -237,7 +236,7 @@ async def test_an_order_service_that_is_away_is_asked_once_a_second_too(today: M
 
     reader = OrderReader(read, take, today, "spiffe://tillmesh/terminal")
     checkout = in_state(CheckoutState.SUBMITTED)
-    reader.note(checkout, order())
+    reader.note(checkout)
     changed = replace(checkout, event_count=checkout.event_count + 1)
     for _ in range(3):
         await reader.refresh(changed)

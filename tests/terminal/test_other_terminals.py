@@ -23,7 +23,7 @@ BOTH = TEA_MINOR + 400
 def other(tmp_path_factory: pytest.TempPathFactory, order_service: Server, payment_server: Server) -> Iterator[Till]:
     flags = terminal_flags(order_service.address, payment_server.address, "--terminal-id", "till-2")
     with (
-        running("store_terminal", tmp_path_factory.mktemp("other"), *flags) as server,
+        running("tests.terminal.deaf", tmp_path_factory.mktemp("other"), *flags) as server,
         server.channel() as channel,
     ):
         yield Till(channel)

@@ -55,7 +55,7 @@ def add_refund(transaction: Transaction, number: int) -> None:
 
 def checkouts(transaction: Transaction, after: After) -> Slice[Any]:
     page = list_checkouts(transaction, ADA, [], "", "", False, after, 200)
-    return page.map(lambda checkout: (checkout.checkout_id, to_checkout(checkout, None, 0).ByteSize()))
+    return page.map(lambda checkout: (checkout.checkout_id, to_checkout(checkout, 0, 0).ByteSize()))
 
 
 def till_refunds(transaction: Transaction, after: After) -> Slice[Any]:

@@ -38,7 +38,10 @@ PARKED, PRECONDITION = "CHECKOUT_PARKED", StatusCode.FAILED_PRECONDITION
 def second(tmp_path_factory: pytest.TempPathFactory, order_service: Server, payment_server: Server) -> Iterator[Till]:
     """Another terminal of the same store."""
     flags = terminal_flags(order_service.address, payment_server.address, "--terminal-id", "till-2")
-    with running("store_terminal", tmp_path_factory.mktemp("second"), *flags) as server, server.channel() as channel:
+    with (
+        running("tests.terminal.deaf", tmp_path_factory.mktemp("second"), *flags) as server,
+        server.channel() as channel,
+    ):
         yield Till(channel)
 
 

@@ -65,6 +65,16 @@ async def test_a_basket_that_never_became_an_order_goes_whole(inside: Inside, da
     assert audit(database_url, "checkout_history") == []
 
 
+async def test_a_stream_begins_now_although_the_newest_rows_were_pruned(inside: Inside) -> None:
+    _older, basket = await inside.create(), await inside.create()
+    cancel = api.CancelCheckoutRequest(request_id=new_request_id(), checkout_id=basket.checkout_id)
+    await inside.service.CancelCheckout(cancel)
+    await prune_all(inside)
+    answers = inside.service.WatchCheckouts(api.WatchCheckoutsRequest())
+    assert not (await anext(answers)).updates
+    await answers.aclose()
+
+
 async def test_what_was_done_is_answered_and_refunded_as_before(
     inside: Inside, database_url: str, behind: Behind
 ) -> None:

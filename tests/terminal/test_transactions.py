@@ -209,7 +209,7 @@ def test_two_tills_that_pay_one_order_take_the_money_once(
     till: Till, behind: Behind, order_service: Server, payment_server: Server, tmp_path: Path
 ) -> None:
     flags = terminal_flags(order_service.address, payment_server.address)
-    with running("store_terminal", tmp_path, *flags) as second, second.channel() as channel:
+    with running("tests.terminal.deaf", tmp_path, *flags) as second, second.channel() as channel:
         other, shopper = Till(channel), behind.shopper()
         mine = till.submitted(shopper)
         theirs = other.resume(mine.checkout_id)

@@ -181,17 +181,21 @@ def methods_of(role: Role) -> list[MethodDescriptor]:
 
 
 def call(channel: grpc.Channel, method: MethodDescriptor, request: Message | None = None) -> Message | grpc.RpcError:
-    """The answer to a request, by default an empty one of the right type, or the error."""
+    """The first answer to a request, by default an empty one of the right type, or the error."""
     request_class = message_factory.GetMessageClass(method.input_type)
-    stub = channel.unary_unary(
+    make = channel.unary_stream if method.server_streaming else channel.unary_unary
+    stub = make(
         f"/{method.containing_service.full_name}/{method.name}",
         request_serializer=request_class.SerializeToString,
         response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
     )
     try:
-        answer: Message = stub(request or request_class(), timeout=DEADLINE_S)
+        answered: Any = stub(request or request_class(), timeout=DEADLINE_S)
+        answer: Message = next(answered) if method.server_streaming else answered
     except grpc.RpcError as error:
         return error
+    if method.server_streaming:
+        answered.cancel()
     return answer
 
 

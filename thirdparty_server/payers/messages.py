@@ -3,6 +3,7 @@
 from thirdparty_server.ledger.model import wallet
 from thirdparty_server.payers.model import Identity, Phone, Wallet
 from thirdparty_server.payers.vault import Vault
+from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import identity_pb2, phone_pb2, wallet_pb2
 from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
 from tillmesh.api.payment.v1 import wallet_service_pb2 as wallets_api
@@ -92,3 +93,14 @@ def to_phone(phone: Phone) -> phone_pb2.Phone:
 def to_key(phone: Phone, vault: Vault) -> phone_pb2.PayCodeKey:
     """The key that a phone makes its pay codes with. It is derived each time and stored nowhere."""
     return phone_pb2.PayCodeKey(handle=phone.handle, key=vault.pay_code_key(phone.handle, phone.key_id).value)
+
+
+def without_store_s_own(order: order_pb2.Order) -> order_pb2.Order:
+    """An order as its payer may see it: without labels, where it was raised, and who set which price."""
+    shown = order_pb2.Order()
+    shown.CopyFrom(order)
+    for name in ("labels", "terminal_id", "lane", "cashier_id"):
+        shown.ClearField(name)
+    for line in shown.lines:
+        line.ClearField("price_override")
+    return shown

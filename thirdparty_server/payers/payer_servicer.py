@@ -7,15 +7,13 @@ from thirdparty_server.payers import messages, operations, queries
 from thirdparty_server.payers.pending_orders import PendingOrders
 from thirdparty_server.payers.pin_tries import PinTries
 from thirdparty_server.payers.vault import Vault
-from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.payment.v1 import payer_service_pb2 as payers_api
 from tillmesh.api.payment.v1 import phone_pb2
-from tillmesh.auth.callers import Caller, Role, caller
+from tillmesh.auth.callers import Caller, acting_phone
 from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.messages import to_timestamp
 from tillmesh.rpc.servicer import Servicer
 from tillmesh.runtime.clock import Clock
-from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.secret import Secret
 from tillmesh.storage.database import Database
 
@@ -34,7 +32,7 @@ class PayerServicer(Servicer):
     async def SignIn(self, request: payers_api.SignInRequest) -> payers_api.Session:
         """Signs in whoever the phone is bound to."""
         self.vault.require()
-        phone_uri = _own_phone().uri
+        phone_uri = acting_phone().uri
         with Fields() as fields:
             pin = fields.pin(request.pin)
         phone = await self.database.run(operations.bound_phone, phone_uri)
@@ -50,12 +48,12 @@ class PayerServicer(Servicer):
 
     async def SignOut(self, request: payers_api.SignOutRequest) -> payers_api.SignOutResponse:
         """Ends the session."""
-        await self.database.run(queries.end_session, _own_phone().uri)
+        await self.database.run(queries.end_session, acting_phone().uri)
         return payers_api.SignOutResponse()
 
     async def RenewPayCodeKey(self, request: payers_api.RenewPayCodeKeyRequest) -> phone_pb2.PayCodeKey:
         """Makes a new key for pay codes."""
-        phone_uri = _own_phone().uri
+        phone_uri = acting_phone().uri
         with Fields() as fields:
             request_id = fields.identifier("request_id", request.request_id)
         phone = await self._once(
@@ -67,9 +65,9 @@ class PayerServicer(Servicer):
         self, request: payers_api.ListPendingOrdersRequest
     ) -> payers_api.ListPendingOrdersResponse:
         """Lists the payer's pending orders at all shops."""
-        identity_id = _own_phone().identity_id or ""
+        identity_id = acting_phone().identity_id or ""
         orders, token = await self.pending_orders.of(identity_id, request.page_size, request.page_token)
-        shown = [_without_store_s_own(order) for order in orders]
+        shown = [messages.without_store_s_own(order) for order in orders]
         return payers_api.ListPendingOrdersResponse(orders=shown, next_page_token=token)
 
 
@@ -86,22 +84,3 @@ class Sessions:
             return phone
         identity_id = await self.database.run(operations.signed_in, phone.uri, token, self.clock.now_ms())
         return replace(phone, identity_id=identity_id)
-
-
-def _without_store_s_own(order: order_pb2.Order) -> order_pb2.Order:
-    """An order as its payer may see it: without labels, where it was raised, and who set which price."""
-    shown = order_pb2.Order()
-    shown.CopyFrom(order)
-    for name in ("labels", "terminal_id", "lane", "cashier_id"):
-        shown.ClearField(name)
-    for line in shown.lines:
-        line.ClearField("price_override")
-    return shown
-
-
-def _own_phone() -> Caller:
-    """The phone that calls."""
-    phone = caller.get()
-    if phone is None or phone.role is not Role.PHONE:
-        raise CommonReason.UNAUTHENTICATED(why="this server asks for no certificates, so no payer can sign in")
-    return phone

@@ -75,6 +75,13 @@ def require_same_pin(transaction: Transaction, pin_try: PinTry) -> None:
         raise _wrong(transaction, pin_try.identity_id)
 
 
+def tries_left(refusal: Refusal) -> int | None:
+    """How many tries the refusal of a wrong PIN leaves; None for a refusal that says nothing of a PIN."""
+    if refusal.reason == Reason.PIN_WRONG.name:
+        return int(refusal.metadata["tries_left"])
+    return 0 if refusal.reason == Reason.PIN_LOCKED.name else None
+
+
 def _begin_again(
     transaction: Transaction, key: IdempotencyKey, known: Mapping[str, Any], replica: str, now_ms: int
 ) -> PinTry:

@@ -6,21 +6,28 @@ come and leave, few are under way.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
+
+import structlog
 
 from thirdparty_server.payers import pin_counting
 from thirdparty_server.payers.model import PinTry
 from thirdparty_server.payers.vault import HASHES_MAX, Vault
 from tillmesh.runtime.clock import Clock
+from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.secret import Secret
 from tillmesh.storage.database import Database
 from tillmesh.storage.requests import IdempotencyKey, remember_refusal
+from tillmesh.storage.statements import Transaction
 
 UNDER_WAY_MAX = 2 * HASHES_MAX
 """While one half is hashed, the other half is counted or settled."""
 Outcome = TypeVar("Outcome", bound=PinTry | None)
+NoteWrong = Callable[[Transaction, int], object]
+"""Notes a wrong PIN, and how many tries are left."""
+log = structlog.get_logger()
 
 
 class PinTries:
@@ -39,15 +46,20 @@ class PinTries:
         await self._turns.acquire()
         return await asyncio.shield(self._start(self._try(identity_id, pin)))
 
-    async def make_once(self, key: IdempotencyKey, identity_id: str, pin: Secret) -> PinTry | None:
-        """The same, one try for all copies of a request; None if the request was answered before."""
+    async def make_once(
+        self, key: IdempotencyKey, identity_id: str, pin: Secret, note_wrong: NoteWrong
+    ) -> PinTry | None:
+        """The same, one try for all copies of a request; None if the request was answered before.
+
+        A wrong one is noted once, in a transaction that follows the one that settled it.
+        """
         name = key.request_id, key.content_hash
         if name not in self._by_request:
             await self._turns.acquire()
             if name in self._by_request:
                 self._turns.release()
             else:
-                task = self._start(self._try_once(key, identity_id, pin))
+                task = self._start(self._try_once(key, identity_id, pin, note_wrong))
                 self._by_request[name] = task
                 task.add_done_callback(lambda _: self._by_request.pop(name))
         return await asyncio.shield(self._by_request[name])
@@ -61,7 +73,9 @@ class PinTries:
         begun = await self._database.run(pin_counting.begin_pin_try, identity_id)
         return await self._database.run(pin_counting.settle_pin_try, await self._vault.checked(begun, pin))
 
-    async def _try_once(self, key: IdempotencyKey, identity_id: str, pin: Secret) -> PinTry | None:
+    async def _try_once(
+        self, key: IdempotencyKey, identity_id: str, pin: Secret, note_wrong: NoteWrong
+    ) -> PinTry | None:
         begin = partial(
             pin_counting.begin_once,
             key=key,
@@ -73,7 +87,22 @@ class PinTries:
         if begun is None or begun.right:
             return begun
         checked = await self._vault.checked(begun, pin)
-        return await remember_refusal(self._database, key, partial(pin_counting.settle_once, key=key, pin_try=checked))
+        try:
+            settle = partial(pin_counting.settle_once, key=key, pin_try=checked)
+            return await remember_refusal(self._database, key, settle)
+        except Refusal as refusal:
+            await self._note(refusal, note_wrong)
+            raise
+
+    async def _note(self, refusal: Refusal, note_wrong: NoteWrong) -> None:
+        """Notes a wrong PIN; where that fails the refusal is the same."""
+        tries_left = pin_counting.tries_left(refusal)
+        if tries_left is None:
+            return
+        try:
+            await self._database.run(note_wrong, tries_left)
+        except Refusal as failed:
+            log.error("wrong_pin_not_noted", reason=failed.reason)
 
     def _start(self, work: Coroutine[Any, Any, Outcome]) -> "asyncio.Task[Outcome]":
         """Begins a try, which gives its turn back when it ends."""

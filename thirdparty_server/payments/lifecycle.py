@@ -29,6 +29,7 @@ class PaymentEvent(StrEnum):
     SUPERSEDED = "SUPERSEDED"
     REFUNDED = "REFUNDED"
     VOIDED_BY_OPERATOR = "VOIDED_BY_OPERATOR"
+    PIN_REJECTED = "PIN_REJECTED"
 
 
 S, E = PaymentState, PaymentEvent
@@ -46,6 +47,9 @@ LEGAL = [
     Transition(
         S.AWAITING_PAYER, E.FUNDS_HELD, S.AUTHORIZED, "The payer said yes to this shop and amount.",
         guard="the account has the money", error="INSUFFICIENT_FUNDS",
+    ),
+    Transition(
+        S.AWAITING_PAYER, E.PIN_REJECTED, S.AWAITING_PAYER, "A PIN keyed in for it was wrong; it goes on waiting.",
     ),
     Transition(
         S.AUTHORIZED, E.ORDER_PAID, S.CAPTURED, "The order said yes: the hold is posted.",

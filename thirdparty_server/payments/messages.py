@@ -64,6 +64,7 @@ def to_event(entry: PaymentHistoryEntry, by_code: bool) -> payment_pb2.PaymentEv
         reason=_shown_reason(entry.reason, by_code),
         refund_id=entry.refund_id,
         amount=to_money(entry.amount),
+        pin_tries_left=None if acting_role() is Role.TERMINAL else entry.pin_tries_left,
         actor=shown_actor(entry.actor),
         trace_id=entry.trace_id,
         event_time=to_timestamp(entry.at_ms),

@@ -24,6 +24,8 @@ class FoundPayer:
     """None if nobody is found."""
     by_code: bool = False
     """True if they showed a pay code for this payment, and it counted."""
+    claimed_reference: str | None = None
+    """The payer that the order names, if they have claimed it by the shop's QR code. No till was shown who they are."""
     must_confirm: bool = False
     """True if they have to say yes, whatever their wallet's limits are."""
     reason: str = ""
@@ -83,6 +85,8 @@ class PaymentHistoryEntry(HistoryEntry):
     reason: str
     refund_id: str = ""
     amount: Money
+    pin_tries_left: int | None = None
+    """Tries of the payer's PIN that are left after a wrong one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ Each takes the payment as it finds it and moves it by compare-and-set; what come
 twice or late finds another state and changes nothing. The rules that are numbered
 here are explained in docs/protocol.md.
 
-What a function changes it takes in one order: phones, identities, wallets, stores, payments, accounts; payments
-of one order by their ids, and wallets of several payers likewise. So no two that run at once, on PostgreSQL, wait for
-each other. Those that change a wallet or an account take turns: what they decide rests on the payment that they have
-taken, on conditions of UPDATEs and on unique indexes, and on nothing that was read before.
+What a function changes it takes in one order: phones, identities, wallets, stores, payments, accounts, presentations;
+payments of one order by their ids, and wallets of several payers likewise. So no two that run at once, on PostgreSQL,
+wait for each other. Those that change a wallet or an account take turns: what they decide rests on the payment that
+they have taken, on conditions of UPDATEs and on unique indexes, and on nothing that was read before.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from thirdparty_server.claims.queries import delete_presentation
 from thirdparty_server.errors import INSUFFICIENT_FUNDS, SUPERSEDED, VOIDED_BY_OPERATOR, Reason
 from thirdparty_server.ledger import accounts, entries
 from thirdparty_server.ledger.model import ACCOUNTS, AccountRef, Purpose, Transfer, store_sales, wallet
@@ -28,6 +29,7 @@ from thirdparty_server.payments.model import Consent, FoundPayer, Lock, Payment
 from thirdparty_server.stores import queries as store_queries
 from thirdparty_server.stores.model import StoreState
 from tillmesh.auth.callers import Role, acting_role, acting_store, require_payer, require_store
+from tillmesh.payer import reference
 from tillmesh.runtime.clock import DAY_MS
 from tillmesh.runtime.errors import found
 from tillmesh.runtime.money import Money
@@ -43,12 +45,14 @@ log = structlog.get_logger()
 def create_payment(transaction: Transaction, asked: Payment, payer: FoundPayer) -> Payment:
     """Step A: records the attempt before anything is asked of the order; its payer is what the order says.
 
-    Only a pay code declines it here. Who cannot pay is declined in step C.
+    Whoever has claimed an order pays under its reference. Only a pay code declines a payment here. Who cannot pay is
+    declined in step C.
     """
     identity, now_ms = payer.identity, asked.created_at_ms
     known_to_store = payer.by_code or asked.payer.identity_id is None
     payment = replace(
         asked,
+        payer=reference(payer.claimed_reference) if payer.claimed_reference else asked.payer,
         by_code=payer.by_code,
         identity_id=identity.identity_id if identity else None,
         payer_display_name=identity.display_name if identity and known_to_store else "",
@@ -115,6 +119,14 @@ def confirm_payment(transaction: Transaction, consent: Consent, pin_try: PinTry 
     return _hold_funds(transaction, payment, payment, consent.at_ms)
 
 
+def reject_pin(transaction: Transaction, payment_id: str, tries_left: int, now_ms: int) -> Payment:
+    """Notes that a PIN that was keyed in for a payment was wrong, if it still waits for its payer."""
+    payment = take_payment(transaction, payment_id)
+    if not _waits(payment, now_ms):
+        return payment
+    return _advance(transaction, payment, payment, E.PIN_REJECTED, now_ms, pin_tries_left=tries_left)
+
+
 def give_up(transaction: Transaction, payment_id: str, event: PaymentEvent, reason: str, now_ms: int) -> Payment:
     """Cancels or expires an attempt whose money is not held; final only once the order acknowledges (rule 8).
 
@@ -128,7 +140,7 @@ def give_up(transaction: Transaction, payment_id: str, event: PaymentEvent, reas
 
 @takes_turns(ACCOUNTS)
 def capture(transaction: Transaction, payment_id: str, now_ms: int) -> Payment:
-    """Step E after a yes: posts the hold.
+    """Step E after a yes: posts the hold. What the shop presents of the order ends.
 
     The yes may come twice. But the order asks nobody for money that is not held: a yes to a payment without a hold
     means that an order is paid for which nobody will pay, and only people can put that right.
@@ -142,6 +154,8 @@ def capture(transaction: Transaction, payment_id: str, now_ms: int) -> Payment:
         return payment
     assert payment.hold_id is not None
     entries.post(transaction, _transfer(payment), payment.hold_id, now_ms)
+    if payment.payer.identity_id is None:  # no other order is presented
+        delete_presentation(transaction, payment.order_id)
     return _advance(transaction, payment, payment, E.ORDER_PAID, now_ms)
 
 
@@ -211,9 +225,13 @@ def _allowed(payment_id: str, payment: Payment | None) -> Payment:
     return found(payment, Reason.PAYMENT_NOT_FOUND, payment_id=payment_id)
 
 
+def _waits(payment: Payment, now_ms: int) -> bool:
+    return payment.state is PaymentState.AWAITING_PAYER and now_ms < payment.confirm_deadline_ms
+
+
 def _waiting(payment: Payment, consent: Consent) -> Payment:
     payment_id = payment.payment_id
-    if payment.state is not PaymentState.AWAITING_PAYER or consent.at_ms >= payment.confirm_deadline_ms:
+    if not _waits(payment, consent.at_ms):
         raise Reason.PAYMENT_NOT_WAITING(payment_id=payment_id, state=payment.state)
     if (consent.store_id, consent.amount) != (payment.store_id, payment.amount):
         raise Reason.CONSENT_MISMATCH(payment_id=payment_id, amount=payment.amount, store_id=payment.store_id)

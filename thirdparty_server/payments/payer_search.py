@@ -1,5 +1,6 @@
 """Finds the payer of a payment. Each function runs within one transaction."""
 
+from thirdparty_server.claims.operations import claimed_reference
 from thirdparty_server.errors import Reason
 from thirdparty_server.payers import queries as payer_queries
 from thirdparty_server.payers.operations import get_identity
@@ -20,7 +21,10 @@ def find_payer(transaction: Transaction, asked: Payment, shown: ShownCode | None
     if payer.identity_id is None:
         return _find_by_earlier_code(transaction, asked)
     require_payer(payer.identity_id)
-    return FoundPayer(payer_queries.IDENTITIES.find(transaction, payer.identity_id))
+    return FoundPayer(
+        payer_queries.IDENTITIES.find(transaction, payer.identity_id),
+        claimed_reference=_find_claim(transaction, asked, payer.identity_id),
+    )
 
 
 def require_guesses_left(transaction: Transaction, asked: Payment, per_hour: int) -> None:
@@ -32,6 +36,13 @@ def require_guesses_left(transaction: Transaction, asked: Payment, per_hour: int
     if guessed_at_ms is not None:
         free_in_ms = min(guessed_at_ms + GUESSES_MS - now_ms, GUESSES_MS)
         raise Reason.IDENTITY_GUESSES_EXHAUSTED(store_id=store_id, retry_after_ms=free_in_ms)
+
+
+def _find_claim(transaction: Transaction, asked: Payment, identity_id: str) -> str | None:
+    """The reference of the order that a payer on the phone has claimed."""
+    if acting_role() is not Role.PHONE:
+        return None
+    return claimed_reference(transaction, asked.order_id, identity_id, asked.created_at_ms)
 
 
 def _find_by_code(transaction: Transaction, payer: Payer, shown: ShownCode, now_ms: int) -> FoundPayer:

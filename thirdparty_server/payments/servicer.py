@@ -219,7 +219,13 @@ class PaymentServicer(Servicer):
             return payment.identity_id
 
         identity_id = await remember_refusal(self.database, key, find_payer)
-        return await self.pin_tries.make_once(key, identity_id, pin) if identity_id and pin else None
+        if identity_id is None or pin is None:
+            return None
+
+        def note_wrong(transaction: Transaction, tries_left: int) -> Payment:
+            return operations.reject_pin(transaction, consent.payment_id, tries_left, self.clock.now_ms())
+
+        return await self.pin_tries.make_once(key, identity_id, pin, note_wrong)
 
     async def _settled(self, payment: Payment) -> payment_pb2.Payment:
         """Drives the payment on and answers with what it came to within the caller's deadline."""

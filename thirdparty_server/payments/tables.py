@@ -124,6 +124,7 @@ payment_history = history_table(
     Column("refund_id", String, nullable=False),
     Column("currency", String, nullable=False),
     Column("amount_minor", BigInteger, nullable=False),
+    Column("pin_tries_left", BigInteger),
     feeds_by=("store_id", "identity_id"),
 )
 pruned = pruned_table(METADATA)

@@ -163,6 +163,14 @@ def acting_payer() -> str | None:
     return acting.identity_id if acting else None
 
 
+def acting_phone() -> Caller:
+    """The phone that calls; UNAUTHENTICATED in a server without certificates, on which nobody can sign in."""
+    phone = caller.get()
+    if phone is None or phone.role is not Role.PHONE:
+        raise CommonReason.UNAUTHENTICATED(why="this server asks for no certificates, so no payer can sign in")
+    return phone
+
+
 def acting_role() -> Role | None:
     """The caller's role. None in a server without certificates."""
     acting = caller.get()

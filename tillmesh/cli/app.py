@@ -29,6 +29,7 @@ from tillmesh.cli.commands.park import park
 from tillmesh.cli.commands.pay import pay
 from tillmesh.cli.commands.payments import payments
 from tillmesh.cli.commands.phone import phone
+from tillmesh.cli.commands.present import present
 from tillmesh.cli.commands.recall import recall
 from tillmesh.cli.commands.receipt import receipt
 from tillmesh.cli.commands.refund import refund
@@ -38,11 +39,13 @@ from tillmesh.cli.commands.scan import scan
 from tillmesh.cli.commands.scan_rules import scan_rules
 from tillmesh.cli.commands.sell import sell
 from tillmesh.cli.commands.statement import statement
+from tillmesh.cli.commands.sticker import sticker
 from tillmesh.cli.commands.store import store
 from tillmesh.cli.commands.up import up
 from tillmesh.cli.commands.void import void
 from tillmesh.cli.commands.void_sale import void_sale
 from tillmesh.cli.commands.wallet import wallet
+from tillmesh.cli.commands.watch import watch
 from tillmesh.cli.display import err
 from tillmesh.client.connections import tls_dir
 from tillmesh.client.failures import Failure
@@ -119,6 +122,12 @@ _COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
         _ACT,
         ["tillmesh pay 7K3M-9Q2X-VB4T", "tillmesh phone code | tillmesh pay 7K3M-9Q2X-VB4T --pay-code"],
     ),
+    (
+        present,
+        _ACT,
+        ["tillmesh present 7K3M-9Q2X-VB4T --qr", "tillmesh present 7K3M-9Q2X-VB4T | tillmesh phone claim - --pay"],
+    ),
+    (sticker, _ACT, ["tillmesh sticker lane-4 --renew --qr", "tillmesh sticker lane-4"]),
     (park, _ACT, ["tillmesh park 7K3M-9Q2X-VB4T --label 'table 4' --owner Ada"]),
     (recall, _ACT, ["tillmesh recall 7K3M-9Q2X-VB4T"]),
     (
@@ -154,6 +163,7 @@ _COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
 for command, panel, examples in _COMMANDS:
     epilog = "\n\n".join(("**Examples**", *examples))
     app.command(rich_help_panel=panel, epilog=epilog)(command)
+app.add_typer(watch, name="watch", rich_help_panel=_LOOK)
 app.add_typer(line, name="line", rich_help_panel=_ACT)
 app.add_typer(wallet, name="wallet", rich_help_panel=_ACT)
 app.add_typer(store, name="store", rich_help_panel=_ACT)
@@ -184,7 +194,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
-        app()
+        app(prog_name="tillmesh")
     except Failure as error:
         _fail(str(error), error.exit_status)
     except Refusal as refusal:

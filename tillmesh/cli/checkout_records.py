@@ -51,7 +51,7 @@ def show_lines(checkout: checkout_pb2.Checkout) -> None:
         (
             str(line.line_number),
             line.item.title or line.item.sku,
-            f"{line.item.quantity}{_UNITS.get(line.item.unit, '')}",
+            quantity_of(line.item),
             _price(line.item, currency),
             "; ".join(_remarks(line, currency)),
             Money(currency, line.item.amount_minor).decimal(),
@@ -63,6 +63,11 @@ def show_lines(checkout: checkout_pb2.Checkout) -> None:
     version = f"order version {checkout.order_version}" if checkout.order_version else "no order yet"
     parked = f" Parked: {_parked(checkout)}." if checkout.HasField("parking") else ""
     out.print(f"It comes to {amount(checkout.amount)}, {version}.{parked}", markup=False)
+
+
+def quantity_of(item: Item) -> str:
+    """How much of it, with its unit: "432 g", or "2" pieces."""
+    return f"{item.quantity}{_UNITS.get(item.unit, '')}"
 
 
 def _price(item: Item, currency: str) -> str:

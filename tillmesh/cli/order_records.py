@@ -198,6 +198,7 @@ def _of_order(event: OrderEvent) -> str:
 PAYMENT_WORDS: Mapping[int, str] = {
     PaymentEvent.TYPE_CREATED: "Payment {payment}: {payer} is asked for {amount}.",
     PaymentEvent.TYPE_LOCKED_FOR_PAYER: "Payment {payment} waits for {payer} to confirm; nothing is held.",
+    PaymentEvent.TYPE_PIN_REJECTED: "Payment {payment}: a wrong PIN was keyed in.",
     PaymentEvent.TYPE_FUNDS_HELD: "Payment {payment}: {amount} held in the wallet of {payer}; the order decides now.",
     PaymentEvent.TYPE_DECLINED: "Payment {payment} declined.",
     PaymentEvent.TYPE_EXPIRED: "Payment {payment} given up: its time was over.",
@@ -229,6 +230,10 @@ CHECKOUT_WORDS: Mapping[int, str] = {
     CheckoutEvent.TYPE_CHANGED: "Lines changed: now {amount}.",
     CheckoutEvent.TYPE_SUBMITTED: "Order raised: {amount}, version {version}.",
     CheckoutEvent.TYPE_PAYMENT_STARTED: "Payment {reference} of {amount} asked for.",
+    CheckoutEvent.TYPE_PAYER_ASKED: "Payment {reference} waits for its payer.",
+    CheckoutEvent.TYPE_PAYER_ACTED: "Payment {reference} no longer waits for its payer.",
+    CheckoutEvent.TYPE_ORDER_LOCKED: "Somebody else's payment {reference} locked the order.",
+    CheckoutEvent.TYPE_ORDER_UNLOCKED: "Payment {reference} no longer locks the order.",
     CheckoutEvent.TYPE_PAYMENT_CANCEL_ASKED: "Payment {reference} is to be canceled.",
     CheckoutEvent.TYPE_PAID: "Hand over the goods: the order is paid.",
     CheckoutEvent.TYPE_PAYMENT_ENDED: "Payment {reference} ended without money; safe to try again.",

@@ -19,6 +19,11 @@ def ask_pay_code() -> Secret:
     return Secret(b"".join(code.value.split()))
 
 
+def ask_claim_code() -> Secret:
+    """The text of a shop's QR code."""
+    return _asked("Code", hidden=False, twice=False)
+
+
 def ask_yes(question: str) -> None:
     """Returns if the answer is yes."""
     if not typer.confirm(question, err=True):

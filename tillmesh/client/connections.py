@@ -1,6 +1,7 @@
 """The three servers as a client sees them: stubs, and calls that end in an answer or one plain sentence."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from tillmesh.api.payment.v1.store_service_pb2_grpc import StoreServiceStub
 from tillmesh.api.payment.v1.wallet_service_pb2_grpc import WalletServiceStub
 from tillmesh.api.terminal.v1.catalogue_service_pb2_grpc import CatalogueServiceStub
 from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceStub
+from tillmesh.api.terminal.v1.presentation_service_pb2_grpc import PresentationServiceStub
 from tillmesh.api.terminal.v1.receipt_service_pb2_grpc import ReceiptServiceStub
 from tillmesh.api.terminal.v1.scan_service_pb2_grpc import ScanServiceStub
 from tillmesh.api.terminal.v1.till_refund_service_pb2_grpc import TillRefundServiceStub
@@ -28,7 +30,9 @@ from tillmesh.auth.callers import MESH, Role
 from tillmesh.auth.tls import TlsFiles
 from tillmesh.client.failures import Failure, NotLetIn, Unreachable
 from tillmesh.rpc.peers import CALL_TIMEOUT_S, Peer, open_channel
+from tillmesh.rpc.watching import WatchReq, WatchRes, watch
 from tillmesh.runtime.errors import Unanswered
+from tillmesh.runtime.ids import SYSTEM_RNG
 
 PAGE_SIZE = 200
 
@@ -111,6 +115,10 @@ def _was_said_by_server(error: aio.AioRpcError) -> bool:
     return any(key == GRPC_DETAILS_METADATA_KEY for key, _value in error.trailing_metadata() or ())
 
 
+def _ignore(_cut: Failure) -> None:
+    """Nobody has to hear of it: the watch goes on."""
+
+
 class Connections:
     """Connections to servers, by the package of what they are asked; use it as an asynchronous context manager."""
 
@@ -131,10 +139,8 @@ class Connections:
     ) -> Res:
         """The answer. Raises the server's `Refusal`, or `Unreachable` when there was no answer."""
         server = self._servers[request.DESCRIPTOR.file.package]
-        try:
+        with self._failing_plainly(server):
             return await server.peer.call(method, request, timeout_s=timeout_s)
-        except Unanswered as error:
-            raise server.failure(error) from error
 
     async def listed(
         self,
@@ -151,6 +157,31 @@ class Connections:
             if not answer.next_page_token:
                 return
             request.page_token = answer.next_page_token
+
+    async def watch(
+        self,
+        method: "aio.UnaryStreamMultiCallable[WatchReq, WatchRes]",
+        request: WatchReq,
+        on_cut: Callable[[Failure], None] = _ignore,
+    ) -> AsyncGenerator[WatchRes]:
+        """The answers of a stream from the request's cursor on, whatever becomes of the server in between.
+
+        Close it (`aclosing`). Raises as `call` does, but not for what passes: of that `on_cut` hears. The first
+        answer comes as soon as the server answers at all.
+        """
+        server = self._servers[request.DESCRIPTOR.file.package]  # type: ignore[attr-defined]  # a message
+        answers = watch(server.peer, method, request, SYSTEM_RNG, lambda error: on_cut(server.failure(error)))
+        with self._failing_plainly(server):
+            async with aclosing(answers):
+                async for answer in answers:
+                    yield answer
+
+    @contextmanager
+    def _failing_plainly(self, server: Server) -> Iterator[None]:
+        try:
+            yield
+        except Unanswered as error:
+            raise server.failure(error) from error
 
 
 class Client(Connections):
@@ -177,6 +208,7 @@ class Client(Connections):
         self.payments = PaymentServiceStub(payments.channel)
         self.refunds = RefundServiceStub(payments.channel)
         self.till = CheckoutServiceStub(terminal.channel)
+        self.presentations = PresentationServiceStub(terminal.channel)
         self.till_refunds = TillRefundServiceStub(terminal.channel)
         self.receipts = ReceiptServiceStub(terminal.channel)
         self.scans = ScanServiceStub(terminal.channel)

@@ -5,6 +5,7 @@ from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
+from tillmesh.api.type.v1 import payer_pb2
 from tillmesh.client.connections import Client
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret
@@ -40,13 +41,13 @@ def consent_by_pin(checkout: checkout_pb2.Checkout, pin: Secret) -> api.EnterPin
     )
 
 
-def payment_for(order: order_pb2.Order) -> payment_api.CreatePaymentRequest:
-    """A request to pay an order as it is now."""
+def payment_for(order: order_pb2.Order, payer: payer_pb2.Payer | None = None) -> payment_api.CreatePaymentRequest:
+    """A request to pay an order as it is now; by whom it names, or by who has claimed it."""
     return payment_api.CreatePaymentRequest(
         payment_id=new_request_id(),
         order_id=order.order_id,
         order_version=order.version,
-        payer=order.payer,
+        payer=payer or order.payer,
         amount=order.amount,
     )
 

@@ -20,8 +20,8 @@ Res = TypeVar("Res")
 
 CALL_TIMEOUT_S = 5.0
 ATTEMPTS_MAX = 5
-SILENCE_S_MAX = 60.0
-"""A stream sends a bookmark every 15 seconds: one that is silent for longer than this is dead."""
+SILENCE_S_MAX = 30.0
+"""A stream sends something every 15 seconds: one that is silent for longer than two of these is dead."""
 BUDGET_MAX = 20.0
 BUDGET_PER_CALL = 0.1
 
@@ -85,11 +85,11 @@ class Peer:
                     metadata = ((TRACEPARENT, traceparent()), *self._metadata)
                     return await method(request, timeout=max(left_s, 0.001), metadata=metadata)
         except aio.AioRpcError as error:
-            raise _refusal(error) or Unanswered(f"{error.code().name}: {error.details()}") from error
+            raise _failure(error) from error
         raise Unanswered("no attempt was made")
 
-    async def watch(self, method: aio.UnaryStreamMultiCallable[Req, Res], request: Req) -> AsyncGenerator[Res]:
-        """The answers of a stream until the peer ends it. Raises as `call` does, and tries once."""
+    async def watch(self, method: "aio.UnaryStreamMultiCallable[Req, Res]", request: Req) -> AsyncGenerator[Res]:
+        """The answers of one stream until the peer ends it. Raises as `call` does, and opens it once."""
         stream = method(request, metadata=((TRACEPARENT, traceparent()), *self._metadata))
         answers = aiter(stream)
         try:
@@ -100,9 +100,14 @@ class Peer:
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise Unanswered(f"nothing came for {SILENCE_S_MAX} s") from None
+            raise Unanswered(f"nothing came for {SILENCE_S_MAX:g} s") from None
         except aio.AioRpcError as error:
-            raise _refusal(error) or Unanswered(f"{error.code().name}: {error.details()}") from error
+            raise _failure(error) from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise Unanswered("the channel was closed") from None  # a channel that is renewed cancels its streams
         finally:
             stream.cancel()
 
@@ -126,6 +131,10 @@ UNDECIDED = {
     StatusCode.RESOURCE_EXHAUSTED,
     StatusCode.UNAUTHENTICATED,
 }
+
+
+def _failure(error: aio.AioRpcError) -> Refusal | Unanswered:
+    return _refusal(error) or Unanswered(f"{error.code().name}: {error.details()}")
 
 
 def _refusal(error: aio.AioRpcError) -> Refusal | None:

@@ -29,7 +29,7 @@ from sqlalchemy.pool import NullPool
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.storage.batches import Queue, Waiting, deliver, run_together
-from tillmesh.storage.postgres_news import CHANNEL, TELL, hear_others
+from tillmesh.storage.postgres_news import CHANNEL, hear_others
 from tillmesh.storage.row_order import refuse_ahead
 from tillmesh.storage.schema import OLDEST, prepare, read_seal, using
 from tillmesh.storage.statements import Statements, Transaction
@@ -127,7 +127,7 @@ class PostgresDatabase:
     def tell_others(self, transaction: Transaction) -> None:
         """Lets other processes know, with a transaction, that this one wrote something."""
         self.untold = False
-        transaction.execute(TELL, {"channel": CHANNEL, "told_by": self.replica})
+        transaction.command(f"NOTIFY {CHANNEL}, '{self.replica}'")
 
     async def hear_others(self) -> None:
         """Hears of what other processes wrote, until it is cancelled."""

@@ -9,10 +9,9 @@ from typing import Any
 
 import psycopg
 import structlog
-from sqlalchemy import URL, bindparam, func, select
+from sqlalchemy import URL
 
 CHANNEL = "tillmesh_changed"
-TELL = select(func.pg_notify(bindparam("channel"), bindparam("told_by")))
 AGAIN_S = 1.0
 log = structlog.get_logger()
 

@@ -1,7 +1,8 @@
-"""Positions that are shown to callers, sealed: nobody reads from them how much there is."""
+"""What is made with a database's own key: positions that nobody reads, and secrets that need not be stored."""
 
 import base64
 import binascii
+import hmac
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
@@ -19,7 +20,12 @@ class Seal:
     """
 
     def __init__(self, key: bytes) -> None:
+        self._key = key
         self._cipher = AESSIV(key)
+
+    def derive(self, purpose: str, length: int) -> bytes:
+        """A secret of up to 32 bytes that only this database can make: the same each time for the same purpose."""
+        return hmac.digest(self._key, f"derived: {purpose}".encode(), "sha256")[:length]
 
     def close(self, text: str, context: str) -> str:
         """The opaque form of a text, which must not be empty or end in NUL."""

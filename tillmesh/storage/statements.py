@@ -145,7 +145,7 @@ class Transaction:
         return self._run(text, parameters)
 
     def command(self, text: str) -> None:
-        """Begins or ends a transaction, or part of one."""
+        """Runs what neither reads nor writes rows, such as the begin of a transaction."""
         self._run(text, ())
 
     def _run(self, text: str, parameters: Any, compiled: _Compiled | None = None) -> Result:

@@ -1,38 +1,45 @@
 """`tillmesh phone`: a payer's own terminal, which is called a phone."""
 
-import sys
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import segno
 import typer
 
 from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.payment.v1 import claim_service_pb2 as claim_api
 from tillmesh.api.payment.v1 import payer_service_pb2 as payer_api
 from tillmesh.api.payment.v1 import payment_pb2, phone_pb2, wallet_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
+from tillmesh.api.type.v1 import payer_pb2
+from tillmesh.cli.claim_records import show_claim
 from tillmesh.cli.display import amount, date_time, out, show_json, show_table
+from tillmesh.cli.event_lines import payment_line
 from tillmesh.cli.limits import NewConfirmAbove, NewPerDayMax, limits_sentence, set_limits
 from tillmesh.cli.options import DEFAULT, Json, OwnCurrency, PaymentId, Payments, run_async
 from tillmesh.cli.phone.client import PhoneClient, enroll, list_phones, set_pin
 from tillmesh.cli.phone.device import Phone, SavedPhones, seconds_left
-from tillmesh.cli.prompts import ask_pin
+from tillmesh.cli.prompts import ask_claim_code, ask_pin, ask_yes
+from tillmesh.cli.qr import show_qr
 from tillmesh.cli.records import order_state, show_payment, show_payments, show_statement
+from tillmesh.cli.watching import CursorPath, From, Start, Types, Watch, types_of
 from tillmesh.client.books import Statement, read_statement
 from tillmesh.client.connections import Addresses, Client, tls_dir
 from tillmesh.client.failures import Failure
 from tillmesh.client.requests import consent_to, payment_for
 from tillmesh.client.wallets import find_wallet
 from tillmesh.runtime.clock import SystemClock
+from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 
+ASK = "-"
 Result = TypeVar("Result")
 
 phone = typer.Typer(
-    help="A payer's phone: pay codes, and the payer's yes. Secrets are asked for, or read from standard input; they "
-    "are never arguments.",
+    help="A payer's phone: pay codes, the shop's codes, and the payer's yes. PINs are asked for, or read from standard "
+    "input; they are never arguments.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
@@ -116,7 +123,7 @@ def code(
     digits = _saved_phones().take(phone_id).code(now_ms).value.decode()
     typer.echo(" ".join(digits[start : start + 4] for start in range(0, len(digits), 4)))
     if qr:
-        segno.make_qr(digits).terminal(sys.stdout, compact=True)
+        show_qr(digits)
     typer.echo(f"Good for one payment, for {seconds_left(now_ms)} more seconds.", err=True)
 
 
@@ -145,20 +152,58 @@ def pending(
     show_table("To be paid", ["order", "raised", "store", "amount", "state"], rows, right=["amount"])
 
 
-@phone.command(epilog="**Example**\n\ntillmesh phone pay 7K3M-9Q2X-VB4T")
-def pay(
-    order: Annotated[str, typer.Argument(help="The transaction number: `tillmesh phone pending` lists them.")],
+@phone.command(
+    epilog="**Examples**\n\ntillmesh phone claim TILLMESH-CLAIM1/store-1/MFRGGZDFMZTWQ2LKNNWG23TPOA --pay\n\n"
+    "tillmesh present 7K3M-9Q2X-VB4T | tillmesh phone claim - --pay --yes"
+)
+def claim(
+    code: Annotated[
+        str, typer.Argument(help="The text of the shop's QR code; - asks for it, or reads it from stdin.")
+    ] = ASK,
+    pay: Annotated[bool, typer.Option("--pay", help="Pay as well, after a yes to what is shown.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --pay: say yes without being asked.")] = False,
     phone_id: PhoneId = "",
     payments: Payments = DEFAULT.payments,
     json: Json = False,
 ) -> None:
-    """Pay a pending order; that is the owner's yes as well."""
+    """Claim the order behind a shop's QR code: see it, and be the one phone that may pay it."""
+    if yes and not pay:
+        raise typer.BadParameter("needs --pay", param_hint="--yes")
+    shown = ask_claim_code().value.decode() if code == ASK else code
+    request = claim_api.ClaimOrderRequest(request_id=new_request_id(), code=shown)
+    claimed = _on_line(phone_id, payments, lambda line: line.call(line.claims.ClaimOrder, request))
+    show_claim(claimed)
+    order = claimed.order
+    if not pay:
+        return
+    if not yes:
+        ask_yes(f"Pay {amount(order.amount)} to {order.store_id}?")
+    show_payment(_on_line(phone_id, payments, lambda line: _pay(line, order)))
+
+
+@phone.command(epilog="**Example**\n\ntillmesh phone release 7K3M-9Q2X-VB4T")
+def release(
+    order: Annotated[str, typer.Argument(help="The transaction number of a claimed order.")],
+    phone_id: PhoneId = "",
+    payments: Payments = DEFAULT.payments,
+) -> None:
+    """Give a claimed order back, so that another phone can have it."""
+    request = claim_api.ReleaseOrderClaimRequest(request_id=new_request_id(), order_id=order)
+    _on_line(phone_id, payments, lambda line: line.call(line.claims.ReleaseOrderClaim, request))
+    out.print(f"Order {order} is free for another phone.", markup=False)
+
+
+@phone.command(epilog="**Example**\n\ntillmesh phone pay 7K3M-9Q2X-VB4T")
+def pay(
+    order: Annotated[str, typer.Argument(help="The transaction number, of `tillmesh phone pending` or `phone claim`.")],
+    phone_id: PhoneId = "",
+    payments: Payments = DEFAULT.payments,
+    json: Json = False,
+) -> None:
+    """Pay a pending or claimed order; that is the owner's yes as well."""
 
     async def act(line: PhoneClient) -> payment_pb2.Payment:
-        found = [each for each in await _pending(line) if each.order_id == order]
-        if not found:
-            raise Failure(f"{line.phone.identity_id} has no order {order} to pay.")
-        return await line.call(line.payments.CreatePayment, payment_for(found[0]), timeout_s=30)
+        return await _pay(line, await _to_pay(line, order))
 
     show_payment(_on_line(phone_id, payments, act))
 
@@ -207,6 +252,30 @@ def payments_(
     show_payments(_on_line(phone_id, payments, look))
 
 
+@phone.command(
+    epilog="**Examples**\n\ntillmesh phone watch\n\ntillmesh phone watch --type locked_for_payer --json | your-program"
+)
+def watch(
+    types: Types = None,
+    start: From = Start.NOW,
+    cursor_file: CursorPath = None,
+    phone_id: PhoneId = "",
+    payments: Payments = DEFAULT.payments,
+    json: Json = False,
+) -> None:
+    """Print what happens to the owner's payments as it happens, such as one that waits for a yes."""
+    watching = Watch(start, cursor_file, payment_line)
+    wanted = types_of(payment_pb2.PaymentEvent, types)
+
+    async def act(line: PhoneClient) -> None:
+        request = payment_api.WatchPaymentsRequest(identity_id=line.phone.identity_id)
+        request.types.extend(wanted)
+        await watching.print_all(line, line.payments.WatchPayments, request)
+
+    with suppress(KeyboardInterrupt):
+        _on_line(phone_id, payments, act)
+
+
 @phone.command(epilog="**Examples**\n\ntillmesh phone statement\n\ntillmesh phone statement --currency EUR")
 def statement(
     currency: OwnCurrency = "",
@@ -249,6 +318,24 @@ async def _pending(line: PhoneClient) -> list[order_pb2.Order]:
     request = payer_api.ListPendingOrdersRequest()
     listed = line.listed(line.payers.ListPendingOrders, request, lambda page: page.orders)
     return [order async for order in listed]
+
+
+async def _to_pay(line: PhoneClient, order_id: str) -> order_pb2.Order:
+    """An order that the owner may pay: raised for them, or claimed."""
+    for order in await _pending(line):
+        if order.order_id == order_id:
+            return order
+    try:
+        return (await line.call(line.claims.GetOrderClaim, claim_api.GetOrderClaimRequest(order_id=order_id))).order
+    except Refusal as refusal:
+        if refusal.reason != "CLAIM_NOT_FOUND":
+            raise
+        raise Failure(f"{line.phone.identity_id} has no order {order_id} to pay.") from refusal
+
+
+async def _pay(line: PhoneClient, order: order_pb2.Order) -> payment_pb2.Payment:
+    request = payment_for(order, payer_pb2.Payer(identity_id=line.phone.identity_id))
+    return await line.call(line.payments.CreatePayment, request, timeout_s=30)
 
 
 def _saved_phones() -> SavedPhones:

@@ -1,18 +1,18 @@
 """The calls of a phone to the payment server, and the platform's call that enrols it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
-
-from google.protobuf.message import Message
-from grpc import aio
+from typing import TYPE_CHECKING
 
 from tillmesh.api.payment.v1 import identity_service_pb2 as identity_api
 from tillmesh.api.payment.v1 import payer_service_pb2 as payer_api
 from tillmesh.api.payment.v1 import phone_pb2
 from tillmesh.api.payment.v1 import phone_service_pb2 as phone_api
 from tillmesh.api.payment.v1.account_service_pb2_grpc import AccountServiceStub
+from tillmesh.api.payment.v1.claim_service_pb2_grpc import ClaimServiceStub
 from tillmesh.api.payment.v1.payer_service_pb2_grpc import PayerServiceStub
 from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
 from tillmesh.api.payment.v1.phone_service_pb2_grpc import PhoneServiceStub
@@ -23,7 +23,6 @@ from tillmesh.cli.phone.device import Phone
 from tillmesh.client.connections import Addresses, Client, Connections, Server
 from tillmesh.client.failures import Failure, NotLetIn
 from tillmesh.local.authority import Authority
-from tillmesh.rpc.peers import CALL_TIMEOUT_S
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret
 
@@ -31,9 +30,6 @@ if TYPE_CHECKING:  # the generated module has it in its types alone
     from tillmesh.api.payment.v1.phone_service_pb2_grpc import PhoneServiceAsyncStub
 
 CERTIFIED_FOR = timedelta(days=30)
-
-Req = TypeVar("Req", bound=Message)
-Res = TypeVar("Res", bound=Message)
 
 
 class SignedOut(Failure):
@@ -51,17 +47,18 @@ class PhoneClient(Connections):
         super().__init__({"tillmesh.api.payment.v1": server})
         self.phone = phone
         self.payers = PayerServiceStub(server.channel)
+        self.claims = ClaimServiceStub(server.channel)
         self.wallets = WalletServiceStub(server.channel)
         self.phones = PhoneServiceStub(server.channel)
         self.accounts = AccountServiceStub(server.channel)
         self.payments = PaymentServiceStub(server.channel)
 
-    async def call(
-        self, method: aio.UnaryUnaryMultiCallable[Req, Res], request: Req, *, timeout_s: float = CALL_TIMEOUT_S
-    ) -> Res:
+    @contextmanager
+    def _failing_plainly(self, server: Server) -> Iterator[None]:
         """As for everybody; says how to sign in where that is what is missing."""
         try:
-            return await super().call(method, request, timeout_s=timeout_s)
+            with super()._failing_plainly(server):
+                yield
         except NotLetIn as error:
             raise SignedOut(f"{error} Do: tillmesh phone sign-in") from error
 

@@ -1,16 +1,17 @@
 """A till of the mesh that is replayed on: pays, and waits until it is known what came of that."""
 
 import asyncio
-import time
+from contextlib import aclosing, suppress
 
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments
 from tillmesh.api.terminal.v1 import checkout_pb2 as checkout_types
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as terminal
 from tillmesh.cli.display import verdict_name
-from tillmesh.cli.replay.calls import ANSWER_WITHIN_S, POLL_INTERVAL_S, call
+from tillmesh.cli.replay.calls import ANSWER_WITHIN_S, call
 from tillmesh.cli.replay.invoices import WALK_IN
 from tillmesh.client.connections import Client
 from tillmesh.client.requests import payment_by_code
+from tillmesh.client.watch import follow_checkout
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret
@@ -68,16 +69,23 @@ class Till:
         await call(self._client, self._client.till.CancelCheckout, request)
 
     async def _decided(self, checkout: Checkout, consent: payments.ConfirmPaymentRequest) -> Checkout:
-        end = time.monotonic() + ANSWER_WITHIN_S
+        if checkout.verdict not in UNDECIDED:
+            return checkout
         said_yes = False
-        while checkout.verdict in UNDECIDED and time.monotonic() < end:
-            if checkout.verdict == checkout_types.VERDICT_ASK_PAYER and not said_yes:
-                await self._say_yes(consent)
-                said_yes = True
-            else:
-                await asyncio.sleep(POLL_INTERVAL_S)
-            request = terminal.GetCheckoutRequest(checkout_id=checkout.checkout_id)
-            checkout = await call(self._client, self._client.till.GetCheckout, request)
+        request = terminal.GetCheckoutRequest(checkout_id=checkout.checkout_id)
+        following = follow_checkout(
+            self._client,
+            checkout.checkout_id,
+            lambda: call(self._client, self._client.till.GetCheckout, request),
+        )
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_WITHIN_S), aclosing(following):
+                async for checkout in following:
+                    if checkout.verdict not in UNDECIDED:
+                        break
+                    if checkout.verdict == checkout_types.VERDICT_ASK_PAYER and not said_yes:
+                        await self._say_yes(consent)
+                        said_yes = True
         return checkout
 
     async def _say_yes(self, consent: payments.ConfirmPaymentRequest) -> None:

@@ -17,10 +17,12 @@ from tillmesh.cli.phone.client import PhoneClient
 from tillmesh.cli.records import show_balances
 from tillmesh.cli.story.goods import GOODS, buys_goods
 from tillmesh.cli.story.payer import CARD, DEPOSIT, her_phone, pays_by_code, shopper, wrong_pin
+from tillmesh.cli.story.presented import PRESENTED, scans_the_shops_code
 from tillmesh.cli.story.scene import CALL_S, NAME, PAYER, Stage, check, quote, refused, say, scene
 from tillmesh.client.books import is_balanced, read_verified_balances
 from tillmesh.client.connections import Client
 from tillmesh.client.requests import consent_to
+from tillmesh.client.watch import follow_checkout, follow_order, follow_payment
 from tillmesh.local.mesh import Mesh
 from tillmesh.local.processes import ServerName
 from tillmesh.runtime.clock import SystemClock
@@ -45,6 +47,7 @@ async def play(mesh: Mesh) -> None:
         await pays_by_code(stage, phone)
         async with PhoneClient(mesh.addresses, phone) as line:
             await buys_goods(stage, line)
+            await scans_the_shops_code(stage, line)
             await LockStory(stage, line).play()
 
 
@@ -114,16 +117,17 @@ class LockStory:
         self._stage.mesh.kill(ServerName.PAYMENTS)
         started = time.monotonic()
         say("It dies in the middle of the payment. Now only the order service can unlock the order.")
+        locked = order_pb2.Order(order_id=self._order_id, store_id=payment.store_id)
         await self._stage.until(
-            "the lease runs out and the order is OPEN", self._order, lambda order: order.state == OPEN
+            "the lease runs out and the order is OPEN",
+            follow_order(self._client, locked),
+            lambda order: order.state == OPEN,
         )
         say(f"After {time.monotonic() - started:.1f} s the lease ran out: payment is pending again, the order is OPEN.")
         await asyncio.to_thread(self._stage.mesh.restart, ServerName.PAYMENTS)
-        ended = await self._ended(payment)
+        ended = await self._payment_is(payment, VOIDED)
         say(f"The payment server starts again, finds the unfinished payment and ends it: VOIDED ({ended.reason}).")
-        checkout = await self._stage.until(
-            "the till may try again", self._checkout, lambda seen: seen.verdict == checkout_pb2.VERDICT_SAFE_TO_RETRY
-        )
+        checkout = await self._till_says(checkout_pb2.VERDICT_SAFE_TO_RETRY)
         say(f"The till says SAFE_TO_RETRY ({checkout.verdict_reason}).")
 
     async def _pay_again_and_cancel(self) -> payment_pb2.Payment:
@@ -132,13 +136,11 @@ class LockStory:
         check((await self._order()).state == LOCKED, "the order is locked again")
         cancel = payment_api.CancelPaymentRequest(request_id=new_request_id(), payment_id=payment.payment_id)
         await self._line.call(self._line.payments.CancelPayment, cancel)
-        ended = await self._ended(payment)
+        ended = await self._payment_is(payment, VOIDED)
         order = await self._order()
         check(order.state == OPEN, "the order is OPEN as soon as the payment is canceled")
         say(f"Payment {short(payment.payment_id)} is VOIDED ({ended.reason}), the order is OPEN: no lease to wait for.")
-        await self._stage.until(
-            "the till may try again", self._checkout, lambda seen: seen.verdict == checkout_pb2.VERDICT_SAFE_TO_RETRY
-        )
+        await self._till_says(checkout_pb2.VERDICT_SAFE_TO_RETRY)
         return payment
 
     async def _changed_in_place(self) -> None:
@@ -162,14 +164,8 @@ class LockStory:
         payment = await self._start_payment()
         await wrong_pin(self._stage, await self._checkout())
         await self._line.call(self._line.payments.ConfirmPayment, consent_to(payment), timeout_s=CALL_S)
-        await self._stage.until(
-            "the till hands over the goods",
-            self._checkout,
-            lambda seen: seen.verdict == checkout_pb2.VERDICT_HAND_OVER_GOODS,
-        )
-        captured = await self._stage.until(
-            "the payment is CAPTURED", lambda: self._payment(payment), lambda seen: seen.state == CAPTURED
-        )
+        await self._till_says(checkout_pb2.VERDICT_HAND_OVER_GOODS)
+        captured = await self._payment_is(payment, CAPTURED)
         order = await self._order()
         check(captured.amount == order.amount, "what is captured is what the order says")
         say(f"She says yes to {amount(captured.amount)}. The till says HAND OVER GOODS; the payment is CAPTURED.")
@@ -182,7 +178,7 @@ class LockStory:
             quote("thirdparty_server", seen[0].text)
             check((await self._payment(payment)).state == VOIDED, f"payment {payment.payment_id} is VOIDED")
         wallet, order = await self._stage.wallet(), await self._order()
-        left_minor = DEPOSIT - CARD - GOODS - order.amount.minor_units
+        left_minor = DEPOSIT - CARD - GOODS - PRESENTED - order.amount.minor_units
         paid_once = wallet.posted.minor_units == left_minor and not wallet.held.minor_units
         check(paid_once, f"{PAYER} paid exactly once, she has {amount(wallet.posted)}")
         say(f"Three payments, one charge: {PAYER} has {amount(wallet.posted)} left, and nothing is on hold.")
@@ -202,10 +198,16 @@ class LockStory:
         check(paying.verdict == checkout_pb2.VERDICT_ASK_PAYER, f"the payment waits for the payer: {paying}")
         return await self._stage.payment(paying.payment_id)
 
-    async def _ended(self, payment: payment_pb2.Payment) -> payment_pb2.Payment:
-        return await self._stage.until(
-            f"payment {payment.payment_id} is VOIDED", lambda: self._payment(payment), lambda seen: seen.state == VOIDED
-        )
+    async def _till_says(self, verdict: checkout_pb2.Verdict.ValueType) -> checkout_pb2.Checkout:
+        said = follow_checkout(self._client, self._order_id)
+        claim = f"the till says {checkout_pb2.Verdict.Name(verdict)}"
+        return await self._stage.until(claim, said, lambda seen: seen.verdict == verdict)
+
+    async def _payment_is(
+        self, payment: payment_pb2.Payment, state: payment_pb2.Payment.State.ValueType
+    ) -> payment_pb2.Payment:
+        claim = f"payment {payment.payment_id} is {payment_pb2.Payment.State.Name(state)}"
+        return await self._stage.until(claim, follow_payment(self._client, payment), lambda seen: seen.state == state)
 
     async def _order(self) -> order_pb2.Order:
         return await self._stage.order(self._order_id)

@@ -1,9 +1,8 @@
 """The mesh, the people and the checks that every scene uses."""
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import TypeVar
 
 from rich.markup import escape
@@ -20,6 +19,7 @@ from tillmesh.client.connections import Client
 from tillmesh.client.failures import Failure
 from tillmesh.client.requests import payment_by_code, read_checkout, submit
 from tillmesh.client.wallets import read_account, wallet_account_id
+from tillmesh.client.watch import follow_checkout
 from tillmesh.local.mesh import Mesh
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
@@ -28,7 +28,6 @@ from tillmesh.runtime.secret import Secret
 PAYER, NAME = "ada", "Ada"
 WITHIN_S = 60.0
 CALL_S = 30.0
-POLL_INTERVAL_S = 0.1
 
 Seen = TypeVar("Seen")
 
@@ -97,7 +96,7 @@ class Stage:
         await self.client.call(self.client.till.PayCheckout, request, timeout_s=CALL_S)
         return await self.until(
             "the till knows what it waits for, or what came of the payment",
-            lambda: self.checkout(order_id),
+            follow_checkout(self.client, order_id),
             lambda seen: seen.verdict != checkout_pb2.VERDICT_WAIT,
         )
 
@@ -118,10 +117,13 @@ class Stage:
         """Her wallet, with its balance."""
         return await read_account(self.client, wallet_account_id(PAYER, self.currency))
 
-    async def until(self, claim: str, look: Callable[[], Awaitable[Seen]], ok: Callable[[Seen], bool]) -> Seen:
-        """Looks again until it is so."""
-        end = time.monotonic() + WITHIN_S
-        while not ok(seen := await look()):
-            check(time.monotonic() < end, f"{claim}, within {WITHIN_S:.0f} s")
-            await asyncio.sleep(POLL_INTERVAL_S)
-        return seen
+    async def until(self, claim: str, seen: AsyncGenerator[Seen], ok: Callable[[Seen], bool]) -> Seen:
+        """Watches until it is so."""
+        try:
+            async with asyncio.timeout(WITHIN_S), aclosing(seen):
+                async for one in seen:
+                    if ok(one):
+                        return one
+        except TimeoutError:
+            pass
+        raise Failure(f"This should be so, but is not: {claim}, within {WITHIN_S:.0f} s")

@@ -35,12 +35,13 @@ class PresentOrderRequest(_message.Message):
     order_id: _builtins.str
     """The order."""
     code_hash: _builtins.bytes
-    """SHA-256 of the secret in the QR code, 32 bytes: this server learns the
-    secret only from the phone that scanned it.
+    """SHA-256 of the text of the QR code, 32 bytes: this server learns the text
+    only from the phone that scanned it. The text is TILLMESH-CLAIM1/STORE/
+    and 26 characters of A-Z and 2-7, random ones; STORE is this store's id.
     """
     sticker_hash: _builtins.bytes
-    """SHA-256 of the secret in the lane's sticker, 32 bytes; empty without one. It
-    counts for what was presented with it last.
+    """SHA-256 of the text of the lane's sticker, 32 bytes; empty without one. It
+    counts for what the store presented with it last.
     """
     @_builtins.property
     def lifetime(self) -> _duration_pb2.Duration:

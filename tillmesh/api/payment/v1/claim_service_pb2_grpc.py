@@ -83,10 +83,11 @@ class ClaimServiceServicer:
         While the claim lasts they see the order and may pay it with CreatePayment,
         naming themselves as payer. Called by a phone.
         Errors: INVALID_ARGUMENT; NOT_FOUND (CLAIM_CODE_NOT_FOUND: nothing is
-        presented under that code, or no longer); FAILED_PRECONDITION
-        (ORDER_CLAIMED: somebody else has it; ORDER_NOT_PENDING: it is paid or
-        canceled; CLAIMS_EXHAUSTED: the payer has too many); ALREADY_EXISTS
-        (REQUEST_ID_REUSED); UNAVAILABLE (the order service did not answer).
+        presented under that code, or no longer; CLAIM_NOT_FOUND, to a repeat: the
+        claim has ended); FAILED_PRECONDITION (ORDER_CLAIMED: somebody else has it;
+        ORDER_NOT_PENDING: it is paid or canceled); ALREADY_EXISTS
+        (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (CLAIMS_EXHAUSTED: the payer has too
+        many); UNAVAILABLE (the order service did not answer).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

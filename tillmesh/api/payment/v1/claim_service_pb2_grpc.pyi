@@ -51,10 +51,11 @@ class ClaimServiceStub:
     While the claim lasts they see the order and may pay it with CreatePayment,
     naming themselves as payer. Called by a phone.
     Errors: INVALID_ARGUMENT; NOT_FOUND (CLAIM_CODE_NOT_FOUND: nothing is
-    presented under that code, or no longer); FAILED_PRECONDITION
-    (ORDER_CLAIMED: somebody else has it; ORDER_NOT_PENDING: it is paid or
-    canceled; CLAIMS_EXHAUSTED: the payer has too many); ALREADY_EXISTS
-    (REQUEST_ID_REUSED); UNAVAILABLE (the order service did not answer).
+    presented under that code, or no longer; CLAIM_NOT_FOUND, to a repeat: the
+    claim has ended); FAILED_PRECONDITION (ORDER_CLAIMED: somebody else has it;
+    ORDER_NOT_PENDING: it is paid or canceled); ALREADY_EXISTS
+    (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (CLAIMS_EXHAUSTED: the payer has too
+    many); UNAVAILABLE (the order service did not answer).
     """
     GetOrderClaim: _grpc.UnaryUnaryMultiCallable[_claim_service_pb2.GetOrderClaimRequest, _order_claim_pb2.OrderClaim]
     """Reads an order that the phone's payer has claimed, as it is now. Called by a
@@ -90,10 +91,11 @@ class ClaimServiceAsyncStub(ClaimServiceStub):
     While the claim lasts they see the order and may pay it with CreatePayment,
     naming themselves as payer. Called by a phone.
     Errors: INVALID_ARGUMENT; NOT_FOUND (CLAIM_CODE_NOT_FOUND: nothing is
-    presented under that code, or no longer); FAILED_PRECONDITION
-    (ORDER_CLAIMED: somebody else has it; ORDER_NOT_PENDING: it is paid or
-    canceled; CLAIMS_EXHAUSTED: the payer has too many); ALREADY_EXISTS
-    (REQUEST_ID_REUSED); UNAVAILABLE (the order service did not answer).
+    presented under that code, or no longer; CLAIM_NOT_FOUND, to a repeat: the
+    claim has ended); FAILED_PRECONDITION (ORDER_CLAIMED: somebody else has it;
+    ORDER_NOT_PENDING: it is paid or canceled); ALREADY_EXISTS
+    (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (CLAIMS_EXHAUSTED: the payer has too
+    many); UNAVAILABLE (the order service did not answer).
     """
     GetOrderClaim: _aio.UnaryUnaryMultiCallable[_claim_service_pb2.GetOrderClaimRequest, _order_claim_pb2.OrderClaim]  # type: ignore[assignment]
     """Reads an order that the phone's payer has claimed, as it is now. Called by a
@@ -138,10 +140,11 @@ class ClaimServiceServicer(metaclass=_abc_1.ABCMeta):
         While the claim lasts they see the order and may pay it with CreatePayment,
         naming themselves as payer. Called by a phone.
         Errors: INVALID_ARGUMENT; NOT_FOUND (CLAIM_CODE_NOT_FOUND: nothing is
-        presented under that code, or no longer); FAILED_PRECONDITION
-        (ORDER_CLAIMED: somebody else has it; ORDER_NOT_PENDING: it is paid or
-        canceled; CLAIMS_EXHAUSTED: the payer has too many); ALREADY_EXISTS
-        (REQUEST_ID_REUSED); UNAVAILABLE (the order service did not answer).
+        presented under that code, or no longer; CLAIM_NOT_FOUND, to a repeat: the
+        claim has ended); FAILED_PRECONDITION (ORDER_CLAIMED: somebody else has it;
+        ORDER_NOT_PENDING: it is paid or canceled); ALREADY_EXISTS
+        (REQUEST_ID_REUSED); RESOURCE_EXHAUSTED (CLAIMS_EXHAUSTED: the payer has too
+        many); UNAVAILABLE (the order service did not answer).
         """
 
     @_abc_1.abstractmethod

@@ -60,7 +60,8 @@ class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.Value
 
 class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
     """What a till tells its operator. HAND_OVER_GOODS and CLOSED are final; every
-    other verdict can change, so keep asking GetCheckout.
+    other verdict can change, so watch the checkout (WatchCheckouts), or keep
+    asking GetCheckout.
     """
 
 VERDICT_UNSPECIFIED: Verdict.ValueType  # 0

@@ -175,7 +175,8 @@ class CheckoutServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCheckout(self, request, context):
-        """Reads one checkout, with the verdict as the order says now.
+        """Reads one checkout, with the verdict as the order says now. To follow one,
+        watch it (WatchCheckouts), or ask once a second at most.
         Errors: NOT_FOUND (CHECKOUT_NOT_FOUND; CHECKOUT_PRUNED: an old basket that
         never became an order).
         """
@@ -253,8 +254,9 @@ class CheckoutServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PayCheckout(self, request, context):
-        """Pays what the shopper was shown. Answers with the verdict; ask GetCheckout
-        until it is a final one or SAFE_TO_RETRY. With a pay code the payment has
+        """Pays what the shopper was shown. Answers with the verdict; watch the checkout
+        (WatchCheckouts), or ask GetCheckout once a second at most, until it is a
+        final one or SAFE_TO_RETRY. With a pay code the payment has
         the shopper's yes, within their limits. Otherwise it waits for that
         (ASK_PAYER), which comes from the shopper's phone or by EnterPin. A pay
         code that does not count ends in SAFE_TO_RETRY with the payment server's

@@ -56,7 +56,8 @@ class CheckoutServiceStub:
     another store's order.
     """
     GetCheckout: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.GetCheckoutRequest, _checkout_pb2.Checkout]
-    """Reads one checkout, with the verdict as the order says now.
+    """Reads one checkout, with the verdict as the order says now. To follow one,
+    watch it (WatchCheckouts), or ask once a second at most.
     Errors: NOT_FOUND (CHECKOUT_NOT_FOUND; CHECKOUT_PRUNED: an old basket that
     never became an order).
     """
@@ -102,8 +103,9 @@ class CheckoutServiceStub:
     CHECKOUT_TOO_LARGE and as AddLines).
     """
     PayCheckout: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.PayCheckoutRequest, _checkout_pb2.Checkout]
-    """Pays what the shopper was shown. Answers with the verdict; ask GetCheckout
-    until it is a final one or SAFE_TO_RETRY. With a pay code the payment has
+    """Pays what the shopper was shown. Answers with the verdict; watch the checkout
+    (WatchCheckouts), or ask GetCheckout once a second at most, until it is a
+    final one or SAFE_TO_RETRY. With a pay code the payment has
     the shopper's yes, within their limits. Otherwise it waits for that
     (ASK_PAYER), which comes from the shopper's phone or by EnterPin. A pay
     code that does not count ends in SAFE_TO_RETRY with the payment server's
@@ -233,7 +235,8 @@ class CheckoutServiceAsyncStub(CheckoutServiceStub):
     another store's order.
     """
     GetCheckout: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.GetCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
-    """Reads one checkout, with the verdict as the order says now.
+    """Reads one checkout, with the verdict as the order says now. To follow one,
+    watch it (WatchCheckouts), or ask once a second at most.
     Errors: NOT_FOUND (CHECKOUT_NOT_FOUND; CHECKOUT_PRUNED: an old basket that
     never became an order).
     """
@@ -279,8 +282,9 @@ class CheckoutServiceAsyncStub(CheckoutServiceStub):
     CHECKOUT_TOO_LARGE and as AddLines).
     """
     PayCheckout: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.PayCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
-    """Pays what the shopper was shown. Answers with the verdict; ask GetCheckout
-    until it is a final one or SAFE_TO_RETRY. With a pay code the payment has
+    """Pays what the shopper was shown. Answers with the verdict; watch the checkout
+    (WatchCheckouts), or ask GetCheckout once a second at most, until it is a
+    final one or SAFE_TO_RETRY. With a pay code the payment has
     the shopper's yes, within their limits. Otherwise it waits for that
     (ASK_PAYER), which comes from the shopper's phone or by EnterPin. A pay
     code that does not count ends in SAFE_TO_RETRY with the payment server's
@@ -425,7 +429,8 @@ class CheckoutServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _checkout_service_pb2.GetCheckoutRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_checkout_pb2.Checkout, _abc.Awaitable[_checkout_pb2.Checkout]]:
-        """Reads one checkout, with the verdict as the order says now.
+        """Reads one checkout, with the verdict as the order says now. To follow one,
+        watch it (WatchCheckouts), or ask once a second at most.
         Errors: NOT_FOUND (CHECKOUT_NOT_FOUND; CHECKOUT_PRUNED: an old basket that
         never became an order).
         """
@@ -519,8 +524,9 @@ class CheckoutServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _checkout_service_pb2.PayCheckoutRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_checkout_pb2.Checkout, _abc.Awaitable[_checkout_pb2.Checkout]]:
-        """Pays what the shopper was shown. Answers with the verdict; ask GetCheckout
-        until it is a final one or SAFE_TO_RETRY. With a pay code the payment has
+        """Pays what the shopper was shown. Answers with the verdict; watch the checkout
+        (WatchCheckouts), or ask GetCheckout once a second at most, until it is a
+        final one or SAFE_TO_RETRY. With a pay code the payment has
         the shopper's yes, within their limits. Otherwise it waits for that
         (ASK_PAYER), which comes from the shopper's phone or by EnterPin. A pay
         code that does not count ends in SAFE_TO_RETRY with the payment server's

@@ -63,21 +63,24 @@ class PresentationServiceServicer:
     def PresentCheckout(self, request, context):
         """Presents a pending transaction that was raised under a reference, for a few
         minutes. A later presentation of the checkout ends this one, and with it a
-        claim of the order; so does one of another checkout on the same lane. A pay
-        code at the till, and cancellation, go on as ever: the order's lock decides.
-        Repeat it with the same request_id until it is answered.
+        claim of the order; so does one of another checkout on the same lane, if the
+        lane has a sticker, which shows what was presented last. A pay code at the
+        till, and cancellation, go on as ever: the order's lock decides. Repeat it
+        with the same request_id until it is answered.
         Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND); FAILED_PRECONDITION
         (CHECKOUT_NOT_SUBMITTED, CHECKOUT_PAID, CHECKOUT_CANCELED; PAYER_NAMED: the
-        order names its payer, who sees it on the phone anyway); UNAVAILABLE (the
-        payment server did not answer).
+        order names its payer, who sees it on the phone anyway); ALREADY_EXISTS
+        (REQUEST_ID_REUSED); UNAVAILABLE (the payment server did not answer).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RenewLaneSticker(self, request, context):
-        """Makes a new sticker for a lane.
-        Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED).
+        """Makes a new sticker for a lane. The ones before no longer count, for what is
+        presented from now on.
+        Errors: INVALID_ARGUMENT; RESOURCE_EXHAUSTED (LANES_EXHAUSTED: 1,000 lanes
+        have one); ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

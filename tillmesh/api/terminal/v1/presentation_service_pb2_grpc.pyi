@@ -40,17 +40,20 @@ class PresentationServiceStub:
     PresentCheckout: _grpc.UnaryUnaryMultiCallable[_presentation_service_pb2.PresentCheckoutRequest, _presentation_pb2.Presentation]
     """Presents a pending transaction that was raised under a reference, for a few
     minutes. A later presentation of the checkout ends this one, and with it a
-    claim of the order; so does one of another checkout on the same lane. A pay
-    code at the till, and cancellation, go on as ever: the order's lock decides.
-    Repeat it with the same request_id until it is answered.
+    claim of the order; so does one of another checkout on the same lane, if the
+    lane has a sticker, which shows what was presented last. A pay code at the
+    till, and cancellation, go on as ever: the order's lock decides. Repeat it
+    with the same request_id until it is answered.
     Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND); FAILED_PRECONDITION
     (CHECKOUT_NOT_SUBMITTED, CHECKOUT_PAID, CHECKOUT_CANCELED; PAYER_NAMED: the
-    order names its payer, who sees it on the phone anyway); UNAVAILABLE (the
-    payment server did not answer).
+    order names its payer, who sees it on the phone anyway); ALREADY_EXISTS
+    (REQUEST_ID_REUSED); UNAVAILABLE (the payment server did not answer).
     """
     RenewLaneSticker: _grpc.UnaryUnaryMultiCallable[_presentation_service_pb2.RenewLaneStickerRequest, _lane_sticker_pb2.LaneSticker]
-    """Makes a new sticker for a lane.
-    Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED).
+    """Makes a new sticker for a lane. The ones before no longer count, for what is
+    presented from now on.
+    Errors: INVALID_ARGUMENT; RESOURCE_EXHAUSTED (LANES_EXHAUSTED: 1,000 lanes
+    have one); ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
     GetLaneSticker: _grpc.UnaryUnaryMultiCallable[_presentation_service_pb2.GetLaneStickerRequest, _lane_sticker_pb2.LaneSticker]
     """Reads the sticker of a lane, to print it again.
@@ -67,17 +70,20 @@ class PresentationServiceAsyncStub(PresentationServiceStub):
     PresentCheckout: _aio.UnaryUnaryMultiCallable[_presentation_service_pb2.PresentCheckoutRequest, _presentation_pb2.Presentation]  # type: ignore[assignment]
     """Presents a pending transaction that was raised under a reference, for a few
     minutes. A later presentation of the checkout ends this one, and with it a
-    claim of the order; so does one of another checkout on the same lane. A pay
-    code at the till, and cancellation, go on as ever: the order's lock decides.
-    Repeat it with the same request_id until it is answered.
+    claim of the order; so does one of another checkout on the same lane, if the
+    lane has a sticker, which shows what was presented last. A pay code at the
+    till, and cancellation, go on as ever: the order's lock decides. Repeat it
+    with the same request_id until it is answered.
     Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND); FAILED_PRECONDITION
     (CHECKOUT_NOT_SUBMITTED, CHECKOUT_PAID, CHECKOUT_CANCELED; PAYER_NAMED: the
-    order names its payer, who sees it on the phone anyway); UNAVAILABLE (the
-    payment server did not answer).
+    order names its payer, who sees it on the phone anyway); ALREADY_EXISTS
+    (REQUEST_ID_REUSED); UNAVAILABLE (the payment server did not answer).
     """
     RenewLaneSticker: _aio.UnaryUnaryMultiCallable[_presentation_service_pb2.RenewLaneStickerRequest, _lane_sticker_pb2.LaneSticker]  # type: ignore[assignment]
-    """Makes a new sticker for a lane.
-    Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED).
+    """Makes a new sticker for a lane. The ones before no longer count, for what is
+    presented from now on.
+    Errors: INVALID_ARGUMENT; RESOURCE_EXHAUSTED (LANES_EXHAUSTED: 1,000 lanes
+    have one); ALREADY_EXISTS (REQUEST_ID_REUSED).
     """
     GetLaneSticker: _aio.UnaryUnaryMultiCallable[_presentation_service_pb2.GetLaneStickerRequest, _lane_sticker_pb2.LaneSticker]  # type: ignore[assignment]
     """Reads the sticker of a lane, to print it again.
@@ -97,13 +103,14 @@ class PresentationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_presentation_pb2.Presentation, _abc.Awaitable[_presentation_pb2.Presentation]]:
         """Presents a pending transaction that was raised under a reference, for a few
         minutes. A later presentation of the checkout ends this one, and with it a
-        claim of the order; so does one of another checkout on the same lane. A pay
-        code at the till, and cancellation, go on as ever: the order's lock decides.
-        Repeat it with the same request_id until it is answered.
+        claim of the order; so does one of another checkout on the same lane, if the
+        lane has a sticker, which shows what was presented last. A pay code at the
+        till, and cancellation, go on as ever: the order's lock decides. Repeat it
+        with the same request_id until it is answered.
         Errors: INVALID_ARGUMENT; NOT_FOUND (CHECKOUT_NOT_FOUND); FAILED_PRECONDITION
         (CHECKOUT_NOT_SUBMITTED, CHECKOUT_PAID, CHECKOUT_CANCELED; PAYER_NAMED: the
-        order names its payer, who sees it on the phone anyway); UNAVAILABLE (the
-        payment server did not answer).
+        order names its payer, who sees it on the phone anyway); ALREADY_EXISTS
+        (REQUEST_ID_REUSED); UNAVAILABLE (the payment server did not answer).
         """
 
     @_abc_1.abstractmethod
@@ -112,8 +119,10 @@ class PresentationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _presentation_service_pb2.RenewLaneStickerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lane_sticker_pb2.LaneSticker, _abc.Awaitable[_lane_sticker_pb2.LaneSticker]]:
-        """Makes a new sticker for a lane.
-        Errors: INVALID_ARGUMENT; ALREADY_EXISTS (REQUEST_ID_REUSED).
+        """Makes a new sticker for a lane. The ones before no longer count, for what is
+        presented from now on.
+        Errors: INVALID_ARGUMENT; RESOURCE_EXHAUSTED (LANES_EXHAUSTED: 1,000 lanes
+        have one); ALREADY_EXISTS (REQUEST_ID_REUSED).
         """
 
     @_abc_1.abstractmethod

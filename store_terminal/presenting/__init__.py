@@ -1,0 +1,1 @@
+"""The shop's QR code: pending transactions that are presented, and the stickers of lanes."""

@@ -1,0 +1,39 @@
+"""`tillmesh present`."""
+
+from typing import Annotated
+
+import typer
+
+from tillmesh.api.terminal.v1 import presentation_pb2
+from tillmesh.api.terminal.v1 import presentation_service_pb2 as api
+from tillmesh.cli.display import err, seconds, show_json
+from tillmesh.cli.options import DEFAULT, Json, OrderId, Terminal, run_async
+from tillmesh.cli.qr import show_qr
+from tillmesh.client.connections import Addresses, Client
+from tillmesh.runtime.ids import new_request_id
+
+
+def present(
+    order: OrderId,
+    lane: Annotated[str, typer.Option("--lane", help="The device that shows it. [default: this one]")] = "",
+    qr: Annotated[bool, typer.Option("--qr", help="Also as a QR code, as a customer display shows it.")] = False,
+    terminal: Terminal = DEFAULT.terminal,
+    json: Json = False,
+) -> None:
+    """Show a pending order as a code that a phone claims, sees and pays; it ends the code shown before.
+
+    The order must have been raised for nobody: tillmesh sell - ITEMS. A pay code at the till goes on working.
+    """
+    request = api.PresentCheckoutRequest(request_id=new_request_id(), checkout_id=order, lane=lane)
+
+    async def act() -> presentation_pb2.Presentation:
+        async with Client(Addresses(terminal=terminal)) as client:
+            return await client.call(client.presentations.PresentCheckout, request)
+
+    shown = run_async(act())
+    if show_json([shown]):
+        return
+    typer.echo(shown.code)
+    if qr:
+        show_qr(shown.code)
+    err.print(f"On {shown.lane}, for {seconds(shown.remaining)} seconds: tillmesh phone claim", markup=False)
