@@ -40,12 +40,9 @@ class Others:
     def __init__(self, url: str, clock: ManualClock, stack: ExitStack) -> None:
         self._url, self._clock, self._stack = url, clock, stack
 
-    def begin(self, session_limits: str = "") -> Connection:
+    def begin(self) -> Connection:
         """A transaction that has its id already."""
-        connection: Connection = self._stack.enter_context(psycopg.connect(self._url, autocommit=True))
-        if session_limits:
-            connection.execute(session_limits)
-        connection.autocommit = False
+        connection: Connection = self._stack.enter_context(psycopg.connect(self._url))
         connection.execute("SELECT pg_current_xact_id()")
         return connection
 
@@ -209,12 +206,13 @@ async def test_what_an_open_transaction_holds_back_is_sent_once_its_time_is_over
     assert limits != SESSION_LIMITS
     request = api.WatchOrdersRequest(cursor=OLDEST, events_only=True)
     async with Reader(shop.service.WatchOrders(request)) as reader:
-        forgotten, other = others.begin(limits), others.begin()
+        forgotten, other = others.begin(), others.begin()
         others.write(forgotten, "forgotten")
         others.write(other, "other")
         others.commit(other)
         await until(lambda: shop.streams.lag_ms >= OLD_MS)
         assert not reader.updates
+        forgotten.execute(limits)
         assert [update.event.order_id for update in await reader.read(1)] == ["other"]
         await until(lambda: shop.streams.lag_ms == 0)
     with pytest.raises(psycopg.Error, match="idle-in-transaction timeout"):

@@ -113,6 +113,8 @@ class Reader:
         """The newest row when it knew that it had begun."""
         self._stored: list[tuple[str, int]] = []
         self._before_pruning: list[Row] = []
+        self._surely_at = 0
+        """A row that its cursor is not before: where a stream began that sent nothing yet, nobody knows."""
 
     def go_back(self) -> None:
         """Comes back with a cursor that it stored some time ago, and asks for all that followed."""
@@ -121,7 +123,8 @@ class Reader:
         self._before_pruning = self._expected()
         cursor, known = self.rng.choice(self._stored)
         last = {row.told: row.row_id for row in self._before_pruning}
-        begun_by = last[self.seen[known - 1]] if known else self._begun_by
+        self._surely_at = last[self.seen[known - 1]] if known else 0
+        begun_by = self._surely_at or self._begun_by
         self.cursor, self._begun_by, self.seen, self._stored = cursor, begun_by, [], []
         self._listed = None
 
@@ -205,9 +208,9 @@ class Reader:
         return bool(self.world.sql(self.feed.server, "SELECT 1 FROM pruned LIMIT 1"))
 
     def _is_behind_pruned(self) -> bool:
-        """True if rows behind its cursor were pruned, or may have been: it knows only where those are that it wants."""
+        """True if rows behind its cursor were pruned, or may have been."""
         query = "SELECT coalesce(max(through_row_id), 0) FROM pruned"
-        return (self._begun_by or 0) < int(self.world.sql(self.feed.server, query)[0][0])
+        return self._surely_at < int(self.world.sql(self.feed.server, query)[0][0])
 
     def _expected(self) -> list[Row]:
         """The rows of the history that it asks for, less those that were pruned before it began."""

@@ -168,7 +168,7 @@ class World:
         tasks = [asyncio.ensure_future(self.guarded(task)) for task in await story(self)]
         watch = asyncio.ensure_future(self._watch_locks())
         readers = Readers(self)
-        reading = readers.start()
+        reading = readers.start() if self._trouble else []
         if self._trouble:
             await self._trouble.run()
         final_by_s = asyncio.get_running_loop().time() + FINAL_WITHIN_S
@@ -177,13 +177,15 @@ class World:
         for task in tasks:
             task.result()
         await self._come_to_rest(final_by_s)
-        await readers.catch_up()
+        if self._trouble:
+            await readers.catch_up()
         watch.cancel()
         for task in reading:
             task.cancel()
         await self._between_transactions()
         invariants.at_rest(self.parts.databases, self.consents)
-        readers.check()
+        if self._trouble:
+            readers.check()
         self.answers.check()
         if self._is_hasty:
             readers.go_back()
