@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from tests.simulation import broken_orders, broken_payments, broken_rest, broken_sales
+from tests.simulation import broken_orders, broken_payments, broken_rest, broken_sales, broken_streams
 
 Patch = tuple[Any, str, Any]
 
@@ -94,5 +94,10 @@ MUTANTS = {
         "what is undone is canceled at the till, whatever its order says", broken_sales.void_waits_for_nobody
     ),
     "undo-late": Mutant("a sale that comes after it was undone is made", broken_sales.void_forbids_nothing),
+    "told-early": Mutant("an event is sent before its transaction is on disk", broken_streams.tells_before_the_commit),
+    "told-never": Mutant(
+        "a stream that is woken reads on from what is new, not from where it was", broken_streams.jumps_to_the_news
+    ),
+    "told-again": Mutant("a cursor is that before the last row of its answer", broken_streams.cursor_lags),
     "undo-paid": Mutant("what is undone and was paid is not given back", broken_sales.void_gives_nothing_back),
 }

@@ -5,16 +5,18 @@ import contextvars
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 from google.protobuf import text_format
 from google.protobuf.message import Message
-from grpc import StatusCode, aio
+from grpc import StatusCode
 
 from tests.simulation.process import is_dead, nothing_more
+from tests.simulation.replies import Reply, error_of, hash_of
+from tests.simulation.streaming import Stream
 
 ORDERS, PAYMENTS, TERMINAL = "orders", "payments", "terminal"
 SERVERS = (ORDERS, PAYMENTS, TERMINAL)
@@ -66,6 +68,8 @@ class Context:
         self._payload = payload
         self._metadata = metadata
         self._deadline_s = deadline_s
+        self.write: Callable[[Any], Awaitable[None]]
+        """Sends one answer of a stream."""
 
     async def read(self) -> bytes:
         """The request."""
@@ -84,18 +88,8 @@ class Context:
         raise Aborted(status)
 
 
-@dataclass
-class Reply:
-    """An answer on its way back."""
-
-    code: StatusCode
-    payload: bytes = b""
-    details: str = ""
-    trailing: tuple[tuple[str, Any], ...] = ()
-    brief: str = ""
-
-
 Handle = Callable[[str, bytes, Any, float], Awaitable[Reply]]
+HandleStream = Callable[[str, bytes, Any, Stream], Coroutine[Any, Any, None]]
 
 
 @dataclass
@@ -105,6 +99,7 @@ class Endpoint:
     name: str
     handle: Handle | None = None
     """None while the process is down."""
+    handle_stream: HandleStream | None = None
 
 
 @dataclass
@@ -169,12 +164,16 @@ class Network:
     def carry(self, source: str, target: str, what: str, brief: str, deliver: Callable[[], None]) -> None:
         """Delivers a message never, once or twice, sooner or later."""
         self.counts["messages"] += 1
-        fate = self.decide(source, target, what) or self._chance(source, target)
+        fate = self.fate_of(source, target, what)
         for delay_s in fate.delays_s:
             # In a context of its own: what arrives runs in no process of the sender's.
             asyncio.get_running_loop().call_later(delay_s, deliver, context=contextvars.Context())
         delays = " and ".join(f"{delay_s:.3f} s" for delay_s in fate.delays_s)
         self.note(f"{source} > {target}: {what} {f'in {delays}' if delays else 'LOST'}", brief)
+
+    def fate_of(self, source: str, target: str, what: str) -> Fate:
+        """What becomes of a message: as the script has it, or as it comes."""
+        return self.decide(source, target, what) or self._chance(source, target)
 
     def _chance(self, source: str, target: str) -> Fate:
         if self.cuts.get(frozenset((source, target))):
@@ -220,13 +219,30 @@ class Channel:
             reply = await self._call(method, request_serializer(request), brief, timeout, metadata)
             if reply.code is StatusCode.OK:
                 return response_deserializer(reply.payload)
-            raise _error(reply)
+            raise error_of(reply)
 
         return call
 
-    def unary_stream(self, _method: str, **_: Any) -> "Callable[..., NoStream]":
-        """A callable that opens no stream."""
-        return lambda _request, **_details: NoStream()
+    def unary_stream(
+        self, method: str, request_serializer: Serializer, response_deserializer: Callable[[bytes], Any], **_: Any
+    ) -> Callable[..., Stream]:
+        """A callable that opens streams of `method`."""
+
+        def call(request: Any, metadata: Any = ()) -> Stream:
+            payload = request_serializer(request)
+            what = f"{method.rsplit('/', 1)[1]} {hash_of(payload)}"
+            stream = Stream(self._network, self._source, self._target, what, response_deserializer)
+            stream.open(lambda: self._arrived(stream, method, payload, metadata))
+            return stream
+
+        return call
+
+    def _arrived(self, stream: Stream, method: str, payload: bytes, metadata: Any) -> None:
+        handle = self._network.endpoint(self._target).handle_stream
+        if handle is None:
+            stream.cut("connection refused")
+        else:
+            asyncio.get_running_loop().create_task(handle(method, payload, metadata, stream))
 
     async def close(self) -> None:
         """Nothing is kept open."""
@@ -235,7 +251,7 @@ class Channel:
         network, loop = self._network, asyncio.get_running_loop()
         answered: asyncio.Future[Reply] = loop.create_future()
         deadline_s = loop.time() + timeout_s
-        what = f"{method.rsplit('/', 1)[1]} {_hash(payload)}"
+        what = f"{method.rsplit('/', 1)[1]} {hash_of(payload)}"
 
         def resolve(reply: Reply) -> None:
             if not answered.done():
@@ -243,7 +259,7 @@ class Channel:
 
         async def serve(handle: Handle) -> None:
             reply = await handle(method, payload, metadata, deadline_s)
-            answer = f"{what} {reply.code.name} {_hash(reply.payload)}"
+            answer = f"{what} {reply.code.name} {hash_of(reply.payload)}"
             network.carry(self._target, self._source, answer, reply.brief, lambda: resolve(reply))
 
         def arrive() -> None:
@@ -261,26 +277,3 @@ class Channel:
             return await asyncio.wait_for(answered, timeout_s)
         except TimeoutError:
             return Reply(StatusCode.DEADLINE_EXCEEDED, details="no answer in time")
-
-
-class NoStream:
-    """A stream that is not let through: whoever watches goes by what it asks."""
-
-    def __aiter__(self) -> "NoStream":
-        return self
-
-    async def __anext__(self) -> Any:
-        if is_dead():
-            await nothing_more()
-        raise _error(Reply(StatusCode.UNAVAILABLE, details="connection refused"))
-
-    def cancel(self) -> None:
-        """There is nothing to end."""
-
-
-def _hash(payload: bytes) -> str:
-    return hashlib.sha256(payload).hexdigest()[:8]
-
-
-def _error(reply: Reply) -> aio.AioRpcError:
-    return aio.AioRpcError(reply.code, aio.Metadata(), aio.Metadata(*reply.trailing), reply.details)

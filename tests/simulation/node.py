@@ -1,9 +1,11 @@
 """A server of the mesh: its memory dies in a crash, its database and its disk do not."""
 
 import asyncio
+import math
 import random
 import sqlite3
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc
@@ -11,8 +13,10 @@ from google.protobuf.message import Message
 from grpc import StatusCode
 from sqlalchemy import Connection, MetaData, make_url
 
-from tests.simulation.network import Aborted, Context, Network, Reply
+from tests.simulation.network import Aborted, Context, Network
 from tests.simulation.process import Process, is_dead, nothing_more, running
+from tests.simulation.replies import Reply
+from tests.simulation.streaming import Stream
 from tillmesh.rpc.handlers import method_handlers
 from tillmesh.rpc.limits import Limits
 from tillmesh.rpc.server import Wiring
@@ -23,10 +27,9 @@ from tillmesh.storage.sqlite import SqliteDatabase
 
 Result = TypeVar("Result")
 EPOCH_MS = 1_700_000_000_000
-
-
-class Crashed(Exception):
-    """The process died while it committed; nothing of the transaction is there."""
+COMMIT_S = 0.003
+SLOW_COMMIT_S, SLOW_COMMITS = 0.3, 0.1
+Handlers = Mapping[str, "grpc.RpcMethodHandler[bytes, Message]"]
 
 
 class SimulatedDatabase(SqliteDatabase):
@@ -34,9 +37,12 @@ class SimulatedDatabase(SqliteDatabase):
 
     def __init__(self, metadata: MetaData) -> None:
         super().__init__(make_url("sqlite://"), metadata)
-        self.seal = Seal(bytes(KEY_BYTES))  # what it seals stands in answers, and a seed has to give the same ones
+        self.seal = Seal(bytes(KEY_BYTES))  # cursors are the same in every process
         self._empty = self.sqlite().serialize()
         self._changes_before = 0
+        self._commit_due: asyncio.TimerHandle | None = None
+        self.commit_s: Callable[[], float] = lambda: 0.0
+        """How long a commit takes; meanwhile its process goes on."""
         self.around_commit: Callable[[str], bool] = lambda _when: False
         self.committed: Callable[[], None] = lambda: None
 
@@ -63,32 +69,41 @@ class SimulatedDatabase(SqliteDatabase):
     def reset(self) -> None:
         """Empties the database: a new world begins."""
         self.lose_memory()
-        self.sqlite().rollback()
         self.sqlite().deserialize(self._empty)
 
     def lose_memory(self) -> None:
         """Forgets what was not committed."""
+        if self._commit_due:
+            self._commit_due.cancel()
+            self._commit_due = None
+        self.sqlite().rollback()
         self._queue = Queue(self._flush)
         self._committing = False
         self.changed = asyncio.Event()
 
+    @property
+    def is_committing(self) -> bool:
+        """True while rows may be seen here that are not on disk yet."""
+        return self._committing
+
     def _flush(self) -> None:
-        self._changes_before = self.sqlite().total_changes
-        try:
-            super()._flush()
-        except Crashed:
-            self.sqlite().rollback()
-            self._committing = False
-            return
-        if self._writes():
-            self.committed()
-            self.around_commit("after")
+        if not self._committing:
+            self._changes_before = self.sqlite().total_changes
+        super()._flush()
 
     def _commit_aside(self, then: Callable[[Exception | None], None]) -> None:
-        """At once, as the order of events must not depend on a thread."""
-        if self._writes() and self.around_commit("before"):
-            raise Crashed
+        """When the seed says, as the order of events must not depend on a thread."""
+        self._commit_due = asyncio.get_running_loop().call_later(self.commit_s(), self._commit_now, then)
+
+    def _commit_now(self, then: Callable[[Exception | None], None]) -> None:
+        self._commit_due = None
+        writes = self._writes()
+        if writes and self.around_commit("before"):
+            return  # nothing of the transaction is there
         then(self._commit())
+        if writes:
+            self.committed()
+            self.around_commit("after")
 
     def _writes(self) -> bool:
         """False for a transaction that only reads."""
@@ -113,6 +128,7 @@ class Node:
         self.decide: Callable[[str], bool] = lambda _when: self._rng.random() < self.crash_share
         """Whether to crash "before" or "after" the commit that is being made."""
         database.around_commit = self._around_commit
+        database.commit_s = self._commit_s
 
     @property
     def up(self) -> bool:
@@ -145,12 +161,17 @@ class Node:
         async def handle(method: str, payload: bytes, metadata: Any, deadline_s: float) -> Reply:
             return await self._handle(process, handlers, method, payload, metadata, deadline_s)
 
-        self.network.endpoint(self.name).handle = handle
+        async def handle_stream(method: str, payload: bytes, metadata: Any, stream: Stream) -> None:
+            await self._handle_stream(process, handlers[method], Context(payload, metadata, math.inf), stream)
+
+        endpoint = self.network.endpoint(self.name)
+        endpoint.handle, endpoint.handle_stream = handle, handle_stream
         self.network.note(f"--- {self.name} started")
 
     def crash(self, why: str = "") -> None:
         """kill -9; starts again later."""
-        self.network.endpoint(self.name).handle = None
+        endpoint = self.network.endpoint(self.name)
+        endpoint.handle, endpoint.handle_stream = None, None
         self.database.lose_memory()
         self._process.die()
         self.network.counts["crashes"] += 1
@@ -160,7 +181,7 @@ class Node:
     async def _handle(
         self,
         process: Process,
-        handlers: Mapping[str, "grpc.RpcMethodHandler[bytes, Message]"],
+        handlers: Handlers,
         method: str,
         payload: bytes,
         metadata: Any,
@@ -184,6 +205,31 @@ class Node:
         if not process.alive:
             return Reply(StatusCode.UNAVAILABLE, details="connection lost")
         return Reply(StatusCode.OK, handler.response_serializer(answer), brief=self.network.brief(answer))
+
+    async def _handle_stream(self, process: Process, handler: Any, context: Context, stream: Stream) -> None:
+        async def write(answer: Message) -> None:
+            await stream.send(handler.response_serializer(answer), self.network.brief(answer))
+
+        context.write = write
+        token = running.set(process)
+        task = asyncio.get_running_loop().create_task(handler.stream_stream(None, context))
+        running.reset(token)
+        stream.serve(task)
+        process.at_death[stream] = partial(stream.cut, "its server crashed")
+        try:
+            await task
+            stream.finish(Reply(StatusCode.OK))
+        except Aborted as aborted:
+            status = aborted.status
+            stream.finish(Reply(status.code, details=status.details, trailing=tuple(status.trailing_metadata)))
+        except asyncio.CancelledError:
+            stream.cut("its server gave it up")
+        finally:
+            process.at_death.pop(stream, None)
+
+    def _commit_s(self) -> float:
+        slow = self._rng.random() < SLOW_COMMITS
+        return self._rng.uniform(0, SLOW_COMMIT_S) if slow else self._rng.expovariate(1 / COMMIT_S)
 
     def _around_commit(self, when: str) -> bool:
         if not self.up or not self.decide(when):

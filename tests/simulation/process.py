@@ -1,6 +1,7 @@
 """One life of a server: what it started dies with it, and reaches nothing any more."""
 
 import asyncio
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -11,6 +12,8 @@ class Process:
     def __init__(self) -> None:
         self.alive = True
         self._tasks: dict[asyncio.Task[Any], None] = {}
+        self.at_death: dict[object, Callable[[], None]] = {}
+        """What the rest of the world does once it is dead: connections end."""
 
     def own(self, task: "asyncio.Task[Any]") -> None:
         """Notes a task that dies with the process."""
@@ -23,6 +26,8 @@ class Process:
         for task in list(self._tasks):
             task.cancel()
         self._tasks.clear()
+        for do in list(self.at_death.values()):
+            do()
 
 
 running: ContextVar[Process | None] = ContextVar("running", default=None)

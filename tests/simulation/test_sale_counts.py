@@ -15,10 +15,17 @@ from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkouts_api
 Sale = Callable[[Shopper], Coroutine[Any, Any, checkout_pb2.Checkout]]
 
 
+def no_streams(_source: str, _target: str, what: str) -> Fate | None:
+    """Those who only watch do not count: their streams do not come through."""
+    return Fate(()) if what.startswith("Watch") else None
+
+
 def counted(world: World, counts: Counter[str]) -> Callable[[], None]:
     """Counts calls and transactions from now on, until the function that is returned is called."""
 
-    def call(source: str, _target: str, what: str) -> Fate | None:
+    def call(source: str, target: str, what: str) -> Fate | None:
+        if lost := no_streams(source, target, what):
+            return lost
         if len(what.split()) == 2:  # a request; an answer has its status as well
             counts["served"] += 1
             counts["made"] += source in SERVERS
@@ -37,7 +44,7 @@ def counted(world: World, counts: Counter[str]) -> Callable[[], None]:
         database.run = transaction(database.run)  # type: ignore[method-assign]
 
     def stop() -> None:
-        world.network.decide = lambda _source, _target, _what: None
+        world.network.decide = no_streams
         for database in databases:
             del database.run
 
@@ -49,6 +56,7 @@ def cost_of(sale: Sale) -> dict[str, int]:
     counts = Counter[str]()
 
     async def story(world: World) -> list[Coroutine[Any, Any, None]]:
+        world.network.decide = no_streams
         shopper = Shopper(world, "ada")
         shopper.named = False
         await shopper.open_store()

@@ -26,6 +26,7 @@ from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import ORDERS, PAST_ALL_MESSAGES_S, PAYMENTS, SERVERS, TERMINAL, Channel, Network
 from tests.simulation.node import Node, SimulatedDatabase
 from tests.simulation.process import owned_tasks
+from tests.simulation.readers import FEEDS, Readers
 from tests.simulation.reading import Violation
 from tests.simulation.trouble import CLOCK_SKEWS_MS, Trouble
 from thirdparty_server import server as payment_server
@@ -35,6 +36,7 @@ from thirdparty_server.payers import operations as payer_operations
 from thirdparty_server.payers.vault import MASTER_BYTES_MIN, Vault
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkouts_api
 from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceStub
+from tillmesh.rpc import servicer, streams
 from tillmesh.rpc.peers import Peer
 from tillmesh.rpc.server import Wiring
 from tillmesh.runtime import driver, telemetry
@@ -46,8 +48,10 @@ GRACE_S = 5
 IDLE_DAYS = 20 / 86_400
 """In hasty seeds, one of five, what is left alone for so long expires, and all that is final is pruned at the end."""
 RESOLVED_WITHIN_S = 60
+HISTORIES = {feed.server: feed.history for feed in FEEDS}
 FINAL_WITHIN_S = 600
 ROUND_S = 2.0
+STREAM_S = 40.0
 FIRST = asyncio.FIRST_COMPLETED
 
 Story = Callable[["World"], Awaitable[Sequence[Coroutine[Any, Any, None]]]]
@@ -117,6 +121,8 @@ class World:
         self._trouble = Trouble(self) if troubles else None
         self._changes = Changes()
         self._is_hasty = troubles and seed % 5 == 3
+        self.on_disk = Counter[str]()
+        """The newest row of each server's history that was committed."""
         self.done: list[Callable[[], Awaitable[object]]] = []
         """Asks again for what was done."""
         self._locked_since: dict[tuple[str, int], float] = {}
@@ -148,7 +154,7 @@ class World:
         """Runs until all is final and all invariants are checked, or until one is broken."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._unhandled)
-        all_of_it = loop.create_task(self._guarded(self._run(story)))
+        all_of_it = loop.create_task(self.guarded(self._run(story)))
         await asyncio.wait({all_of_it, loop.create_task(self._broken.wait())}, return_when=FIRST)
         if all_of_it.done():
             all_of_it.result()
@@ -159,8 +165,10 @@ class World:
             if self._trouble:
                 node.clock_offset_ms = self.rng.choice(CLOCK_SKEWS_MS)
             node.start()
-        tasks = [asyncio.ensure_future(self._guarded(task)) for task in await story(self)]
+        tasks = [asyncio.ensure_future(self.guarded(task)) for task in await story(self)]
         watch = asyncio.ensure_future(self._watch_locks())
+        readers = Readers(self)
+        reading = readers.start() if self._trouble else []
         if self._trouble:
             await self._trouble.run()
         final_by_s = asyncio.get_running_loop().time() + FINAL_WITHIN_S
@@ -169,15 +177,27 @@ class World:
         for task in tasks:
             task.result()
         await self._come_to_rest(final_by_s)
+        if self._trouble:
+            await readers.catch_up()
         watch.cancel()
+        for task in reading:
+            task.cancel()
+        await self._between_transactions()
         invariants.at_rest(self.parts.databases, self.consents)
+        if self._trouble:
+            readers.check()
         self.answers.check()
         if self._is_hasty:
+            readers.go_back()
             await self._prune()
+            reading = readers.start()
             await self._ask_again()
+            await readers.catch_up()
+            readers.check()
         await self._ask_tills()
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """Does something, and notes the violation that comes of it."""
         try:
             await work
         except Violation as violation:
@@ -199,8 +219,11 @@ class World:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _after_commit_of(self, name: str) -> Callable[[], None]:
+        newest = f"SELECT coalesce(max(row_id), 0) FROM {HISTORIES[name]}"
+
         def check() -> None:
             self.network.counts["transactions"] += 1
+            self.on_disk[name] = self.sql(name, newest)[0][0]
             try:
                 changes = self._changes.after_commit(name, self.parts.databases[name])
                 for change in changes:
@@ -250,6 +273,11 @@ class World:
                 return
             await asyncio.sleep(1)
 
+    async def _between_transactions(self) -> None:
+        """Returns while no transaction is under way, whose rows would be seen here before they are on disk."""
+        while any(database.is_committing for database in self.parts.databases.values()):  # noqa: ASYNC110 virtual time
+            await asyncio.sleep(0.001)
+
     async def _ask_tills(self) -> None:
         """What each till says once all is final is how the order ended, whoever ended it."""
         till = CheckoutServiceStub(self.channel("hardware", TERMINAL))
@@ -264,6 +292,8 @@ class World:
         for database in self.parts.databases.values():
             database.committed = _nothing
         await pruning.prune(self.parts.databases)
+        await self._between_transactions()
+        pruning.verify(self.parts.databases)
         self._changes = Changes()
         for name, database in self.parts.databases.items():
             database.committed = self._after_commit_of(name)
@@ -272,6 +302,7 @@ class World:
         """What was done is answered as before, also after its history was pruned."""
         for ask in self.done:
             await ask()
+        await self._between_transactions()
         pruning.verify(self.parts.databases)
 
     def _orders(self, node: Node) -> Wiring:
@@ -338,6 +369,11 @@ def aside(world: World) -> Iterator[None]:
             patch.object(upkeep, "ROUND_S", ROUND_S),
             patch.object(sums, "TRANSFERS_A_STEP", 3),
             patch.object(comparison, "ACCOUNTS_A_STEP", 2),
+            patch.object(streams, "STREAM_S_MAX", STREAM_S),
+            patch.object(streams, "PART_ROWS", 5),
+            patch.object(streams, "LOOK_ROWS", 8),
+            patch.object(servicer, "PART_ROWS", 3),
+            patch.object(servicer, "RECORDS_AN_ANSWER", 2),
         ):
             yield
     finally:

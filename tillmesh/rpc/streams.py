@@ -66,7 +66,7 @@ class Streams:
 
     def __init__(self, database: Database, feed: Feed, clock: Clock) -> None:
         self._database, self._feed, self._clock = database, feed, clock
-        self._ears: defaultdict[Only, set[_Ear]] = defaultdict(set)
+        self._ears: defaultdict[Only, dict[_Ear, None]] = defaultdict(dict)
         self._looked_at: Place | None = None
         """Every row up to here was told to the streams that want it; None while there is no stream."""
         self._ending = False
@@ -163,7 +163,7 @@ class Streams:
             self._looked_at = newest
             self._wake_all()  # what came since they began was told to nobody
             return
-        columns = {only.column for only in self._ears}
+        columns = dict.fromkeys(only.column for only in self._ears)
         for row in rows:
             for column in columns:
                 for ear in self._ears.get(Only(column, row[column]) if column else EVERYTHING, ()):
@@ -192,12 +192,12 @@ class Streams:
     @contextmanager
     def _listening(self, only: Only) -> Iterator[_Ear]:
         ear = _Ear()
-        self._ears[only].add(ear)
+        self._ears[only][ear] = None
         self._database.changed.set()
         try:
             yield ear
         finally:
-            self._ears[only].discard(ear)
+            self._ears[only].pop(ear, None)
             if not self._ears[only]:
                 del self._ears[only]
 
