@@ -11,6 +11,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 
+from tillmesh.rpc.streams import OLDEST
 from tillmesh.storage.seal import KEY_BYTES, Seal
 
 Known = dict[str, list[str]]
@@ -95,17 +96,21 @@ class Malformer:
             low = 0 if field.type in UNSIGNED else -(2**bits)
             number = self._rng.choice(INTS) if hostile else self._rng.randint(1, 5)
             return max(low, min(number, 2**bits - 1))
+        if field.type == FieldDescriptor.TYPE_BYTES:
+            return self._rng.randbytes(self._rng.choice((0, 1, 31, 33, LONG)) if hostile else 32)
         assert field.type == FieldDescriptor.TYPE_STRING, field.full_name
         return self._hostile_text(field.name) if hostile else self._text(field.name)
 
     def _text(self, name: str) -> str:
         if name == "page_token":
             return ""
+        if name == "cursor":
+            return self._rng.choice(("", OLDEST))
         text = self._rng.choice(self._known.get(name, ["x"]))
         return f"r-{self._rng.randrange(10**12)}" if text == FRESH else text
 
     def _hostile_text(self, name: str) -> str:
-        if name == "page_token":
+        if name in ("page_token", "cursor"):
             if self._rng.random() < 0.1:
                 return self._rng.choice(TOKENS)
             return SEAL.close(json.dumps(self._rng.choice(PAGE_KEYS)), self._rng.choice(("[]", '["ListOrders"]')))

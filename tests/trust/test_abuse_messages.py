@@ -147,9 +147,16 @@ class Sender:
         """Sends one message, and notes what became of it."""
         folder = self._certificate(server, method)
         channel = await self._channel(server, folder)
-        call: Any = channel.unary_unary(f"/{method.containing_service.full_name}/{method.name}")
+        path, metadata = f"/{method.containing_service.full_name}/{method.name}", self._sessions.get(folder, ())
         try:
-            await call(payload, timeout=DEADLINE_S, metadata=self._sessions.get(folder, ()))
+            if method.server_streaming:
+                watch: Any = channel.unary_stream(path)
+                stream = watch(payload, timeout=DEADLINE_S, metadata=metadata)
+                await stream.read()
+                stream.cancel()
+            else:
+                call: Any = channel.unary_unary(path)
+                await call(payload, timeout=DEADLINE_S, metadata=metadata)
         except aio.AioRpcError as error:
             self.statuses[method.name, error.code().name] += 1
             told = dict(error.trailing_metadata() or ())
