@@ -13,6 +13,7 @@ from sqlalchemy import Column, Connection, MetaData, Table, func, select, text
 
 from thirdparty_server.ledger.sums import add_up
 from tillmesh.storage.database import open_database
+from tillmesh.storage.history_table import ROW_ID
 
 IDS = {
     "order_id",
@@ -73,7 +74,7 @@ async def _add_up(url: str, metadata: MetaData) -> None:
 
 
 def _has_own_ids(table: Table) -> bool:
-    return any(column.name in IDS | NUMBERS for column in table.primary_key)
+    return "key" in table.info or any(column.name in IDS | NUMBERS for column in table.primary_key)
 
 
 def _last_transfer(connection: Connection, tables: Mapping[str, Table]) -> int:
@@ -83,7 +84,7 @@ def _last_transfer(connection: Connection, tables: Mapping[str, Table]) -> int:
 
 
 def _copy(table: Table) -> str:
-    columns = [column for column in table.columns if column.computed is None]
+    columns = [column for column in table.columns if column.computed is None and column.name != ROW_ID]
     names = ", ".join(column.name for column in columns)
     return f"INSERT INTO {table.name} ({names}) SELECT {', '.join(map(_copied, columns))} FROM first_{table.name}"
 

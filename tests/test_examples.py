@@ -133,7 +133,7 @@ def test_buf_curl_lists_every_method_of_a_server(mesh: Mesh, package: str) -> No
 @pytest.mark.parametrize(
     ("package", "method", "request_", "field"),
     [
-        ("order", "OrderService/ListOrders", {"payer": {"identity_id": "nobody"}}, None),
+        ("order", "OrderService/ListOrders", {"payer": {"identity_id": "nobody"}}, "cursor"),
         (
             "payment",
             "IdentityService/CreateIdentity",
@@ -143,9 +143,7 @@ def test_buf_curl_lists_every_method_of_a_server(mesh: Mesh, package: str) -> No
         ("terminal", "CheckoutService/CreateCheckout", {"request_id": "r-1", "identity_id": "buf"}, "checkoutId"),
     ],
 )
-def test_buf_curl_calls_a_server(
-    mesh: Mesh, package: str, method: str, request_: dict[str, Any], field: str | None
-) -> None:
+def test_buf_curl_calls_a_server(mesh: Mesh, package: str, method: str, request_: dict[str, Any], field: str) -> None:
     url = f"https://{address(mesh, package)}/tillmesh.api.{package}.v1.{method}"
     answer = json.loads(buf_curl(mesh, package, "--data", json.dumps(request_), url))
-    assert (field in answer) if field else (answer == {})
+    assert field in answer

@@ -75,6 +75,7 @@ def test_a_lost_history_row_is_found(database: Path) -> None:
     version = shared | {"lines": "[]", "prices_include_tax": True, "salt": b"0", "created_at_ms": 0}
     event = shared | {
         **dict.fromkeys(("payment_id", "actor", "trace_id"), ""),
+        "store_id": "s",
         "event": "X",
         "to_state": "OPEN",
         "epoch": 0,

@@ -41,5 +41,6 @@ async def watch_orders(tour: "Tour") -> None:
     terminal = tour.mesh.world.nodes[TERMINAL].database
     for cursor in ("first", "second"):
         await terminal.run(outbox_queries.keep_cursor, cursor)
+    await terminal.run(outbox_queries.find_cursor)
     for after in ("", "M"):
         await terminal.run(checkout_queries.pending_checkouts, after, 64)
