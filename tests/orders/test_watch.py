@@ -12,6 +12,7 @@ from grpc import StatusCode
 from order_service.pruning import PRUNABLE
 from tests.clocks import ManualClock
 from tests.orders.shop import GIFT, Shop, acting, event_name
+from tests.orders.test_pruning import without_triggers
 from tests.watching import Reader
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as api
@@ -243,6 +244,20 @@ async def test_a_reader_under_way_hears_that_what_it_has_not_read_was_pruned(liv
     with pytest.raises(Refusal, match="CURSOR_EXPIRED"):
         async for _ in stream:
             pass
+
+
+async def test_a_stream_whose_last_row_a_failover_lost_says_so(live: Shop) -> None:
+    await live.create("o-1")
+    async with watch(live) as reader:
+        await live.create("lost")
+        await reader.read(1)
+        await without_triggers(live, "DELETE FROM order_history WHERE order_id = 'lost'")
+        await live.create("o-2")
+        with pytest.raises(Refusal, match="CURSOR_EXPIRED"):
+            await reader.end()
+    async with watch(live) as reader:  # the others go on
+        await live.create("o-3")
+        assert told(await reader.read(1)) == [("o-3", "CREATED")]
 
 
 async def test_streams_that_want_nothing_of_what_happens_read_nothing(

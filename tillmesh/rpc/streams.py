@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 import structlog
 
 from tillmesh.runtime.clock import Clock
+from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.rounds import go_round
 from tillmesh.storage.database import Database
 from tillmesh.storage.feeds import EVERYTHING, Feed, Only, Part, Place, place_of
@@ -27,6 +28,7 @@ PART_ROWS = 100
 LOOK_ROWS = 500
 GATHER_S = 0.01
 """What happens within so long after the first is looked for together."""
+SCAN_REST_S = 0.005
 UNSETTLED_REST_S = 0.02
 UNSETTLED_REST_S_MAX = 0.5
 LOOK_ANYWAY_S = 5.0
@@ -69,6 +71,7 @@ class Streams:
         self._ears: defaultdict[Only, dict[_Ear, None]] = defaultdict(dict)
         self._looked_at: Place | None = None
         """Every row up to here was told to the streams that want it; None while there is no stream."""
+        self._scanning = asyncio.Lock()
         self._ending = False
         self._anyway_s = LOOK_ANYWAY_S if database.replica else math.inf
         self.looks = 0
@@ -115,6 +118,8 @@ class Streams:
                 if rows := [row for row in part.rows if wanted(row)]:
                     yield Part(rows, place, part.more)
                     bookmark_s = loop.time() + BOOKMARK_S
+                elif part.more:
+                    await self._rest_of_scans()
                 left_s = min(bookmark_s, end_s) - loop.time()
                 if caught_up and left_s > 0 and not self._ending:
                     await ear.wait(left_s)
@@ -133,19 +138,25 @@ class Streams:
         try:
             await go_round("streams", self.round, self._until_changed)
         finally:
-            hearing.cancel()
             self._ending = True
             self._wake_all()
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
 
     async def round(self) -> float:
         """Wakes the streams that want what is new; returns after how many seconds to look although nothing changed."""
         await asyncio.sleep(GATHER_S)
         self._database.changed.clear()
         if not self.open:
-            self._looked_at = None
+            self._looked_at, self.lag_ms = None, 0
             if not self._database.untold:
                 return self._anyway_s
-        rows, newest, since_ms = await self._database.run(self._look, self._looked_at)
+        try:
+            rows, newest, since_ms = await self._database.run(self._look, self._looked_at)
+        except Refusal as refusal:
+            if refusal.reason == CommonReason.CURSOR_EXPIRED.name:  # begins anew, and wakes all
+                self._looked_at = None
+            raise
         self.looks += 1
         self._tell(rows, newest)
         return self._rest_s(since_ms) if len(rows) < LOOK_ROWS else 0.0
@@ -170,12 +181,17 @@ class Streams:
                     ear.hear(self._looked_at)
             self._looked_at = place_of(row)
 
+    async def _rest_of_scans(self) -> None:
+        """Lets one stream after the other read on that found nothing, so that calls go on beside however many."""
+        async with self._scanning:
+            await asyncio.sleep(SCAN_REST_S)
+
     def _rest_s(self, unsettled_since_ms: int | None) -> float:
         if unsettled_since_ms is None:
             self.lag_ms = 0
             return self._anyway_s
-        self.lag_ms = max(0, self._clock.now_ms() - unsettled_since_ms)
-        if self.lag_ms > LAG_TOLD_MS:
+        lag_before_ms, self.lag_ms = self.lag_ms, max(0, self._clock.now_ms() - unsettled_since_ms)
+        if lag_before_ms <= LAG_TOLD_MS < self.lag_ms:
             log.warning("streams_lag", ms=self.lag_ms)
         return min(UNSETTLED_REST_S_MAX, max(UNSETTLED_REST_S, self.lag_ms / 4_000))
 

@@ -114,9 +114,11 @@ class Feed:
             raise CommonReason.CURSOR_EXPIRED()
 
     def read(self, transaction: Transaction, after: Place, only: Only, at_most: int) -> Part:
-        """The next rows of those wanted; looks at `at_most` rows."""
-        if after < self.oldest(transaction):
-            raise CommonReason.CURSOR_EXPIRED()
+        """The next rows of those wanted; looks at `at_most` rows. CURSOR_EXPIRED as `require_kept`.
+
+        It is asked each time: a database that failed over may have lost the row that was read last.
+        """
+        self.require_kept(transaction, after)
         column = only.column if only.column in self._next else ""
         key = {"key": only.value} if column else {}
         wanted = {**key, "after_xact_id": after.xact_id, "after_row_id": after.row_id, "at_most": at_most}

@@ -21,7 +21,7 @@ async def hear_others(url: URL, options: Mapping[str, Any], replica: str, heard:
     while True:
         try:
             await _hear(url, options, replica, heard)
-        except psycopg.Error as error:
+        except (psycopg.Error, OSError) as error:
             log.info("not_listening", error=" ".join(str(error).split()))
         await asyncio.sleep(AGAIN_S)
 
