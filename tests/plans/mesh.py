@@ -16,11 +16,12 @@ from unittest.mock import patch
 from google.protobuf import descriptor_pool, message_factory
 from sqlalchemy.sql import ClauseElement
 
+from tests.simulation.aside import aside
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import ORDERS, PAYMENTS, TERMINAL
 from tests.simulation.node import Node
 from tests.simulation.process import owned_tasks
-from tests.simulation.world import Parts, World, aside
+from tests.simulation.world import Parts, World
 from tests.sources import ROOT
 from thirdparty_server.ledger import comparison, sums
 from tillmesh.auth.callers import Caller, caller

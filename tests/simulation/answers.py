@@ -80,6 +80,8 @@ class Answers:
 
     def note_refusal(self, request: Any, refusal: Refusal) -> None:
         """Takes down a no, which is one for ever: no copy that comes late may be done after all."""
+        if request.DESCRIPTOR.name == "ClaimOrderRequest" and refusal.reason == "CLAIM_NOT_FOUND":
+            return  # the claim was made, and has ended since
         if key := self._outcome(request, refusal.reason):
             package = request.DESCRIPTOR.file.package.split(".")[2]
             query = "SELECT 'done' FROM outbox WHERE request_id = ? AND state = 'DONE'"

@@ -58,11 +58,14 @@ AFTER_COMMIT = {
         SELECT p.payment_id, p.epoch, larger.epoch FROM payments p JOIN payments larger ON larger.order_id = p.order_id
         WHERE p.state IN ('AUTHORIZED', 'AWAITING_PAYER') AND larger.epoch > p.epoch
         """,
-    "who pays without a code is not whose code counted for that order, or was not asked": """
+    "who pays without a code or a claim is not whose code counted for that order, or was not asked": """
         SELECT payment_id FROM payments p WHERE payer_kind = 'REFERENCE' AND NOT by_code AND identity_id IS NOT NULL
         AND (NOT confirm OR identity_id NOT IN (
           SELECT shown.identity_id FROM payments shown
           WHERE shown.by_code AND shown.order_id = p.order_id AND shown.payer_value = p.payer_value))
+        AND 'spiffe://tillmesh/phone/' || p.identity_id NOT IN (
+          SELECT actor FROM payment_history h WHERE h.payment_id = p.payment_id AND h.event = 'CREATED'
+          UNION SELECT actor FROM requests WHERE request_id = p.payment_id)
         """,
 }
 """No row may come out of any of these."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from tests.simulation import broken_orders, broken_payments, broken_rest, broken_sales, broken_streams
+from tests.simulation import broken_claims, broken_orders, broken_payments, broken_rest, broken_sales, broken_streams
 
 Patch = tuple[Any, str, Any]
 
@@ -100,4 +100,6 @@ MUTANTS = {
     ),
     "told-again": Mutant("a cursor is that before the last row of its answer", broken_streams.cursor_lags),
     "undo-paid": Mutant("what is undone and was paid is not given back", broken_sales.void_gives_nothing_back),
+    "two-claims": Mutant("two phones win one QR code", broken_claims.two_win_one_code),
+    "claim-outlives": Mutant("a claim outlives its order", broken_claims.claim_outlives_its_order),
 }

@@ -23,6 +23,8 @@ SERVERS = (ORDERS, PAYMENTS, TERMINAL)
 LINKS = ((PAYMENTS, ORDERS), (TERMINAL, ORDERS), (TERMINAL, PAYMENTS))
 CLIENTS = frozenset({"clients"})
 """The link of every shopper's and till's device."""
+SIGNED_IN = "signed-in-"
+"""So begins the source of calls from a phone, before the name of who is signed in on it."""
 SLOW_S = 4.5
 """Just in time for a caller who waits for five seconds."""
 PAST_EVERY_TIMEOUT_S = 15.0
@@ -88,7 +90,8 @@ class Context:
         raise Aborted(status)
 
 
-Handle = Callable[[str, bytes, Any, float], Awaitable[Reply]]
+Handle = Callable[[str, str, bytes, Any, float], Awaitable[Reply]]
+"""Serves a call from a source: method, request, metadata and deadline."""
 HandleStream = Callable[[str, bytes, Any, Stream], Coroutine[Any, Any, None]]
 
 
@@ -258,7 +261,7 @@ class Channel:
                 answered.set_result(reply)
 
         async def serve(handle: Handle) -> None:
-            reply = await handle(method, payload, metadata, deadline_s)
+            reply = await handle(self._source, method, payload, metadata, deadline_s)
             answer = f"{what} {reply.code.name} {hash_of(reply.payload)}"
             network.carry(self._target, self._source, answer, reply.brief, lambda: resolve(reply))
 

@@ -13,13 +13,15 @@ from google.protobuf.message import Message
 from grpc import StatusCode
 from sqlalchemy import Connection, MetaData, make_url
 
-from tests.simulation.network import Aborted, Context, Network
+from tests.simulation.network import SIGNED_IN, Aborted, Context, Network
 from tests.simulation.process import Process, is_dead, nothing_more, running
 from tests.simulation.replies import Reply
 from tests.simulation.streaming import Stream
+from tillmesh.auth.callers import MESH, Caller, Role, caller
 from tillmesh.rpc.handlers import method_handlers
 from tillmesh.rpc.limits import Limits
 from tillmesh.rpc.server import Wiring
+from tillmesh.runtime.secret import Secret
 from tillmesh.storage.batches import Queue
 from tillmesh.storage.chains import HistoryTable, read_chains
 from tillmesh.storage.seal import KEY_BYTES, Seal
@@ -154,11 +156,12 @@ class Node:
             f"/{service}/{name}": handler
             for service, servicer in wiring.servicers.items()
             for name, handler in method_handlers(
-                service, servicer, wiring.domain, wiring.access[service], wiring.gate, limits
+                service, servicer, wiring.domain, wiring.access[service], wiring.gate, limits, _as_it_is
             ).items()
         }
 
-        async def handle(method: str, payload: bytes, metadata: Any, deadline_s: float) -> Reply:
+        async def handle(source: str, method: str, payload: bytes, metadata: Any, deadline_s: float) -> Reply:
+            caller.set(_caller_from(source))
             return await self._handle(process, handlers, method, payload, metadata, deadline_s)
 
         async def handle_stream(method: str, payload: bytes, metadata: Any, stream: Stream) -> None:
@@ -236,3 +239,14 @@ class Node:
             return False
         self.crash(f"{when} a commit")
         return True
+
+
+def _caller_from(source: str) -> Caller | None:
+    """Who calls: a phone with its payer; all others have no certificate, and may do everything."""
+    name = source.removeprefix(SIGNED_IN)
+    return None if name == source else Caller(f"spiffe://{MESH}/{Role.PHONE}/{name}", Role.PHONE, None, name)
+
+
+async def _as_it_is(phone: Caller, _method: str, _token: Secret) -> Caller:
+    """The `SignIn` of phones whose payer is known already."""
+    return phone

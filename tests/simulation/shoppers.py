@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from tests.simulation.baskets import for_nothing, several_things
+from tests.simulation.claiming import Claiming
 from tests.simulation.customer import EXPECTED, Customer, Deed
-from tests.simulation.deeds import ANY_AMOUNT, Deeds
+from tests.simulation.deeds import ANY_AMOUNT
 from tests.simulation.world import World
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
@@ -19,7 +21,7 @@ NOT_THERE = {
 before it was there, or it came too late."""
 
 
-class Shopper(Deeds):
+class Shopper(Claiming):
     """A customer with a way to shop."""
 
     def __init__(self, world: World, name: str) -> None:
@@ -35,9 +37,10 @@ class Shopper(Deeds):
                 self._wander, self._race, self._race, self._lose_patience, self._lose_patience,
                 self._show_codes, self._show_codes, self._take_for_nothing, self._bring_back, self._bring_back,
                 self._sell_at_once, self._sell_at_once, self._sell_at_once,
+                self._show_qr_code, self._show_qr_code, self._show_qr_code, self._show_qr_code, self._show_qr_code,
             )
         )  # fmt: skip
-        self.named = self._shops != self._show_codes
+        self.named = self._shops not in (self._show_codes, self._show_qr_code)
         sells_at_once = self._shops == self._sell_at_once
         if sells_at_once:
             self.named = self.rng.random() < 0.5
@@ -134,6 +137,26 @@ class Shopper(Deeds):
             await self.at_once(payer.confirm((0.0, 1.0)), self.after(self.rng.choice(ends)))
             await self.wait_for_outcome()
         await self.rng.choice((self.give_back, self.bring_back))()
+
+    async def _show_qr_code(self) -> None:
+        """The till shows the order's QR code: one or two phones claim it, while it is paid there or changes."""
+        if self.rng.random() < 0.5:
+            await self.renew_sticker()
+        phones = [self, self.friend]
+        for _ in range(self.rng.randint(1, 3)):
+            self.rng.shuffle(phones)
+            deeds: list[Deed] = [partial(phone.claim_at, self) for phone in phones[: self.rng.choice((1, 2, 2))]]
+            by_code = partial(self.pay_at_till, self.rng.choice(phones))
+            meanwhile = (
+                self.no, self.no, self.present, by_code, by_code, self.change_at_till, self.change_on_web,
+                self.cancel_at_till, self.leave, self.renew_sticker,
+            )  # fmt: skip
+            deeds.append(self.rng.choice(meanwhile))
+            await self.present()
+            await self.at_once(*map(self.after, deeds), self.friend.confirm())
+            await self.wait_for_outcome()
+        await self.at_once(*(phone.claim_at(self) for phone in phones))
+        await self.rng.choice((self.give_back, self.bring_back, self.leave))()
 
     async def _take_for_nothing(self) -> None:
         """Takes what comes to nothing, while somebody else changes the order."""

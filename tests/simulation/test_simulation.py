@@ -28,10 +28,11 @@ SEEDS_A_MUTANT = 300
 SEEDS_OF_A_MUTANT = {"refusal": 50}
 """Of those that must be caught sooner."""
 CAUGHT_BY = {
-    "rule-1": 31, "rule-4": 8, "rule-5": 2, "rule-6": 2, "rule-7": 6, "rule-11": 1, "error-is-no": 40,
-    "read-wait-write": 2, "refund-limit": 1, "cancel-paid": 7, "payer-charged": 11, "payer-refused": 11,
-    "free-version": 15, "rule-9-late": 7, "refund-lines": 4, "void-known": 6, "sell-early": 6, "sell-foreign": 44,
-    "sell-twice": 5, "undo-early": 34, "undo-late": 159, "told-early": 1, "undo-paid": 34,
+    "rule-1": 10, "rule-2": 1, "rule-3": 1, "rule-4": 84, "rule-6": 2, "rule-9-smaller": 12, "rule-9-none": 3,
+    "rule-11": 1, "error-is-no": 122, "read-wait-write": 2, "refusal": 5, "no-history": 10, "payer-charged": 11,
+    "payer-refused": 11, "free-version": 134, "rule-9-late": 41, "refund-lines": 14, "void-unheld": 41, "claim": 4,
+    "sell-early": 9, "sell-foreign": 29, "sell-twice": 8, "undo-early": 416, "undo-late": 200, "told-early": 1,
+    "undo-paid": 79, "two-claims": 2, "claim-outlives": 35,
 }  # fmt: skip
 """The first seed that caught a mutant when it was last looked for, which is tried first to save the search."""
 MISTAKES = ("TypeError", "AttributeError", "NameError", "KeyError")
@@ -63,6 +64,8 @@ def test_the_schedules_are_as_hostile_as_they_claim() -> None:
         "payment CAPTURED",
         "payment VOIDED",
         "checkout PAID",
+        "claims told",
+        "payments under a claim",
     )
     assert [end for end in ends if not counts[end]] == []
 

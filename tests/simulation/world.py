@@ -1,26 +1,21 @@
 """One seed: three servers, their faults, their shoppers, and what must hold."""
 
 import asyncio
-import logging
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from unittest.mock import patch
-
-import structlog
 
 from order_service import server as order_server
-from order_service import sweeper
 from order_service import tables as order_tables
 from store_terminal import server as terminal_server
 from store_terminal import tables as terminal_tables
-from store_terminal.checkouts import housekeeping
 from tests.simulation import invariants, pruning
 from tests.simulation.answers import Answers
+from tests.simulation.aside import aside
 from tests.simulation.changes import Change, Changes
+from tests.simulation.claims import Claims
 from tests.simulation.consents import Consents
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.network import ORDERS, PAST_ALL_MESSAGES_S, PAYMENTS, SERVERS, TERMINAL, Channel, Network
@@ -31,15 +26,11 @@ from tests.simulation.reading import Violation
 from tests.simulation.trouble import CLOCK_SKEWS_MS, Trouble
 from thirdparty_server import server as payment_server
 from thirdparty_server import tables as payment_tables
-from thirdparty_server.ledger import comparison, sums, upkeep
-from thirdparty_server.payers import operations as payer_operations
 from thirdparty_server.payers.vault import MASTER_BYTES_MIN, Vault
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkouts_api
 from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceStub
-from tillmesh.rpc import servicer, streams
 from tillmesh.rpc.peers import Peer
 from tillmesh.rpc.server import Wiring
-from tillmesh.runtime import driver, telemetry
 from tillmesh.runtime.secret import Secret
 
 STORE = "store-1"
@@ -50,8 +41,6 @@ IDLE_DAYS = 20 / 86_400
 RESOLVED_WITHIN_S = 60
 HISTORIES = {feed.server: feed.history for feed in FEEDS}
 FINAL_WITHIN_S = 600
-ROUND_S = 2.0
-STREAM_S = 40.0
 FIRST = asyncio.FIRST_COMPLETED
 
 Story = Callable[["World"], Awaitable[Sequence[Coroutine[Any, Any, None]]]]
@@ -125,6 +114,7 @@ class World:
         """The newest row of each server's history that was committed."""
         self.done: list[Callable[[], Awaitable[object]]] = []
         """Asks again for what was done."""
+        self.claims = Claims(self)
         self._locked_since: dict[tuple[str, int], float] = {}
 
     def channel(self, source: str, target: str) -> Any:
@@ -149,6 +139,8 @@ class World:
         self.network.note(f"--- {name} clock {by_ms:+} ms")
         if name == ORDERS:  # a lease starts anew when its clock steps back, but is no longer than it was
             self._locked_since.clear()
+        if name == PAYMENTS:
+            self.claims.clock_jumped()
 
     async def run(self, story: Story) -> None:
         """Runs until all is final and all invariants are checked, or until one is broken."""
@@ -187,6 +179,7 @@ class World:
         if self._trouble:
             readers.check()
         self.answers.check()
+        self.claims.check()
         if self._is_hasty:
             readers.go_back()
             await self._prune()
@@ -230,6 +223,8 @@ class World:
                     before = f"{change.before} > " if change.before else ""
                     self.network.note(f"    {name}: {change.what} {change.key} {before}{change.after}")
                 invariants.after_commit(self.parts.databases, name, self.consents)
+                if name == PAYMENTS:
+                    self.claims.after_commit()
             except Violation as violation:
                 self.fail(violation)
             else:
@@ -329,58 +324,6 @@ class World:
 
 def _nothing() -> None:
     """Of a commit that nobody looks at."""
-
-
-class _Secrets:
-    """What is random where nobody may guess it is the same in every run of a seed, as all else."""
-
-    def __init__(self, seed: int) -> None:
-        self._rng = random.Random(seed)
-
-    def randbelow(self, limit: int) -> int:
-        """As in `secrets`."""
-        return self._rng.randrange(limit)
-
-    def token_bytes(self, count: int) -> bytes:
-        """As in `secrets`."""
-        return self._rng.randbytes(count)
-
-
-@contextmanager
-def aside(world: World) -> Iterator[None]:
-    """Errors that are logged are violations; few idle rounds, which cost real time; small steps. As before after."""
-    logs, disabled, state = structlog.get_config(), logging.root.manager.disable, random.getstate()
-
-    def catch(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        world.note_error(" ".join(f"{key}={value!r}" for key, value in event.items()))
-        raise structlog.DropEvent
-
-    errors = structlog.make_filtering_bound_logger(logging.ERROR)
-    structlog.configure(processors=[structlog.processors.format_exc_info, catch], wrapper_class=errors)
-    logging.disable(logging.CRITICAL)
-    random.seed(world.seed)  # tenacity's jitter comes from there
-    try:
-        with (
-            patch.object(payer_operations, "secrets", _Secrets(world.seed)),
-            patch.object(telemetry, "_ids", random.Random(world.seed)),  # hashes cover traces, and cursors have hashes
-            patch.object(sweeper, "SWEEP_INTERVAL_S", ROUND_S),
-            patch.object(housekeeping, "ROUND_S", ROUND_S),
-            patch.object(driver, "RESUME_INTERVAL_S", ROUND_S),
-            patch.object(upkeep, "ROUND_S", ROUND_S),
-            patch.object(sums, "TRANSFERS_A_STEP", 3),
-            patch.object(comparison, "ACCOUNTS_A_STEP", 2),
-            patch.object(streams, "STREAM_S_MAX", STREAM_S),
-            patch.object(streams, "PART_ROWS", 5),
-            patch.object(streams, "LOOK_ROWS", 8),
-            patch.object(servicer, "PART_ROWS", 3),
-            patch.object(servicer, "RECORDS_AN_ANSWER", 2),
-        ):
-            yield
-    finally:
-        structlog.configure(**logs)
-        logging.disable(disabled)
-        random.setstate(state)
-        asyncio.set_event_loop(None)
 
 
 def simulate(parts: Parts, seed: int, story: Story, *, keep_trace: bool = False, troubles: bool = True) -> Outcome:
