@@ -21,6 +21,7 @@ from tests.simulation.shoppers import watched_shoppers
 from tests.simulation.world import simulate
 from tests.sources import ROOT
 from thirdparty_server.payments import operations as payment_operations
+from tillmesh.runtime.telemetry import trace_id
 
 SEEDS = range(60)
 CALM_SEEDS = range(12)
@@ -88,6 +89,15 @@ def test_a_seed_is_the_same_schedule_in_every_process() -> None:
         )
         assert (done.stdout.split(), done.stderr) == (here, "")
     assert len(set(here)) == len(seeds)
+
+
+def test_a_seed_is_the_same_schedule_whatever_ran_before_in_this_process() -> None:
+    before = run_seed(3).digest
+    token = trace_id.set("ab" * 16)
+    try:
+        assert run_seed(3).digest == before
+    finally:
+        trace_id.reset(token)
 
 
 @pytest.mark.mutant

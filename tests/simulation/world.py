@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -327,7 +328,11 @@ def _nothing() -> None:
 
 
 def simulate(parts: Parts, seed: int, story: Story, *, keep_trace: bool = False, troubles: bool = True) -> Outcome:
-    """Runs one seed from the beginning to its end."""
+    """Runs one seed from the beginning to its end; nothing that was set in this process before changes it."""
+    return Context().run(_simulate, parts, seed, story, keep_trace, troubles)
+
+
+def _simulate(parts: Parts, seed: int, story: Story, keep_trace: bool, troubles: bool) -> Outcome:
     loop = VirtualLoop()
     loop.set_task_factory(owned_tasks)
     asyncio.set_event_loop(loop)
