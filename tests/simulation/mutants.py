@@ -102,4 +102,5 @@ MUTANTS = {
     "undo-paid": Mutant("what is undone and was paid is not given back", broken_sales.void_gives_nothing_back),
     "two-claims": Mutant("two phones win one QR code", broken_claims.two_win_one_code),
     "claim-outlives": Mutant("a claim outlives its order", broken_claims.claim_outlives_its_order),
+    "any-claim": Mutant("a phone pays whatever is presented, claimed or not", broken_claims.any_claim_will_do),
 }
