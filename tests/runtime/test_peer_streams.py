@@ -107,9 +107,10 @@ async def test_a_stream_that_is_silent_for_too_long_is_dead(monkeypatch: pytest.
 
 
 async def test_a_reader_that_leaves_ends_the_stream() -> None:
-    ended = asyncio.Event()
+    begun, ended = asyncio.Event(), asyncio.Event()
 
     async def goes_on(_context: Context) -> None:
+        begun.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -118,5 +119,6 @@ async def test_a_reader_that_leaves_ends_the_stream() -> None:
     async with streaming(goes_on) as method:
         async with aclosing(Peer().watch(method, api.WatchOrdersRequest())) as answers:
             await anext(answers)
+            await begun.wait()  # what is cancelled before it began ends nothing
         async with asyncio.timeout(DEADLINE_S):
             await ended.wait()

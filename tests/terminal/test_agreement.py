@@ -22,7 +22,7 @@ from tillmesh.api.type.v1 import line_item_pb2
 from tillmesh.runtime.ids import new_request_id
 
 Line = line_item_pb2.LineItem
-TEA, WATER, BREAD = "4006381333931", "20000004", "5901234123457"
+TEA, WATER, BREAD = "20000011", "20000004", "20000028"
 TWENTY, FIVE = 200_000, 50_000
 PRICES = {TEA: 125, WATER: 99, BREAD: 289}
 RATES = {TEA: TWENTY, WATER: TWENTY, BREAD: FIVE, "cheese": FIVE, "fish": FIVE}
