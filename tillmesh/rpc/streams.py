@@ -109,7 +109,8 @@ class Streams:
         caught_up = False
         with self._listening(only) as ear:
             while True:
-                before, looked_at = ear.take(), self._looked_at
+                looked_at = self._looked_at
+                before = ear.take() if ear.heard.is_set() else looked_at
                 if caught_up:  # else rows before those that were heard of are still to be read
                     place = _later(place, before)
                 part = await self._database.run(self._feed.read, place, only, PART_ROWS)
@@ -120,17 +121,14 @@ class Streams:
                     bookmark_s = loop.time() + BOOKMARK_S
                 elif part.more:
                     await self._rest_of_scans()
-                left_s = min(bookmark_s, end_s) - loop.time()
-                if caught_up and left_s > 0 and not self._ending:
-                    await ear.wait(left_s)
-                    if not ear.heard.is_set():
-                        place = _later(place, self._looked_at)
+                if loop.time() >= bookmark_s:
+                    yield Part((), place, part.more)
+                    bookmark_s = loop.time() + BOOKMARK_S
+                if caught_up and not self._ending:
+                    await ear.wait(min(bookmark_s, end_s) - loop.time())
                 if self._ending or loop.time() >= end_s:
                     yield Part((), place, more=True)
                     return
-                if loop.time() >= bookmark_s:
-                    yield Part((), place, more=not caught_up)
-                    bookmark_s = loop.time() + BOOKMARK_S
 
     async def run(self) -> None:
         """Looks for new rows until it is cancelled; then every stream ends with a bookmark."""
