@@ -36,7 +36,7 @@ class OrderSettings(ServerSettings, cli_prog_name="order_service", env_prefix="T
 
 def assemble(settings: OrderSettings, database: Database, clock: Clock, rng: random.Random) -> Wiring:
     """Puts the service together; it calls no other server."""
-    streams = Streams(database, FEED, clock)
+    streams = Streams(database, FEED, clock, rng)
     servicer = OrderServicer(database, clock, rng, int(settings.lease_max_s * 1000), streams)
     sweeper = Sweeper(database, clock, settings.own_uri(Role.ORDERS), int(settings.open_order_days * DAY_MS))
     return Wiring(

@@ -162,7 +162,7 @@ class OrderServicer(Servicer):
         async with aclosing(self._watched(self.streams, request, only, order_pb2.OrderEvent.Type)) as answers:
             async for rows, cursor in answers:
                 wanted = () if request.events_only else rows
-                orders = await self.database.run(queries.orders_of, wanted) if wanted else {}
+                orders = await self.streams.read(queries.orders_of, wanted) if wanted else {}
                 updates = [self._update(row, orders.get(row["order_id"])) for row in rows]
                 yield api.WatchOrdersResponse(updates=updates, cursor=cursor)
 

@@ -118,7 +118,7 @@ def assemble(
     basket_ms, names_ms = int(settings.basket_days * DAY_MS), int(settings.names_days * DAY_MS)
     housekeeping = Housekeeping(database, clock, own_uri, basket_ms, names_ms, rng)
     catalogue = CatalogueWorker(database, clock, own_uri)
-    streams = Streams(database, FEED, clock)
+    streams = Streams(database, FEED, clock, rng)
     watch = OrderWatch(database, Peers.over(orders_channel, payments_channel), outbox, rng, own_uri, settings.store_id)
     store = StoreReader(database, payments_channel, own_uri, till.store_id)
     api = "tillmesh.api.terminal.v1"

@@ -99,7 +99,7 @@ def assemble(
     vault = settings.vault()
     tries = PinTries(database, vault, clock)
     code_lock_ms, session_ms = int(settings.pay_code_lock_s * 1000), int(settings.session_s * 1000)
-    guesses_per_hour, streams = settings.identity_guesses_per_hour, Streams(database, FEED, clock)
+    guesses_per_hour, streams = settings.identity_guesses_per_hour, Streams(database, FEED, clock, rng)
     api = "tillmesh.api.payment.v1"
     return Wiring(
         domain=DOMAIN,

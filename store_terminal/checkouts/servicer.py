@@ -237,7 +237,7 @@ class CheckoutServicer(SaleCalls):
         async with aclosing(self._watched(self.streams, request, only, types, of_lane)) as answers:
             async for rows, cursor in answers:
                 wanted = () if request.events_only else rows
-                checkouts = await self.database.run(queries.checkouts_of, wanted) if wanted else {}
+                checkouts = await self.streams.read(queries.checkouts_of, wanted) if wanted else {}
                 updates = [self._update(row, checkouts.get(row["checkout_id"])) for row in rows]
                 yield api.WatchCheckoutsResponse(updates=updates, cursor=cursor)
 

@@ -57,7 +57,7 @@ class Shop:
     def __init__(self, database_url: str, clock: ManualClock) -> None:
         self.clock = clock
         self.database = open_database(database_url, METADATA)
-        self.streams = Streams(self.database, FEED, clock)
+        self.streams = Streams(self.database, FEED, clock, random.Random(1))
         self.service = OrderServicer(self.database, clock, random.Random(1), LEASE_MAX_MS, self.streams)
         self.sweeper = Sweeper(self.database, clock, SERVER, OPEN_MAX_MS)
 

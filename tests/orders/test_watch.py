@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from contextvars import Context
 from typing import Any
 
 import pytest
@@ -283,4 +284,13 @@ async def test_streams_that_want_nothing_of_what_happens_read_nothing(
         await busy.read(2)
         assert reads - before < 10  # one look or two, and the one stream that wants it
     for reader in readers:
+        await reader.__aexit__()
+
+
+async def test_calls_find_a_place_however_many_streams_are_woken(live: Shop) -> None:
+    readers = [await watch(live).__aenter__() for _ in range(500)]  # one after the other
+    for number in range(20):  # each as a call of its own, which may be refused
+        await asyncio.create_task(live.create(f"o-{number}"), context=Context())
+    for reader in readers:
+        assert len(await reader.read(20)) == 20
         await reader.__aexit__()

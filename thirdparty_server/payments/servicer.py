@@ -187,7 +187,7 @@ class PaymentServicer(Servicer):
         types = payment_pb2.PaymentEvent.Type
         async with aclosing(self._watched(self.streams, request, only, types, _of_store(request.store_id))) as answers:
             async for rows, cursor in answers:
-                found = await self.database.run(queries.payments_of, rows) if rows else {}
+                found = await self.streams.read(queries.payments_of, rows) if rows else {}
                 updates = [self._update(row, found.get(row["payment_id"]), request) for row in rows]
                 yield payments_api.WatchPaymentsResponse(updates=updates, cursor=cursor)
 

@@ -6,9 +6,11 @@ where it is. So an idle stream costs nothing, and a slow reader costs nothing an
 
 import asyncio
 import math
+import random
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 import structlog
 
@@ -22,8 +24,11 @@ from tillmesh.storage.statements import Row, Transaction
 OLDEST = "oldest"
 """The cursor before the oldest row that is kept."""
 BOOKMARK_S = 15.0
+"""At the latest; streams that began together, as after a restart, soon have theirs at different times."""
 STREAM_S_MAX = 540.0
 """A stream ends before the grace of its connection does (`transport`), with a bookmark."""
+READS_AT_A_TIME = 8
+"""Of all streams, so that calls find a place in the queue of the database, however many streams are woken."""
 PART_ROWS = 100
 LOOK_ROWS = 500
 GATHER_S = 0.01
@@ -34,6 +39,7 @@ UNSETTLED_REST_S_MAX = 0.5
 LOOK_ANYWAY_S = 5.0
 """In case another process could not tell what it wrote."""
 LAG_TOLD_MS = 5_000
+Outcome = TypeVar("Outcome")
 log = structlog.get_logger()
 
 
@@ -66,11 +72,12 @@ class _Ear:
 class Streams:
     """The streams of one process over one feed."""
 
-    def __init__(self, database: Database, feed: Feed, clock: Clock) -> None:
-        self._database, self._feed, self._clock = database, feed, clock
+    def __init__(self, database: Database, feed: Feed, clock: Clock, rng: random.Random) -> None:
+        self._database, self._feed, self._clock, self._rng = database, feed, clock, rng
         self._ears: defaultdict[Only, dict[_Ear, None]] = defaultdict(dict)
         self._looked_at: Place | None = None
         """Every row up to here was told to the streams that want it; None while there is no stream."""
+        self._reading = asyncio.Semaphore(READS_AT_A_TIME)
         self._scanning = asyncio.Lock()
         self._ending = False
         self._anyway_s = LOOK_ANYWAY_S if database.replica else math.inf
@@ -91,6 +98,11 @@ class Streams:
     def newest(self, transaction: Transaction) -> str:
         """The cursor of now, as a transaction sees it."""
         return self.cursor(self._feed.newest(transaction))
+
+    async def read(self, operation: Callable[..., Outcome], *args: Any) -> Outcome:
+        """What an operation reads for a stream, once it is its turn."""
+        async with self._reading:
+            return await self._database.run(operation, *args)
 
     async def begin(self, cursor: str) -> Place:
         """The place of a cursor; CURSOR_EXPIRED where no stream can begin there."""
@@ -113,17 +125,17 @@ class Streams:
                 before = ear.take() if ear.heard.is_set() else looked_at
                 if caught_up:  # else rows before those that were heard of are still to be read
                     place = _later(place, before)
-                part = await self._database.run(self._feed.read, place, only, PART_ROWS)
+                part = await self.read(self._feed.read, place, only, PART_ROWS)
                 caught_up = not part.more
                 place = _later(part.end, looked_at) if caught_up else part.end
                 if rows := [row for row in part.rows if wanted(row)]:
                     yield Part(rows, place, part.more)
-                    bookmark_s = loop.time() + BOOKMARK_S
+                    bookmark_s = loop.time() + self._bookmark_s()
                 elif part.more:
                     await self._rest_of_scans()
                 if loop.time() >= bookmark_s:
                     yield Part((), place, part.more)
-                    bookmark_s = loop.time() + BOOKMARK_S
+                    bookmark_s = loop.time() + self._bookmark_s()
                 if caught_up and not self._ending:
                     await ear.wait(min(bookmark_s, end_s) - loop.time())
                 if self._ending or loop.time() >= end_s:
@@ -178,6 +190,9 @@ class Streams:
                 for ear in self._ears.get(Only(column, row[column]) if column else EVERYTHING, ()):
                     ear.hear(self._looked_at)
             self._looked_at = place_of(row)
+
+    def _bookmark_s(self) -> float:
+        return self._rng.uniform(BOOKMARK_S / 2, BOOKMARK_S)
 
     async def _rest_of_scans(self) -> None:
         """Lets one stream after the other read on that found nothing, so that calls go on beside however many."""
