@@ -92,6 +92,11 @@ async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitab
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         wiring = await wire()
+        if settings.sandbox:
+            from tillmesh.sandbox.faults import disturbed  # no other server has anything of it
+
+            wiring.servicers = disturbed(wiring.servicers, name, settings.clock())
+            log.warning("sandbox", folder=str(settings.sandbox))
         for close in reversed(wiring.on_stop):
             stack.push_async_callback(close)
         healthy, limits = health.aio.HealthServicer(), settings.limits()

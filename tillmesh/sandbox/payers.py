@@ -90,8 +90,10 @@ class SimulatedPayer:
 
 GOODS, RETRY, CLOSED = "HAND_OVER_GOODS", "SAFE_TO_RETRY", "CLOSED"
 ABOUT_PAYMENTS = frozenset({"CreatePayment", "GetPayment", "ConfirmPayment", "CancelPayment"})
-LOCKING, COMPLETING, CANCELING = frozenset({"LockOrder"}), frozenset({"CompleteOrderPayment"}), frozenset(
-    {"CancelOrderPayment"}
+LOCKING, COMPLETING, CANCELING = (
+    frozenset({"LockOrder"}),
+    frozenset({"CompleteOrderPayment"}),
+    frozenset({"CancelOrderPayment"}),
 )
 
 PAYERS = (
@@ -103,7 +105,9 @@ PAYERS = (
         "sandbox-says-no", f"Has to confirm, and says no after {LATER_S:g} seconds.", RETRY, "PAYMENT_CANCELED",
         answer=Answer.NO_LATER,
     ),
-    SimulatedPayer("sandbox-silent", "Has to confirm, and never answers.", RETRY, "PAYMENT_TIMEOUT", answer=Answer.NONE),
+    SimulatedPayer(
+        "sandbox-silent", "Has to confirm, and never answers.", RETRY, "PAYER_TIMEOUT", answer=Answer.NONE
+    ),
     SimulatedPayer(
         "sandbox-pin", f"Has to confirm, with the PIN {PIN} at the till. Five other PINs lock it.", GOODS,
         answer=Answer.NONE, pin=PIN,

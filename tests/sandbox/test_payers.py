@@ -1,0 +1,144 @@
+"""Each row of the table of simulated payers, played at a till: it ends as the table says."""
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+
+from tests.processes import DEADLINE_S
+from tillmesh.api.sandbox.v1 import sandbox_service_pb2 as sandbox_api
+from tillmesh.api.sandbox.v1.sandbox_service_pb2_grpc import SandboxServiceStub
+from tillmesh.api.terminal.v1 import checkout_pb2
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
+from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceStub
+from tillmesh.api.terminal.v1.till_refund_service_pb2_grpc import TillRefundServiceStub
+from tillmesh.api.type.v1.money_pb2 import Money
+from tillmesh.auth.callers import Role
+from tillmesh.runtime.ids import new_request_id
+from tillmesh.sandbox.payers import PAYERS, By, Deed, SimulatedPayer
+from tillmesh.sandbox.sandbox import Sandbox
+
+pytestmark = pytest.mark.process
+
+PRICE = 450
+MUG = api.NewLine(sku="MUG", quantity=1, unit_price_minor=PRICE, title="Mug")
+CALL_S = 20.0
+STEP_S = 10
+STEP_EVERY_S = 0.7
+FINAL = ("HAND_OVER_GOODS", "CLOSED")
+ROWS = [(payer, by) for payer in PAYERS for by in payer.by]
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    with Sandbox(tmp_path_factory.mktemp("sandbox")) as sandbox:
+        yield sandbox
+
+
+class Till:
+    """A till that repeats each request until it is answered."""
+
+    def __init__(self, channel: grpc.Channel, control: SandboxServiceStub) -> None:
+        self.checkouts = CheckoutServiceStub(channel)
+        self.refunds = TillRefundServiceStub(channel)
+        self.control = control
+
+    def ask(self, method: Any, request: Message) -> Any:
+        end = time.monotonic() + DEADLINE_S
+        while True:
+            try:
+                return method(request, timeout=CALL_S, wait_for_ready=True)
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > end:
+                    raise
+
+    def sold(self, payer: SimulatedPayer, by: By) -> checkout_pb2.Checkout:
+        """A pending order, and a payment of it by the payer unless the payer needs none."""
+        create = api.CreateCheckoutRequest(request_id=new_request_id(), lines=[MUG], currency_code="GBP")
+        if by is By.ID:
+            create.identity_id = payer.identity_id
+        basket = self.ask(self.checkouts.CreateCheckout, create)
+        submit = api.SubmitCheckoutRequest(
+            request_id=new_request_id(), checkout_id=basket.checkout_id, basket_version=basket.basket_version
+        )
+        submitted: checkout_pb2.Checkout = self.ask(self.checkouts.SubmitCheckout, submit)
+        if payer.deed is Deed.PAID_BY_PHONE:
+            return submitted
+        pay = api.PayCheckoutRequest(
+            payment_id=new_request_id(),
+            checkout_id=submitted.checkout_id,
+            order_version=submitted.order_version,
+            amount=Money(currency_code="GBP", minor_units=PRICE),
+            pay_code=self.code(payer) if by is By.CODE else "",
+        )
+        paid: checkout_pb2.Checkout = self.ask(self.checkouts.PayCheckout, pay)
+        return paid
+
+    def code(self, payer: SimulatedPayer) -> str:
+        request = sandbox_api.ShowPayCodeRequest(identity_id=payer.identity_id)
+        return str(self.control.ShowPayCode(request, timeout=CALL_S).pay_code)
+
+    def read(self, checkout_id: str) -> checkout_pb2.Checkout:
+        seen: checkout_pb2.Checkout = self.ask(
+            self.checkouts.GetCheckout, api.GetCheckoutRequest(checkout_id=checkout_id)
+        )
+        return seen
+
+    def until(
+        self, checkout_id: str, *verdicts: str, moves_clock: bool = True
+    ) -> tuple[checkout_pb2.Checkout, list[str]]:
+        """The checkout once its verdict is one of these, and all verdicts on the way; time goes faster meanwhile."""
+        end, seen, moved_at = time.monotonic() + DEADLINE_S, [""], time.monotonic()
+        while time.monotonic() < end:
+            checkout = self.read(checkout_id)
+            if (verdict := verdict_of(checkout)) != seen[-1]:
+                seen.append(verdict)
+            if verdict in verdicts:
+                return checkout, seen[1:]
+            if moves_clock and time.monotonic() - moved_at > STEP_EVERY_S:
+                move_clock(self.control, STEP_S)
+                moved_at = time.monotonic()
+        raise AssertionError(f"the verdicts of {checkout_id} were {seen}")
+
+
+def verdict_of(checkout: checkout_pb2.Checkout) -> str:
+    return checkout_pb2.Verdict.Name(checkout.verdict).removeprefix("VERDICT_")
+
+
+def move_clock(control: SandboxServiceStub, seconds: float) -> int:
+    request = sandbox_api.MoveClockRequest()
+    request.by.FromTimedelta(timedelta(seconds=seconds))
+    return int(control.MoveClock(request, timeout=CALL_S).now.ToMilliseconds())
+
+
+@pytest.fixture(scope="module")
+def till(sandbox: Sandbox) -> Iterator[Till]:
+    files = sandbox.mesh.addresses.files(Role.DEVICE)
+    assert files is not None
+    with (
+        files.open_blocking_channel(sandbox.mesh.addresses.terminal, Role.TERMINAL) as channel,
+        grpc.insecure_channel(sandbox.address) as control,
+    ):
+        yield Till(channel, SandboxServiceStub(control))
+
+
+@pytest.mark.parametrize(("payer", "by"), ROWS, ids=[f"{payer.identity_id}-{by}" for payer, by in ROWS])
+def test_a_sale_ends_as_the_table_says(till: Till, payer: SimulatedPayer, by: By) -> None:
+    checkout = till.sold(payer, by)
+    if payer.pin:
+        till.until(checkout.checkout_id, "ASK_PAYER", moves_clock=False)
+        enter_pin(till, checkout, payer.pin)
+    ended, _ = till.until(checkout.checkout_id, payer.verdict)
+    reason = payer.by_code if by is By.CODE and payer.by_code else payer.reason
+    assert ended.verdict_reason == reason
+
+
+def enter_pin(till: Till, checkout: checkout_pb2.Checkout, pin: str) -> None:
+    request = api.EnterPinRequest(
+        request_id=new_request_id(), checkout_id=checkout.checkout_id, amount=checkout.amount, pin=pin
+    )
+    till.ask(till.checkouts.EnterPin, request)
