@@ -82,7 +82,7 @@ class _Faults:
         payer, sale = self._learn(request)
         for fault in self._of.get(payer, ()):
             if not fault.calls or name in fault.calls:
-                await self._before(fault, sale)
+                await self._before(fault, sale, request)
         answer = await method(request)
         payer, _ = self._learn(answer, sale, payer)
         is_lost = any(fault.how is How.ANSWER_LOST for fault in self._of.get(payer, ()))
@@ -99,13 +99,15 @@ class _Faults:
                 if any(fault.how is How.CUT for fault in self._of.get(payer, ())):
                     raise Unanswered("the sandbox cut the stream")
 
-    async def _before(self, fault: Fault, sale: str) -> None:
+    async def _before(self, fault: Fault, sale: str, request: Any) -> None:
         if fault.how is How.SLOW:
             await asyncio.sleep(fault.seconds)
         elif fault.how is How.AWAY:
             now_ms = self._clock.now_ms()
             if now_ms < self._happened.note((fault, sale), now_ms + int(fault.seconds * 1_000)):
                 raise Unanswered("the sandbox has this server away")
+        elif fault.how is How.BRIEF:
+            request.lease.FromMilliseconds(int(fault.seconds * 1_000))
         elif fault.how is How.CRASH and self._is_first((fault, sale)):
             asyncio.get_running_loop().call_later(fault.seconds, os.kill, os.getpid(), signal.SIGKILL)
 

@@ -46,6 +46,7 @@ class How(Enum):
     ANSWER_LOST = "the server does what is asked, and its first answer is lost"
     SLOW = "the server takes its time"
     CUT = "the stream is cut after each answer"
+    BRIEF = "the order is locked for a short time only"
     CRASH = "the server ends with kill -9 after some time"
 
 
@@ -163,8 +164,8 @@ PAYERS = (
         faults=(Fault(PAYMENTS, How.AWAY, 300, ABOUT_PAYMENTS), Fault(ORDERS, How.AWAY, 20, CANCELING)),
     ),
     SimulatedPayer(
-        "sandbox-lease-over", "The order's lock ends before the payment can complete it.", RETRY, "LEASE_EXPIRED",
-        by=(By.ID,), faults=(Fault(ORDERS, How.AWAY, 60, COMPLETING),),
+        "sandbox-lease-over", "The order's lock ends after 2 seconds, before the payment can complete it.", RETRY,
+        "LEASE_EXPIRED", by=(By.ID,), faults=(Fault(ORDERS, How.BRIEF, 2, LOCKING), Fault(ORDERS, How.AWAY, 5, COMPLETING)),
     ),
     SimulatedPayer(
         "sandbox-answer-lost", "Pays. The terminal's first answer to each request is lost.", GOODS, by=(By.ID,),
