@@ -9,17 +9,18 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
-from tests.processes import DEADLINE_S
+from tests.processes import DEADLINE_S, refusal_of
 from tillmesh.api.sandbox.v1 import sandbox_service_pb2 as sandbox_api
 from tillmesh.api.sandbox.v1.sandbox_service_pb2_grpc import SandboxServiceStub
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
+from tillmesh.api.terminal.v1 import till_refund_service_pb2 as refunds_api
 from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceStub
 from tillmesh.api.terminal.v1.till_refund_service_pb2_grpc import TillRefundServiceStub
 from tillmesh.api.type.v1.money_pb2 import Money
 from tillmesh.auth.callers import Role
 from tillmesh.runtime.ids import new_request_id
-from tillmesh.sandbox.payers import PAYERS, By, Deed, SimulatedPayer
+from tillmesh.sandbox.payers import BY_IDENTITY, PAYERS, PIN, By, Deed, SimulatedPayer
 from tillmesh.sandbox.sandbox import Sandbox
 
 pytestmark = pytest.mark.process
@@ -48,6 +49,7 @@ class Till:
         self.checkouts = CheckoutServiceStub(channel)
         self.refunds = TillRefundServiceStub(channel)
         self.control = control
+        self.unanswered = 0
 
     def ask(self, method: Any, request: Message) -> Any:
         end = time.monotonic() + DEADLINE_S
@@ -57,6 +59,7 @@ class Till:
             except grpc.RpcError as error:
                 if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > end:
                     raise
+                self.unanswered += 1
 
     def sold(self, payer: SimulatedPayer, by: By) -> checkout_pb2.Checkout:
         """A pending order, and a payment of it by the payer unless the payer needs none."""
@@ -134,9 +137,13 @@ def test_a_sale_ends_as_the_table_says(till: Till, payer: SimulatedPayer, by: By
     if payer.pin:
         till.until(checkout.checkout_id, "ASK_PAYER")
         enter_pin(till, checkout, payer.pin)
-    ended, _ = till.until(checkout.checkout_id, payer.verdict)
+        seen = ["ASK_PAYER"]
+    else:
+        seen = [verdict_of(checkout)]
+    ended, later = till.until(checkout.checkout_id, payer.verdict)
     reason = payer.by_code if by is By.CODE and payer.by_code else payer.reason
     assert ended.verdict_reason == reason
+    assert not payer.meanwhile or payer.meanwhile in [*seen, *later]
 
 
 def enter_pin(till: Till, checkout: checkout_pb2.Checkout, pin: str) -> None:
@@ -144,3 +151,45 @@ def enter_pin(till: Till, checkout: checkout_pb2.Checkout, pin: str) -> None:
         request_id=new_request_id(), checkout_id=checkout.checkout_id, amount=checkout.amount, pin=pin
     )
     till.ask(till.checkouts.EnterPin, request)
+
+
+def test_a_pin_may_be_wrong_before_it_is_right(till: Till) -> None:
+    checkout = till.sold(BY_IDENTITY["sandbox-pin"], By.ID)
+    till.until(checkout.checkout_id, "ASK_PAYER")
+    with pytest.raises(grpc.RpcError) as raised:
+        enter_pin(till, checkout, "0852")
+    assert refusal_of(raised.value).reason == "PIN_WRONG"
+    enter_pin(till, checkout, PIN)
+    till.until(checkout.checkout_id, "HAND_OVER_GOODS")
+
+
+def test_the_refund_of_a_payment_that_was_given_back_is_refused(till: Till) -> None:
+    checkout = till.sold(BY_IDENTITY["sandbox-refund-refused"], By.ID)
+    till.until(checkout.checkout_id, "HAND_OVER_GOODS")
+    request = refunds_api.RefundCheckoutRequest(refund_id=new_request_id(), checkout_id=checkout.checkout_id)
+    with pytest.raises(grpc.RpcError) as raised:
+        till.ask(till.refunds.RefundCheckout, request)
+    assert refusal_of(raised.value).reason == "PAYMENT_ALREADY_REFUNDED"
+
+
+def test_answers_are_lost_and_a_repeat_gets_them(till: Till) -> None:
+    before = till.unanswered
+    checkout = till.sold(BY_IDENTITY["sandbox-answer-lost"], By.ID)
+    till.until(checkout.checkout_id, "HAND_OVER_GOODS")
+    assert till.unanswered - before >= 3  # of creating, submitting and paying
+
+
+def test_a_stream_that_is_cut_goes_on_by_its_cursor(till: Till) -> None:
+    checkout = till.sold(BY_IDENTITY["sandbox-stream-cut"], By.ID)
+    events: list[int] = []
+    cursor, cuts = "oldest", 0
+    while not events or events[-1] != checkout_pb2.CheckoutEvent.TYPE_PAID:
+        request = api.WatchCheckoutsRequest(checkout_id=checkout.checkout_id, cursor=cursor)
+        try:
+            for answer in till.checkouts.WatchCheckouts(request, timeout=CALL_S):
+                events += [update.event.type for update in answer.updates]
+                cursor = answer.cursor
+        except grpc.RpcError:
+            cuts += 1
+    assert cuts
+    assert len(events) == len(set(events))

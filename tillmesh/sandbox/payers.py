@@ -75,6 +75,8 @@ class SimulatedPayer:
     story: str
     verdict: str
     reason: str = ""
+    meanwhile: str = ""
+    """A verdict that the till sees before it."""
     by: tuple[By, ...] = (By.ID, By.CODE)
     """How the row works; under the id a till names a payer, and under a code it scans one."""
     by_code: str = ""
@@ -91,27 +93,28 @@ class SimulatedPayer:
 
 GOODS, RETRY, CLOSED = "HAND_OVER_GOODS", "SAFE_TO_RETRY", "CLOSED"
 ABOUT_PAYMENTS = frozenset({"CreatePayment", "GetPayment", "ConfirmPayment", "CancelPayment"})
-LOCKING, COMPLETING, CANCELING = (
-    frozenset({"LockOrder"}),
-    frozenset({"CompleteOrderPayment"}),
-    frozenset({"CancelOrderPayment"}),
-)
+LOCKING = frozenset({"LockOrder"})
+COMPLETING = frozenset({"CompleteOrderPayment"})
+CANCELING = frozenset({"CancelOrderPayment"})
+REFUNDING = frozenset({"RefundCheckout", "VoidCheckout"})
 
 PAYERS = (
     SimulatedPayer("sandbox-paid", "Pays at once.", GOODS),
     SimulatedPayer(
-        "sandbox-says-yes", f"Has to confirm, and says yes after {LATER_S:g} seconds.", GOODS, answer=Answer.YES_LATER
+        "sandbox-says-yes", f"Has to confirm, and says yes after {LATER_S:g} seconds.", GOODS, meanwhile="ASK_PAYER",
+        answer=Answer.YES_LATER,
     ),
     SimulatedPayer(
         "sandbox-says-no", f"Has to confirm, and says no after {LATER_S:g} seconds.", RETRY, "PAYMENT_CANCELED",
-        answer=Answer.NO_LATER,
+        meanwhile="ASK_PAYER", answer=Answer.NO_LATER,
     ),
     SimulatedPayer(
-        "sandbox-silent", "Has to confirm, and never answers.", RETRY, "PAYER_TIMEOUT", answer=Answer.NONE
+        "sandbox-silent", "Has to confirm, and never answers.", RETRY, "PAYER_TIMEOUT", meanwhile="ASK_PAYER",
+        answer=Answer.NONE,
     ),
     SimulatedPayer(
         "sandbox-pin", f"Has to confirm, with the PIN {PIN} at the till. Five other PINs lock it.", GOODS,
-        answer=Answer.NONE, pin=PIN,
+        meanwhile="ASK_PAYER", answer=Answer.NONE, pin=PIN,
     ),
     SimulatedPayer(
         "sandbox-poor", "Says yes, and has no money.", RETRY, "DECLINED", by_code="INSUFFICIENT_FUNDS", is_rich=False
@@ -159,13 +162,14 @@ PAYERS = (
     ),
     SimulatedPayer(
         "sandbox-unknown",
-        "Both are away when the till gives up: DO_NOT_RETRY for 20 seconds, until the order service answers.", RETRY,
-        "PAYMENT_TIMEOUT", by=(By.ID,),
+        "The payment server is gone, and the order service is away for 20 seconds when the till gives up.", RETRY,
+        "PAYMENT_TIMEOUT", meanwhile="DO_NOT_RETRY", by=(By.ID,),
         faults=(Fault(PAYMENTS, How.AWAY, 300, ABOUT_PAYMENTS), Fault(ORDERS, How.AWAY, 20, CANCELING)),
     ),
     SimulatedPayer(
         "sandbox-lease-over", "The order's lock ends after 2 seconds, before the payment can complete it.", RETRY,
-        "LEASE_EXPIRED", by=(By.ID,), faults=(Fault(ORDERS, How.BRIEF, 2, LOCKING), Fault(ORDERS, How.AWAY, 5, COMPLETING)),
+        "LEASE_EXPIRED", by=(By.ID,),
+        faults=(Fault(ORDERS, How.BRIEF, 2, LOCKING), Fault(ORDERS, How.AWAY, 5, COMPLETING)),
     ),
     SimulatedPayer(
         "sandbox-answer-lost", "Pays. The terminal's first answer to each request is lost.", GOODS, by=(By.ID,),
@@ -181,7 +185,7 @@ PAYERS = (
     ),
     SimulatedPayer(
         "sandbox-refund-refused", "Pays, and the platform gives the money back: PAYMENT_ALREADY_REFUNDED at the till.",
-        GOODS, deed=Deed.REFUNDED,
+        GOODS, by=(By.ID,), deed=Deed.REFUNDED, faults=(Fault(TERMINAL, How.SLOW, 2, REFUNDING),),
     ),
 )  # fmt: skip
 """In the order in which they are shown."""
