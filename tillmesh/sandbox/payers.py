@@ -36,6 +36,7 @@ class Code(Enum):
     FRESH = "one that counts"
     USED = "one that was used before"
     WRONG = "one that was made up"
+    LOCKED = "one of a phone whose codes are locked"
     LOST = "one during whose payment the terminal crashes"
 
 
@@ -133,6 +134,10 @@ PAYERS = (
         code=Code.WRONG,
     ),
     SimulatedPayer(
+        "sandbox-code-locked", "Shows a pay code after five wrong ones of the same phone.", RETRY, "PAY_CODE_LOCKED",
+        by=(By.CODE,), code=Code.LOCKED,
+    ),
+    SimulatedPayer(
         "sandbox-code-lost", "The terminal crashes before the payment server has the code, and starts again.", RETRY,
         "PAY_CODE_LOST", by=(By.CODE,), code=Code.LOST,
     ),
@@ -159,6 +164,10 @@ PAYERS = (
     SimulatedPayer(
         "sandbox-orders-away", "The order service is away for 5 seconds, when the order is to be locked.", GOODS,
         by=(By.ID,), faults=(Fault(ORDERS, How.AWAY, 5, LOCKING),),
+    ),
+    SimulatedPayer(
+        "sandbox-orders-gone", "The order service is away for longer than the payment server tries to lock the order.",
+        RETRY, "ORDER_UNREACHABLE", by=(By.ID,), faults=(Fault(ORDERS, How.AWAY, 300, LOCKING),),
     ),
     SimulatedPayer(
         "sandbox-unknown",

@@ -30,6 +30,8 @@ from tillmesh.sandbox.payers import BY_IDENTITY, LATER_S, PAYERS, Answer, Code, 
 
 FUNDS_MINOR = 10**11
 CALL_S = 30.0
+WRONG_CODES_MAX = 5
+"""After so many the payment server locks the codes of a phone."""
 PREPARED_AT_A_TIME = 4
 ANOTHER_CURRENCY = {"USD": "EUR"}
 log = structlog.get_logger()
@@ -81,6 +83,8 @@ class People:
                 code = await self._fresh_code(payer)
                 await self._use(code)
                 return code
+            case Code.LOCKED:
+                return await self._locked_code(payer)
             case Code.FRESH:
                 return await self._fresh_code(payer)
 
@@ -106,6 +110,14 @@ class People:
                 request_id=_id("pin", payer.identity_id), identity_id=payer.identity_id, pin=payer.pin
             )
             await client.call(client.identities.SetPin, set_pin, timeout_s=CALL_S)
+
+    async def _locked_code(self, payer: SimulatedPayer) -> Secret:
+        code = await self._fresh_code(payer)
+        parts = paycode.parse(code)
+        assert parts is not None
+        for _ in range(WRONG_CODES_MAX):
+            await self._use(paycode.make(parts.handle, Secret(b"made up"), self._step()))
+        return code
 
     async def _fresh_code(self, payer: SimulatedPayer) -> Secret:
         """A code of a new key, so that none was shown before."""
