@@ -22,6 +22,7 @@ from tillmesh.local.mesh import Mesh
 from tillmesh.local.processes import ServerName
 from tillmesh.rpc.settings import load_settings
 from tillmesh.sandbox.clock import SandboxClock
+from tillmesh.sandbox.payers import PAYERS
 from tillmesh.sandbox.sandbox import Sandbox
 
 LIST = orders_api.ListOrdersRequest()
@@ -77,7 +78,7 @@ def test_a_server_that_is_restarted_is_away_and_comes_back_with_its_data(
     control: SandboxServiceStub, orders: OrderServiceStub
 ) -> None:
     orders.CreateOrder(create("kept"), timeout=DEADLINE_S)
-    restart = api.RestartServerRequest(server=api.SERVER_ORDERS)
+    restart = api.RestartServerRequest(server=api.RestartServerRequest.SERVER_ORDERS)
     restart.away.seconds = 1
     control.RestartServer(restart, timeout=DEADLINE_S)
     with pytest.raises(grpc.RpcError) as raised:
@@ -149,3 +150,14 @@ def test_a_clock_is_moved_for_whoever_has_the_same_folder(tmp_path: Path) -> Non
     assert follower.now_ms() - before >= 60_000
     mover.set_right()
     assert follower.now_ms() - before < 60_000
+
+
+@pytest.mark.process
+def test_the_payers_are_listed_page_by_page(control: SandboxServiceStub) -> None:
+    request = api.ListPayersRequest(page_size=10)
+    listed: list[str] = []
+    while not listed or request.page_token:
+        answer = control.ListPayers(request, timeout=DEADLINE_S)
+        listed += [payer.identity_id for payer in answer.payers]
+        request.page_token = answer.next_page_token
+    assert listed == [payer.identity_id for payer in PAYERS]

@@ -4,9 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
-from tillmesh.local.processes import ServerName
-
-ORDERS, PAYMENTS, TERMINAL = ServerName.ORDERS, ServerName.PAYMENTS, ServerName.TERMINAL
+ORDERS, PAYMENTS, TERMINAL = "order_service", "thirdparty_server", "store_terminal"
 PIN = "2580"
 LATER_S = 3.0
 """After how long a payer acts who does not act at once."""
@@ -55,7 +53,7 @@ class How(Enum):
 class Fault:
     """A fault of one server in calls about one payer; `calls` empty is all of them."""
 
-    server: ServerName
+    server: str
     how: How
     seconds: float = 0.0
     calls: frozenset[str] = frozenset()

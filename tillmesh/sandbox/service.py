@@ -1,26 +1,30 @@
 """tillmesh.api.sandbox.v1.SandboxService: protobuf to the sandbox and back, nothing else."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
 from grpc import StatusCode
 
 from tillmesh.api.sandbox.v1 import sandbox_service_pb2 as api
+from tillmesh.api.sandbox.v1 import simulated_payer_pb2
 from tillmesh.local.processes import ServerName
 from tillmesh.rpc.fields import Fields
+from tillmesh.rpc.paging import Page
 from tillmesh.runtime.errors import ErrorReason
 from tillmesh.runtime.secret import Secret
 from tillmesh.sandbox.clock import STEP_MAX, SandboxClock
 from tillmesh.sandbox.payers import BY_IDENTITY, PAYERS, SimulatedPayer
+from tillmesh.storage.seal import KEY_BYTES, Seal
 
 SERVICE = "tillmesh.api.sandbox.v1.SandboxService"
 DOMAIN = "sandbox.tillmesh"
 AWAY_MAX = timedelta(minutes=5)
 SERVERS = {
-    api.SERVER_ORDERS: ServerName.ORDERS,
-    api.SERVER_PAYMENTS: ServerName.PAYMENTS,
-    api.SERVER_TERMINAL: ServerName.TERMINAL,
+    api.RestartServerRequest.SERVER_ORDERS: ServerName.ORDERS,
+    api.RestartServerRequest.SERVER_PAYMENTS: ServerName.PAYMENTS,
+    api.RestartServerRequest.SERVER_TERMINAL: ServerName.TERMINAL,
 }
 
 
@@ -54,13 +58,14 @@ class SandboxServicer:
     """The control of one sandbox."""
 
     sandbox: Sandbox
+    seal: Seal = field(default_factory=lambda: Seal(os.urandom(KEY_BYTES)))
 
-    async def ListPayers(self, _request: api.ListPayersRequest) -> api.ListPayersResponse:
+    async def ListPayers(self, request: api.ListPayersRequest) -> api.ListPayersResponse:
         """Lists the simulated payers."""
-        shown = [
-            api.SimulatedPayer(identity_id=payer.identity_id, outcome=payer.story, pin=payer.pin) for payer in PAYERS
-        ]
-        return api.ListPayersResponse(payers=shown)
+        page: Page[SimulatedPayer] = Page(self.seal, request.page_size, request.page_token, ["payers"])
+        start = PAYERS.index(BY_IDENTITY[page.after[0]]) + 1 if page.after else 0
+        shown, token = page.cut(PAYERS[start : start + page.at_most], lambda payer: [payer.identity_id], _to_message)
+        return api.ListPayersResponse(payers=shown, next_page_token=token)
 
     async def ShowPayCode(self, request: api.ShowPayCodeRequest) -> api.ShowPayCodeResponse:
         """Shows a payer's pay code."""
@@ -96,3 +101,7 @@ class SandboxServicer:
         """Starts anew."""
         await self.sandbox.reset()
         return api.ResetResponse()
+
+
+def _to_message(payer: SimulatedPayer) -> simulated_payer_pb2.SimulatedPayer:
+    return simulated_payer_pb2.SimulatedPayer(identity_id=payer.identity_id, outcome=payer.story, pin=payer.pin)

@@ -15,6 +15,7 @@ from tillmesh.local.processes import ServerName
 from tillmesh.sandbox.service import SERVERS
 
 DEFAULT_ADDRESS = "127.0.0.1:7004"
+PAYERS_MAX = 200
 WITHIN_S = 60.0
 Address = Annotated[str, typer.Option("--sandbox", metavar="HOST:PORT", help="Where the sandbox listens.")]
 
@@ -24,7 +25,7 @@ sandbox = typer.Typer(no_args_is_help=True, help="Control a sandbox, a mesh for 
 @sandbox.command("payers", epilog="**Examples**\n\ntillmesh sandbox payers")
 def list_payers(address: Address = DEFAULT_ADDRESS, json: Json = False) -> None:
     """List the simulated payers; a till names one as its payer, or scans its pay code."""
-    answer: api.ListPayersResponse = _ask(address, "ListPayers", api.ListPayersRequest())
+    answer: api.ListPayersResponse = _ask(address, "ListPayers", api.ListPayersRequest(page_size=PAYERS_MAX))
     if not show_json(answer.payers):
         rows = [(payer.identity_id, payer.outcome) for payer in answer.payers]
         show_table("Simulated payers", ["identity", "how its payments go"], rows)

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tillmesh.api.sandbox.v1 import simulated_payer_pb2 as tillmesh_dot_api_dot_sandbox_dot_v1_dot_simulated__payer__pb2
 from tillmesh.api.type.v1 import annotations_pb2 as tillmesh_dot_api_dot_type_dot_v1_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-tillmesh/api/sandbox/v1/sandbox_service.proto\x12\x17tillmesh.api.sandbox.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a&tillmesh/api/type/v1/annotations.proto\"I\n\x0eSimulatedPayer\x12\x13\n\x0bidentity_id\x18\x01 \x01(\t\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12\x11\n\x03pin\x18\x03 \x01(\tB\x04\x88\xb5\x18\x01\"\x13\n\x11ListPayersRequest\"M\n\x12ListPayersResponse\x12\x37\n\x06payers\x18\x01 \x03(\x0b\x32\'.tillmesh.api.sandbox.v1.SimulatedPayer\")\n\x12ShowPayCodeRequest\x12\x13\n\x0bidentity_id\x18\x01 \x01(\t\"-\n\x13ShowPayCodeResponse\x12\x16\n\x08pay_code\x18\x01 \x01(\tB\x04\x88\xb5\x18\x01\"9\n\x10MoveClockRequest\x12%\n\x02\x62y\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"<\n\x11MoveClockResponse\x12\'\n\x03now\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"p\n\x14RestartServerRequest\x12/\n\x06server\x18\x01 \x01(\x0e\x32\x1f.tillmesh.api.sandbox.v1.Server\x12\'\n\x04\x61way\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x17\n\x15RestartServerResponse\"\x0e\n\x0cResetRequest\"\x0f\n\rResetResponse*]\n\x06Server\x12\x16\n\x12SERVER_UNSPECIFIED\x10\x00\x12\x11\n\rSERVER_ORDERS\x10\x01\x12\x13\n\x0fSERVER_PAYMENTS\x10\x02\x12\x13\n\x0fSERVER_TERMINAL\x10\x03\x32\x8d\x04\n\x0eSandboxService\x12\x65\n\nListPayers\x12*.tillmesh.api.sandbox.v1.ListPayersRequest\x1a+.tillmesh.api.sandbox.v1.ListPayersResponse\x12h\n\x0bShowPayCode\x12+.tillmesh.api.sandbox.v1.ShowPayCodeRequest\x1a,.tillmesh.api.sandbox.v1.ShowPayCodeResponse\x12\x62\n\tMoveClock\x12).tillmesh.api.sandbox.v1.MoveClockRequest\x1a*.tillmesh.api.sandbox.v1.MoveClockResponse\x12n\n\rRestartServer\x12-.tillmesh.api.sandbox.v1.RestartServerRequest\x1a..tillmesh.api.sandbox.v1.RestartServerResponse\x12V\n\x05Reset\x12%.tillmesh.api.sandbox.v1.ResetRequest\x1a&.tillmesh.api.sandbox.v1.ResetResponseBX\n\x17tillmesh.api.sandbox.v1P\x01Z!tillmesh/api/sandbox/v1;sandboxv1\xaa\x02\x17Tillmesh.Api.Sandbox.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-tillmesh/api/sandbox/v1/sandbox_service.proto\x12\x17tillmesh.api.sandbox.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a-tillmesh/api/sandbox/v1/simulated_payer.proto\x1a&tillmesh/api/type/v1/annotations.proto\":\n\x11ListPayersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"f\n\x12ListPayersResponse\x12\x37\n\x06payers\x18\x01 \x03(\x0b\x32\'.tillmesh.api.sandbox.v1.SimulatedPayer\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x12ShowPayCodeRequest\x12\x13\n\x0bidentity_id\x18\x01 \x01(\t\"-\n\x13ShowPayCodeResponse\x12\x16\n\x08pay_code\x18\x01 \x01(\tB\x04\x88\xb5\x18\x01\"9\n\x10MoveClockRequest\x12%\n\x02\x62y\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"<\n\x11MoveClockResponse\x12\'\n\x03now\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe4\x01\n\x14RestartServerRequest\x12\x44\n\x06server\x18\x01 \x01(\x0e\x32\x34.tillmesh.api.sandbox.v1.RestartServerRequest.Server\x12\'\n\x04\x61way\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"]\n\x06Server\x12\x16\n\x12SERVER_UNSPECIFIED\x10\x00\x12\x11\n\rSERVER_ORDERS\x10\x01\x12\x13\n\x0fSERVER_PAYMENTS\x10\x02\x12\x13\n\x0fSERVER_TERMINAL\x10\x03\"\x17\n\x15RestartServerResponse\"\x0e\n\x0cResetRequest\"\x0f\n\rResetResponse2\x8d\x04\n\x0eSandboxService\x12\x65\n\nListPayers\x12*.tillmesh.api.sandbox.v1.ListPayersRequest\x1a+.tillmesh.api.sandbox.v1.ListPayersResponse\x12h\n\x0bShowPayCode\x12+.tillmesh.api.sandbox.v1.ShowPayCodeRequest\x1a,.tillmesh.api.sandbox.v1.ShowPayCodeResponse\x12\x62\n\tMoveClock\x12).tillmesh.api.sandbox.v1.MoveClockRequest\x1a*.tillmesh.api.sandbox.v1.MoveClockResponse\x12n\n\rRestartServer\x12-.tillmesh.api.sandbox.v1.RestartServerRequest\x1a..tillmesh.api.sandbox.v1.RestartServerResponse\x12V\n\x05Reset\x12%.tillmesh.api.sandbox.v1.ResetRequest\x1a&.tillmesh.api.sandbox.v1.ResetResponseBX\n\x17tillmesh.api.sandbox.v1P\x01Z!tillmesh/api/sandbox/v1;sandboxv1\xaa\x02\x17Tillmesh.Api.Sandbox.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,34 +36,30 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tillmesh.api.sandbox.v1.san
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\027tillmesh.api.sandbox.v1P\001Z!tillmesh/api/sandbox/v1;sandboxv1\252\002\027Tillmesh.Api.Sandbox.V1'
-  _globals['_SIMULATEDPAYER'].fields_by_name['pin']._loaded_options = None
-  _globals['_SIMULATEDPAYER'].fields_by_name['pin']._serialized_options = b'\210\265\030\001'
   _globals['_SHOWPAYCODERESPONSE'].fields_by_name['pay_code']._loaded_options = None
   _globals['_SHOWPAYCODERESPONSE'].fields_by_name['pay_code']._serialized_options = b'\210\265\030\001'
-  _globals['_SERVER']._serialized_start=737
-  _globals['_SERVER']._serialized_end=830
-  _globals['_SIMULATEDPAYER']._serialized_start=179
-  _globals['_SIMULATEDPAYER']._serialized_end=252
-  _globals['_LISTPAYERSREQUEST']._serialized_start=254
-  _globals['_LISTPAYERSREQUEST']._serialized_end=273
-  _globals['_LISTPAYERSRESPONSE']._serialized_start=275
-  _globals['_LISTPAYERSRESPONSE']._serialized_end=352
-  _globals['_SHOWPAYCODEREQUEST']._serialized_start=354
-  _globals['_SHOWPAYCODEREQUEST']._serialized_end=395
-  _globals['_SHOWPAYCODERESPONSE']._serialized_start=397
-  _globals['_SHOWPAYCODERESPONSE']._serialized_end=442
-  _globals['_MOVECLOCKREQUEST']._serialized_start=444
-  _globals['_MOVECLOCKREQUEST']._serialized_end=501
-  _globals['_MOVECLOCKRESPONSE']._serialized_start=503
-  _globals['_MOVECLOCKRESPONSE']._serialized_end=563
-  _globals['_RESTARTSERVERREQUEST']._serialized_start=565
-  _globals['_RESTARTSERVERREQUEST']._serialized_end=677
-  _globals['_RESTARTSERVERRESPONSE']._serialized_start=679
-  _globals['_RESTARTSERVERRESPONSE']._serialized_end=702
-  _globals['_RESETREQUEST']._serialized_start=704
-  _globals['_RESETREQUEST']._serialized_end=718
-  _globals['_RESETRESPONSE']._serialized_start=720
-  _globals['_RESETRESPONSE']._serialized_end=735
-  _globals['_SANDBOXSERVICE']._serialized_start=833
-  _globals['_SANDBOXSERVICE']._serialized_end=1358
+  _globals['_LISTPAYERSREQUEST']._serialized_start=226
+  _globals['_LISTPAYERSREQUEST']._serialized_end=284
+  _globals['_LISTPAYERSRESPONSE']._serialized_start=286
+  _globals['_LISTPAYERSRESPONSE']._serialized_end=388
+  _globals['_SHOWPAYCODEREQUEST']._serialized_start=390
+  _globals['_SHOWPAYCODEREQUEST']._serialized_end=431
+  _globals['_SHOWPAYCODERESPONSE']._serialized_start=433
+  _globals['_SHOWPAYCODERESPONSE']._serialized_end=478
+  _globals['_MOVECLOCKREQUEST']._serialized_start=480
+  _globals['_MOVECLOCKREQUEST']._serialized_end=537
+  _globals['_MOVECLOCKRESPONSE']._serialized_start=539
+  _globals['_MOVECLOCKRESPONSE']._serialized_end=599
+  _globals['_RESTARTSERVERREQUEST']._serialized_start=602
+  _globals['_RESTARTSERVERREQUEST']._serialized_end=830
+  _globals['_RESTARTSERVERREQUEST_SERVER']._serialized_start=737
+  _globals['_RESTARTSERVERREQUEST_SERVER']._serialized_end=830
+  _globals['_RESTARTSERVERRESPONSE']._serialized_start=832
+  _globals['_RESTARTSERVERRESPONSE']._serialized_end=855
+  _globals['_RESETREQUEST']._serialized_start=857
+  _globals['_RESETREQUEST']._serialized_end=871
+  _globals['_RESETRESPONSE']._serialized_start=873
+  _globals['_RESETRESPONSE']._serialized_end=888
+  _globals['_SANDBOXSERVICE']._serialized_start=891
+  _globals['_SANDBOXSERVICE']._serialized_end=1416
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tillmesh.api.sandbox.v1 import simulated_payer_pb2 as _simulated_payer_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -21,76 +22,27 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _Server:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _ServerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Server.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    SERVER_UNSPECIFIED: _Server.ValueType  # 0
-    """Not said."""
-    SERVER_ORDERS: _Server.ValueType  # 1
-    """The order service."""
-    SERVER_PAYMENTS: _Server.ValueType  # 2
-    """The payment server."""
-    SERVER_TERMINAL: _Server.ValueType  # 3
-    """The store terminal."""
-
-class Server(_Server, metaclass=_ServerEnumTypeWrapper):
-    """The servers of a mesh."""
-
-SERVER_UNSPECIFIED: Server.ValueType  # 0
-"""Not said."""
-SERVER_ORDERS: Server.ValueType  # 1
-"""The order service."""
-SERVER_PAYMENTS: Server.ValueType  # 2
-"""The payment server."""
-SERVER_TERMINAL: Server.ValueType  # 3
-"""The store terminal."""
-Global___Server: _TypeAlias = Server  # noqa: Y015
-
-@_typing.final
-class SimulatedPayer(_message.Message):
-    """A simulated payer."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    IDENTITY_ID_FIELD_NUMBER: _builtins.int
-    OUTCOME_FIELD_NUMBER: _builtins.int
-    PIN_FIELD_NUMBER: _builtins.int
-    identity_id: _builtins.str
-    """The identity, such as "sandbox-paid": a till names it as the payer of a checkout."""
-    outcome: _builtins.str
-    """How its payments go, in a sentence."""
-    pin: _builtins.str
-    """The PIN that it keys in at the till; empty for a payer who has none."""
-    def __init__(
-        self,
-        *,
-        identity_id: _builtins.str = ...,
-        outcome: _builtins.str = ...,
-        pin: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["identity_id", b"identity_id", "outcome", b"outcome", "pin", b"pin"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___SimulatedPayer: _TypeAlias = SimulatedPayer  # noqa: Y015
-
 @_typing.final
 class ListPayersRequest(_message.Message):
     """Request of ListPayers."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most this many; 0 means 50, more than 200 means 200 (AIP-158)."""
+    page_token: _builtins.str
+    """next_page_token of the answer before."""
     def __init__(
         self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -103,18 +55,22 @@ class ListPayersResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PAYERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Where the next page starts; empty on the last one."""
     @_builtins.property
-    def payers(self) -> _containers.RepeatedCompositeFieldContainer[Global___SimulatedPayer]:
-        """All simulated payers, about thirty, in the order of the table in docs/sandbox.md."""
+    def payers(self) -> _containers.RepeatedCompositeFieldContainer[_simulated_payer_pb2.SimulatedPayer]:
+        """The simulated payers, in the order of the table in docs/sandbox.md."""
 
     def __init__(
         self,
         *,
-        payers: _abc.Iterable[Global___SimulatedPayer] | None = ...,
+        payers: _abc.Iterable[_simulated_payer_pb2.SimulatedPayer] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["payers", b"payers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "payers", b"payers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -218,9 +174,36 @@ class RestartServerRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    class _Server:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ServerEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[RestartServerRequest._Server.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        SERVER_UNSPECIFIED: RestartServerRequest._Server.ValueType  # 0
+        """Not said."""
+        SERVER_ORDERS: RestartServerRequest._Server.ValueType  # 1
+        """The order service."""
+        SERVER_PAYMENTS: RestartServerRequest._Server.ValueType  # 2
+        """The payment server."""
+        SERVER_TERMINAL: RestartServerRequest._Server.ValueType  # 3
+        """The store terminal."""
+
+    class Server(_Server, metaclass=_ServerEnumTypeWrapper):
+        """A server of the mesh."""
+
+    SERVER_UNSPECIFIED: RestartServerRequest.Server.ValueType  # 0
+    """Not said."""
+    SERVER_ORDERS: RestartServerRequest.Server.ValueType  # 1
+    """The order service."""
+    SERVER_PAYMENTS: RestartServerRequest.Server.ValueType  # 2
+    """The payment server."""
+    SERVER_TERMINAL: RestartServerRequest.Server.ValueType  # 3
+    """The store terminal."""
+
     SERVER_FIELD_NUMBER: _builtins.int
     AWAY_FIELD_NUMBER: _builtins.int
-    server: Global___Server.ValueType
+    server: Global___RestartServerRequest.Server.ValueType
     """The server."""
     @_builtins.property
     def away(self) -> _duration_pb2.Duration:
@@ -229,7 +212,7 @@ class RestartServerRequest(_message.Message):
     def __init__(
         self,
         *,
-        server: Global___Server.ValueType = ...,
+        server: Global___RestartServerRequest.Server.ValueType = ...,
         away: _duration_pb2.Duration | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["away", b"away"]  # noqa: Y015
