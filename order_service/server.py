@@ -15,7 +15,7 @@ from tillmesh.auth.callers import Role
 from tillmesh.rpc.server import Wiring, run
 from tillmesh.rpc.settings import ServerSettings, load_settings
 from tillmesh.rpc.streams import Streams
-from tillmesh.runtime.clock import DAY_MS, Clock, SystemClock
+from tillmesh.runtime.clock import DAY_MS, Clock
 from tillmesh.runtime.ids import SYSTEM_RNG
 from tillmesh.storage.database import Database, answer, open_database
 
@@ -52,7 +52,7 @@ def assemble(settings: OrderSettings, database: Database, clock: Clock, rng: ran
 
 async def wire(settings: OrderSettings) -> Wiring:
     """The service as a process runs it."""
-    return assemble(settings, open_database(settings.database_url, METADATA), SystemClock(), SYSTEM_RNG)
+    return assemble(settings, open_database(settings.database_url, METADATA), settings.clock(), SYSTEM_RNG)
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ from tillmesh.rpc.peers import open_channel
 from tillmesh.rpc.server import Wiring, run
 from tillmesh.rpc.settings import ServerSettings, load_settings
 from tillmesh.rpc.streams import Streams
-from tillmesh.runtime.clock import DAY_MS, HOUR_MS, Clock, SystemClock
+from tillmesh.runtime.clock import DAY_MS, HOUR_MS, Clock
 from tillmesh.runtime.ids import IDENTIFIER, SYSTEM_RNG
 from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS
 from tillmesh.storage.database import Database, answer, open_database
@@ -145,7 +145,7 @@ async def wire(settings: TerminalSettings) -> Wiring:
     database = open_database(settings.database_url, METADATA)
     orders = open_channel(settings.orders, Role.ORDERS, settings.tls())
     payments = open_channel(settings.payments, Role.PAYMENTS, settings.tls())
-    return assemble(settings, database, orders, payments, SystemClock(), SYSTEM_RNG)
+    return assemble(settings, database, orders, payments, settings.clock(), SYSTEM_RNG)
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ from tillmesh.rpc.peers import Peer, open_channel
 from tillmesh.rpc.server import Wiring, run
 from tillmesh.rpc.settings import ServerSettings, load_settings
 from tillmesh.rpc.streams import Streams
-from tillmesh.runtime.clock import Clock, SystemClock
+from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.ids import SYSTEM_RNG
 from tillmesh.storage.database import Database, answer, open_database
 
@@ -129,7 +129,7 @@ async def wire(settings: PaymentSettings) -> Wiring:
     """The service as a process runs it."""
     database = open_database(settings.database_url, METADATA)
     return assemble(
-        settings, database, open_channel(settings.orders, Role.ORDERS, settings.tls()), SystemClock(), SYSTEM_RNG
+        settings, database, open_channel(settings.orders, Role.ORDERS, settings.tls()), settings.clock(), SYSTEM_RNG
     )
 
 

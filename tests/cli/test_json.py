@@ -18,6 +18,7 @@ from tillmesh.local.mesh import Mesh
 WITHOUT_RECORDS = {
     *("demo", "up", "replay", "baskets", "audit verify", "catalogue import", "catalogue delete", "scan-rules import"),
     *("db status", "db upgrade", "db check", "db prune", "db restamp"),
+    *("sandbox code", "sandbox clock", "sandbox restart", "sandbox reset"),
     *("cert init", "cert issue", "cert deny"),
     *("phone enroll", "phone sign-in", "phone sign-out", "phone code", "phone new-key", "phone release"),
 }

@@ -14,7 +14,7 @@ from tests.sources import ROOT
 from tillmesh.api.terminal.v1 import checkout_pb2
 
 PROTOS = sorted((ROOT / "protos").rglob("*.proto"))
-PACKAGES = {"order", "payment", "terminal", "type"}
+PACKAGES = {"order", "payment", "sandbox", "terminal", "type"}
 PARTS = {"NewLine", "ReturnedLine", "Session", "OrderUpdate", "PaymentUpdate", "CheckoutUpdate"}
 """What stands beside its service: lines of a request, parts of a stream's answers, and a session, which nobody can
 read or list."""

@@ -22,6 +22,8 @@ EXPECTED = {
     "payment.v1.Session.access_token",
     "payment.v1.SetPinRequest.pin",
     "payment.v1.SignInRequest.pin",
+    "sandbox.v1.ShowPayCodeResponse.pay_code",
+    "sandbox.v1.SimulatedPayer.pin",
     "terminal.v1.EnterPinRequest.pin",
     "terminal.v1.LaneSticker.code",
     "terminal.v1.PayCheckoutRequest.pay_code",

@@ -28,7 +28,9 @@ def test_the_tables_name_exactly_the_methods_of_the_contracts() -> None:
     tables = {service: set(table) for tables in ACCESS.values() for service, table in tables.items()}
     pool = descriptor_pool.Default()
     assert tables == {
-        name: {method.name for method in pool.FindServiceByName(name).methods} for name in proto_services()
+        name: {method.name for method in pool.FindServiceByName(name).methods}
+        for name in proto_services()
+        if name != "tillmesh.api.sandbox.v1.SandboxService"  # on one machine, and open to all there
     }
 
 

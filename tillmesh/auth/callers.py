@@ -33,6 +33,8 @@ class Role(StrEnum):
 
 MESH = "tillmesh"
 """The name of a mesh that nobody named."""
+SANDBOX = "sandbox"
+"""The name of every sandbox, and of no other mesh."""
 
 STORE_ROLES = (Role.TERMINAL, Role.DEVICE)
 _NAME = IDENTIFIER.pattern

@@ -56,6 +56,12 @@ class TlsFiles:
         except (x509.ExtensionNotFound, IndexError):
             raise OSError(f"{self.folder}: cert.pem names nobody: it has no URI") from None
 
+    @staticmethod
+    def of(folder: Path) -> "TlsFiles":
+        """The files in a folder, in the mesh that the certificate is of; OSError where it names none."""
+        uri = TlsFiles(folder, "").own_uri()
+        return TlsFiles(folder, uri.removeprefix("spiffe://").partition("/")[0])
+
     def stamp(self) -> tuple[int, ...]:
         """Changes when the files do."""
         return tuple(os.stat(f"{self.folder}/{name}").st_mtime_ns for name in NAMES)

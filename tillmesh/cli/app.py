@@ -35,6 +35,7 @@ from tillmesh.cli.commands.receipt import receipt
 from tillmesh.cli.commands.refund import refund
 from tillmesh.cli.commands.replay import replay
 from tillmesh.cli.commands.return_goods import return_goods
+from tillmesh.cli.commands.sandbox import sandbox
 from tillmesh.cli.commands.scan import scan
 from tillmesh.cli.commands.scan_rules import scan_rules
 from tillmesh.cli.commands.sell import sell
@@ -63,7 +64,15 @@ _RUN, _LOOK, _ACT = "Run", "Look around a running mesh", "Try a running mesh by 
 
 _COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
     (demo, _RUN, ["tillmesh demo"]),
-    (up, _RUN, ["tillmesh up", "tillmesh up --data-dir /var/lib/tillmesh --store-id store-7 --currency EUR"]),
+    (
+        up,
+        _RUN,
+        [
+            "tillmesh up",
+            "tillmesh up --sandbox",
+            "tillmesh up --data-dir /var/lib/tillmesh --store-id store-7 --currency EUR",
+        ],
+    ),
     (
         replay,
         _RUN,
@@ -170,6 +179,7 @@ app.add_typer(store, name="store", rich_help_panel=_ACT)
 app.add_typer(phone, name="phone", rich_help_panel=_ACT)
 app.add_typer(catalogue, name="catalogue", rich_help_panel=_ACT)
 app.add_typer(scan_rules, name="scan-rules", rich_help_panel=_ACT)
+app.add_typer(sandbox, name="sandbox", rich_help_panel=_RUN)
 app.add_typer(cert, name="cert", rich_help_panel=_RUN)
 app.add_typer(audit, name="audit", rich_help_panel=_RUN)
 app.add_typer(db, name="db", rich_help_panel=_RUN)

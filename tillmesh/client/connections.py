@@ -26,7 +26,7 @@ from tillmesh.api.terminal.v1.presentation_service_pb2_grpc import PresentationS
 from tillmesh.api.terminal.v1.receipt_service_pb2_grpc import ReceiptServiceStub
 from tillmesh.api.terminal.v1.scan_service_pb2_grpc import ScanServiceStub
 from tillmesh.api.terminal.v1.till_refund_service_pb2_grpc import TillRefundServiceStub
-from tillmesh.auth.callers import MESH, Role
+from tillmesh.auth.callers import Role
 from tillmesh.auth.tls import TlsFiles
 from tillmesh.client.failures import Failure, NotLetIn, Unreachable
 from tillmesh.rpc.peers import CALL_TIMEOUT_S, Peer, open_channel
@@ -64,7 +64,7 @@ class Addresses:
                 f"There is no {role} certificate in {self.tls_dir}. Start the mesh with: tillmesh up, "
                 "or name the folder: tillmesh --tls-dir FOLDER, or go without TLS: tillmesh --insecure"
             )
-        return TlsFiles(found.parent, MESH)
+        return TlsFiles.of(found.parent)
 
 
 class PageRequest(Protocol):
@@ -90,12 +90,19 @@ class Server:
     """One of the three; `metadata` goes with each call."""
 
     def __init__(
-        self, name: str, address: str, role: Role, tls: TlsFiles | None, metadata: Sequence[tuple[str, str]] = ()
+        self,
+        name: str,
+        address: str,
+        role: Role,
+        tls: TlsFiles | None,
+        metadata: Sequence[tuple[str, str]] = (),
+        started_by: str = "tillmesh up",
     ) -> None:
         self.name = name
         self.address = address
         self.channel = open_channel(address, role, tls)
         self.peer = Peer(metadata)
+        self._started_by = started_by
 
     def failure(self, error: Unanswered) -> Failure:
         """The one sentence for a call that was not answered."""
@@ -104,7 +111,8 @@ class Server:
             return Unreachable(f"The {self.name} at {self.address} did not answer in time.")
         if cause.code() is StatusCode.UNAVAILABLE and not _was_said_by_server(cause):
             return Unreachable(
-                f"The {self.name} at {self.address} cannot be reached. Is the mesh running? Start it with: tillmesh up"
+                f"The {self.name} at {self.address} cannot be reached. "
+                f"Is the mesh running? Start it with: {self._started_by}"
             )
         if cause.code() is StatusCode.UNAUTHENTICATED:
             return NotLetIn(f"The {self.name} at {self.address} does not accept the caller: {cause.details()}")

@@ -44,6 +44,16 @@ class Keeper:
         if time.time() >= self._renew_at:
             self._renew()
 
+    def keep_away(self, role: ServerName, seconds: float) -> None:
+        """Ends a server with kill -9, and starts it again after that time."""
+        self._mesh.kill(role)
+        self._wards[role].restart_at = time.monotonic() + seconds
+
+    def start_empty(self) -> None:
+        """Starts all servers anew, without anything that they kept."""
+        self._mesh.start_empty()
+        self._wards = {role: _Ward(time.monotonic()) for role in ServerName}
+
     def _look_after(self, role: ServerName, ward: _Ward) -> None:
         now = time.monotonic()
         if ward.restart_at is None:

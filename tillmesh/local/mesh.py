@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from tillmesh.auth.callers import Role
+from tillmesh.auth.callers import MESH, SANDBOX, Role
 from tillmesh.auth.tls import TlsFiles
 from tillmesh.client.connections import Addresses
 from tillmesh.client.failures import Failure
@@ -49,7 +49,8 @@ class Mesh:
     """An order service, a payment server and a store terminal that know each other.
 
     `ports` are those of the three in the order of `ServerName`; 0 takes a free one. `flags` are more flags
-    for one of them. Use it as a context manager: it is started on entry and stopped on exit.
+    for one of them. A sandbox has simulated payers and a clock that tests move, and certificates of its own. Use it as
+    a context manager: it is started on entry and stopped on exit.
     """
 
     def __init__(
@@ -59,10 +60,12 @@ class Mesh:
         store: StoreOptions = StoreOptions(),
         ports: tuple[int, int, int] = (0, 0, 0),
         flags: Mapping[ServerName, Sequence[str]] | None = None,
+        sandbox: bool = False,
     ) -> None:
         self.data_dir = data_dir
         self.store = store
-        self.authority = Authority(data_dir / "tls")
+        self.sandbox = data_dir / "sandbox" if sandbox else None
+        self.authority = Authority(data_dir / "tls", SANDBOX if sandbox else MESH)
         self._flags = flags or {}
         self._lock: IO[str] | None = None
         self.processes = {
@@ -97,11 +100,10 @@ class Mesh:
         """Starts the three, each once the one before is healthy; stops them again if one is not."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._lock = take_data_dir(self.data_dir)
+        self._require_own_kind()
         self.renew_certificates()
-        deadline = time.monotonic() + START_WITHIN_S
         try:
-            for process in self.processes.values():
-                process.start(deadline)
+            self._start_all()
         except BaseException:
             self.stop()
             raise
@@ -114,6 +116,13 @@ class Mesh:
         if self._lock:
             self._lock.close()
             self._lock = None
+
+    def start_empty(self) -> None:
+        """Starts the three anew, at their old addresses, without anything that they kept."""
+        for process in self.processes.values():
+            process.kill()
+            process.remove_database()
+        self._start_all()
 
     def kill(self, role: ServerName) -> None:
         """Ends one of the three with kill -9."""
@@ -129,6 +138,19 @@ class Mesh:
         failures = (process.failure() for process in self.processes.values())
         return next((failure for failure in failures if failure), None)
 
+    def _start_all(self) -> None:
+        deadline = time.monotonic() + START_WITHIN_S
+        for process in self.processes.values():
+            process.start(deadline)
+
+    def _require_own_kind(self) -> None:
+        """Refuses the data of a sandbox to any other mesh, and the other way round."""
+        own = self._certificate(ServerName.ORDERS).folder
+        if own.exists() and (mesh := TlsFiles.of(own).mesh) != self.authority.mesh:
+            raise Failure(
+                f"{self.data_dir} holds the data of mesh {mesh}, not of {self.authority.mesh}; take another --data-dir."
+            )
+
     def _names(self, role: ServerName) -> tuple[str, ...]:
         return (self.store.store_id, self.store.terminal_id) if role is ServerName.TERMINAL else (LOCAL,)
 
@@ -138,6 +160,8 @@ class Mesh:
     def _arguments(self, role: ServerName) -> list[str]:
         arguments = ["--tls-dir", str(self._certificate(role).folder), "--denied", str(self.authority.denied)]
         arguments += ["--grace-s", f"{GRACE_S:g}"]
+        if self.sandbox:
+            arguments += ["--mesh", SANDBOX, "--sandbox", str(self.sandbox)]
         if role is ServerName.PAYMENTS:
             arguments += ["--secret-file", str(self.authority.secret)]
         arguments += self._flags.get(role, ())

@@ -179,6 +179,11 @@ class Process:
             self._server.kill()
             self._server = None
 
+    def remove_database(self) -> None:
+        """Deletes all that an ended process kept."""
+        for suffix in ("", "-wal", "-shm"):
+            self.database.with_name(f"{self.database.name}{suffix}").unlink(missing_ok=True)
+
     def stop(self, deadline: float) -> None:
         """Asks the process to stop; kills it at the deadline."""
         if self._server:

@@ -26,6 +26,7 @@ from tillmesh.rpc.open_services import Handlers, open_handlers
 from tillmesh.rpc.settings import ServerSettings
 from tillmesh.rpc.transport import open_server
 from tillmesh.runtime.telemetry import configure_logs
+from tillmesh.sandbox.faults import disturbed
 from tillmesh.storage.file_lock import sole_user
 
 MESSAGE_BYTES_MAX = 256 * 1024  # an order of 2,000 lines passes, with titles of usual length
@@ -92,6 +93,9 @@ async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitab
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         wiring = await wire()
+        if settings.sandbox:
+            wiring.servicers = disturbed(wiring.servicers, name, settings.clock())
+            log.warning("sandbox", folder=str(settings.sandbox))
         for close in reversed(wiring.on_stop):
             stack.push_async_callback(close)
         healthy, limits = health.aio.HealthServicer(), settings.limits()

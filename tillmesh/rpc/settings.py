@@ -9,10 +9,12 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
-from tillmesh.auth.callers import MESH, DenyList, Gate, Role
+from tillmesh.auth.callers import MESH, SANDBOX, DenyList, Gate, Role
 from tillmesh.auth.tls import TlsFiles
 from tillmesh.rpc.limits import CALL_S_MAX, CALLS_MAX, CALLS_PER_S, SHARES, Limits
+from tillmesh.runtime.clock import Clock, SystemClock
 from tillmesh.runtime.ids import IDENTIFIER
+from tillmesh.sandbox.clock import SandboxClock
 
 
 class ServerSettings(BaseSettings):
@@ -48,6 +50,18 @@ class ServerSettings(BaseSettings):
         False, description="serve with gRPC's own server, which one broken frame can end; for other versions of grpcio"
     )
 
+    sandbox: Path | None = Field(
+        None, description="folder of a sandbox, with simulated payers and a clock that tests move; needs --mesh sandbox"
+    )
+
+    @model_validator(mode="after")
+    def _is_no_sandbox(self) -> Self:
+        if (self.sandbox is not None) != (self.mesh == SANDBOX):
+            raise ValueError(
+                f"--sandbox FOLDER and --mesh {SANDBOX} belong together: no certificate of a sandbox opens another mesh"
+            )
+        return self
+
     @model_validator(mode="after")
     def _is_secure(self) -> Self:
         if self.insecure == (self.tls_dir is not None):
@@ -70,6 +84,10 @@ class ServerSettings(BaseSettings):
     def tls(self) -> TlsFiles | None:
         """The certificate files; None without TLS."""
         return TlsFiles(self.tls_dir, self.mesh) if self.tls_dir else None
+
+    def clock(self) -> Clock:
+        """The time that the server goes by."""
+        return SandboxClock(self.sandbox) if self.sandbox else SystemClock()
 
     def gate(self) -> Gate | None:
         """Admits callers by their certificate. None without TLS: everybody gets in."""

@@ -17,7 +17,7 @@ from tillmesh.api.payment.v1.payer_service_pb2_grpc import PayerServiceStub
 from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
 from tillmesh.api.payment.v1.phone_service_pb2_grpc import PhoneServiceStub
 from tillmesh.api.payment.v1.wallet_service_pb2_grpc import WalletServiceStub
-from tillmesh.auth.callers import MESH, Role
+from tillmesh.auth.callers import Role
 from tillmesh.auth.tls import TlsFiles
 from tillmesh.cli.phone.device import Phone
 from tillmesh.client.connections import Addresses, Client, Connections, Server
@@ -79,7 +79,9 @@ async def enroll(client: Client, addresses: Addresses, identity_id: str, phone_i
     folder = _ca_folder(addresses)
     request = phone_api.BindPhoneRequest(request_id=new_request_id(), identity_id=identity_id, phone_id=phone_id)
     bound = await client.call(client.phones.BindPhone, request)
-    Authority(folder).issue(Role.PHONE, phone_id, lifetime=CERTIFIED_FOR)
+    platform = addresses.files(Role.PLATFORM)
+    assert platform is not None, "the folder is there"
+    Authority(folder, platform.mesh).issue(Role.PHONE, phone_id, lifetime=CERTIFIED_FOR)
     return Phone(phone_id, identity_id, bound.pay_code_key.handle, Secret(bound.pay_code_key.key))
 
 
@@ -102,7 +104,7 @@ def _certificate(addresses: Addresses, phone_id: str) -> TlsFiles:
     folder = authority.folder_of(Role.PHONE, phone_id)
     if not folder.is_dir():
         raise Failure(f"Phone {phone_id} has no certificate in {authority.folder}; enroll it again.")
-    return TlsFiles(folder, MESH)
+    return TlsFiles.of(folder)
 
 
 def _ca_folder(addresses: Addresses) -> Path:

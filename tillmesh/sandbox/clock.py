@@ -1,0 +1,38 @@
+"""A clock that a test moves: all processes of a sandbox read how far from one file."""
+
+import mmap
+import struct
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+from tillmesh.runtime.clock import SystemClock
+
+STEP_MAX = timedelta(days=400)
+_OFFSET = struct.Struct("<q")
+
+
+class SandboxClock(SystemClock):
+    """The machine's clock, moved forward by as much as the file in a folder says."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "clock"
+        with path.open("ab") as file:
+            file.truncate(_OFFSET.size)
+        with path.open("r+b") as file:
+            self._offset = mmap.mmap(file.fileno(), _OFFSET.size)
+        self._moving = threading.Lock()
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970-01-01 UTC."""
+        return super().now_ms() + int(_OFFSET.unpack_from(self._offset)[0])
+
+    def move(self, by_ms: int) -> None:
+        """Moves it forward, for all processes."""
+        with self._moving:
+            _OFFSET.pack_into(self._offset, 0, _OFFSET.unpack_from(self._offset)[0] + by_ms)
+
+    def set_right(self) -> None:
+        """Sets it to the machine's time again."""
+        _OFFSET.pack_into(self._offset, 0, 0)

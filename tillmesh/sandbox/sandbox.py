@@ -1,0 +1,148 @@
+"""A running sandbox: the three servers, who keeps them running, the simulated payers, and the service for tests."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from grpc_health.v1 import health
+
+from tillmesh.client.connections import Client
+from tillmesh.local.keeper import Keeper
+from tillmesh.local.mesh import Mesh, StoreOptions
+from tillmesh.local.processes import ServerName
+from tillmesh.rpc.handlers import Access, method_handlers
+from tillmesh.rpc.health import say
+from tillmesh.rpc.limits import Limits
+from tillmesh.rpc.open_services import open_handlers
+from tillmesh.rpc.transport import open_server
+from tillmesh.runtime.secret import Secret
+from tillmesh.sandbox.clock import SandboxClock
+from tillmesh.sandbox.payers import SimulatedPayer
+from tillmesh.sandbox.people import People
+from tillmesh.sandbox.service import DOMAIN, SERVICE, SandboxServicer
+
+LOOK_EVERY_S = 0.1
+MESSAGE_BYTES_MAX = 64 * 1024
+CONNECTIONS_MAX = 100
+HANDSHAKE_S = 20.0
+DEFAULT_STORE = StoreOptions()
+METHODS = ("ListPayers", "ShowPayCode", "MoveClock", "RestartServer", "Reset")
+
+
+class Sandbox:
+    """A mesh for tests. Use it as a context manager: it is started on entry and stopped on exit.
+
+    `ports` are those of the mesh, `port` that of the service; 0 takes a free one. What it does beside the servers, it
+    does in a thread of its own. `say` tells a person one line.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        store: StoreOptions = DEFAULT_STORE,
+        ports: tuple[int, int, int] = (0, 0, 0),
+        port: int = 0,
+        flags: Mapping[ServerName, Sequence[str]] | None = None,
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> None:
+        self.mesh = Mesh(data_dir, store=store, ports=ports, flags=flags, sandbox=True)
+        self.clock: SandboxClock
+        self.address = f"127.0.0.1:{port}"
+        """Of the service."""
+        self._say = say
+        self._changing = asyncio.Lock()
+        self._serving: Future[None] = Future()
+        self._loop: asyncio.AbstractEventLoop
+        self._stop: asyncio.Event
+        self._thread = threading.Thread(target=self._run, name="sandbox")
+
+    def __enter__(self) -> Self:
+        self.mesh.start()
+        assert self.mesh.sandbox is not None
+        self.clock = SandboxClock(self.mesh.sandbox)
+        self._keeper = Keeper(self.mesh, self._say)
+        self._thread.start()
+        try:
+            self._serving.result()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with suppress(RuntimeError):  # the loop is closed already where the thread has failed
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        self.mesh.stop()
+
+    async def show_code(self, payer: SimulatedPayer) -> Secret:
+        """The pay code that a payer's phone shows now."""
+        return await self._people.show_code(payer)
+
+    async def restart(self, server: ServerName, away_s: float) -> bool:
+        """Ends a server, and starts it again after that time; False if it is away already."""
+        async with self._changing:
+            if not self.mesh.processes[server].pid:
+                return False
+            await asyncio.to_thread(self._keeper.keep_away, server, away_s)
+        return True
+
+    async def reset(self) -> None:
+        """Starts anew, without any data."""
+        async with self._changing:
+            await self._people.stop()
+            self.clock.set_right()
+            await asyncio.to_thread(self._keeper.start_empty)
+            await self._people.prepare()
+            await self._people.start()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._live())
+        except BaseException as error:
+            if self._serving.done():
+                self._say(f"The sandbox's payers have ended: {error!r}")
+                raise
+            self._serving.set_exception(error)
+
+    async def _live(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(Client(self.mesh.addresses))
+            self._people = People(client, self.mesh.store.currency, self.clock)
+            await self._people.prepare()
+            stack.push_async_callback(self._people.stop)
+            await self._people.start()
+            await self._serve(stack)
+            keeping = asyncio.create_task(self._keep())
+            self._serving.set_result(None)
+            await self._stop.wait()
+            keeping.cancel()
+
+    async def _serve(self, stack: AsyncExitStack) -> None:
+        server = open_server(MESSAGE_BYTES_MAX, CONNECTIONS_MAX, HANDSHAKE_S, False)
+        limits, healthy = Limits(), health.aio.HealthServicer()
+        access: Access = {method: frozenset() for method in METHODS}  # there is no gate: everybody may call
+        handlers = method_handlers(SERVICE, SandboxServicer(self), DOMAIN, access, None, limits)
+        server.add_registered_method_handlers(SERVICE, handlers)
+        for service, others in open_handlers(healthy, [SERVICE], DOMAIN, limits).items():
+            server.add_registered_method_handlers(service, others)
+        self.address = f"127.0.0.1:{server.add_insecure_port(self.address)}"
+        await server.start()
+        stack.push_async_callback(server.stop, 0)
+        await say(healthy, [SERVICE], True)
+
+    async def _keep(self) -> None:
+        """Starts again what has ended."""
+        while True:
+            async with self._changing:
+                await asyncio.to_thread(self._keeper.look)
+            await asyncio.sleep(LOOK_EVERY_S)
