@@ -27,7 +27,7 @@ A basket that grows instead: `till.open`, `sale.scan` or `sale.add`, `sale.submi
 
 from tillmesh.client.desk import NotAllowed
 from tillmesh.client.failures import Failure, NotLetIn, Unreachable
-from tillmesh.client.refund import Refund
+from tillmesh.client.refund import Item, Refund
 from tillmesh.client.sale import Line, MayNotPay, Sale, Scanned
 from tillmesh.client.till import Till
 from tillmesh.client.verdicts import Outcome, Repaid, Said, Undone, Verdict
@@ -37,6 +37,7 @@ from tillmesh.runtime.money import Money
 __all__ = [
     "Failure",
     "FieldViolation",
+    "Item",
     "Line",
     "MayNotPay",
     "Money",

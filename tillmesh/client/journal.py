@@ -1,12 +1,12 @@
 """A till's own notes: each request is written down, on the disk, before it is sent."""
 
 import asyncio
+import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import structlog
 from google.protobuf import descriptor_pool
@@ -29,8 +29,8 @@ CREATE TABLE IF NOT EXISTS requests (
 )
 """
 _READ = "SELECT request_id, subject, type, content, has_lost_secret FROM requests ORDER BY rowid"
+_STRIKE = "DELETE FROM requests WHERE request_id IN (SELECT value FROM json_each(?))"
 _WRITE = "INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?, ?, ?)"
-Result = TypeVar("Result")
 
 log = structlog.get_logger()
 
@@ -106,7 +106,7 @@ class Journal:
         )
         try:
             self._entries[entry.request_id] = entry
-            await self._run(lambda: self._disk.execute(_WRITE, row))
+            await self._run(_WRITE, row)
         except sqlite3.Error as error:
             del self._entries[entry.request_id]
             raise Failure(f"The journal {self._name} cannot be written: {_why(error)}. So nothing was sent.") from error
@@ -115,9 +115,9 @@ class Journal:
         """Removes entries: nothing is left to ask about them."""
         for entry in entries:
             self._entries.pop(entry.request_id, None)
-        ids = [(entry.request_id,) for entry in entries]
+        ids = json.dumps([entry.request_id for entry in entries])
         try:
-            await self._run(lambda: self._disk.executemany("DELETE FROM requests WHERE request_id = ?", ids))
+            await self._run(_STRIKE, (ids,))
         except sqlite3.Error as error:  # they are repeated after the next start, which does nothing twice
             log.warning("journal_not_pruned", journal=self._name, error=_why(error))
 
@@ -126,8 +126,13 @@ class Journal:
         self._writer.shutdown()
         self._disk.close()
 
-    async def _run(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._writer, work)
+    async def _run(self, statement: str, values: Sequence[object]) -> None:
+        """One transaction, which is on the disk when this returns."""
+
+        def run() -> None:
+            self._disk.execute(statement, values).close()
+
+        await asyncio.get_running_loop().run_in_executor(self._writer, run)
 
 
 def _public(request: Message) -> tuple[Message, bool]:

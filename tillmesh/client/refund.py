@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from tillmesh.api.terminal.v1 import till_refund_pb2
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as api
+from tillmesh.api.type.v1.line_item_pb2 import LineItem
 from tillmesh.client.desk import Desk
 from tillmesh.client.journal import Entry
 from tillmesh.client.verdicts import Repaid
@@ -11,6 +12,9 @@ from tillmesh.rpc.messages import to_money
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.money import Money
+
+Item = LineItem
+"""Goods that come back: sku, title, quantity and unit_price_minor."""
 
 
 class Refund:

@@ -86,10 +86,10 @@ class Sale:
         await self._catch_up()
         told: Said | None = None
         async with aclosing(self._watched()) as heard:
-            async for said in heard:
-                if told is None or not said.shows_the_same_as(told):
-                    told = said
-                    yield said
+            async for _ in heard:
+                while told is None or not self.said.shows_the_same_as(told):  # the caller may have done something
+                    told = self.said
+                    yield told
                 if self._is_callers_turn():
                     break
         if self.said.is_final:

@@ -7,7 +7,6 @@ from typing import Self
 
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as refund_api
-from tillmesh.api.type.v1.line_item_pb2 import LineItem
 from tillmesh.auth.callers import MESH, Role
 from tillmesh.auth.tls import TlsFiles
 from tillmesh.client.asking import CALL_S, Asker, ignore
@@ -15,7 +14,7 @@ from tillmesh.client.connections import DeviceConnections, Server
 from tillmesh.client.desk import Desk
 from tillmesh.client.failures import Failure
 from tillmesh.client.journal import Entry, Journal
-from tillmesh.client.refund import Refund, made, refund_of
+from tillmesh.client.refund import Item, Refund, made, refund_of
 from tillmesh.client.sale import Line, Sale
 from tillmesh.client.verdicts import Repaid, Undone
 from tillmesh.rpc.messages import to_money
@@ -174,7 +173,7 @@ class Till:
 
     async def take_back(
         self,
-        goods: Sequence[LineItem],
+        goods: Sequence[Item],
         *,
         payee: str = "",
         pay_code: str = "",
