@@ -1,7 +1,7 @@
 """One sale at a till, from the basket to the goods, or to its end without them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from tillmesh.api.terminal.v1 import checkout_pb2, presentation_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.api.terminal.v1 import presentation_service_pb2 as presentation_api
 from tillmesh.api.terminal.v1 import scan_service_pb2 as scan_api
+from tillmesh.api.terminal.v1.decision_pb2 import Decision
 from tillmesh.api.type.v1.line_item_pb2 import Adjustment
 from tillmesh.client.desk import Desk
 from tillmesh.client.failures import Failure
@@ -107,7 +108,9 @@ class Sale:
         request = api.GetCheckoutRequest(checkout_id=self.checkout_id)
         return await self._take(await self._desk.asker.ask(self._till.GetCheckout, request))
 
-    async def scan(self, scanned: str, *, quantity: int = 0, decided: "tuple[int, ...]" = ()) -> Scanned:
+    async def scan(
+        self, scanned: str, *, quantity: int = 0, decided: "Sequence[Decision.Kind.ValueType]" = ()
+    ) -> Scanned:
         """Adds what a scanner sent, byte for byte, or says what else it is."""
         request = scan_api.ScanItemRequest(
             request_id=new_request_id(),
@@ -115,7 +118,7 @@ class Sale:
             basket_version=self.said.checkout.basket_version,
             scanned=scanned,
             quantity=quantity,
-            decided=decided,  # type: ignore[arg-type]  # numbers of an enum
+            decided=decided,
         )
         answer = await self._desk.asker.ask(self._desk.connections.scans.ScanItem, request)
         await self._take(answer.checkout)
