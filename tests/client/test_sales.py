@@ -142,6 +142,25 @@ async def test_a_refusal_says_why_and_nothing_is_left_to_repeat(counter: Counter
         assert await till.resume() == []
 
 
+async def test_a_sale_that_is_taken_up_again_is_in_the_journal_once_and_not_at_all_when_it_is_over(
+    counter: Counter,
+) -> None:
+    phone = shopper_with_phone(counter.behind)
+    async with counter.till() as till:
+        sale = await till.open([TEA])
+        await sale.submit()
+        for _ in range(2):
+            await till.take_up(sale.checkout_id)
+            await till.find(sale.checkout_id)
+        assert len(await till.resume()) == 1
+        await sale.pay(phone.code())
+        await till.find(sale.checkout_id)
+        assert len(await till.resume()) == 1  # it was paid, and nobody has been told so by the sale itself
+        await sale.ended()
+        assert (await till.take_up(sale.checkout_id)).said.hands_over
+        assert await till.resume() == []
+
+
 async def test_goods_without_their_sale_are_taken_back(counter: Counter) -> None:
     phone = shopper_with_phone(counter.behind, funds=0)
     goods = [Item(sku="TEA", title="Tea", quantity=1, unit_price_minor=30)]

@@ -69,7 +69,7 @@ class Asker:
                     raise
                 if not await self.pause(tries, end, failure.said):
                     raise
-                failed = failed or isinstance(failure.__cause__, Failed)
+                failed = failed or (isinstance(failure.__cause__, Failed) and failure.said is not None)
                 tries += 1
                 self.on_unanswered(failure)
 
@@ -93,7 +93,7 @@ def _is_refused(said: Refusal) -> bool:
 def _may_pass(failure: Unreachable, failed: bool) -> bool:
     """True if another try may be answered: nothing is wrong with the request itself."""
     cause = failure.__cause__
-    if isinstance(cause, Failed):
+    if isinstance(cause, Failed) and failure.said:
         return not failed
     error = cause.__cause__ if cause else None
     if not isinstance(error, aio.AioRpcError):

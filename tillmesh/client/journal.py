@@ -5,7 +5,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS requests (
 """
 _READ = "SELECT request_id, subject, type, content, has_lost_secret FROM requests ORDER BY rowid"
 _STRIKE = "DELETE FROM requests WHERE request_id IN (SELECT value FROM json_each(?))"
+_MOVE = "UPDATE requests SET subject = ? WHERE request_id = ?"
 _WRITE = "INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?, ?, ?)"
 
 log = structlog.get_logger()
@@ -115,16 +116,23 @@ class Journal:
         """Removes entries: nothing is left to ask about them."""
         for entry in entries:
             self._entries.pop(entry.request_id, None)
-        ids = json.dumps([entry.request_id for entry in entries])
-        try:
-            await self._run(_STRIKE, (ids,))
-        except sqlite3.Error as error:  # they are repeated after the next start, which does nothing twice
-            log.warning("journal_not_pruned", journal=self._name, error=_why(error))
+        await self._tidy(_STRIKE, json.dumps([entry.request_id for entry in entries]))
+
+    async def move(self, entry: Entry, subject: str) -> None:
+        """Files an entry under another subject."""
+        self._entries[entry.request_id] = replace(entry, subject=subject)
+        await self._tidy(_MOVE, subject, entry.request_id)
 
     def close(self) -> None:
         """Closes the file; what is being written is written first."""
         self._writer.shutdown()
         self._disk.close()
+
+    async def _tidy(self, statement: str, *values: str) -> None:
+        try:
+            await self._run(statement, values)
+        except sqlite3.Error as error:  # what stays is repeated after the next start, which does nothing twice
+            log.warning("journal_not_tidied", journal=self._name, error=_why(error))
 
     async def _run(self, statement: str, values: Sequence[object]) -> None:
         """One transaction, which is on the disk when this returns."""

@@ -202,7 +202,7 @@ class Sale:
         )
         return await self._ask_written(request, request.request_id)
 
-    async def pay(self, pay_code: str = "", *, lane: str = "", cashier_id: str = "") -> Said:
+    async def pay(self, pay_code: str = "", *, payment_id: str = "", lane: str = "", cashier_id: str = "") -> Said:
         """Starts a payment of what `said` shows, with the pay code that was scanned if one was. Then `follow`.
 
         Raises `MayNotPay` while the verdict is DO_NOT_RETRY. After the refusals VERSION_MISMATCH and AMOUNT_MISMATCH
@@ -212,7 +212,7 @@ class Sale:
         if self.outcome is Verdict.DO_NOT_RETRY and (await self.read()).verdict is Verdict.DO_NOT_RETRY:
             raise MayNotPay(f"What became of the last payment of {self.checkout_id} is not known. Start no other one.")
         request = api.PayCheckoutRequest(
-            payment_id=new_request_id(),
+            payment_id=payment_id or new_request_id(),
             checkout_id=self.checkout_id,
             order_version=self.said.checkout.order_version,
             amount=self.said.checkout.amount,
@@ -286,7 +286,18 @@ class Sale:
             if entry.has_lost_secret and refusal.reason == "INVALID_FIELD":
                 raise Refusal(refusal.code, "PAY_CODE_LOST", _CODE_LOST) from refusal
             raise
+        await self._file(entry, answer.checkout_id)
         await self._take(answer)
+
+    async def _file(self, entry: Entry, checkout_id: str) -> None:
+        """Files what the sale begins with under its number, once for each sale."""
+        journal = self._desk.journal
+        others = [one for one in journal.entries(checkout_id) if one.request_id != entry.request_id]
+        if any(isinstance(one.request, _OPENING) for one in others):
+            await journal.strike(entry)
+        elif entry.subject != checkout_id:
+            await journal.move(entry, checkout_id)
+        self._subject = checkout_id
 
     async def _ask(self, method: aio.UnaryUnaryMultiCallable[Req, checkout_pb2.Checkout], request: Req) -> Said:
         return await self._take(await self._desk.asker.ask(method, request))
@@ -352,6 +363,8 @@ class Sale:
 
     async def _watched(self) -> AsyncGenerator[Said]:
         """What is said now, and then whenever something happens or time alone may have changed it."""
+        if self.said.may_pay:  # it may be long ago that this was said, or a refusal said that it is no longer so
+            await self.read()
         yield self.said
         request = api.WatchCheckoutsRequest(checkout_id=self.checkout_id)
         watch = self._desk.connections.watch(self._till.WatchCheckouts, request, self._desk.asker.on_unanswered)

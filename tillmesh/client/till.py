@@ -145,12 +145,12 @@ class Till:
     async def find(self, checkout_id: str) -> Sale:
         """A checkout of this terminal, by its number."""
         request = api.GetCheckoutRequest(checkout_id=checkout_id)
-        return await self._opened(Entry(f"find {checkout_id}", checkout_id, request))
+        return await self._found(Entry(f"find {checkout_id}", checkout_id, request))
 
     async def take_up(self, order: str) -> Sale:
         """An order of this store that was raised elsewhere, by its number or the text of a receipt's QR code."""
         request = api.ResumeCheckoutRequest(request_id=new_request_id(), order_id=order)
-        return await self._opened(Entry(request.request_id, request.request_id, request))
+        return await self._found(Entry(request.request_id, request.request_id, request))
 
     async def void(self, order: str, *, note: str = "", refund_id: str = "") -> Undone:
         """Undoes a sale of the store however far it is, by its number or the text of a receipt's QR code."""
@@ -195,6 +195,13 @@ class Till:
         await self._desk.journal.write(entry)
         sale = Sale(self._desk, entry.subject)
         await sale.open(entry)
+        return sale
+
+    async def _found(self, entry: Entry) -> Sale:
+        """A sale that was made before; one that is over needs no entry."""
+        sale = await self._opened(entry)
+        if sale.said.is_final:
+            await self._desk.journal.strike(entry)
         return sale
 
     def _resumed(self, subject: str) -> Sale | Refund:
