@@ -1,6 +1,7 @@
 """A network between till and terminal, or behind the terminal, that loses what it is to carry."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from tests.links import Link
 from tests.processes import Server, running
 from tests.terminal.phones import shopper_with_phone
 from tests.terminal.till import Behind, terminal_flags
-from tillmesh.client import Failure, MayNotPay, Till, Unreachable, Verdict
+from tillmesh.client import Failure, MayNotPay, Outcome, Refusal, Till, Unreachable, Verdict
 
 pytestmark = pytest.mark.process
 
 TRY_S = 0.5
 NOWHERE = "127.0.0.1:1"
+PAYMENT_WAIT_S = 4
 
 
 async def test_a_lost_answer_is_asked_for_again_and_the_sale_is_made_once(counter: Counter) -> None:
@@ -73,11 +75,27 @@ async def test_a_stream_that_is_cut_goes_on_and_misses_nothing(counter: Counter,
     assert sorted(counter.payments(sale)) == ["CAPTURED", "VOIDED"]
 
 
+async def test_to_look_for_a_sale_that_has_not_arrived_forgets_nothing(counter: Counter) -> None:
+    async with counter.till(timeout_s=TRY_S, patience_s=2 * TRY_S) as till:
+        counter.link.lose_requests()
+        with pytest.raises(Unreachable):
+            await till.sell([TEA], amount=PRICE, payer=counter.behind.shopper(), checkout_id="looked-for")
+        counter.link.heal()
+        with pytest.raises(Refusal, match="CHECKOUT_NOT_FOUND"):
+            await till.find("looked-for")
+        (sale,) = await till.resume()
+        await sale.ended()
+        assert (await till.find("looked-for")).said.hands_over
+        assert await till.resume() == []
+
+
 @pytest.fixture
 def cut_off(tmp_path: Path, order_service: Server, behind: Behind) -> Iterator[Counter]:
     """A till whose terminal reaches no payment server, and can be cut off from the order service."""
     with Link(order_service.address) as orders:
-        flags = terminal_flags(orders.address, NOWHERE, "--terminal-id", "till-2", "--payment-wait-s", "4")
+        flags = terminal_flags(
+            orders.address, NOWHERE, "--terminal-id", "till-2", "--payment-wait-s", f"{PAYMENT_WAIT_S}"
+        )
         with running("store_terminal", tmp_path, *flags) as server, Link(server.address) as link:
             yield Counter(link, behind, tmp_path / "till.journal", orders)
 
@@ -97,3 +115,19 @@ async def test_while_nobody_knows_what_became_of_a_payment_no_other_one_is_start
                     await sale.pay()
                 cut_off.orders.heal()
     assert told[-2:] == [Verdict.DO_NOT_RETRY, Verdict.SAFE_TO_RETRY]
+
+
+async def test_an_order_that_came_too_late_to_be_paid_waits_for_another_payment(cut_off: Counter) -> None:
+    assert cut_off.orders
+    since_s = time.monotonic()
+
+    def heal_late(_failure: Failure) -> None:
+        if cut_off.orders and time.monotonic() - since_s > PAYMENT_WAIT_S + 1:
+            cut_off.orders.heal()
+
+    async with cut_off.till(timeout_s=TRY_S, on_unanswered=heal_late) as till:
+        cut_off.orders.lose_requests()
+        sale = await till.sell([TEA], amount=PRICE, payer=cut_off.behind.shopper())
+        assert sale.outcome is Verdict.NOT_TRIED
+        assert (await sale.void()).outcome is Outcome.CANCELED
+        assert await till.resume() == []

@@ -25,6 +25,7 @@ A basket that grows instead: `till.open`, `sale.scan` or `sale.add`, `sale.submi
 `sale.void` undoes a sale however far it is, and `till.refund` gives back a part.
 """
 
+from tillmesh.api.terminal.v1.receipt_pb2 import Receipt
 from tillmesh.client.desk import NotAllowed
 from tillmesh.client.failures import Failure, NotLetIn, Unreachable
 from tillmesh.client.refund import Item, Refund
@@ -44,6 +45,7 @@ __all__ = [
     "NotAllowed",
     "NotLetIn",
     "Outcome",
+    "Receipt",
     "Refund",
     "Refusal",
     "Repaid",

@@ -5,8 +5,12 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Self
 
+from tillmesh.api.order.v1.order_pb2 import Order
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
+from tillmesh.api.terminal.v1 import receipt_service_pb2 as receipt_api
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as refund_api
+from tillmesh.api.terminal.v1.receipt_pb2 import Receipt
+from tillmesh.api.type.v1.payer_pb2 import Payer
 from tillmesh.auth.callers import MESH, Role
 from tillmesh.auth.tls import TlsFiles
 from tillmesh.client.asking import CALL_S, Asker, ignore
@@ -190,6 +194,43 @@ class Till:
         else:
             request.identity_id = payee
         return await made(self._desk, request)
+
+    async def receipt(
+        self,
+        checkout_id: str = "",
+        *,
+        refund_id: str = "",
+        kind: "Receipt.Kind.ValueType" = Receipt.KIND_UNSPECIFIED,
+        shown_as: "Receipt.Format.ValueType" = Receipt.FORMAT_TEXT,
+        columns: int = 0,
+        language: str = "",
+        code_page: str = "",
+        reprint: bool = False,
+    ) -> Receipt:
+        """What to print of a sale, or of a refund: `text`, or `printer_bytes` where it is shown as ESC/POS."""
+        request = receipt_api.GetReceiptRequest(
+            kind=kind,
+            format=shown_as,
+            columns=columns,
+            language=language,
+            code_page=code_page,
+            reprint=reprint,
+        )
+        connections, asker = self._desk.connections, self._desk.asker
+        if refund_id:
+            request.refund_id = refund_id
+        else:
+            request.checkout_id = checkout_id
+            look = api.GetCheckoutRequest(checkout_id=checkout_id)
+            await asker.ask(connections.till.GetCheckout, look)  # a phone may have paid it: only the order tells
+        return await asker.ask(connections.receipts.GetReceipt, request)
+
+    async def pending_orders(self, payer: str) -> list[Order]:
+        """The pending transactions of an online identity in this store, newest first: `take_up` the one to be paid."""
+        connections = self._desk.connections
+        request = api.ListPendingOrdersRequest(payer=Payer(identity_id=payer))
+        orders = connections.listed(connections.till.ListPendingOrders, request, lambda page: page.orders)
+        return [order async for order in orders]
 
     async def _opened(self, entry: Entry) -> Sale:
         await self._desk.journal.write(entry)

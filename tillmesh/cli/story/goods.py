@@ -2,7 +2,6 @@
 
 from tillmesh.api.terminal.v1 import catalogue_item_pb2, scan_rules_pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as catalogue_api
-from tillmesh.api.terminal.v1 import receipt_service_pb2 as receipt_api
 from tillmesh.api.terminal.v1 import scan_service_pb2 as api
 from tillmesh.api.terminal.v1.decision_pb2 import Decision
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
@@ -48,8 +47,7 @@ async def buys_goods(stage: Stage, line: PhoneClient) -> None:
     await sale.submit()
     paid = await stage.pay(sale, code)
     check(paid.hands_over, f"the goods are paid: {paid}")
-    request = receipt_api.GetReceiptRequest(checkout_id=sale.checkout_id)
-    show_paper((await stage.client.call(stage.client.receipts.GetReceipt, request)).text)
+    show_paper((await stage.till.receipt(sale.checkout_id)).text)
 
 
 async def _shelve(stage: Stage) -> None:

@@ -8,8 +8,6 @@ from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.payment.v1 import payer_service_pb2 as payer_api
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
-from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
-from tillmesh.api.type.v1 import payer_pb2
 from tillmesh.cli.display import amount, seconds
 from tillmesh.cli.order_records import read_order_records, short, tell
 from tillmesh.cli.phone.client import PhoneClient
@@ -81,13 +79,10 @@ class LockStory:
     async def _pending_transaction(self) -> None:
         said = self._sale.said
         say(f"4 mugs and 2 cards: order {self._order_id}, version {said.checkout.order_version}, {said.amount}.")
-        at_till = await self._client.call(
-            self._client.till.ListPendingOrders,
-            checkout_api.ListPendingOrdersRequest(payer=payer_pb2.Payer(identity_id=PAYER)),
-        )
+        at_till = await self._stage.till.pending_orders(PAYER)
         on_phone = await self._line.call(self._line.payers.ListPendingOrders, payer_api.ListPendingOrdersRequest())
-        for pending in (at_till, on_phone):
-            numbers = [order.order_id for order in pending.orders]
+        for pending in (at_till, on_phone.orders):
+            numbers = [order.order_id for order in pending]
             check(numbers == [self._order_id], f"the pending transactions of {PAYER} are {self._order_id}: {numbers}")
         say(f"The till and her phone both ask for the pending transactions of {PAYER}. Each gets exactly this one.")
 
