@@ -7,7 +7,7 @@ each try that had no answer, and one at the end.
 import asyncio
 import sys
 
-from tests.client.sales import PRICE, TEA
+from tests.client.sales import CUP, PRICE, TEA
 from tillmesh.client import Failure, Till
 
 CONNECTED, UNANSWERED, ENDED = "connected", "unanswered", "ended"
@@ -36,6 +36,8 @@ async def main(address: str, journal: str, what: str, payer: str, code: str) -> 
                 await basket.pay(code)
             case "refund":
                 await till.refund(payer)
+            case "take back":
+                await till.take_back([CUP], pay_code=code)
             case "void":
                 await till.void(payer)
         say(ENDED)

@@ -9,11 +9,12 @@ from tests.links import Link
 from tests.terminal.till import Behind
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.terminal.v1 import checkout_pb2
-from tillmesh.client import Line, Money, Said, Sale, Till
+from tillmesh.client import Item, Line, Money, Said, Sale, Till
 from tillmesh.runtime.ids import new_request_id
 
 TEA = Line(sku="TEA", title="Tea", quantity=2, unit_price_minor=125)
 PRICE = Money("GBP", 250)
+CUP = Item(sku="CUP", title="Cup", quantity=1, unit_price_minor=30)
 
 
 @dataclass(frozen=True)

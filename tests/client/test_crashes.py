@@ -181,6 +181,24 @@ async def test_money_that_was_being_given_back_is_given_back_once(counter: Count
     assert counter.behind.wallet(phone.identity_id) == (FUNDS, 0)
 
 
+async def test_money_for_goods_that_was_given_to_a_pay_code_is_found_without_the_code(
+    counter: Counter, phone: Phone
+) -> None:
+    with lone_till(counter, "take back", code=phone.code()) as lone:
+        counter.link.lose_answers()
+        lone.begins()
+        lone.says(UNANSWERED)
+        wait_until(lambda: counter.behind.wallet(phone.identity_id) == (FUNDS + 30, 0))
+        lone.dies()
+    counter.link.heal()
+    async with counter.till() as till:
+        (refund,) = await till.resume()
+        assert isinstance(refund, Refund)
+        assert (await refund.ended()).is_done
+        assert await till.resume() == []
+    assert counter.behind.wallet(phone.identity_id) == (FUNDS + 30, 0)
+
+
 async def test_a_void_that_was_not_answered_is_finished_and_the_sale_is_not_made(
     counter: Counter, phone: Phone
 ) -> None:

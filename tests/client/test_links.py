@@ -93,9 +93,8 @@ async def test_to_look_for_a_sale_that_has_not_arrived_forgets_nothing(counter: 
 def cut_off(tmp_path: Path, order_service: Server, behind: Behind) -> Iterator[Counter]:
     """A till whose terminal reaches no payment server, and can be cut off from the order service."""
     with Link(order_service.address) as orders:
-        flags = terminal_flags(
-            orders.address, NOWHERE, "--terminal-id", "till-2", "--payment-wait-s", f"{PAYMENT_WAIT_S}"
-        )
+        more = "--terminal-id", "till-2", "--payment-wait-s", f"{PAYMENT_WAIT_S}"
+        flags = terminal_flags(orders.address, NOWHERE, *more)
         with running("store_terminal", tmp_path, *flags) as server, Link(server.address) as link:
             yield Counter(link, behind, tmp_path / "till.journal", orders)
 

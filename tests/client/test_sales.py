@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.client.sales import PRICE, TEA, Counter, heard, say_yes
+from tests.client.sales import CUP, PRICE, TEA, Counter, heard, say_yes
 from tests.terminal.phones import shopper_with_phone
 from tests.trust.secrets import PIN, WRONG_PIN
-from tillmesh.client import Item, Line, Money, Outcome, Refusal, Verdict
+from tillmesh.client import Line, Money, Outcome, Refusal, Verdict
 
 pytestmark = pytest.mark.process
 
@@ -163,8 +163,7 @@ async def test_a_sale_that_is_taken_up_again_is_in_the_journal_once_and_not_at_a
 
 async def test_goods_without_their_sale_are_taken_back(counter: Counter) -> None:
     phone = shopper_with_phone(counter.behind, funds=0)
-    goods = [Item(sku="TEA", title="Tea", quantity=1, unit_price_minor=30)]
     async with counter.till() as till:
-        assert (await till.take_back(goods, payee=phone.identity_id)).is_done
-        assert (await till.take_back(goods, pay_code=phone.code())).is_done
+        assert (await till.take_back([CUP], payee=phone.identity_id)).is_done
+        assert (await till.take_back([CUP], pay_code=phone.code())).is_done
     assert counter.behind.wallet(phone.identity_id) == (60, 0)

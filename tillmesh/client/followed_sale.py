@@ -117,9 +117,7 @@ class FollowedSale:
         except Refusal as refusal:
             if refusal.reason != LATE:
                 await self._desk.journal.strike(entry)
-            if (
-                _is_void(entry) and refusal.reason == NOT_THERE
-            ):  # what is asked about this number is refused from now on
+            if _is_void(entry) and refusal.reason == NOT_THERE:  # nothing can come of its number any more
                 await self._desk.forget(self._subject)
             raise
         if not isinstance(entry.request, _KEPT):
