@@ -85,7 +85,7 @@ class FollowedSale:
         request = api.GetCheckoutRequest(checkout_id=self.checkout_id)
         return await self._take(await self._desk.asker.ask(self._till.GetCheckout, request))
 
-    async def open(self, entry: Entry) -> None:
+    async def begin(self, entry: Entry) -> None:
         """Asks for what the sale begins with. Refused, there is no sale, and nothing is or will be paid."""
         try:
             answer = await self._settled(entry)
@@ -134,7 +134,7 @@ class FollowedSale:
                 with suppress(Refusal):  # the verdict tells what came of it
                     await self._take(await self._settled(entry))
             elif self._said is None:
-                await self.open(entry)
+                await self.begin(entry)
 
     async def _undone(self, entry: Entry) -> Undone:
         """Repeats a void until it is done, or patience is over."""

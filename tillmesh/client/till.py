@@ -55,7 +55,9 @@ class Till:
         """A till at the terminal at `address`, HOST:PORT, for the length of a block.
 
         `certificates` is the folder of the device's `ca.pem`, `cert.pem` and `key.pem`, which are read again when
-        they are renewed; None without TLS. `journal` is a file on the till's own disk, for this process alone.
+        they are renewed; None without TLS. `journal` is a file on the till's own disk, for one process and one
+        terminal: what one terminal was asked is never asked of another.
+
         A call has `timeout_s` to be answered, and is repeated for `patience_s`, or without an end. `on_unanswered`
         hears of each try that had no answer, to show that the terminal is away.
         """
@@ -235,7 +237,7 @@ class Till:
     async def _opened(self, entry: Entry) -> Sale:
         await self._desk.journal.write(entry)
         sale = Sale(self._desk, entry.subject)
-        await sale.open(entry)
+        await sale.begin(entry)
         return sale
 
     async def _found(self, entry: Entry) -> Sale:
