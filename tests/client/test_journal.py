@@ -54,6 +54,15 @@ async def test_an_entry_is_read_back_without_its_secrets(tmp_path: Path) -> None
         assert (read.request, read.has_lost_secret) == (expected, True)
 
 
+async def test_an_id_of_an_open_request_is_taken(tmp_path: Path) -> None:
+    with closing(Journal(tmp_path / "till.journal", NOWHERE)) as journal:
+        await journal.write(entry(1))
+        await journal.write(entry(1))
+        with pytest.raises(Failure, match="c-1 is the id of another request"):
+            await journal.write(entry(1, "other goods"))
+        assert [one.request for one in journal.entries("c-1")] == [entry(1).request]
+
+
 async def test_a_journal_is_for_one_till_at_a_time(tmp_path: Path) -> None:
     with closing(Journal(tmp_path / "till.journal", NOWHERE)), pytest.raises(Failure, match="another till uses it"):
         Journal(tmp_path / "till.journal", NOWHERE)

@@ -97,6 +97,9 @@ class Journal:
                 f"The journal {self._name} has {ENTRIES_MAX:,} open requests. Resume first; nothing was sent."
             )
         public, has_secret = _public(entry.request)
+        known = self._entries.get(entry.request_id)
+        if known and _public(known.request)[0] != public:
+            raise Failure(f"{entry.request_id} is the id of another request that is not final. Nothing was sent.")
         row = (
             entry.request_id,
             entry.subject,
@@ -109,14 +112,15 @@ class Journal:
             self._entries[entry.request_id] = entry
             await self._run(_WRITE, row)
         except sqlite3.Error as error:
-            del self._entries[entry.request_id]
+            if known is None:
+                del self._entries[entry.request_id]
             raise Failure(f"The journal {self._name} cannot be written: {_why(error)}. So nothing was sent.") from error
 
     async def strike(self, *entries: Entry) -> None:
         """Removes entries: nothing is left to ask about them."""
-        for entry in entries:
-            self._entries.pop(entry.request_id, None)
-        await self._tidy(_STRIKE, json.dumps([entry.request_id for entry in entries]))
+        ids = [entry.request_id for entry in entries if self._entries.pop(entry.request_id, None)]
+        if ids:
+            await self._tidy(_STRIKE, json.dumps(ids))
 
     async def move(self, entry: Entry, subject: str) -> None:
         """Files an entry under another subject."""

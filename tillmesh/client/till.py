@@ -84,7 +84,9 @@ class Till:
         """Everything that is written down and not final, oldest first.
 
         Follow each sale (`Sale.follow`), and wait for each refund (`Refund.ended`): that repeats what was not
-        answered. A pay code is written nowhere; where the terminal had not got it yet, the sale asks for a new one.
+        answered. A sale that nobody pays, such as a basket that was left, stays until it is canceled. A pay code is
+        written nowhere: where the terminal had not got it yet, the sale ends with the refusal PAY_CODE_LOST, or asks
+        for another payment.
         """
         return [self._resumed(subject) for subject in self._desk.journal.subjects()]
 
