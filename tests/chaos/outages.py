@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from google.protobuf.message import Message
 from grpc import aio
 
-from tests.chaos.asking import ask, gbp
+from tests.chaos.asking import Observed, ask, gbp
 from tests.chaos.fleet import STORE, Fleet
-from tests.chaos.hearing import follow_checkout, heard
+from tests.chaos.hearing import heard
 from tests.chaos.links import Fault
 from tests.chaos.reckoning import FINAL_WITHIN_S, Order, Reckoning, reckon, wait_until_final
 from tests.chaos.shopper import THRESHOLD
@@ -24,7 +24,8 @@ from tillmesh.api.payment.v1 import identity_service_pb2 as identities_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payments_api
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as till_api
-from tillmesh.client.connections import Client
+from tillmesh.client import Till
+from tillmesh.client.connections import Client, DeviceConnections
 from tillmesh.client.failures import Unreachable
 from tillmesh.client.watch import follow_order, followed
 from tillmesh.local.processes import ServerName
@@ -163,16 +164,11 @@ class Outage:
 
     async def _verdict(self, checkout: Checkout, verdict: int) -> Checkout:
         """What the till says, once it has decided; it must be that."""
-        request = till_api.GetCheckoutRequest(checkout_id=checkout.checkout_id)
-        seen = follow_checkout(
-            self._client,
-            self._witness,
-            checkout.checkout_id,
-            lambda: self._ask(self._client.till.GetCheckout, request),
-        )
-        told = await heard(seen, lambda told: told.verdict in (HAND_OVER, SAFE))
-        assert told.verdict == verdict, checkout_pb2.Verdict.Name(told.verdict)
-        return told
+        observed = cast(DeviceConnections, Observed(self._client, self._witness, self._rng))
+        async with Till.over(observed) as till:
+            said = await (await till.find(checkout.checkout_id)).ended()
+        assert said.checkout.verdict == verdict, said.verdict
+        return said.checkout
 
     async def _payment_is(self, payment_id: str, state: int) -> None:
         """Returns once a payment is so, which the till may not have sent yet."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import DEADLINE_S
-from tillmesh.cli.replay import calls, reconcile, runner, till
+from tillmesh.cli.replay import calls, reconcile, till
 from tillmesh.cli.replay.invoices import Invoice, read_invoices
 from tillmesh.cli.replay.reconcile import settled
 from tillmesh.cli.replay.runner import Runner
@@ -28,8 +28,7 @@ def patient_replay(monkeypatch: pytest.MonkeyPatch) -> None:
     """A replay that waits for a server to come back, and for all to be settled, however long a busy machine takes."""
     monkeypatch.setattr(calls, "BACK_WITHIN_S", DEADLINE_S)
     monkeypatch.setattr(reconcile, "SETTLE_WITHIN_S", DEADLINE_S)
-    for module in (runner, till):
-        monkeypatch.setattr(module, "ANSWER_WITHIN_S", DEADLINE_S)
+    monkeypatch.setattr(till, "ANSWER_WITHIN_S", DEADLINE_S)
 
 
 @pytest.mark.usefixtures("patient_replay")

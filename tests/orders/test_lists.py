@@ -139,7 +139,7 @@ async def test_an_empty_page_with_a_token_leads_on_to_all_that_fits(shop: Shop, 
 
 async def test_a_client_that_lists_goes_on_after_an_empty_page(shop: Shop) -> None:
     class Direct(Connections):
-        async def call(self, method: Any, request: Any, *, timeout_s: float = 0) -> Any:
+        async def call(self, method: Any, request: Any, *, timeout_s: float = 0, attempts: int = 1) -> Any:
             return await method(request)
 
     await fill(shop, FEW)

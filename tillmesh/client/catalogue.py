@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from google.protobuf.message import Message
-from grpc import StatusCode, aio
 
 from tillmesh.api.terminal.v1 import catalogue_import_pb2, catalogue_item_pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as api
+from tillmesh.client.asking import Asker
 from tillmesh.client.connections import Client
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
@@ -19,6 +19,8 @@ PART_BYTES_MAX = 128 * 1024
 PART_ITEMS_MAX = 250
 """The terminal serves nobody while it stores a part."""
 ASK_EVERY_S = 0.2
+PATIENCE_S = 5.0
+"""An import makes many calls, so the terminal may have too much to do for one of them."""
 ENDED = (Import.STATE_COMMITTED, Import.STATE_REFUSED, Import.STATE_CANCELED)
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
@@ -39,22 +41,23 @@ async def import_articles(
 ) -> Import:
     """Imports articles, all or none; returns the import once it is committed, refused or given up."""
     import_id = new_request_id()
+    asker = Asker(client, patience_s=PATIENCE_S)
     begin = api.CreateCatalogueImportRequest(import_id=import_id, replace_all=replace_all)
-    told = await _call(client, client.catalogue.CreateCatalogueImport, begin)
+    told = await asker.ask(client.catalogue.CreateCatalogueImport, begin)
     for part in parts(items):
         add = api.AddCatalogueImportItemsRequest(import_id=import_id, part_number=told.part_count + 1, items=part)
         try:
-            told = await _call(client, client.catalogue.AddCatalogueImportItems, add)
+            told = await asker.ask(client.catalogue.AddCatalogueImportItems, add)
         except Refusal as refusal:
-            await _cancel(client, import_id)
+            await _cancel(client, asker, import_id)
             raise PartRefused(told.item_count, refusal) from refusal
         on_progress(told)
     commit = api.CommitCatalogueImportRequest(import_id=import_id, part_count=told.part_count)
-    told = await _call(client, client.catalogue.CommitCatalogueImport, commit)
+    told = await asker.ask(client.catalogue.CommitCatalogueImport, commit)
     while told.state not in ENDED:
         await asyncio.sleep(ASK_EVERY_S)
         read = api.GetCatalogueImportRequest(import_id=import_id)
-        told = await _call(client, client.catalogue.GetCatalogueImport, read)
+        told = await asker.ask(client.catalogue.GetCatalogueImport, read)
         on_progress(told)
     return told
 
@@ -73,22 +76,11 @@ def parts(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield part
 
 
-async def _cancel(client: Client, import_id: str) -> None:
+async def _cancel(client: Client, asker: Asker, import_id: str) -> None:
     """Gives an import up; one that has ended already needs none."""
     try:
         cancel = api.CancelCatalogueImportRequest(import_id=import_id)
-        await _call(client, client.catalogue.CancelCatalogueImport, cancel)
+        await asker.ask(client.catalogue.CancelCatalogueImport, cancel)
     except Refusal as refusal:
         if refusal.reason != "IMPORT_ENDED":
             raise
-
-
-async def _call(client: Client, method: aio.UnaryUnaryMultiCallable[Req, Res], request: Req) -> Res:
-    """Calls, and waits where the terminal has too much to do: an import makes many calls."""
-    while True:
-        try:
-            return await client.call(method, request)
-        except Refusal as refusal:
-            if refusal.code is not StatusCode.RESOURCE_EXHAUSTED or refusal.retry_after_ms is None:
-                raise
-            await asyncio.sleep(refusal.retry_after_ms / 1000)

@@ -10,7 +10,6 @@ from typing import Protocol, Self, TypeVar
 
 from google.protobuf.message import Message
 from grpc import StatusCode, aio
-from grpc_status.rpc_status import GRPC_DETAILS_METADATA_KEY
 
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.api.payment.v1.account_service_pb2_grpc import AccountServiceStub
@@ -29,7 +28,7 @@ from tillmesh.api.terminal.v1.till_refund_service_pb2_grpc import TillRefundServ
 from tillmesh.auth.callers import Role
 from tillmesh.auth.tls import TlsFiles
 from tillmesh.client.failures import Failure, NotLetIn, Unreachable
-from tillmesh.rpc.peers import CALL_TIMEOUT_S, Peer, open_channel
+from tillmesh.rpc.peers import ATTEMPTS_MAX, CALL_TIMEOUT_S, Peer, open_channel
 from tillmesh.rpc.watching import WatchReq, WatchRes, watch
 from tillmesh.runtime.errors import Unanswered
 from tillmesh.runtime.ids import SYSTEM_RNG
@@ -109,18 +108,15 @@ class Server:
         cause = error.__cause__
         if not isinstance(cause, aio.AioRpcError) or cause.code() is StatusCode.DEADLINE_EXCEEDED:
             return Unreachable(f"The {self.name} at {self.address} did not answer in time.")
-        if cause.code() is StatusCode.UNAVAILABLE and not _was_said_by_server(cause):
+        if cause.code() is StatusCode.UNAVAILABLE and error.said is None:
             return Unreachable(
                 f"The {self.name} at {self.address} cannot be reached. "
                 f"Is the mesh running? Start it with: {self._started_by}"
             )
         if cause.code() is StatusCode.UNAUTHENTICATED:
             return NotLetIn(f"The {self.name} at {self.address} does not accept the caller: {cause.details()}")
-        return Unreachable(f"The {self.name} at {self.address} failed: {cause.code().name}: {cause.details()}")
-
-
-def _was_said_by_server(error: aio.AioRpcError) -> bool:
-    return any(key == GRPC_DETAILS_METADATA_KEY for key, _value in error.trailing_metadata() or ())
+        text = f"The {self.name} at {self.address} failed: {cause.code().name}: {cause.details()}"
+        return Unreachable(text, error.said)
 
 
 def _ignore(_cut: Failure) -> None:
@@ -143,12 +139,17 @@ class Connections:
             await server.channel.close()
 
     async def call(
-        self, method: aio.UnaryUnaryMultiCallable[Req, Res], request: Req, *, timeout_s: float = CALL_TIMEOUT_S
+        self,
+        method: aio.UnaryUnaryMultiCallable[Req, Res],
+        request: Req,
+        *,
+        timeout_s: float = CALL_TIMEOUT_S,
+        attempts: int = ATTEMPTS_MAX,
     ) -> Res:
         """The answer. Raises the server's `Refusal`, or `Unreachable` when there was no answer."""
         server = self._servers[request.DESCRIPTOR.file.package]
         with self._failing_plainly(server):
-            return await server.peer.call(method, request, timeout_s=timeout_s)
+            return await server.peer.call(method, request, timeout_s=timeout_s, attempts=attempts)
 
     async def listed(
         self,
@@ -192,7 +193,20 @@ class Connections:
             raise server.failure(error) from error
 
 
-class Client(Connections):
+class DeviceConnections(Connections):
+    """Stubs of every service of a store terminal, for the store's own devices; `others` are more servers."""
+
+    def __init__(self, terminal: Server, others: Mapping[str, Server] | None = None) -> None:
+        super().__init__({"tillmesh.api.terminal.v1": terminal, **(others or {})})
+        self.till = CheckoutServiceStub(terminal.channel)
+        self.presentations = PresentationServiceStub(terminal.channel)
+        self.till_refunds = TillRefundServiceStub(terminal.channel)
+        self.receipts = ReceiptServiceStub(terminal.channel)
+        self.scans = ScanServiceStub(terminal.channel)
+        self.catalogue = CatalogueServiceStub(terminal.channel)
+
+
+class Client(DeviceConnections):
     """Stubs of every service, for the platform and for the store's own devices."""
 
     def __init__(self, addresses: Addresses) -> None:
@@ -200,13 +214,7 @@ class Client(Connections):
         orders = Server("order service", addresses.orders, Role.ORDERS, platform)
         payments = Server("payment server", addresses.payments, Role.PAYMENTS, platform)
         terminal = Server("store terminal", addresses.terminal, Role.TERMINAL, device)
-        super().__init__(
-            {
-                "tillmesh.api.order.v1": orders,
-                "tillmesh.api.payment.v1": payments,
-                "tillmesh.api.terminal.v1": terminal,
-            }
-        )
+        super().__init__(terminal, {"tillmesh.api.order.v1": orders, "tillmesh.api.payment.v1": payments})
         self.orders = OrderServiceStub(orders.channel)
         self.identities = IdentityServiceStub(payments.channel)
         self.wallets = WalletServiceStub(payments.channel)
@@ -215,9 +223,3 @@ class Client(Connections):
         self.accounts = AccountServiceStub(payments.channel)
         self.payments = PaymentServiceStub(payments.channel)
         self.refunds = RefundServiceStub(payments.channel)
-        self.till = CheckoutServiceStub(terminal.channel)
-        self.presentations = PresentationServiceStub(terminal.channel)
-        self.till_refunds = TillRefundServiceStub(terminal.channel)
-        self.receipts = ReceiptServiceStub(terminal.channel)
-        self.scans = ScanServiceStub(terminal.channel)
-        self.catalogue = CatalogueServiceStub(terminal.channel)

@@ -8,31 +8,15 @@ from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
-from tillmesh.api.terminal.v1 import checkout_pb2
-from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
 from tillmesh.client.connections import Client
 
 Record = TypeVar("Record")
-Checkouts = AsyncGenerator[checkout_pb2.Checkout]
 Orders = AsyncGenerator[order_pb2.Order]
 Payments = AsyncGenerator[payment_pb2.Payment]
 
 
-def follow_checkout(
-    client: Client, checkout_id: str, read: Callable[[], Awaitable[checkout_pb2.Checkout]] | None = None
-) -> Checkouts:
-    """A till's view of an order; `read` is for who repeats calls. Close it (`aclosing`), as each of these."""
-    request = checkout_api.WatchCheckoutsRequest(checkout_id=checkout_id)
-    get = checkout_api.GetCheckoutRequest(checkout_id=checkout_id)
-    return followed(
-        client.watch(client.till.WatchCheckouts, request),
-        read or (lambda: client.call(client.till.GetCheckout, get)),
-        lambda update: update.checkout,
-    )
-
-
 def follow_order(client: Client, order: order_pb2.Order) -> Orders:
-    """An order."""
+    """An order. Close it (`aclosing`), as each of these."""
     request = order_api.WatchOrdersRequest(store_id=order.store_id)
     get = order_api.GetOrderRequest(order_id=order.order_id)
     return followed(

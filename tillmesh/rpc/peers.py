@@ -62,7 +62,12 @@ class Peer:
         self._metadata = tuple(metadata)
 
     async def call(
-        self, method: aio.UnaryUnaryMultiCallable[Req, Res], request: Req, *, timeout_s: float = CALL_TIMEOUT_S
+        self,
+        method: aio.UnaryUnaryMultiCallable[Req, Res],
+        request: Req,
+        *,
+        timeout_s: float = CALL_TIMEOUT_S,
+        attempts: int = ATTEMPTS_MAX,
     ) -> Res:
         """Calls `method` within the deadline of the request being served.
 
@@ -75,7 +80,7 @@ class Peer:
         retrying = AsyncRetrying(
             retry=retry_if_exception(_is_unavailable),
             wait=wait_random_exponential(multiplier=0.05, max=1.0),
-            stop=lambda state: _no_more(state, end) or not self._budget.spend(),
+            stop=lambda state: _no_more(state, attempts, end) or not self._budget.spend(),
             reraise=True,
         )
         try:
@@ -116,9 +121,9 @@ def _is_unavailable(error: BaseException) -> bool:
     return isinstance(error, aio.AioRpcError) and error.code() is StatusCode.UNAVAILABLE
 
 
-def _no_more(state: RetryCallState, end: float) -> bool:
+def _no_more(state: RetryCallState, attempts: int, end: float) -> bool:
     pause_s = state.upcoming_sleep
-    return state.attempt_number >= ATTEMPTS_MAX or asyncio.get_running_loop().time() + pause_s >= end
+    return state.attempt_number >= attempts or asyncio.get_running_loop().time() + pause_s >= end
 
 
 # A server that says these has decided nothing about the request.
@@ -134,13 +139,14 @@ UNDECIDED = {
 
 
 def _failure(error: aio.AioRpcError) -> Refusal | Unanswered:
+    said = _said(error)
+    if said and error.code() not in UNDECIDED:
+        return said
     failed = Failed if error.code() in (StatusCode.INTERNAL, StatusCode.UNKNOWN) else Unanswered
-    return _refusal(error) or failed(f"{error.code().name}: {error.details()}")
+    return failed(f"{error.code().name}: {error.details()}", said)
 
 
-def _refusal(error: aio.AioRpcError) -> Refusal | None:
-    if error.code() in UNDECIDED:
-        return None
+def _said(error: aio.AioRpcError) -> Refusal | None:
     for key, value in error.trailing_metadata() or ():
         if key == GRPC_DETAILS_METADATA_KEY and isinstance(value, bytes):
             return Refusal.from_status(status_pb2.Status.FromString(value))

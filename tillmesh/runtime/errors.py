@@ -109,7 +109,14 @@ def _packed(
 
 
 class Unanswered(Exception):
-    """The peer's answer is not known: it may have acted or not, or may yet act."""
+    """The peer's answer is not known: it may have acted or not, or may yet act.
+
+    `said` is what the peer said instead of an answer, such as how long to wait; None where it said nothing.
+    """
+
+    def __init__(self, text: str, said: Refusal | None = None) -> None:
+        super().__init__(text)
+        self.said = said
 
 
 class Failed(Unanswered):

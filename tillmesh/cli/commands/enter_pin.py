@@ -1,11 +1,10 @@
 """`tillmesh enter-pin`."""
 
 from tillmesh.api.terminal.v1 import checkout_pb2
+from tillmesh.cli.at_till import at_till
 from tillmesh.cli.options import DEFAULT, Json, OrderId, Terminal, run_async
 from tillmesh.cli.prompts import ask_pin
 from tillmesh.cli.records import show_checkout
-from tillmesh.client.connections import Addresses, Client
-from tillmesh.client.requests import consent_by_pin, read_checkout
 
 
 def enter_pin(
@@ -17,8 +16,8 @@ def enter_pin(
     pin = ask_pin()
 
     async def act() -> checkout_pb2.Checkout:
-        async with Client(Addresses(terminal=terminal)) as client:
-            request = consent_by_pin(await read_checkout(client, order), pin)
-            return await client.call(client.till.EnterPin, request, timeout_s=30)
+        async with at_till(terminal) as till:
+            sale = await till.find(order)
+            return (await sale.enter_pin(pin.value.decode())).checkout
 
     show_checkout(run_async(act()))

@@ -6,18 +6,16 @@ from typing import Annotated
 import typer
 
 from tillmesh.api.terminal.v1 import checkout_pb2
-from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
 from tillmesh.api.type.v1 import line_item_pb2
+from tillmesh.cli.at_till import at_till
 from tillmesh.cli.checkout_records import show_lines
 from tillmesh.cli.items import Items, new_line
 from tillmesh.cli.options import DEFAULT, Json, OrderId, Terminal, money, run_async
-from tillmesh.client.connections import Addresses, Client
-from tillmesh.client.requests import read_checkout
-from tillmesh.runtime.ids import new_request_id
+from tillmesh.client import Line, Said, Sale
 
 TIP_SKU = "TIP"
 Number = Annotated[int, typer.Argument(metavar="LINE", help="The number of the line: `tillmesh line show` has it.")]
-Change = Callable[[Client, checkout_pb2.Checkout], Awaitable[checkout_pb2.Checkout]]
+Change = Callable[[Sale], Awaitable[Said]]
 
 line = typer.Typer(help="The lines of a checkout.", no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -27,8 +25,8 @@ def show(order: OrderId, terminal: Terminal = DEFAULT.terminal, json: Json = Fal
     """Show the lines with their numbers."""
 
     async def look() -> checkout_pb2.Checkout:
-        async with Client(Addresses(terminal=terminal)) as client:
-            return await read_checkout(client, order)
+        async with at_till(terminal) as till:
+            return (await till.find(order)).said.checkout
 
     show_lines(run_async(look()))
 
@@ -46,11 +44,11 @@ def add(
 ) -> None:
     """Add lines at the end."""
 
-    def change(client: Client, checkout: checkout_pb2.Checkout) -> Awaitable[checkout_pb2.Checkout]:
-        lines = [new_line(item, checkout.amount.currency_code) for item in items]
+    def change(sale: Sale) -> Awaitable[Said]:
+        lines = [new_line(item, sale.said.amount.currency) for item in items]
         for each in lines:
             each.note = note
-        return _add(client, checkout, *lines)
+        return sale.add(*lines)
 
     _change(order, terminal, change)
 
@@ -73,18 +71,9 @@ def set_line(
 ) -> None:
     """Change quantity, price or note of a line. The receipt shows another price with its reason."""
 
-    def change(client: Client, checkout: checkout_pb2.Checkout) -> Awaitable[checkout_pb2.Checkout]:
-        request = api.UpdateLineRequest(
-            request_id=new_request_id(),
-            checkout_id=checkout.checkout_id,
-            basket_version=checkout.basket_version,
-            line_number=number,
-            quantity=quantity,
-            unit_price_minor=None if price is None else money(price, checkout.amount.currency_code).minor_units,
-            override_reason=reason,
-            note=note,
-        )
-        return client.call(client.till.UpdateLine, request)
+    def change(sale: Sale) -> Awaitable[Said]:
+        minor = None if price is None else money(price, sale.said.amount.currency).minor_units
+        return sale.set_line(number, quantity=quantity, unit_price_minor=minor, reason=reason, note=note)
 
     _change(order, terminal, change)
 
@@ -92,17 +81,7 @@ def set_line(
 @line.command(epilog="**Examples**\n\ntillmesh line remove 7K3M-9Q2X-VB4T 2")
 def remove(order: OrderId, number: Number, terminal: Terminal = DEFAULT.terminal, json: Json = False) -> None:
     """Void a line, and its deposit with it."""
-
-    def change(client: Client, checkout: checkout_pb2.Checkout) -> Awaitable[checkout_pb2.Checkout]:
-        request = api.RemoveLineRequest(
-            request_id=new_request_id(),
-            checkout_id=checkout.checkout_id,
-            basket_version=checkout.basket_version,
-            line_number=number,
-        )
-        return client.call(client.till.RemoveLine, request)
-
-    _change(order, terminal, change)
+    _change(order, terminal, lambda sale: sale.remove_line(number))
 
 
 @line.command(
@@ -120,16 +99,9 @@ def discount(
 ) -> None:
     """Take something off a line, or off the basket: then it is spread over the goods by their amounts."""
 
-    def change(client: Client, checkout: checkout_pb2.Checkout) -> Awaitable[checkout_pb2.Checkout]:
-        minor = money(off, checkout.amount.currency_code).minor_units
-        request = api.AdjustCheckoutRequest(
-            request_id=new_request_id(),
-            checkout_id=checkout.checkout_id,
-            basket_version=checkout.basket_version,
-            line_number=number,
-            adjustment=line_item_pb2.Adjustment(reason_code=code, text=text, amount_minor=-minor),
-        )
-        return client.call(client.till.AdjustCheckout, request)
+    def change(sale: Sale) -> Awaitable[Said]:
+        minor = money(off, sale.said.amount.currency).minor_units
+        return sale.adjust(-minor, line_number=number, code=code, text=text)
 
     _change(order, terminal, change)
 
@@ -145,34 +117,24 @@ def tip(
 ) -> None:
     """Add a tip: it bears no tax, and no discount of the basket touches it."""
 
-    def change(client: Client, checkout: checkout_pb2.Checkout) -> Awaitable[checkout_pb2.Checkout]:
-        new = api.NewLine(
+    def change(sale: Sale) -> Awaitable[Said]:
+        new = Line(
             sku=sku,
             title=title,
             kind=line_item_pb2.LineItem.KIND_TIP,
             quantity=1,
-            unit_price_minor=money(more, checkout.amount.currency_code).minor_units,
+            unit_price_minor=money(more, sale.said.amount.currency).minor_units,
         )
-        return _add(client, checkout, new)
+        return sale.add(new)
 
     _change(order, terminal, change)
-
-
-def _add(client: Client, checkout: checkout_pb2.Checkout, *lines: api.NewLine) -> Awaitable[checkout_pb2.Checkout]:
-    request = api.AddLinesRequest(
-        request_id=new_request_id(),
-        checkout_id=checkout.checkout_id,
-        basket_version=checkout.basket_version,
-        lines=lines,
-    )
-    return client.call(client.till.AddLines, request)
 
 
 def _change(order: str, terminal: str, change: Change) -> None:
     """Changes the checkout as it is now, and shows how it is then."""
 
     async def act() -> checkout_pb2.Checkout:
-        async with Client(Addresses(terminal=terminal)) as client:
-            return await change(client, await read_checkout(client, order))
+        async with at_till(terminal) as till:
+            return (await change(await till.find(order))).checkout
 
     show_lines(run_async(act()))

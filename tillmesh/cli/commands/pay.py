@@ -7,12 +7,13 @@ import typer
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.terminal.v1 import checkout_pb2
+from tillmesh.cli.at_till import at_till
 from tillmesh.cli.display import out
 from tillmesh.cli.options import DEFAULT, Json, OrderId, Orders, Payments, Terminal, run_async
 from tillmesh.cli.prompts import ask_pay_code
 from tillmesh.cli.records import show_checkout, show_payment
 from tillmesh.client.connections import Addresses, Client
-from tillmesh.client.requests import payment_by_code, payment_for, read_checkout
+from tillmesh.client.requests import payment_for
 from tillmesh.runtime.ids import new_request_id
 
 
@@ -21,9 +22,9 @@ def pay_by_code(order_id: str, terminal: str) -> None:
     code = ask_pay_code()
 
     async def act() -> checkout_pb2.Checkout:
-        async with Client(Addresses(terminal=terminal)) as client:
-            request = payment_by_code(await read_checkout(client, order_id), code)
-            return await client.call(client.till.PayCheckout, request, timeout_s=30)
+        async with at_till(terminal) as till:
+            sale = await till.find(order_id)
+            return (await sale.pay(code.value.decode())).checkout
 
     show_checkout(run_async(act()))
 

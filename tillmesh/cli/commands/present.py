@@ -5,12 +5,10 @@ from typing import Annotated
 import typer
 
 from tillmesh.api.terminal.v1 import presentation_pb2
-from tillmesh.api.terminal.v1 import presentation_service_pb2 as api
+from tillmesh.cli.at_till import at_till
 from tillmesh.cli.display import err, seconds, show_json
 from tillmesh.cli.options import DEFAULT, Json, OrderId, Terminal, run_async
 from tillmesh.cli.qr import show_qr
-from tillmesh.client.connections import Addresses, Client
-from tillmesh.runtime.ids import new_request_id
 
 
 def present(
@@ -24,11 +22,10 @@ def present(
 
     The order must have been raised for nobody: tillmesh sell - ITEMS. A pay code at the till goes on working.
     """
-    request = api.PresentCheckoutRequest(request_id=new_request_id(), checkout_id=order, lane=lane)
 
     async def act() -> presentation_pb2.Presentation:
-        async with Client(Addresses(terminal=terminal)) as client:
-            return await client.call(client.presentations.PresentCheckout, request)
+        async with at_till(terminal) as till:
+            return await (await till.find(order)).present(lane=lane)
 
     shown = run_async(act())
     if show_json([shown]):

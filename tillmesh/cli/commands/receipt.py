@@ -8,12 +8,9 @@ from typing import Annotated
 import typer
 from google.protobuf.json_format import MessageToJson
 
-from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
-from tillmesh.api.terminal.v1 import receipt_pb2
-from tillmesh.api.terminal.v1 import receipt_service_pb2 as receipt_api
+from tillmesh.cli.at_till import at_till
 from tillmesh.cli.options import DEFAULT, Json, Terminal, run_async
-from tillmesh.client.connections import Addresses, Client
-from tillmesh.client.failures import Failure
+from tillmesh.client import Failure, Receipt
 
 
 class Kind(StrEnum):
@@ -36,10 +33,10 @@ class Format(StrEnum):
 
 
 _FORMATS = {
-    Format.TEXT: receipt_pb2.Receipt.FORMAT_TEXT,
-    Format.ESC_POS: receipt_pb2.Receipt.FORMAT_ESC_POS,
-    Format.HTML: receipt_pb2.Receipt.FORMAT_HTML,
-    Format.JSON: receipt_pb2.Receipt.FORMAT_TEXT,
+    Format.TEXT: Receipt.FORMAT_TEXT,
+    Format.ESC_POS: Receipt.FORMAT_ESC_POS,
+    Format.HTML: Receipt.FORMAT_HTML,
+    Format.JSON: Receipt.FORMAT_TEXT,
 }
 
 
@@ -73,26 +70,24 @@ def receipt(
         format_ = Format.JSON
     if format_ is Format.ESC_POS and file is None and sys.stdout.isatty():
         raise typer.BadParameter("escpos is for a printer, not for a screen; name a file or a device: --out FILE")
-    request = receipt_api.GetReceiptRequest(
-        reprint=reprint, format=_FORMATS[format_], columns=columns, language=language, code_page=code_page
-    )
-    if kind:
-        request.kind = receipt_pb2.Receipt.Kind.Value(f"KIND_{kind.name}")
-    if refund:
-        request.refund_id = refund
-    else:
-        request.checkout_id = checkout
 
-    async def act() -> receipt_pb2.Receipt:
-        async with Client(Addresses(terminal=terminal)) as client:
-            if checkout:  # a phone may have paid it meanwhile: only a look at the order tells
-                await client.call(client.till.GetCheckout, checkout_api.GetCheckoutRequest(checkout_id=checkout))
-            return await client.call(client.receipts.GetReceipt, request)
+    async def act() -> Receipt:
+        async with at_till(terminal) as till:
+            return await till.receipt(
+                checkout,
+                refund_id=refund,
+                kind=Receipt.Kind.Value(f"KIND_{kind.name}") if kind else Receipt.KIND_UNSPECIFIED,
+                shown_as=_FORMATS[format_],
+                columns=columns,
+                language=language,
+                code_page=code_page,
+                reprint=reprint,
+            )
 
     _write(_content(run_async(act()), format_), file)
 
 
-def _content(made: receipt_pb2.Receipt, format_: Format) -> str | bytes:
+def _content(made: Receipt, format_: Format) -> str | bytes:
     if format_ is Format.ESC_POS:
         return made.printer_bytes
     if format_ is Format.JSON:

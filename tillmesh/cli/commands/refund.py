@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tillmesh.api.terminal.v1 import till_refund_pb2
-from tillmesh.api.terminal.v1 import till_refund_service_pb2 as api
+from tillmesh.cli.at_till import at_till
 from tillmesh.cli.options import (
     DEFAULT,
     CurrencyCode,
@@ -20,7 +20,7 @@ from tillmesh.cli.options import (
     run_async,
 )
 from tillmesh.cli.records import show_refund
-from tillmesh.client.connections import Addresses, Client
+from tillmesh.client.verdicts import money as amount_of
 from tillmesh.runtime.ids import new_request_id
 
 _LINE = re.compile(r"([0-9]{1,9})=([0-9]{1,12})")
@@ -40,23 +40,19 @@ def refund(
     json: Json = False,
 ) -> None:
     """Give money of a paid order back, at any terminal of the store: an amount, lines, or all that is left."""
-    request = api.RefundCheckoutRequest(
-        refund_id=refund_id or new_request_id(),
-        checkout_id=order,
-        amount=money(much, currency) if much else None,
-        lines=[_returned(text) for text in line or ()],
-        note=note,
-    )
+    chosen_id = refund_id or new_request_id()
+    wanted = amount_of(money(much, currency)) if much else None
+    lines = dict(_returned(text) for text in line or ())
 
     async def act() -> till_refund_pb2.TillRefund:
-        async with Client(Addresses(terminal=terminal)) as client:
-            return await client.call(client.till_refunds.RefundCheckout, request, timeout_s=30)
+        async with at_till(terminal) as till:
+            return (await till.refund(order, wanted, lines=lines, note=note, refund_id=chosen_id)).refund
 
-    show_refund(run_async(act(), repeat_with("--refund-id", request.refund_id)))
+    show_refund(run_async(act(), repeat_with("--refund-id", chosen_id)))
 
 
-def _returned(text: str) -> api.ReturnedLine:
+def _returned(text: str) -> tuple[int, int]:
     match = _LINE.fullmatch(text)
     if match is None:
         raise typer.BadParameter(f"{text!r} is not NUMBER=QUANTITY", param_hint="--line")
-    return api.ReturnedLine(line_number=int(match[1]), quantity=int(match[2]))
+    return int(match[1]), int(match[2])

@@ -5,13 +5,12 @@ from typing import Annotated
 import typer
 
 from tillmesh.api.terminal.v1 import till_refund_pb2
-from tillmesh.api.terminal.v1 import till_refund_service_pb2 as api
+from tillmesh.cli.at_till import at_till
 from tillmesh.cli.commands.sell import ANYBODY
 from tillmesh.cli.items import Items, priced_lines
 from tillmesh.cli.options import DEFAULT, CurrencyCode, Json, Note, RefundId, Terminal, repeat_with, run_async
 from tillmesh.cli.prompts import ask_pay_code
 from tillmesh.cli.records import show_refund
-from tillmesh.client.connections import Addresses, Client
 from tillmesh.runtime.ids import new_request_id
 
 
@@ -27,19 +26,17 @@ def return_goods(
     json: Json = False,
 ) -> None:
     """Give money back for goods whose sale nobody knows, within the store's limit; each item needs its price."""
-    request = api.ReturnGoodsRequest(
-        refund_id=refund_id or new_request_id(),
-        currency_code=currency,
-        lines=priced_lines(items, currency),
-        note=note,
-    )
-    if payee == ANYBODY:
-        request.pay_code = ask_pay_code().value.decode()
-    else:
-        request.identity_id = payee
+    chosen_id = refund_id or new_request_id()
+    lines = priced_lines(items, currency)
+    anybody = payee == ANYBODY
+    code = ask_pay_code().value.decode() if anybody else ""
+    identity_id = "" if anybody else payee
 
     async def act() -> till_refund_pb2.TillRefund:
-        async with Client(Addresses(terminal=terminal)) as client:
-            return await client.call(client.till_refunds.ReturnGoods, request, timeout_s=30)
+        async with at_till(terminal) as till:
+            repaid = await till.take_back(
+                lines, payee=identity_id, pay_code=code, currency=currency, note=note, refund_id=chosen_id
+            )
+            return repaid.refund
 
-    show_refund(run_async(act(), repeat_with("--refund-id", request.refund_id)))
+    show_refund(run_async(act(), repeat_with("--refund-id", chosen_id)))

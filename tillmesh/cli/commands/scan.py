@@ -12,12 +12,10 @@ from tillmesh.api.terminal.v1 import scan_service_pb2 as api
 from tillmesh.api.terminal.v1.decision_pb2 import Decision
 from tillmesh.api.type.v1 import money_pb2
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
+from tillmesh.cli.at_till import at_till
 from tillmesh.cli.display import amount, date_time, out, show_json
 from tillmesh.cli.options import DEFAULT, Json, Terminal, run_async
-from tillmesh.client.connections import Addresses, Client
 from tillmesh.client.failures import Failure
-from tillmesh.client.requests import read_checkout
-from tillmesh.runtime.ids import new_request_id
 
 STDIN = "-"
 Answer = api.ScanItemResponse
@@ -44,20 +42,10 @@ def scan(
     decided = [*(_AGE if yes_age else ()), *(_DATE if yes_date else ())]
 
     async def act() -> None:
-        async with Client(Addresses(terminal=terminal)) as client:
-            now = await read_checkout(client, checkout)
+        async with at_till(terminal) as till:
+            sale = await till.find(checkout)
             async for code in _codes(codes):
-                request = api.ScanItemRequest(
-                    request_id=new_request_id(),
-                    checkout_id=checkout,
-                    basket_version=now.basket_version,
-                    scanned=code,
-                    quantity=quantity,
-                    decided=decided,
-                )
-                answer = await client.call(client.scans.ScanItem, request)
-                now = answer.checkout
-                _show(answer)
+                _show(await sale.scan(code, quantity=quantity, decided=decided))
 
     run_async(act())
 

@@ -7,18 +7,17 @@ from typing import Annotated
 import typer
 
 from tillmesh.api.terminal.v1 import checkout_pb2
-from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
 from tillmesh.api.type.v1 import money_pb2
+from tillmesh.cli.at_till import at_till
 from tillmesh.cli.display import amount, out, show_json
 from tillmesh.cli.items import Items, new_line, priced_lines
 from tillmesh.cli.options import DEFAULT, CurrencyCode, Json, Terminal, money, run_async
 from tillmesh.cli.prompts import ask_pay_code
 from tillmesh.cli.records import show_checkout
-from tillmesh.client.connections import Addresses, Client
-from tillmesh.client.requests import submit
+from tillmesh.client.verdicts import money as amount_of
 from tillmesh.lines import totals
 from tillmesh.rpc.line_messages import from_line_item
-from tillmesh.runtime.ids import SYSTEM_RNG, new_request_id, new_transaction_number
+from tillmesh.runtime.ids import SYSTEM_RNG, new_transaction_number
 
 ANYBODY = "-"
 
@@ -54,35 +53,29 @@ def sell(
     lines = [new_line(item, currency) for item in items]
     identity_id = "" if payer == ANYBODY else payer
     if pay or pay_code:
-        request = checkout_api.SellRequest(
-            checkout_id=new_transaction_number(SYSTEM_RNG),
-            payment_id=new_request_id(),
-            identity_id=identity_id,
-            lines=lines,
-            amount=money(shown, currency) if shown else _sum(items, currency),
-            exchanged_refund_id=exchange,
-        )
-        if pay_code:
-            request.pay_code = ask_pay_code().value.decode()
+        number = new_transaction_number(SYSTEM_RNG)
+        due = money(shown, currency) if shown else _sum(items, currency)
+        code = ask_pay_code().value.decode() if pay_code else ""
 
         async def sell_at_once() -> checkout_pb2.Checkout:
-            async with Client(Addresses(terminal=terminal)) as client:
-                return await client.call(client.till.Sell, request, timeout_s=30)
+            async with at_till(terminal) as till:
+                sale = await till.sell(
+                    lines,
+                    amount=amount_of(due),
+                    payer=identity_id,
+                    pay_code=code,
+                    checkout_id=number,
+                    exchanged_refund_id=exchange,
+                )
+                return sale.said.checkout
 
-        show_checkout(run_async(sell_at_once(), _undo(request.checkout_id, terminal)))
+        show_checkout(run_async(sell_at_once(), _undo(number, terminal)))
         return
-    create = checkout_api.CreateCheckoutRequest(
-        request_id=new_request_id(),
-        identity_id=identity_id,
-        currency_code=currency,
-        lines=lines,
-        exchanged_refund_id=exchange,
-    )
 
     async def act() -> checkout_pb2.Checkout:
-        async with Client(Addresses(terminal=terminal)) as client:
-            basket = await client.call(client.till.CreateCheckout, create)
-            return await client.call(client.till.SubmitCheckout, submit(basket))
+        async with at_till(terminal) as till:
+            sale = await till.open(lines, payer=identity_id, currency=currency, exchanged_refund_id=exchange)
+            return (await sale.submit()).checkout
 
     checkout = run_async(act())
     if show_json([checkout]):

@@ -1,9 +1,9 @@
 """`tillmesh void-sale`."""
 
-from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
-from tillmesh.cli.display import amount, out, show_json
+from tillmesh.cli.at_till import at_till
+from tillmesh.cli.display import out, show_json
 from tillmesh.cli.options import DEFAULT, Json, Note, RefundId, SoldOrder, Terminal, repeat_with, run_async
-from tillmesh.client.connections import Addresses, Client
+from tillmesh.client import Outcome, Undone
 from tillmesh.runtime.ids import new_request_id
 
 
@@ -15,23 +15,23 @@ def void_sale(
     json: Json = False,
 ) -> None:
     """Undo a sale, however far it is: cancel it, or give back all that is left of what was paid."""
-    request = api.VoidCheckoutRequest(refund_id=refund_id or new_request_id(), checkout_id=order, note=note)
+    chosen_id = refund_id or new_request_id()
 
-    async def act() -> api.VoidCheckoutResponse:
-        async with Client(Addresses(terminal=terminal)) as client:
-            return await client.call(client.till.VoidCheckout, request, timeout_s=30)
+    async def act() -> Undone:
+        async with at_till(terminal) as till:
+            return await till.void(order, note=note, refund_id=chosen_id)
 
-    undone = run_async(act(), repeat_with("--refund-id", request.refund_id))
-    if show_json([undone]):
+    undone = run_async(act(), repeat_with("--refund-id", chosen_id))
+    if show_json([undone.answer]):
         return
-    number = undone.checkout.checkout_id
+    number = undone.answer.checkout.checkout_id
     match undone.outcome:
-        case api.VoidCheckoutResponse.OUTCOME_CANCELED:
+        case Outcome.CANCELED:
             out.print(f"Order {number} is CANCELED: it can no longer be paid.")
-        case api.VoidCheckoutResponse.OUTCOME_REFUNDED if undone.HasField("refunded"):
-            out.print(f"Order {number} was paid and is REFUNDED: {amount(undone.refunded)} were given back.")
-        case api.VoidCheckoutResponse.OUTCOME_REFUNDED:
+        case Outcome.REFUNDED if undone.refunded:
+            out.print(f"Order {number} was paid and is REFUNDED: {undone.refunded} were given back.")
+        case Outcome.REFUNDED:
             out.print(f"Order {number} is REFUNDED: nothing was left to give back.")
         case _:
-            again = f"repeat the command with --refund-id {request.refund_id}"
+            again = f"repeat the command with --refund-id {chosen_id}"
             out.print(f"Order {number} is being undone. To ask how far it is, {again}", soft_wrap=True)

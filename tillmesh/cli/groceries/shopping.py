@@ -6,22 +6,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from tillmesh.api.terminal.v1 import checkout_pb2, scan_service_pb2
-from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
-from tillmesh.api.type.v1 import money_pb2
 from tillmesh.cli.groceries.basket_file import Basket
-from tillmesh.cli.replay.calls import call
 from tillmesh.cli.replay.invoices import Invoice, InvoiceLine, Rejection
 from tillmesh.cli.replay.platform import Platform
 from tillmesh.cli.replay.runner import Outcome, Sale
-from tillmesh.cli.replay.till import NotPaid, Till, require_paid
+from tillmesh.cli.replay.till import NotPaid, find_store, outcome_of, patient_till, require_paid
+from tillmesh.client import Line, Money, Refusal, Scanned, Till
+from tillmesh.client import Sale as TillSale
 from tillmesh.client.connections import Client
-from tillmesh.client.requests import submit
-from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.ids import SYSTEM_RNG, new_request_id, new_transaction_number
+from tillmesh.runtime.ids import SYSTEM_RNG, new_transaction_number
 from tillmesh.runtime.telemetry import adopt_trace
-
-Outcomes = scan_service_pb2.ScanItemResponse.Outcome
 
 
 class Way(StrEnum):
@@ -48,14 +42,17 @@ class Shopping:
         self._client = client
         self._currency = currency
         self._on_done = on_done
-        self._till = Till(client, currency)
         self._platform = Platform(client, currency)
         self._played = Played(Outcome(wallets=self._platform.wallets))
 
     async def run(self, baskets: Sequence[Basket], ways: Sequence[Way], concurrency: int) -> Played:
         """Plays all of them one way, then all of them the other way."""
+        async with patient_till(self._client) as till:
+            return await self._run(till, baskets, ways, concurrency)
+
+    async def _run(self, till: Till, baskets: Sequence[Basket], ways: Sequence[Way], concurrency: int) -> Played:
         outcome = self._played.outcome
-        outcome.store_id = await self._till.find_store()
+        outcome.store_id = await find_store(till, self._currency)
         shares = {f"groceries-{number}": baskets[number::concurrency] for number in range(concurrency)}
         for shopper, share in shares.items():
             await self._platform.open_wallet(shopper)
@@ -67,20 +64,20 @@ class Shopping:
             try:
                 async with asyncio.TaskGroup() as group:
                     for shopper, share in shares.items():
-                        group.create_task(self._shop(shopper, share, way))
+                        group.create_task(self._shop(till, shopper, share, way))
             except ExceptionGroup as group_error:
                 raise group_error.exceptions[0] from None
             self._played.elapsed_s[way] = time.monotonic() - started
         outcome.elapsed_s = sum(self._played.elapsed_s.values())
         return self._played
 
-    async def _shop(self, shopper: str, share: Sequence[Basket], way: Way) -> None:
+    async def _shop(self, till: Till, shopper: str, share: Sequence[Basket], way: Way) -> None:
         buy = self._scan if way is Way.SCAN else self._sell
         for basket in share:
             adopt_trace(())  # one trace a basket, through all three servers
             invoice = _invoice(basket, shopper, way)
             try:
-                await self._buy(invoice, basket, way, buy)
+                await self._buy(till, invoice, basket, way, buy)
             except (Refusal, NotPaid) as error:
                 reason = f"{error.reason}: {error.text}" if isinstance(error, Refusal) else str(error)
                 self._played.outcome.rejected.append(Rejection(invoice.number, basket.line_number, reason))
@@ -88,69 +85,56 @@ class Shopping:
 
     async def _buy(
         self,
+        till: Till,
         invoice: Invoice,
         basket: Basket,
         way: Way,
-        buy: Callable[[str, Basket], Awaitable[checkout_pb2.Checkout]],
+        buy: Callable[[Till, str, Basket], Awaitable[str]],
     ) -> None:
         started = time.monotonic()
-        paid = await buy(invoice.customer_id, basket)
-        sale = Sale(invoice, paid.checkout_id, time.monotonic() - started)
-        self._played.outcome.unpaid_checkout_ids.discard(paid.checkout_id)
+        checkout_id = await buy(till, invoice.customer_id, basket)
+        sale = Sale(invoice, checkout_id, time.monotonic() - started)
+        self._played.outcome.unpaid_checkout_ids.discard(checkout_id)
         self._played.outcome.sales.append(sale)
         self._played.sales[way][basket.line_number] = sale
 
-    async def _scan(self, shopper: str, basket: Basket) -> checkout_pb2.Checkout:
-        create = api.CreateCheckoutRequest(
-            request_id=new_request_id(),
-            identity_id=shopper,
-            currency_code=self._currency,
-            prices_include_tax=True,
-        )
-        checkout = await call(self._client, self._client.till.CreateCheckout, create)
-        self._played.outcome.unpaid_checkout_ids.add(checkout.checkout_id)
+    async def _scan(self, till: Till, shopper: str, basket: Basket) -> str:
+        sale = await till.open(payer=shopper, currency=self._currency, prices_include_tax=True)
+        self._played.outcome.unpaid_checkout_ids.add(sale.checkout_id)
         try:
             for each in basket.articles:
-                checkout = await self._scanned(checkout, each.ean)
-            checkout = await call(self._client, self._client.till.SubmitCheckout, submit(checkout))
-            paid = await self._till.pay(checkout, None)
-            require_paid(paid)
+                await _scanned(sale, each.ean)
+            await sale.submit()
+            await sale.pay()
+            require_paid(await outcome_of(self._client, sale))
         except (Refusal, NotPaid):
-            await self._till.abandon(checkout.checkout_id)
+            await sale.cancel()
             raise
-        return paid
+        return sale.checkout_id
 
-    async def _scanned(self, checkout: checkout_pb2.Checkout, ean: str) -> checkout_pb2.Checkout:
-        request = scan_service_pb2.ScanItemRequest(
-            request_id=new_request_id(),
-            checkout_id=checkout.checkout_id,
-            basket_version=checkout.basket_version,
-            scanned=ean,
-        )
-        answer = await call(self._client, self._client.scans.ScanItem, request)
-        if answer.outcome != Outcomes.OUTCOME_ADDED:
-            what = Outcomes.Name(answer.outcome).removeprefix("OUTCOME_")
-            raise NotPaid(f"{what}: the scan of {ean} added nothing to the checkout {checkout.checkout_id}")
-        return answer.checkout
-
-    async def _sell(self, shopper: str, basket: Basket) -> checkout_pb2.Checkout:
-        request = api.SellRequest(
-            checkout_id=new_transaction_number(SYSTEM_RNG),
-            payment_id=new_request_id(),
-            lines=[api.NewLine(sku=each.sku, quantity=1) for each in basket.articles],
-            amount=money_pb2.Money(currency_code=self._currency, minor_units=basket.total_minor),
-            identity_id=shopper,
+    async def _sell(self, till: Till, shopper: str, basket: Basket) -> str:
+        checkout_id = new_transaction_number(SYSTEM_RNG)
+        self._played.outcome.unpaid_checkout_ids.add(checkout_id)
+        sale = await till.sell(
+            [Line(sku=each.sku, quantity=1) for each in basket.articles],
+            amount=Money(self._currency, basket.total_minor),
+            payer=shopper,
+            checkout_id=checkout_id,
             prices_include_tax=True,
         )
-        self._played.outcome.unpaid_checkout_ids.add(request.checkout_id)
-        checkout = await call(self._client, self._client.till.Sell, request)
         try:
-            paid = await self._till.outcome_of(checkout, request.payment_id)
-            require_paid(paid)
+            require_paid(await outcome_of(self._client, sale))
         except (Refusal, NotPaid):
-            await self._till.abandon(checkout.checkout_id)
+            await sale.cancel()
             raise
-        return paid
+        return checkout_id
+
+
+async def _scanned(sale: TillSale, ean: str) -> None:
+    answer = await sale.scan(ean)
+    if answer.outcome != Scanned.OUTCOME_ADDED:
+        what = Scanned.Outcome.Name(answer.outcome).removeprefix("OUTCOME_")
+        raise NotPaid(f"{what}: the scan of {ean} added nothing to the checkout {sale.checkout_id}")
 
 
 def _invoice(basket: Basket, shopper: str, way: Way) -> Invoice:

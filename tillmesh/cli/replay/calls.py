@@ -11,8 +11,8 @@ from tillmesh.client.connections import Client
 from tillmesh.client.failures import Unreachable
 
 ANSWER_WITHIN_S = 60.0
-BACK_WITHIN_S = 15.0
-POLL_INTERVAL_S = 0.02
+BACK_WITHIN_S = 30.0
+PAUSE_S = 0.02
 
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
@@ -30,4 +30,4 @@ async def call(client: Client, method: aio.UnaryUnaryMultiCallable[Req, Res], re
         except Unreachable:
             if time.monotonic() >= end:
                 raise
-            await asyncio.sleep(POLL_INTERVAL_S)
+            await asyncio.sleep(PAUSE_S)

@@ -6,21 +6,16 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from tillmesh.api.terminal.v1 import checkout_service_pb2 as terminal
 from tillmesh.api.terminal.v1 import till_refund_pb2
-from tillmesh.api.terminal.v1 import till_refund_service_pb2 as refunds
 from tillmesh.cli.replay.baskets import basket
-from tillmesh.cli.replay.calls import ANSWER_WITHIN_S, POLL_INTERVAL_S, call
 from tillmesh.cli.replay.invoices import WALK_IN, Invoice, Rejection
 from tillmesh.cli.replay.platform import Platform, Wallet
 from tillmesh.cli.replay.returns import Purchase, plan_return
-from tillmesh.cli.replay.till import NotPaid, Till, require_paid
+from tillmesh.cli.replay.till import NotPaid, find_store, outcome_of, patient_till, require_paid
+from tillmesh.client import Line, Refusal, Repaid, Till
 from tillmesh.client.connections import Client
-from tillmesh.client.requests import submit
 from tillmesh.lines import LineItem
 from tillmesh.rpc.line_messages import to_line_item
-from tillmesh.rpc.messages import to_money
-from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.money import Money
 from tillmesh.runtime.telemetry import adopt_trace
@@ -77,13 +72,16 @@ class Runner:
         self._client = client
         self._currency = currency
         self._on_done = on_done
-        self._till = Till(client, currency)
         self._platform = Platform(client, currency)
         self._outcome = Outcome(wallets=self._platform.wallets)
 
     async def run(self, invoices: Sequence[Invoice], concurrency: int) -> Outcome:
         """Replays all of them."""
-        self._outcome.store_id = await self._till.find_store()
+        async with patient_till(self._client) as till:
+            return await self._run(till, invoices, concurrency)
+
+    async def _run(self, till: Till, invoices: Sequence[Invoice], concurrency: int) -> Outcome:
+        self._outcome.store_id = await find_store(till, self._currency)
         returns_minor = -sum(invoice.total_minor for invoice in invoices if invoice.is_return)
         if returns_minor:
             await self._platform.allow_returns(self._outcome.store_id, returns_minor)
@@ -94,96 +92,72 @@ class Runner:
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(concurrency):
-                    group.create_task(self._work(lanes))
+                    group.create_task(self._work(till, lanes))
         except ExceptionGroup as group_error:
             raise group_error.exceptions[0] from None
         self._outcome.elapsed_s = time.monotonic() - started
         return self._outcome
 
-    async def _work(self, lanes: Iterator[Sequence[Invoice]]) -> None:
+    async def _work(self, till: Till, lanes: Iterator[Sequence[Invoice]]) -> None:
         for lane in lanes:
             shopper = Shopper()
             for invoice in lane:
                 adopt_trace(())  # one trace an invoice, through all three servers
-                await self._replay(invoice, shopper)
+                await self._replay(till, invoice, shopper)
                 self._on_done(invoice)
 
-    async def _replay(self, invoice: Invoice, shopper: Shopper) -> None:
+    async def _replay(self, till: Till, invoice: Invoice, shopper: Shopper) -> None:
         try:
             if invoice.customer_id not in self._outcome.wallets:
                 await self._platform.open_wallet(invoice.customer_id)
             if invoice.is_return:
-                await self._give_back(invoice, shopper.purchases)
+                await self._give_back(till, invoice, shopper.purchases)
             else:
-                shopper.purchases.append(await self._sell(invoice, shopper))
+                shopper.purchases.append(await self._sell(till, invoice, shopper))
         except (Refusal, NotPaid) as error:
             reason = f"{error.reason}: {error.text}" if isinstance(error, Refusal) else str(error)
             self._outcome.rejected.append(Rejection(invoice.number, invoice.line_number, reason))
 
-    async def _sell(self, invoice: Invoice, shopper: Shopper) -> Purchase:
+    async def _sell(self, till: Till, invoice: Invoice, shopper: Shopper) -> Purchase:
         started = time.monotonic()
-        checkout = await call(
-            self._client,
-            self._client.till.CreateCheckout,
-            terminal.CreateCheckoutRequest(
-                request_id=new_request_id(),
-                identity_id=invoice.customer_id,
-                currency_code=self._currency,
-                lines=[_new_line(line) for line in basket(invoice.lines)],
-            ),
-        )
-        self._outcome.unpaid_checkout_ids.add(checkout.checkout_id)
+        lines = [_new_line(line) for line in basket(invoice.lines)]
+        sale = await till.open(lines, payer=invoice.customer_id, currency=self._currency)
+        self._outcome.unpaid_checkout_ids.add(sale.checkout_id)
         try:
-            checkout = await call(self._client, self._client.till.SubmitCheckout, submit(checkout))
+            await sale.submit()
             paused = time.monotonic()
             await self._platform.deposit(invoice.customer_id, invoice.total_minor)
             code = await self._platform.pay_code(invoice.customer_id, shopper.phone_id)
             aside_s = time.monotonic() - paused  # what the shopper does by themselves is no part of a checkout
-            paid = await self._till.pay(checkout, code)
-            while paid.verdict_reason == CODE_LOST:
+            await sale.pay(code.value.decode())
+            while (said := await outcome_of(self._client, sale)).reason == CODE_LOST:
                 code = await self._platform.pay_code(invoice.customer_id, shopper.phone_id)
-                paid = await self._till.pay(checkout, code)
-            require_paid(paid)
+                await sale.pay(code.value.decode())
+            require_paid(said)
         except (Refusal, NotPaid):
-            await self._till.abandon(checkout.checkout_id)
+            await sale.cancel()
             raise
         checkout_s = time.monotonic() - started - aside_s
-        self._outcome.unpaid_checkout_ids.remove(checkout.checkout_id)
-        self._outcome.sales.append(Sale(invoice, checkout.checkout_id, checkout_s))
-        return Purchase.of(checkout.checkout_id, invoice.total_minor, invoice.lines)
+        self._outcome.unpaid_checkout_ids.remove(sale.checkout_id)
+        self._outcome.sales.append(Sale(invoice, sale.checkout_id, checkout_s))
+        return Purchase.of(sale.checkout_id, invoice.total_minor, invoice.lines)
 
-    async def _give_back(self, invoice: Invoice, purchases: Iterable[Purchase]) -> None:
+    async def _give_back(self, till: Till, invoice: Invoice, purchases: Iterable[Purchase]) -> None:
         plan = plan_return(invoice, [] if invoice.is_walk_in else purchases)
         note = f"invoice {invoice.number}"[:256]
         for part in plan.parts:
-            request = refunds.RefundCheckoutRequest(
-                refund_id=new_request_id(),
-                checkout_id=part.purchase.checkout_id,
-                amount=to_money(Money(self._currency, part.amount_minor)),
-                note=note,
-            )
-            refund = await call(self._client, self._client.till_refunds.RefundCheckout, request)
-            await self._refunded(invoice, refund)
+            amount = Money(self._currency, part.amount_minor)
+            self._refunded(invoice, await till.refund(part.purchase.checkout_id, amount, note=note))
         if plan.rest:
-            without_sale = refunds.ReturnGoodsRequest(
-                refund_id=new_request_id(),
-                identity_id=invoice.customer_id,
-                currency_code=self._currency,
-                lines=[to_line_item(line) for line in basket(plan.rest)],
-                note=note,
-            )
-            refund = await call(self._client, self._client.till_refunds.ReturnGoods, without_sale)
-            await self._refunded(invoice, refund)
+            goods = [to_line_item(line) for line in basket(plan.rest)]
+            repaid = await till.take_back(goods, payee=invoice.customer_id, currency=self._currency, note=note)
+            self._refunded(invoice, repaid)
         self._outcome.returns.append(invoice)
 
-    async def _refunded(self, invoice: Invoice, refund: till_refund_pb2.TillRefund) -> None:
-        """Waits until the shopper has the money."""
-        end = time.monotonic() + ANSWER_WITHIN_S
-        while refund.state == till_refund_pb2.TillRefund.STATE_PENDING and time.monotonic() < end:
-            await asyncio.sleep(POLL_INTERVAL_S)
-            request = refunds.GetTillRefundRequest(refund_id=refund.refund_id)
-            refund = await call(self._client, self._client.till_refunds.GetTillRefund, request)
-        if refund.state != till_refund_pb2.TillRefund.STATE_DONE:
+    def _refunded(self, invoice: Invoice, repaid: Repaid) -> None:
+        """Notes that the shopper has the money."""
+        refund = repaid.refund
+        if not repaid.is_done:
             state = till_refund_pb2.TillRefund.State.Name(refund.state).removeprefix("STATE_")
             raise NotPaid(f"{refund.reason}: the refund {refund.refund_id} is {state}")
         made = RefundMade(invoice, refund.refund_id, refund.checkout_id, refund.amount.minor_units)
@@ -198,8 +172,8 @@ def _lanes(invoices: Iterable[Invoice]) -> list[list[Invoice]]:
     return list(lanes.values())
 
 
-def _new_line(line: LineItem) -> terminal.NewLine:
-    return terminal.NewLine(
+def _new_line(line: LineItem) -> Line:
+    return Line(
         sku=line.sku,
         title=line.title,
         quantity=line.quantity,

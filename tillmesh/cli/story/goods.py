@@ -1,16 +1,14 @@
 """Real goods at the till: scanned, weighed, taxed, paid with the same scanner, and printed."""
 
-from tillmesh.api.terminal.v1 import catalogue_item_pb2, checkout_pb2, scan_rules_pb2
+from tillmesh.api.terminal.v1 import catalogue_item_pb2, scan_rules_pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as catalogue_api
-from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
-from tillmesh.api.terminal.v1 import receipt_service_pb2 as receipt_api
 from tillmesh.api.terminal.v1 import scan_service_pb2 as api
 from tillmesh.api.terminal.v1.decision_pb2 import Decision
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
-from tillmesh.cli.display import amount, show_paper, show_table
+from tillmesh.cli.display import show_paper, show_table
 from tillmesh.cli.phone.client import PhoneClient
 from tillmesh.cli.story.scene import Stage, check, say, scene
-from tillmesh.client.requests import submit
+from tillmesh.client import Said, Sale, Scanned
 from tillmesh.runtime.clock import SystemClock
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.money import Money
@@ -20,9 +18,9 @@ GOODS = 557 + 149 + 25 + 119
 """In all: 0.432 kg at 12.90, a bottle, its deposit, a beer."""
 REDUCED, FULL = 50_000, 200_000
 ADDED, PAY_CODE, DECISION_REQUIRED = (
-    api.ScanItemResponse.OUTCOME_ADDED,
-    api.ScanItemResponse.OUTCOME_PAY_CODE,
-    api.ScanItemResponse.OUTCOME_DECISION_REQUIRED,
+    Scanned.OUTCOME_ADDED,
+    Scanned.OUTCOME_PAY_CODE,
+    Scanned.OUTCOME_DECISION_REQUIRED,
 )
 _RULE = scan_rules_pb2.InStoreCodeRule
 _WEIGHT = _RULE(
@@ -34,24 +32,22 @@ async def buys_goods(stage: Stage, line: PhoneClient) -> None:
     """Cheese by weight, a bottle with its deposit, and beer, which she must be old enough for."""
     scene("Real goods: scanned, weighed, taxed")
     await _shelve(stage)
-    create = checkout_api.CreateCheckoutRequest(request_id=new_request_id(), currency_code=stage.currency)
-    basket = await stage.client.call(stage.client.till.CreateCheckout, create)
-    basket = (await _scan(stage, basket, CHEESE, ADDED)).checkout
+    sale = await stage.till.open(currency=stage.currency)
+    await _scan(sale, CHEESE, ADDED)
     say(f"The scale printed {CHEESE}: by the store's rule article 00017, 432 grams.")
-    basket = (await _scan(stage, basket, COLA, ADDED)).checkout
-    asked = await _scan(stage, basket, BEER, DECISION_REQUIRED)
+    await _scan(sale, COLA, ADDED)
+    asked = await _scan(sale, BEER, DECISION_REQUIRED)
     say(f"The beer needs a decision: is she {asked.decisions[0].minimum_age_years} or older? The cashier says yes.")
-    basket = (await _scan(stage, basket, BEER, ADDED, Decision.KIND_AGE)).checkout
-    check(basket.amount.minor_units == GOODS, f"her goods come to {GOODS}: {basket.amount}")
-    _show(basket)
+    await _scan(sale, BEER, ADDED, Decision.KIND_AGE)
+    check(sale.said.amount.minor == GOODS, f"her goods come to {GOODS}: {sale.said.amount}")
+    _show(sale.said)
     code = (await line.new_key()).code(SystemClock().now_ms())
-    await _scan(stage, basket, code.value.decode(), PAY_CODE)
+    await _scan(sale, code.value.decode(), PAY_CODE)
     say("The same scanner reads the code on her phone: the terminal says that it is a pay code, and keeps none of it.")
-    sale = await stage.client.call(stage.client.till.SubmitCheckout, submit(basket))
-    paid = await stage.pay(sale.checkout_id, code)
-    check(paid.verdict == checkout_pb2.VERDICT_HAND_OVER_GOODS, f"the goods are paid: {paid}")
-    request = receipt_api.GetReceiptRequest(checkout_id=paid.checkout_id)
-    show_paper((await stage.client.call(stage.client.receipts.GetReceipt, request)).text)
+    await sale.submit()
+    paid = await stage.pay(sale, code)
+    check(paid.hands_over, f"the goods are paid: {paid}")
+    show_paper((await stage.till.receipt(sale.checkout_id)).text)
 
 
 async def _shelve(stage: Stage) -> None:
@@ -74,32 +70,20 @@ async def _shelve(stage: Stage) -> None:
     await stage.client.call(stage.client.scans.ReplaceScanRules, replace)
 
 
-async def _scan(
-    stage: Stage, basket: checkout_pb2.Checkout, scanned: str, outcome: int, *decided: Decision.Kind.ValueType
-) -> api.ScanItemResponse:
-    request = api.ScanItemRequest(
-        request_id=new_request_id(),
-        checkout_id=basket.checkout_id,
-        basket_version=basket.basket_version,
-        scanned=scanned,
-        decided=decided,
-    )
-    answer = await stage.client.call(stage.client.scans.ScanItem, request)
+async def _scan(sale: Sale, scanned: str, outcome: int, *decided: Decision.Kind.ValueType) -> Scanned:
+    answer = await sale.scan(scanned, decided=decided)
     check(answer.outcome == outcome, f"the scan has outcome {outcome}: {answer}")
     return answer
 
 
-def _show(basket: checkout_pb2.Checkout) -> None:
-    currency = basket.amount.currency_code
+def _show(said: Said) -> None:
     rows = [
         (
             line.item.title,
             f"{line.item.quantity:,} {LineItem.Unit.Name(line.item.unit).removeprefix('UNIT_').lower()}",
-            str(Money(currency, line.item.amount_minor)),
+            str(Money(said.amount.currency, line.item.amount_minor)),
             line.item.tax_code,
         )
-        for line in basket.lines
+        for line in said.checkout.lines
     ]
-    show_table(
-        f"{amount(basket.amount)} in all", ["article", "quantity", "amount", "tax"], rows, right=["quantity", "amount"]
-    )
+    show_table(f"{said.amount} in all", ["article", "quantity", "amount", "tax"], rows, right=["quantity", "amount"])

@@ -8,9 +8,6 @@ from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.payment.v1 import payer_service_pb2 as payer_api
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
-from tillmesh.api.terminal.v1 import checkout_pb2
-from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
-from tillmesh.api.type.v1 import payer_pb2
 from tillmesh.cli.display import amount, seconds
 from tillmesh.cli.order_records import read_order_records, short, tell
 from tillmesh.cli.phone.client import PhoneClient
@@ -19,10 +16,11 @@ from tillmesh.cli.story.goods import GOODS, buys_goods
 from tillmesh.cli.story.payer import CARD, DEPOSIT, her_phone, pays_by_code, shopper, wrong_pin
 from tillmesh.cli.story.presented import PRESENTED, scans_the_shops_code
 from tillmesh.cli.story.scene import CALL_S, NAME, PAYER, Stage, check, quote, refused, say, scene
+from tillmesh.client import Said, Sale, Till, Verdict
 from tillmesh.client.books import is_balanced, read_verified_balances
 from tillmesh.client.connections import Client
 from tillmesh.client.requests import consent_to
-from tillmesh.client.watch import follow_checkout, follow_order, follow_payment
+from tillmesh.client.watch import follow_order, follow_payment
 from tillmesh.local.mesh import Mesh
 from tillmesh.local.processes import ServerName
 from tillmesh.runtime.clock import SystemClock
@@ -40,25 +38,31 @@ VOIDED = payment_pb2.Payment.STATE_VOIDED
 
 async def play(mesh: Mesh) -> None:
     """Plays every scene; raises as soon as something is not as it is told."""
-    async with Client(mesh.addresses) as client:
-        stage = Stage(mesh, client)
+    async with Client(mesh.addresses) as client, Till.over(client) as till:
+        stage = Stage(mesh, client, till)
         await shopper(stage)
         phone = await her_phone(stage)
         await pays_by_code(stage, phone)
         async with PhoneClient(mesh.addresses, phone) as line:
             await buys_goods(stage, line)
             await scans_the_shops_code(stage, line)
-            await LockStory(stage, line).play()
+            await LockStory(stage, line, await _mugs_and_cards(stage)).play()
+
+
+async def _mugs_and_cards(stage: Stage) -> Sale:
+    scene("The till raises a pending transaction under her identity")
+    return await stage.sell(PAYER, MUG=4, CARD=2)
 
 
 class LockStory:
     """The scenes in which her order is locked, unlocked, changed and paid."""
 
-    def __init__(self, stage: Stage, line: PhoneClient) -> None:
+    def __init__(self, stage: Stage, line: PhoneClient, sale: Sale) -> None:
         self._stage = stage
         self._client = stage.client
         self._line = line
-        self._order_id = ""
+        self._sale = sale
+        self._order_id = sale.checkout_id
 
     async def play(self) -> None:
         """All scenes in their order."""
@@ -73,17 +77,12 @@ class LockStory:
         await self._told_by_the_servers()
 
     async def _pending_transaction(self) -> None:
-        scene("The till raises a pending transaction under her identity")
-        checkout = await self._stage.sell(PAYER, MUG=4, CARD=2)
-        self._order_id = checkout.checkout_id
-        say(f"4 mugs and 2 cards: order {self._order_id}, version {checkout.order_version}, {amount(checkout.amount)}.")
-        at_till = await self._client.call(
-            self._client.till.ListPendingOrders,
-            checkout_api.ListPendingOrdersRequest(payer=payer_pb2.Payer(identity_id=PAYER)),
-        )
+        said = self._sale.said
+        say(f"4 mugs and 2 cards: order {self._order_id}, version {said.checkout.order_version}, {said.amount}.")
+        at_till = await self._stage.till.pending_orders(PAYER)
         on_phone = await self._line.call(self._line.payers.ListPendingOrders, payer_api.ListPendingOrdersRequest())
-        for pending in (at_till, on_phone):
-            numbers = [order.order_id for order in pending.orders]
+        for pending in (at_till, on_phone.orders):
+            numbers = [order.order_id for order in pending]
             check(numbers == [self._order_id], f"the pending transactions of {PAYER} are {self._order_id}: {numbers}")
         say(f"The till and her phone both ask for the pending transactions of {PAYER}. Each gets exactly this one.")
 
@@ -92,7 +91,7 @@ class LockStory:
         renewed = await self._line.new_key()
         say("A key is good for one payment in half a minute; her phone makes itself a new one.")
         payment = await self._start_payment(renewed.code(SystemClock().now_ms()))
-        check((await self._checkout()).payer_display_name == NAME, "the till knows what to call her")
+        check(self._sale.said.checkout.payer_display_name == NAME, "the till knows what to call her")
         order = await self._order()
         check(order.state == LOCKED and order.payment_id == payment.payment_id, "the payment holds the lock")
         say(f"Payment {short(payment.payment_id)} of {amount(payment.amount)} waits for her yes. Nothing is held yet.")
@@ -127,8 +126,8 @@ class LockStory:
         await asyncio.to_thread(self._stage.mesh.restart, ServerName.PAYMENTS)
         ended = await self._payment_is(payment, VOIDED)
         say(f"The payment server starts again, finds the unfinished payment and ends it: VOIDED ({ended.reason}).")
-        checkout = await self._till_says(checkout_pb2.VERDICT_SAFE_TO_RETRY)
-        say(f"The till says SAFE_TO_RETRY ({checkout.verdict_reason}).")
+        said = await self._till_says(Verdict.SAFE_TO_RETRY)
+        say(f"The till says SAFE_TO_RETRY ({said.reason}).")
 
     async def _pay_again_and_cancel(self) -> payment_pb2.Payment:
         scene("Once more, and this time she cancels on her phone")
@@ -140,20 +139,13 @@ class LockStory:
         order = await self._order()
         check(order.state == OPEN, "the order is OPEN as soon as the payment is canceled")
         say(f"Payment {short(payment.payment_id)} is VOIDED ({ended.reason}), the order is OPEN: no lease to wait for.")
-        await self._till_says(checkout_pb2.VERDICT_SAFE_TO_RETRY)
+        await self._till_says(Verdict.SAFE_TO_RETRY)
         return payment
 
     async def _changed_in_place(self) -> None:
         scene("Now the same order is changed in place")
         before = await self._order()
-        change = checkout_api.UpdateLineRequest(
-            request_id=new_request_id(),
-            checkout_id=self._order_id,
-            basket_version=(await self._checkout()).basket_version,
-            line_number=1,
-            quantity=3,
-        )
-        await self._client.call(self._client.till.UpdateLine, change)
+        await self._sale.set_line(1, quantity=3)
         after = await self._order()
         same = after.order_id == before.order_id and after.version == before.version + 1
         check(same and after.amount.minor_units == before.amount.minor_units - 650, "one mug less, version + 1")
@@ -162,9 +154,9 @@ class LockStory:
     async def _paid(self) -> None:
         scene("She pays the new amount: a wrong PIN at the till, then a yes on her phone")
         payment = await self._start_payment()
-        await wrong_pin(self._stage, await self._checkout())
+        await wrong_pin(self._sale)
         await self._line.call(self._line.payments.ConfirmPayment, consent_to(payment), timeout_s=CALL_S)
-        await self._till_says(checkout_pb2.VERDICT_HAND_OVER_GOODS)
+        await self._till_says(Verdict.HAND_OVER_GOODS)
         captured = await self._payment_is(payment, CAPTURED)
         order = await self._order()
         check(captured.amount == order.amount, "what is captured is what the order says")
@@ -194,14 +186,14 @@ class LockStory:
 
     async def _start_payment(self, code: Secret | None = None) -> payment_pb2.Payment:
         """Pays at the till, which then waits for her yes."""
-        paying = await self._stage.pay(self._order_id, code)
-        check(paying.verdict == checkout_pb2.VERDICT_ASK_PAYER, f"the payment waits for the payer: {paying}")
-        return await self._stage.payment(paying.payment_id)
+        paying = await self._stage.pay(self._sale, code)
+        check(paying.verdict is Verdict.ASK_PAYER, f"the payment waits for the payer: {paying}")
+        return await self._stage.payment(paying.checkout.payment_id)
 
-    async def _till_says(self, verdict: checkout_pb2.Verdict.ValueType) -> checkout_pb2.Checkout:
-        said = follow_checkout(self._client, self._order_id)
-        claim = f"the till says {checkout_pb2.Verdict.Name(verdict)}"
-        return await self._stage.until(claim, said, lambda seen: seen.verdict == verdict)
+    async def _till_says(self, verdict: Verdict) -> Said:
+        return await self._stage.until(
+            f"the till says {verdict}", self._sale.follow(), lambda said: said.verdict is verdict
+        )
 
     async def _payment_is(
         self, payment: payment_pb2.Payment, state: payment_pb2.Payment.State.ValueType
@@ -211,9 +203,6 @@ class LockStory:
 
     async def _order(self) -> order_pb2.Order:
         return await self._stage.order(self._order_id)
-
-    async def _checkout(self) -> checkout_pb2.Checkout:
-        return await self._stage.checkout(self._order_id)
 
     async def _payment(self, payment: payment_pb2.Payment) -> payment_pb2.Payment:
         return await self._stage.payment(payment.payment_id)

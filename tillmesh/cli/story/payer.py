@@ -3,13 +3,13 @@
 from tillmesh.api.payment.v1 import account_service_pb2 as account_api
 from tillmesh.api.payment.v1 import identity_service_pb2 as identity_api
 from tillmesh.api.payment.v1 import payer_service_pb2 as payer_api
-from tillmesh.api.terminal.v1 import catalogue_item_pb2, checkout_pb2
+from tillmesh.api.terminal.v1 import catalogue_item_pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as catalogue_api
-from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
 from tillmesh.cli.display import amount
 from tillmesh.cli.phone.client import PhoneClient, SignedOut, enroll, set_pin
 from tillmesh.cli.phone.device import Phone
 from tillmesh.cli.story.scene import NAME, PAYER, Stage, check, quote, refused, say, scene
+from tillmesh.client import Sale, Verdict
 from tillmesh.runtime.clock import SystemClock
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret
@@ -70,44 +70,35 @@ async def pays_by_code(stage: Stage, phone: Phone) -> None:
     scene("A card, paid by pay code")
     code = phone.code(SystemClock().now_ms())
     sale = await stage.sell("", CARD=1)
-    paid = await stage.pay(sale.checkout_id, code)
-    check(paid.verdict == checkout_pb2.VERDICT_HAND_OVER_GOODS, f"below her limit a pay code is enough: {paid}")
-    check(paid.payer_display_name == NAME, "the till greets her by name")
+    paid = await stage.pay(sale, code)
+    check(paid.hands_over, f"below her limit a pay code is enough: {paid}")
+    check(paid.checkout.payer_display_name == NAME, "the till greets her by name")
     order = await stage.order(sale.checkout_id)
     check(
-        PAYER not in str(order) and order.payer == sale.payer and bool(order.payer.reference),
+        PAYER not in str(order) and order.payer == paid.checkout.payer and bool(order.payer.reference),
         "the order is under a reference of its own",
     )
     wallet = await stage.wallet()
-    check(wallet.posted.minor_units == DEPOSIT - CARD, f"she paid {amount(paid.amount)} once")
-    say(
-        f"The till scans 20 digits that her phone made offline, and shows “{NAME}”: {amount(paid.amount)} paid at once."
-    )
+    check(wallet.posted.minor_units == DEPOSIT - CARD, f"she paid {paid.amount} once")
+    say(f"The till scans 20 digits that her phone made offline, and shows “{NAME}”: {paid.amount} paid at once.")
     say(f"Neither till nor order service learns who she is: the order is under reference {order.payer.reference}.")
     scene("The same code once more")
     other = await stage.sell("", CARD=1)
-    again = await stage.pay(other.checkout_id, code)
-    refused_once = again.verdict == checkout_pb2.VERDICT_SAFE_TO_RETRY and again.verdict_reason == "PAY_CODE_USED"
+    again = await stage.pay(other, code)
+    refused_once = again.verdict is Verdict.SAFE_TO_RETRY and again.reason == "PAY_CODE_USED"
     check(refused_once, f"a code is good for one payment: {again}")
     check((await stage.wallet()).posted == wallet.posted, "a used code takes nothing")
-    say(f"Somebody kept the code and shows it again: {again.verdict_reason}. It takes no money.")
+    say(f"Somebody kept the code and shows it again: {again.reason}. It takes no money.")
     say("The till says SAFE_TO_RETRY: another payment may start, with another code.")
-    cancel = checkout_api.CancelCheckoutRequest(request_id=new_request_id(), checkout_id=other.checkout_id)
-    closed = await stage.client.call(stage.client.till.CancelCheckout, cancel)
-    check(closed.verdict == checkout_pb2.VERDICT_CLOSED, f"a checkout that is canceled is closed: {closed}")
+    closed = await other.cancel()
+    check(closed.verdict is Verdict.CLOSED, f"a checkout that is canceled is closed: {closed}")
     say("The till cancels the checkout. It says CLOSED: from now on nobody can pay that order.")
 
 
-async def wrong_pin(stage: Stage, checkout: checkout_pb2.Checkout) -> None:
+async def wrong_pin(sale: Sale) -> None:
     """Somebody else's guess at the PIN pad."""
-    enter = checkout_api.EnterPinRequest(
-        request_id=new_request_id(),
-        checkout_id=checkout.checkout_id,
-        amount=checkout.amount,
-        pin=WRONG_PIN.value.decode(),
-    )
     with refused("PIN_WRONG", "a wrong PIN at the PIN pad is refused") as seen:
-        await stage.client.call(stage.client.till.EnterPin, enter)
+        await sale.enter_pin(WRONG_PIN.value.decode())
     quote("thirdparty_server", seen[0].text)
-    waits = await stage.checkout(checkout.checkout_id)
-    check(waits.verdict == checkout_pb2.VERDICT_ASK_PAYER, "after a wrong PIN the payment goes on waiting")
+    waits = await sale.read()
+    check(waits.verdict is Verdict.ASK_PAYER, "after a wrong PIN the payment goes on waiting")

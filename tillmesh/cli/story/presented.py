@@ -8,7 +8,6 @@ from tillmesh.api.payment.v1 import claim_service_pb2 as claim_api
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
-from tillmesh.api.terminal.v1 import presentation_service_pb2 as api
 from tillmesh.api.type.v1 import payer_pb2
 from tillmesh.cli.display import amount, seconds
 from tillmesh.cli.phone.client import PhoneClient
@@ -29,12 +28,11 @@ async def scans_the_shops_code(stage: Stage, line: PhoneClient) -> None:
     watch = checkout_api.WatchCheckoutsRequest(checkout_id=sale.checkout_id)
     async with aclosing(stage.client.watch(stage.client.till.WatchCheckouts, watch)) as display:
         await anext(display)  # from here on it is told
-        present = api.PresentCheckoutRequest(request_id=new_request_id(), checkout_id=sale.checkout_id)
-        shown = await stage.client.call(stage.client.presentations.PresentCheckout, present)
+        shown = await sale.present()
         say(f"The display shows order {sale.checkout_id} as a QR code, good for {seconds(shown.remaining)} seconds.")
         claim = claim_api.ClaimOrderRequest(request_id=new_request_id(), code=shown.code)
         order = (await line.call(line.claims.ClaimOrder, claim)).order
-        check(order.amount == sale.amount, f"she sees what is due: {order}")
+        check(order.amount == sale.said.checkout.amount, f"she sees what is due: {order}")
         await _pay(line, order)
         say(f"Her phone claims it, shows her {amount(order.amount)}, and pays when she says yes.")
         told = await stage.until("the display hears that it is paid", _told(display), lambda names: "PAID" in names)

@@ -11,18 +11,12 @@ from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.payment.v1 import account_pb2, payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
-from tillmesh.api.terminal.v1 import checkout_pb2
-from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
 from tillmesh.api.type.v1 import money_pb2
 from tillmesh.cli.display import out
+from tillmesh.client import Failure, Line, Refusal, Said, Sale, Till, Verdict
 from tillmesh.client.connections import Client
-from tillmesh.client.failures import Failure
-from tillmesh.client.requests import payment_by_code, read_checkout, submit
 from tillmesh.client.wallets import read_account, wallet_account_id
-from tillmesh.client.watch import follow_checkout
 from tillmesh.local.mesh import Mesh
-from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret
 
 PAYER, NAME = "ada", "Ada"
@@ -68,45 +62,37 @@ def refused(reason: str, claim: str) -> Iterator[list[Refusal]]:
 
 
 class Stage:
-    """The mesh, as the platform and the store's own devices use it."""
+    """The mesh, as the platform and a till of the store use it."""
 
-    def __init__(self, mesh: Mesh, client: Client) -> None:
+    def __init__(self, mesh: Mesh, client: Client, till: Till) -> None:
         self.mesh = mesh
         self.client = client
+        self.till = till
         self.currency = mesh.store.currency
 
     def money(self, minor: int) -> money_pb2.Money:
         """An amount of the store's currency."""
         return money_pb2.Money(currency_code=self.currency, minor_units=minor)
 
-    async def sell(self, identity_id: str, **pieces: int) -> checkout_pb2.Checkout:
+    async def sell(self, identity_id: str, **pieces: int) -> Sale:
         """The till raises a pending transaction: so many of each article."""
-        create = checkout_api.CreateCheckoutRequest(
-            request_id=new_request_id(),
-            identity_id=identity_id,
-            currency_code=self.currency,
-            lines=[checkout_api.NewLine(sku=sku, quantity=quantity) for sku, quantity in pieces.items()],
-        )
-        basket = await self.client.call(self.client.till.CreateCheckout, create)
-        return await self.client.call(self.client.till.SubmitCheckout, submit(basket))
+        lines = [Line(sku=sku, quantity=quantity) for sku, quantity in pieces.items()]
+        sale = await self.till.open(lines, payer=identity_id, currency=self.currency)
+        await sale.submit()
+        return sale
 
-    async def pay(self, order_id: str, code: Secret | None = None) -> checkout_pb2.Checkout:
+    async def pay(self, sale: Sale, code: Secret | None = None) -> Said:
         """The till asks for the money, with a pay code if one was shown; the answer is its verdict."""
-        request = payment_by_code(await self.checkout(order_id), code)
-        await self.client.call(self.client.till.PayCheckout, request, timeout_s=CALL_S)
+        await sale.pay(code.value.decode() if code else "")
         return await self.until(
             "the till knows what it waits for, or what came of the payment",
-            follow_checkout(self.client, order_id),
-            lambda seen: seen.verdict != checkout_pb2.VERDICT_WAIT,
+            sale.follow(),
+            lambda said: said.verdict is not Verdict.WAIT,
         )
 
     async def order(self, order_id: str) -> order_pb2.Order:
         """An order as it is now."""
         return await self.client.call(self.client.orders.GetOrder, order_api.GetOrderRequest(order_id=order_id))
-
-    async def checkout(self, order_id: str) -> checkout_pb2.Checkout:
-        """The same as the till has it."""
-        return await read_checkout(self.client, order_id)
 
     async def payment(self, payment_id: str) -> payment_pb2.Payment:
         """A payment as it is now."""
