@@ -31,7 +31,7 @@ SEEDS_OF_A_MUTANT = {"refusal": 50}
 CAUGHT_BY = {
     "rule-1": 10, "rule-2": 1, "rule-3": 1, "rule-4": 84, "rule-6": 2, "rule-9-smaller": 12, "rule-9-none": 3,
     "rule-11": 1, "error-is-no": 122, "read-wait-write": 2, "refusal": 5, "no-history": 10, "payer-charged": 11,
-    "payer-refused": 11, "free-version": 134, "rule-9-late": 41, "refund-lines": 14, "void-unheld": 41, "claim": 4,
+    "payer-refused": 11, "free-version": 134, "rule-9-late": 375, "refund-lines": 14, "void-unheld": 41, "claim": 4,
     "sell-early": 9, "sell-foreign": 29, "sell-twice": 8, "undo-early": 416, "undo-late": 200, "told-early": 1,
     "undo-paid": 79, "two-claims": 2, "claim-outlives": 35, "any-claim": 144,
 }  # fmt: skip

@@ -11,7 +11,7 @@ from tillmesh.api.terminal.v1 import receipt_service_pb2 as receipt_api
 from tillmesh.api.terminal.v1 import till_refund_service_pb2 as refund_api
 from tillmesh.api.terminal.v1.receipt_pb2 import Receipt
 from tillmesh.api.type.v1.payer_pb2 import Payer
-from tillmesh.auth.callers import MESH, Role
+from tillmesh.auth.callers import Role
 from tillmesh.auth.tls import TlsFiles
 from tillmesh.client.asking import CALL_S, Asker, ignore
 from tillmesh.client.connections import DeviceConnections, Server
@@ -61,9 +61,9 @@ class Till:
         A call has `timeout_s` to be answered, and is repeated for `patience_s`, or without an end. `on_unanswered`
         hears of each try that had no answer, to show that the terminal is away.
         """
-        tls = TlsFiles(Path(certificates), MESH) if certificates else None
         with closing(Journal(Path(journal), address)) as notes:
             try:
+                tls = TlsFiles.of(Path(certificates)) if certificates else None
                 server = Server("store terminal", address, Role.TERMINAL, tls)
             except OSError as error:
                 raise Failure(f"The certificates cannot be read: {error}") from error
