@@ -1,5 +1,6 @@
 """Every block of code in the guides runs and says what the guide says, and what they name is there."""
 
+import importlib
 import re
 import shutil
 import subprocess
@@ -20,8 +21,8 @@ from tillmesh.sandbox.payers import BY_IDENTITY
 PROGRAMS = Path(sys.executable).parent
 USUAL = [f"127.0.0.1:{port}" for port in (7001, 7002, 7003, 7004)]
 FREE = ("--orders-port", "0", "--payments-port", "0", "--terminal-port", "0", "--sandbox-port", "0")
-CALL = re.compile(r"^\s*(\w+)-+(?:>>|x)(\w+): (\w+)", re.MULTILINE)
-RPC = re.compile(r"^  rpc (\w+)\(", re.MULTILINE)
+ARROW = re.compile(r"^\s*(\w+)-+(?:>>|x)(\w+): (.*)$", re.MULTILINE)
+CALL = re.compile(r"(\w+)(?: ?\((.*)\))?$")
 NAME = re.compile(r"[A-Z]+(?:_[A-Z]+)+")
 VERDICTS = {name.removeprefix("VERDICT_") for name in Verdict.keys()[1:]}
 
@@ -73,14 +74,29 @@ def pictures() -> list[Block]:
     return [block for block in blocks("flows") if block.language == "mermaid"]
 
 
+@pytest.fixture(scope="module")
+def requests() -> dict[str, set[str]]:
+    """The fields of what each call of a terminal is asked with."""
+    services = [path.stem for path in (ROOT / "protos/tillmesh/api/terminal/v1").glob("*_service.proto")]
+    modules = [importlib.import_module(f"tillmesh.api.terminal.v1.{service}_pb2") for service in services]
+    return {
+        name.removesuffix("Request"): set(message.fields_by_name)
+        for module in modules
+        for name, message in module.DESCRIPTOR.message_types_by_name.items()
+        if name.endswith("Request")
+    }
+
+
 @pytest.mark.parametrize("picture", pictures(), ids=lambda picture: picture.section)
-def test_a_picture_shows_calls_that_there_are(picture: Block) -> None:
-    terminal = (ROOT / "protos/tillmesh/api/terminal/v1").glob("*_service.proto")
-    calls = {name for path in terminal for name in RPC.findall(path.read_text())}
-    arrows = CALL.findall(picture.text)
-    people = set(re.findall(r"^    participant (\w+) as ", picture.text, re.MULTILINE))
-    assert {name for arrow in arrows for name in arrow[:2]} == people
-    assert {what for caller, _, what in arrows if caller == "D"} <= calls
+def test_a_picture_shows_calls_that_there_are(picture: Block, requests: dict[str, set[str]]) -> None:
+    arrows = ARROW.findall(picture.text)
+    people = re.findall(r"^    participant (\w+) as ", picture.text, re.MULTILINE)
+    assert {name for caller, called, _ in arrows for name in (caller, called)} == set(people)
+    for caller, _, what in arrows:
+        if caller == "D":
+            call = CALL.match(what)
+            assert call, what
+            assert set(re.findall(r"[a-z]+(?:_[a-z]+)+", call[2] or "")) <= requests[call[1]]
 
 
 def table_of_verdicts() -> list[tuple[str, str]]:
