@@ -22,6 +22,7 @@ from tillmesh.auth.callers import Role
 from tillmesh.local.processes import CERTIFIED, ServerName
 from tillmesh.rpc.settings import ServerSettings
 from tillmesh.runtime.errors import CommonReason, ErrorReason
+from tillmesh.sandbox.payers import PAYERS, By, SimulatedPayer
 
 ROOT = Path(__file__).resolve().parent.parent
 API = Path("tillmesh/api")
@@ -148,6 +149,20 @@ def _default(field: FieldInfo) -> str:
     return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
 
 
+def payers() -> str:
+    """The simulated payers of a sandbox: how a till finds each, and what it sees."""
+    head = ["payer", "named by", "what happens", "the till sees", *(f"reason by {by}" for by in By)]
+    rows = [f"| {' | '.join(_cells_of(payer))} |" for payer in PAYERS]
+    return "\n".join([f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}", *rows]) + "\n"
+
+
+def _cells_of(payer: SimulatedPayer) -> list[str]:
+    seen = ", then ".join(f"`{verdict}`" for verdict in (payer.meanwhile, payer.verdict) if verdict)
+    reasons = {By.ID: payer.reason, By.CODE: payer.by_code or payer.reason}
+    told = [f"`{reason}`" if by in payer.by and reason else "" for by, reason in reasons.items()]
+    return [f"`{payer.identity_id}`", ", ".join(payer.by), payer.story, seen, *told]
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "flags of every server": flags,
     **{f"flags of {service}": partial(flags, service) for service in SERVICES},
@@ -156,6 +171,7 @@ PARTS: dict[str, Callable[[], str]] = {
     **{f"errors of {service}": partial(errors, service) for service in SERVICES},
     **{f"lifecycle of {service}": partial(lifecycle, service) for service in SERVICES},
     "names of the servers": names,
+    "simulated payers": payers,
 }
 
 

@@ -17,7 +17,10 @@ from tillmesh.sandbox.service import SERVERS
 DEFAULT_ADDRESS = "127.0.0.1:7004"
 PAYERS_MAX = 200
 WITHIN_S = 60.0
-Address = Annotated[str, typer.Option("--sandbox", metavar="HOST:PORT", help="Where the sandbox listens.")]
+Address = Annotated[
+    str,
+    typer.Option("--sandbox", envvar="TILLMESH_SANDBOX", metavar="HOST:PORT", help="Where the sandbox listens."),
+]
 
 sandbox = typer.Typer(no_args_is_help=True, help="Control a sandbox, a mesh for tests: tillmesh up --sandbox")
 
