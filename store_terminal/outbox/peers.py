@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import structlog
 from grpc import aio
 
+from store_terminal.errors import Reason
 from store_terminal.outbox.model import OrderCopy
 from store_terminal.outbox.requests import order_copy
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
@@ -17,7 +18,7 @@ from tillmesh.api.payment.v1.claim_service_pb2_grpc import ClaimServiceStub
 from tillmesh.api.payment.v1.payment_service_pb2_grpc import PaymentServiceStub
 from tillmesh.api.payment.v1.refund_service_pb2_grpc import RefundServiceStub
 from tillmesh.rpc.peers import CALL_TIMEOUT_S, Peer
-from tillmesh.runtime.errors import Refusal, Unanswered
+from tillmesh.runtime.errors import CommonReason, Refusal, Unanswered
 
 if TYPE_CHECKING:  # the generated modules have these in their types alone
     from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceAsyncStub
@@ -55,9 +56,17 @@ class Peers:
         )
 
     async def read_order(self, order_id: str, timeout_s: float = CALL_TIMEOUT_S) -> OrderCopy:
-        """The order as it is now; if it is paid, with the name that the payment server has of its payer."""
+        """The order as it is now; if it is paid, with the name that the payment server has of its payer.
+
+        ORDER_NOT_FOUND also for another store's: the order service tells a store of neither.
+        """
         request = order_api.GetOrderRequest(order_id=order_id)
-        order = await self.order_server.call(self.orders.GetOrder, request, timeout_s=timeout_s)
+        try:
+            order = await self.order_server.call(self.orders.GetOrder, request, timeout_s=timeout_s)
+        except Refusal as refusal:
+            if refusal.reason == CommonReason.STORE_DENIED.name:
+                raise Reason.ORDER_NOT_FOUND(order_id=order_id) from refusal
+            raise
         copy = order_copy(order)
         return replace(copy, payer_display_name=await self.payer_of(copy.paid_by)) if copy.paid_by else copy
 

@@ -136,10 +136,14 @@ async def test_a_sale_by_code_that_never_arrived_asks_for_a_new_code(counter: Co
         lone.says(UNANSWERED)
         lone.dies()
     counter.link.heal()
+    with closing(Journal(counter.journal, counter.link.address)) as journal:
+        (checkout_id,) = journal.subjects()
     async with counter.till() as till:
         with pytest.raises(Refusal, match="PAY_CODE_LOST"):
             await (await resumed(till)).ended()
         assert await till.resume() == []
+        with pytest.raises(Refusal, match="REQUEST_ID_REUSED"):  # a copy of the first request comes late
+            await till.sell([TEA], amount=PRICE, pay_code=phone.code(), checkout_id=checkout_id)
         again = await till.sell([TEA], amount=PRICE, pay_code=phone.code())
         assert (await again.ended()).hands_over
     assert counter.behind.wallet(phone.identity_id) == PAID_ONCE

@@ -287,7 +287,7 @@ def test_a_device_gets_no_other_store_s_order_through_its_own_terminal(shops: Sh
     till = shops.till(HERE)
     for order_id in (theirs.open_order, NOBODYS.open_order):
         request = terminal_api.ResumeCheckoutRequest(request_id=new_request_id(), order_id=order_id)
-        assert refusal(till.service.ResumeCheckout, request).reason == "STORE_DENIED"
+        assert refusal(till.service.ResumeCheckout, request).reason == "ORDER_NOT_FOUND"
     pending = terminal_api.ListPendingOrdersRequest(payer=payer(theirs.shopper))
     assert list(till.service.ListPendingOrders(pending).orders) == []
     own = shops.till(THERE).service.ListPendingOrders(pending).orders

@@ -12,6 +12,7 @@ from tillmesh.client.failures import Failure
 from tillmesh.client.journal import Entry
 from tillmesh.client.verdicts import Outcome, Said, Undone, Verdict
 from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.ids import new_request_id
 
 LOOK_EVERY_S = 15.0
 """What no event tells is found out by then."""
@@ -19,8 +20,8 @@ LOOK_S_MIN = 1.0
 AFTER_S = 0.1
 LATE, NOT_THERE = "SALE_TOO_LATE", "ORDER_NOT_FOUND"
 _CODE_LOST = (
-    "The till stopped before its terminal had the sale, and the pay code is written nowhere. Nothing was paid. "
-    "Sell again, with a new code."
+    "The till stopped before its terminal had the sale, and the pay code is written nowhere. Nothing was paid, and "
+    "nothing will be. Sell again, with a new code."
 )
 _OPENING = (api.SellRequest, api.CreateCheckoutRequest, api.ResumeCheckoutRequest, api.GetCheckoutRequest)
 """What a sale begins with. Repeated, it tells how the sale stands, so it is kept until that is final."""
@@ -94,11 +95,30 @@ class FollowedSale:
                 self._said = Said(checkout_pb2.Checkout(checkout_id=self._subject))
                 await self.read()
                 return
-            if entry.has_lost_secret and refusal.reason == "INVALID_FIELD":
-                raise Refusal(refusal.code, "PAY_CODE_LOST", _CODE_LOST) from refusal
+            if _is_code_lost(entry, refusal):
+                await self._shut(refusal)
+                return
             raise
         await self._file(entry, answer.checkout_id)
         await self._take(answer)
+
+    async def _shut(self, refusal: Refusal) -> None:
+        """Uses up the number of a sale whose pay code is lost: a copy that is under way has the code, and would sell.
+
+        Raises PAY_CODE_LOST once nothing can come of the sale.
+        """
+        request = api.VoidCheckoutRequest(refund_id=new_request_id(), checkout_id=self._subject)
+        entry = Entry(request.refund_id, self._subject, request)
+        await self._desk.journal.write(entry)
+        try:
+            undone = await self._undone(entry)
+        except Refusal as unknown:
+            if unknown.reason != NOT_THERE:
+                raise
+        else:
+            if undone.outcome is Outcome.PENDING:
+                return
+        raise Refusal(refusal.code, "PAY_CODE_LOST", _CODE_LOST) from refusal
 
     async def _file(self, entry: Entry, checkout_id: str) -> None:
         """Files what the sale begins with under its number, once for each sale."""
@@ -115,7 +135,7 @@ class FollowedSale:
         try:
             answer = await self._desk.ask(entry)
         except Refusal as refusal:
-            if refusal.reason != LATE:
+            if refusal.reason != LATE and not _is_code_lost(entry, refusal):
                 await self._desk.journal.strike(entry)
             if _is_void(entry) and refusal.reason == NOT_THERE:  # nothing can come of its number any more
                 await self._desk.forget(self._subject)
@@ -192,6 +212,11 @@ class FollowedSale:
         left_s = self._presented_until - asyncio.get_running_loop().time()
         ends_s = [end_s for end_s in (self.said.remaining_s, left_s if left_s > 0 else None) if end_s is not None]
         return max(LOOK_S_MIN, min([LOOK_EVERY_S, *(end_s + AFTER_S for end_s in ends_s)]))
+
+
+def _is_code_lost(entry: Entry, refusal: Refusal) -> bool:
+    """True for a sale that the terminal has not got, and that lacks the code which it was first sent with."""
+    return entry.has_lost_secret and refusal.reason == "INVALID_FIELD"
 
 
 def _is_void(entry: Entry) -> bool:
