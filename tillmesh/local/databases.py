@@ -33,7 +33,7 @@ def temporary_databases(url: str, *names: str) -> Iterator[Mapping[str, str]]:
     The user of the URL needs the right to create databases. The database that it names stays as it is.
     """
     run = uuid4().hex[:12]
-    databases = {name: f"{name}_{run}" for name in names}
+    databases = {name: f"tillmesh_test_{name}_{run}" for name in names}
     try:
         _run(url, *(CREATE.format(sql.Identifier(database)) for database in databases.values()))
         at = sqlalchemy.make_url(url)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tillmesh.testing.faults import Faults
     from tillmesh.testing.running import RunningSandbox
 
+SANDBOX = "tillmesh_sandbox"
 POSTGRESQL_VARIABLE = "TILLMESH_TEST_POSTGRESQL"
 _running = pytest.StashKey["RunningSandbox | None"]()
 
@@ -72,6 +73,6 @@ def pytest_runtest_makereport(
     """The report of a failed test shows what the servers logged during it."""
     report = yield
     sandbox = item.config.stash.get(_running, None)
-    if report.failed and sandbox and tillmesh_sandbox.__name__ in getattr(item, "fixturenames", ()):
+    if report.failed and sandbox and SANDBOX in getattr(item, "fixturenames", ()):
         report.sections += sandbox.logs.sections()
     return report
