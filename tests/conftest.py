@@ -37,7 +37,7 @@ PROCESSES = {
     "payment_server", "postgres", "processes", "shaky", "shops", "slow_fort", "stub", "terminal", "undamaged",
 }  # fmt: skip
 """Fixtures that start processes."""
-LONG = {"chaos", "docs", "test_abuse_flood.py", "test_abuse_frames.py", "test_wheel.py"}
+LONG = {"chaos", "docs", "test_abuse_flood.py", "test_abuse_frames.py", "test_plugin.py", "test_wheel.py"}
 """Folders and files with tests that take half a minute."""
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.exec", "os.system"}
 may_start: list[bool] = []

@@ -83,7 +83,7 @@ FLOORS = (
     ("tillmesh.client",),
     ("tillmesh.local",),
     ("tillmesh.sandbox",),
-    ("tillmesh.cli",),
+    ("tillmesh.cli", "tillmesh.testing"),
     ("tillmesh.cli.commands",),
     ("tillmesh.cli.app",),
 )

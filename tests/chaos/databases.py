@@ -11,13 +11,13 @@ import sqlalchemy
 from psycopg import sql
 
 from tests.chaos.disks import Unwritable, refuse_writes, sold_more
-from tests.chaos.links import Fault, Link
 from tests.chaos.load import logged_errors
 from tests.chaos.reckoning import let_finish, reckon, wait_until_final
 from tests.chaos.replicas import Replicas, answered
 from tests.chaos.shopper import Shopper
 from tests.postgres import OWNER, Cluster
 from tillmesh.local.processes import ServerName
+from tillmesh.sandbox.links import Fault, Link
 
 SHOPPERS = 4
 RELOAD = sql.SQL("SELECT pg_reload_conf()")

@@ -9,10 +9,10 @@ from types import MappingProxyType, TracebackType
 from typing import Self
 
 from tests.chaos.books import broken_in
-from tests.chaos.links import Link
 from tests.processes import Server, start_server
 from tillmesh.client.connections import Addresses, Client
 from tillmesh.local.processes import ServerName
+from tillmesh.sandbox.links import Link
 
 STORE = "store-1"
 # Short enough for leases, windows and patience to end under load as well.

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.fleet import Fleet
-from tests.chaos.links import Fault
 from tests.chaos.readers import Readers
 from tests.chaos.reckoning import Reckoning, let_finish, reckon, wait_until_final
 from tests.chaos.shopper import Shopper
 from tests.chaos.witness import Witness
 from tillmesh.local.processes import ServerName
+from tillmesh.sandbox.links import Fault
 
 SHOPPERS = 16
 ERRORS = ('"rpc_failed"', '"step_failed"', '"resume_failed"', '"unexpected_verdict"', "Traceback")

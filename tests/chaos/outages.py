@@ -15,7 +15,6 @@ from grpc import aio
 from tests.chaos.asking import Observed, ask, gbp
 from tests.chaos.fleet import STORE, Fleet
 from tests.chaos.hearing import heard
-from tests.chaos.links import Fault
 from tests.chaos.reckoning import FINAL_WITHIN_S, Order, Reckoning, reckon, wait_until_final
 from tests.chaos.shopper import THRESHOLD
 from tests.chaos.witness import Checkout, Payment, Witness
@@ -31,6 +30,7 @@ from tillmesh.client.watch import follow_order, followed
 from tillmesh.local.processes import ServerName
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
+from tillmesh.sandbox.links import Fault
 
 Res = TypeVar("Res", bound=Message)
 

@@ -11,7 +11,6 @@ from typing import Self
 
 from tests.chaos.asking import poll
 from tests.chaos.fleet import STORE, TIMING, with_secret
-from tests.chaos.links import Link
 from tests.chaos.load import logged_errors
 from tests.chaos.readers import Readers
 from tests.chaos.reckoning import Reckoning, let_finish, reckon, wait_until_final
@@ -21,6 +20,7 @@ from tests.postgres import Cluster
 from tests.processes import DEADLINE_S, Server, start_server
 from tillmesh.client.connections import Addresses, Client
 from tillmesh.local.processes import ServerName
+from tillmesh.sandbox.links import Link
 
 REPLICAS = 2
 SHOPPERS = 8

@@ -13,7 +13,6 @@ from tests.chaos.crowds import ask_too_much, leave_unfinished
 from tests.chaos.databases import lose_databases
 from tests.chaos.disks import fill_disks
 from tests.chaos.fleet import Fleet
-from tests.chaos.links import Fault
 from tests.chaos.load import storm
 from tests.chaos.logs import FULL_LOGS, stalled_logs
 from tests.chaos.outages import PAYER, Outage, break_and_heal, open_wallet
@@ -24,6 +23,7 @@ from tests.postgres import running_cluster
 from tillmesh.api.payment.v1 import account_service_pb2 as accounts_api
 from tillmesh.local.processes import ServerName
 from tillmesh.runtime.ids import new_request_id
+from tillmesh.sandbox.links import Fault
 
 pytestmark = pytest.mark.process
 

@@ -1,7 +1,11 @@
-"""What `make dist` builds, where nothing else is: its demo runs to the end, which checks itself, and is read."""
+"""What `make dist` builds, where nothing else is: its demo runs to the end, which checks itself, and is read.
+
+The tests of somebody else run with it as well.
+"""
 
 import gzip
 import json
+import shutil
 import subprocess
 import sys
 from itertools import islice
@@ -84,3 +88,11 @@ def test_the_wheel_alone_plays_the_demo_and_says_whose_its_parts_are(
     assert "CC BY 4.0" in (packages / "tillmesh/samples/README.md").read_text()
     (licences,) = packages.glob("tillmesh-*.dist-info/licenses")
     assert {path.name for path in licences.iterdir()} == {"LICENSE", "NOTICE"}
+
+
+def test_the_tests_of_another_project_run_with_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
+    python = installed / "bin/python"
+    run(*INSTALL, "--python", python, "--constraint", "requirements-dev.txt", "pytest", within_s=DEADLINE_S)
+    project = shutil.copytree(ROOT / "examples/python-tests", tmp_path / "project")
+    told = run(python, "-m", "pytest", within_s=DEADLINE_S, cwd=project)
+    assert " passed" in told

@@ -89,11 +89,11 @@ class TlsFiles:
             require_client_authentication=True,
         )
 
-    def open_blocking_channel(self, address: str, role: Role) -> grpc.Channel:
+    def open_blocking_channel(self, address: str, role: Role, options: Sequence[Option] = ()) -> grpc.Channel:
         """The same for a client without an event loop."""
         ca, cert, key = self.read()
         credentials = grpc.ssl_channel_credentials(root_certificates=ca, private_key=key, certificate_chain=cert)
-        return grpc.secure_channel(address, credentials, options=[self._server_name(role)])
+        return grpc.secure_channel(address, credentials, options=[*options, self._server_name(role)])
 
     def open_channel(self, address: str, role: Role, options: Sequence[Option]) -> aio.Channel:
         """A channel to whoever has a certificate for that role."""

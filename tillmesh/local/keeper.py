@@ -44,10 +44,18 @@ class Keeper:
         if time.time() >= self._renew_at:
             self._renew()
 
-    def keep_away(self, role: ServerName, seconds: float) -> None:
-        """Ends a server with kill -9, and starts it again after that time."""
-        self._mesh.kill(role)
+    def keep_away(self, role: ServerName, seconds: float, *, gently: bool = False) -> None:
+        """Ends a server, with kill -9 unless it may stop gently, and starts it again after that time."""
+        if gently:
+            self._mesh.stop_one(role)
+        else:
+            self._mesh.kill(role)
         self._wards[role].restart_at = time.monotonic() + seconds
+
+    def bring_back(self, role: ServerName) -> None:
+        """Starts a server now, wherever it is kept away."""
+        self._mesh.restart(role)
+        self._wards[role] = _Ward(time.monotonic())
 
     def start_empty(self) -> None:
         """Starts all servers anew, without anything that they kept."""

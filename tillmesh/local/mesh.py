@@ -3,7 +3,7 @@
 import fcntl
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,8 @@ STOP_WITHIN_S = 10.0
 GRACE_S = 3.0
 """How long each waits for the calls under way: a mesh that is killed leaves nothing behind after five seconds."""
 LOCAL, COMMAND_LINE = "local", "cli"
+Route = Callable[[ServerName, ServerName, str], str]
+"""The address by which one server calls another: from both and the other's own address."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class StoreOptions:
     terminal_id: str = "till-1"
     currency: str = "GBP"
     prices_include_tax: bool = True
+
+
+def direct(_caller: ServerName, _called: ServerName, address: str) -> str:
+    """The `Route` of a mesh whose servers call each other without anything in between."""
+    return address
 
 
 def take_data_dir(data_dir: Path) -> IO[str]:
@@ -49,8 +56,9 @@ class Mesh:
     """An order service, a payment server and a store terminal that know each other.
 
     `ports` are those of the three in the order of `ServerName`; 0 takes a free one. `flags` are more flags
-    for one of them. A sandbox has simulated payers and a clock that tests move, and certificates of its own. Use it as
-    a context manager: it is started on entry and stopped on exit.
+    for one of them. `databases` are URLs of PostgreSQL; without one a server keeps its data in a file. A sandbox has
+    simulated payers and a clock that tests move, and certificates of its own. Use it as a context manager: it is
+    started on entry and stopped on exit.
     """
 
     def __init__(
@@ -61,15 +69,25 @@ class Mesh:
         ports: tuple[int, int, int] = (0, 0, 0),
         flags: Mapping[ServerName, Sequence[str]] | None = None,
         sandbox: bool = False,
+        databases: Mapping[ServerName, str] | None = None,
+        route: Route = direct,
     ) -> None:
         self.data_dir = data_dir
         self.store = store
         self.sandbox = data_dir / "sandbox" if sandbox else None
         self.authority = Authority(data_dir / "tls", SANDBOX if sandbox else MESH)
         self._flags = flags or {}
+        self._route = route
         self._lock: IO[str] | None = None
         self.processes = {
-            role: Process(role, data_dir, f"127.0.0.1:{port}", partial(self._arguments, role), self._certificate(role))
+            role: Process(
+                role,
+                data_dir,
+                f"127.0.0.1:{port}",
+                partial(self._arguments, role),
+                self._certificate(role),
+                database_url=(databases or {}).get(role),
+            )
             for role, port in zip(ServerName, ports, strict=True)
         }
 
@@ -128,6 +146,10 @@ class Mesh:
         """Ends one of the three with kill -9."""
         self.processes[role].kill()
 
+    def stop_one(self, role: ServerName) -> None:
+        """Stops one of the three gracefully, then by force."""
+        self.processes[role].stop(time.monotonic() + STOP_WITHIN_S)
+
     def restart(self, role: ServerName) -> None:
         """Starts one again, at its old address and with its old database; ends what is left of it before."""
         self.kill(role)
@@ -166,10 +188,17 @@ class Mesh:
             arguments += ["--secret-file", str(self.authority.secret)]
         arguments += self._flags.get(role, ())
         if role is not ServerName.ORDERS:
-            arguments += ["--orders", self.addresses.orders]
+            arguments += ["--orders", self._route(role, ServerName.ORDERS, self.addresses.orders)]
         if role is ServerName.TERMINAL:
             store = self.store
-            arguments += ["--payments", self.addresses.payments, "--currency", store.currency]
-            arguments += ["--store-id", store.store_id, "--terminal-id", store.terminal_id]
+            arguments += ["--payments", self._route(role, ServerName.PAYMENTS, self.addresses.payments)]
+            arguments += [
+                "--currency",
+                store.currency,
+                "--store-id",
+                store.store_id,
+                "--terminal-id",
+                store.terminal_id,
+            ]
             arguments += ["--prices-include-tax" if store.prices_include_tax else "--no-prices-include-tax"]
         return arguments

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tillmesh.auth.callers import Role
 from tillmesh.auth.tls import TlsFiles
 from tillmesh.client.failures import Failure
+from tillmesh.local.databases import empty
 
 START_WITHIN_S = 60.0
 LAST_LINES = 5
@@ -139,16 +140,27 @@ class Server:
 
 
 class Process:
-    """A server of a mesh, run after run; `arguments` are those beside the address and the database."""
+    """A server of a mesh, run after run; `arguments` are those beside the address and the database.
+
+    `database_url` is a database of its own at PostgreSQL; without it the data is in a file of the data directory.
+    """
 
     def __init__(
-        self, role: ServerName, data_dir: Path, listen: str, arguments: Callable[[], list[str]], certificate: TlsFiles
+        self,
+        role: ServerName,
+        data_dir: Path,
+        listen: str,
+        arguments: Callable[[], list[str]],
+        certificate: TlsFiles,
+        *,
+        database_url: str | None = None,
     ) -> None:
         self.role = role
         self.address = listen
         self.database = data_dir / f"{role}.db"
         self.log = data_dir / f"{role}.log"
         self.certificate = certificate
+        self._database_url = database_url or f"sqlite:///{self.database.resolve()}"
         self._arguments = arguments
         self._server: Server | None = None
 
@@ -159,7 +171,7 @@ class Process:
 
     def start(self, deadline: float) -> None:
         """Starts the process, at the address of the run before, and waits until its health service says SERVING."""
-        flags = ["--listen", self.address, "--database-url", f"sqlite:///{self.database.resolve()}", *self._arguments()]
+        flags = ["--listen", self.address, "--database-url", self._database_url, *self._arguments()]
         self._server = Server.start(self.role.value, flags, self.log, within_s=deadline - time.monotonic())
         self.address = self._server.address
         if not self._is_healthy(deadline):
@@ -181,8 +193,7 @@ class Process:
 
     def remove_database(self) -> None:
         """Deletes all that an ended process kept."""
-        for suffix in ("", "-wal", "-shm"):
-            self.database.with_name(f"{self.database.name}{suffix}").unlink(missing_ok=True)
+        empty(self._database_url)
 
     def stop(self, deadline: float) -> None:
         """Asks the process to stop; kills it at the deadline."""

@@ -48,12 +48,14 @@ def method_handlers(
     gate: Gate | None,
     limits: Limits,
     sign_in: SignIn = no_payers,
+    calls: Any = log,
 ) -> dict[str, "grpc.RpcMethodHandler[bytes, Message]"]:
     """A handler for every method of the proto service with that full name, by the method's name.
 
     The servicer has one coroutine a method, of the method's name, from request to answer. `access` has the
     roles that may call each method; a method that it does not name is an error here, not open to all. Without
-    a gate everybody may call everything. `sign_in` refuses a phone on which nobody is signed in.
+    a gate everybody may call everything. `sign_in` refuses a phone on which nobody is signed in. `calls` is the logger
+    that gets a line for each call.
 
     No request is a stream, and yet each handler takes one: so it runs before the message is there, and a
     caller is refused, counted and given a deadline also if it sends none, half of one, or one that is none.
@@ -61,7 +63,9 @@ def method_handlers(
     descriptor = descriptor_pool.Default().FindServiceByName(service)
     handlers: dict[str, grpc.RpcMethodHandler[bytes, Message]] = {}
     for method in descriptor.methods:
-        served = _Method(method, getattr(servicer, method.name), domain, access[method.name], gate, limits, sign_in)
+        served = _Method(
+            method, getattr(servicer, method.name), domain, access[method.name], gate, limits, sign_in, calls
+        )
         serialize = message_factory.GetMessageClass(method.output_type).SerializeToString
         if method.server_streaming:
             handlers[method.name] = grpc.stream_stream_rpc_method_handler(served.stream, None, serialize)
@@ -81,6 +85,7 @@ class _Method:
     gate: Gate | None
     limits: Limits
     sign_in: SignIn
+    calls: Any
 
     @cached_property
     def parse(self) -> Callable[[Any], Message]:
@@ -127,12 +132,13 @@ class _Method:
             if refusal.code in FLOODING:
                 self.limits.report(refusal, caller.get())
             else:
-                _log_after(
-                    log.info, "rpc", method=method, code=refusal.code.name, reason=refusal.reason, ms=_ms(started)
-                )
+                self._log_call(method, refusal.code.name, started, reason=refusal.reason)
             await refuse(context, refusal, self.domain)
             raise  # not reached: abort raises
-        _log_after(log.info, "rpc", method=method, code="OK", ms=_ms(started))
+        self._log_call(method, "OK", started)
+
+    def _log_call(self, method: str, code: str, started: float, **more: str) -> None:
+        _log_after(self.calls.info, "rpc", method=method, code=code, **more, ms=_ms(started))
 
     def _admit(self, context: Context) -> None:
         if self.gate is not None:

@@ -1,6 +1,7 @@
 """Plays the simulated payers: their phones, and others who touch their orders, over the servers' own calls."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from uuid import NAMESPACE_URL, uuid5
@@ -34,7 +35,8 @@ WRONG_CODES_MAX = 5
 """After so many the payment server locks the codes of a phone."""
 PREPARED_AT_A_TIME = 4
 ANOTHER_CURRENCY = {"USD": "EUR"}
-log = structlog.get_logger()
+log = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+"""As the process configured structlog, but warnings alone: a sandbox may run in the process of somebody's tests."""
 
 
 class People:

@@ -1,19 +1,20 @@
 """A running sandbox: the three servers, who keeps them running, the simulated payers, and the service for tests."""
 
 import asyncio
+import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from grpc_health.v1 import health
 
 from tillmesh.client.connections import Client
 from tillmesh.local.keeper import Keeper
-from tillmesh.local.mesh import Mesh, StoreOptions
+from tillmesh.local.mesh import Mesh, Route, StoreOptions, direct
 from tillmesh.local.processes import ServerName
 from tillmesh.rpc.handlers import Access, method_handlers
 from tillmesh.rpc.health import say
@@ -23,7 +24,7 @@ from tillmesh.rpc.transport import open_server
 from tillmesh.runtime.secret import Secret
 from tillmesh.sandbox.clock import SandboxClock
 from tillmesh.sandbox.payers import SimulatedPayer
-from tillmesh.sandbox.people import People
+from tillmesh.sandbox.people import People, log
 from tillmesh.sandbox.service import DOMAIN, SERVICE, SandboxServicer
 
 LOOK_EVERY_S = 0.1
@@ -31,6 +32,7 @@ MESSAGE_BYTES_MAX = 64 * 1024
 CONNECTIONS_MAX = 100
 HANDSHAKE_S = 20.0
 DEFAULT_STORE = StoreOptions()
+Outcome = TypeVar("Outcome")
 METHODS = ("ListPayers", "ShowPayCode", "MoveClock", "RestartServer", "Reset")
 
 
@@ -38,7 +40,8 @@ class Sandbox:
     """A mesh for tests. Use it as a context manager: it is started on entry and stopped on exit.
 
     `ports` are those of the mesh, `port` that of the service; 0 takes a free one. What it does beside the servers, it
-    does in a thread of its own. `say` tells a person one line.
+    does in a thread of its own: other threads call its coroutines with `do`. `databases` and `route` are those of the
+    mesh. `say` tells a person one line.
     """
 
     def __init__(
@@ -49,9 +52,13 @@ class Sandbox:
         ports: tuple[int, int, int] = (0, 0, 0),
         port: int = 0,
         flags: Mapping[ServerName, Sequence[str]] | None = None,
+        databases: Mapping[ServerName, str] | None = None,
+        route: Route = direct,
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
-        self.mesh = Mesh(data_dir, store=store, ports=ports, flags=flags, sandbox=True)
+        self.mesh = Mesh(
+            data_dir, store=store, ports=ports, flags=flags, sandbox=True, databases=databases, route=route
+        )
         self.clock: SandboxClock
         self.address = f"127.0.0.1:{port}"
         """Of the service."""
@@ -83,6 +90,10 @@ class Sandbox:
         self._thread.join()
         self.mesh.stop()
 
+    def do(self, deed: Coroutine[Any, Any, Outcome]) -> Outcome:
+        """Runs one of the coroutines below to its end, from any thread but the sandbox's own."""
+        return asyncio.run_coroutine_threadsafe(deed, self._loop).result()
+
     async def show_code(self, payer: SimulatedPayer) -> Secret:
         """The pay code that a payer's phone shows now."""
         return await self._people.show_code(payer)
@@ -94,6 +105,17 @@ class Sandbox:
                 return False
             await asyncio.to_thread(self._keeper.keep_away, server, away_s)
         return True
+
+    async def end(self, server: ServerName, *, gently: bool) -> None:
+        """Ends a server until `start` starts it: with kill -9, or gently."""
+        async with self._changing:
+            await asyncio.to_thread(self._keeper.keep_away, server, math.inf, gently=gently)
+
+    async def start(self, server: ServerName) -> None:
+        """Starts a server, at its address and with its data, unless it runs."""
+        async with self._changing:
+            if not self.mesh.processes[server].pid:
+                await asyncio.to_thread(self._keeper.bring_back, server)
 
     async def reset(self) -> None:
         """Starts anew, without any data."""
@@ -131,7 +153,7 @@ class Sandbox:
         server = open_server(MESSAGE_BYTES_MAX, CONNECTIONS_MAX, HANDSHAKE_S, False)
         limits, healthy = Limits(), health.aio.HealthServicer()
         access: Access = {method: frozenset() for method in METHODS}  # there is no gate: everybody may call
-        handlers = method_handlers(SERVICE, SandboxServicer(self), DOMAIN, access, None, limits)
+        handlers = method_handlers(SERVICE, SandboxServicer(self), DOMAIN, access, None, limits, calls=log)
         server.add_registered_method_handlers(SERVICE, handlers)
         for service, others in open_handlers(healthy, [SERVICE], DOMAIN, limits).items():
             server.add_registered_method_handlers(service, others)

@@ -1,13 +1,11 @@
 """`tillmesh up`: the three servers, until Ctrl-C."""
 
-import logging
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
 
 from tillmesh.cli.display import err, out, show_table
@@ -71,7 +69,6 @@ def _keep(mesh: Mesh) -> None:
 
 
 def _keep_sandbox(sandbox: Sandbox) -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))  # calls of its service
     with sandbox:
         _introduce(sandbox.mesh, sandbox.address)
         threading.Event().wait()

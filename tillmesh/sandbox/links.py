@@ -27,11 +27,17 @@ class Link:
         self._targets = targets
         self._rng = rng
         self._fault: Fault | None = None
+        self._delay_s: float | None = None
         self._healed = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._joints: set[asyncio.Task[None]] = set()
         self.address = ""
+
+    @property
+    def is_broken(self) -> bool:
+        """True if something is wrong with it."""
+        return self._fault is not None
 
     async def open(self) -> None:
         """Starts to listen."""
@@ -47,9 +53,10 @@ class Link:
         await self._server.wait_closed()
         await asyncio.gather(*self._joints)
 
-    def break_by(self, fault: Fault) -> None:
-        """From now on this is wrong with it."""
+    def break_by(self, fault: Fault, delay_s: float | None = None) -> None:
+        """From now on this is wrong with it. A slow link delays by that time, else by 0.3 s on average."""
         self._fault = fault
+        self._delay_s = delay_s
         self._healed.clear()
         if fault is Fault.CUT:
             self._drop()
@@ -113,6 +120,6 @@ class Link:
                 while self._fault in stopped_by:
                     await self._healed.wait()
                 if self._fault is Fault.SLOW:
-                    await asyncio.sleep(self._rng.expovariate(1 / 0.3))
+                    await asyncio.sleep(self._rng.expovariate(1 / 0.3) if self._delay_s is None else self._delay_s)
                 sink.write(data)
                 await sink.drain()
