@@ -13,15 +13,17 @@ from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.payment.v1 import account_service_pb2 as account_api
 from tillmesh.api.payment.v1 import identity_service_pb2 as identity_api
-from tillmesh.api.payment.v1 import payment_pb2
+from tillmesh.api.payment.v1 import payment_pb2, store_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.api.payment.v1 import phone_service_pb2 as phone_api
 from tillmesh.api.payment.v1 import refund_service_pb2 as refund_api
+from tillmesh.api.payment.v1 import store_service_pb2 as store_api
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
 from tillmesh.api.type.v1.money_pb2 import Money
 from tillmesh.client.connections import Client
 from tillmesh.client.failures import Failure
 from tillmesh.client.requests import consent_to, payment_for
+from tillmesh.local.mesh import StoreOptions
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
@@ -40,16 +42,22 @@ log = structlog.wrap_logger(None, wrapper_class=structlog.make_filtering_bound_l
 
 
 class People:
-    """All simulated payers of a sandbox, in its currency."""
+    """All simulated payers of a sandbox, in the currency of its store."""
 
-    def __init__(self, client: Client, currency: str, clock: Clock) -> None:
+    def __init__(self, client: Client, store: StoreOptions, clock: Clock) -> None:
         self._client = client
-        self._currency = currency
+        self._store = store
+        self._currency = store.currency
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def prepare(self) -> None:
-        """Makes the payers with their money; those that are there already stay."""
+        """Makes the payers with their money, and the store's record; what is there already stays."""
+        store = store_pb2.Store(
+            store_id=self._store.store_id, name="Sandbox", time_zone="UTC", currency_code=self._store.currency
+        )
+        request = store_api.CreateStoreRequest(store=store)
+        await self._client.call(self._client.stores.CreateStore, request, timeout_s=CALL_S)
         places = asyncio.Semaphore(PREPARED_AT_A_TIME)
 
         async def prepare(payer: SimulatedPayer) -> None:

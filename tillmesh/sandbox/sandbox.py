@@ -139,7 +139,7 @@ class Sandbox:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(Client(self.mesh.addresses))
-            self._people = People(client, self.mesh.store.currency, self.clock)
+            self._people = People(client, self.mesh.store, self.clock)
             await self._people.prepare()
             stack.push_async_callback(self._people.stop)
             await self._people.start()

@@ -1,17 +1,19 @@
 """A sandbox as tests see it: addresses, certificates, payers, clock and faults."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from uuid import uuid4
 
 import grpc
 from grpc import aio
 
 from tillmesh.auth.callers import SANDBOX, Role
 from tillmesh.auth.tls import TlsFiles
+from tillmesh.client import Till
 from tillmesh.local.databases import temporary_databases
 from tillmesh.local.mesh import StoreOptions
 from tillmesh.local.processes import ServerName
@@ -71,6 +73,11 @@ class RunningSandbox:
     def pay_code(self, payer: str) -> str:
         """The pay code that a simulated payer's phone shows now, such as that of "sandbox-paid"."""
         return self._sandbox.do(self._sandbox.show_code(BY_IDENTITY[payer])).value.decode()
+
+    def till(self, journal: Path | None = None) -> AbstractAsyncContextManager[Till]:
+        """A till of `tillmesh.client`, for `async with`; with a new journal unless you name that of one before."""
+        journal = journal or self._sandbox.mesh.data_dir / f"{uuid4()}.journal"
+        return Till.connect(self.terminal.address, certificates=self.terminal.certificates, journal=journal)
 
     def now(self) -> datetime:
         """The time by the clock of all servers."""

@@ -1,18 +1,13 @@
 """The service with real servers: tillmesh's pytest plugin starts them."""
 
-import time
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 from uuid import uuid4
 
-import grpc
 import pytest
-from click_and_collect import CALL_S, PAUSE_S, ClickAndCollect
-from google.protobuf.message import Message
+from click_and_collect import ClickAndCollect
 
 from tillmesh.api.order.v1.order_pb2 import Order
-from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
-from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceStub
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
 from tillmesh.testing.faults import Faults
 from tillmesh.testing.running import RunningSandbox
@@ -55,31 +50,12 @@ def test_the_service_hears_of_a_payment_at_the_till_although_the_order_service_w
     with ThreadPoolExecutor() as pool:
         end = pool.submit(service.how_it_ends, order.order_id, WITHIN_S)
         tillmesh_faults.orders.restart()
-        pay_at_the_till(tillmesh_sandbox, order)
+        asyncio.run(pay_at_the_till(tillmesh_sandbox, order))
         assert end.result().state == Order.STATE_PAID
 
 
-def pay_at_the_till(sandbox: RunningSandbox, order: Order) -> None:
-    till = CheckoutServiceStub(sandbox.terminal.channel)
-    resume = api.ResumeCheckoutRequest(request_id=str(uuid4()), order_id=order.order_id)
-    checkout = answered(till.ResumeCheckout, resume)
-    pay = api.PayCheckoutRequest(
-        payment_id=str(uuid4()),
-        checkout_id=checkout.checkout_id,
-        order_version=checkout.order_version,
-        amount=checkout.amount,
-        pay_code=sandbox.pay_code("sandbox-paid"),
-    )
-    answered(till.PayCheckout, pay)
-
-
-def answered(method: Any, request: Message) -> Any:
-    """As a till does: repeats a request until it is answered, under one request id."""
-    end = time.monotonic() + WITHIN_S
-    while True:
-        try:
-            return method(request, timeout=CALL_S)
-        except grpc.RpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > end:
-                raise
-            time.sleep(PAUSE_S)
+async def pay_at_the_till(sandbox: RunningSandbox, order: Order) -> None:
+    async with sandbox.till() as till:
+        sale = await till.take_up(order.order_id)
+        await sale.pay(sandbox.pay_code("sandbox-paid"))
+        assert (await sale.ended()).hands_over

@@ -167,8 +167,7 @@ class CheckoutServiceServicer:
         another till, the web shop.
         Errors: INVALID_ARGUMENT (also RECEIPT_CODE_MISMATCH: the code of a receipt
         does not fit the history that this terminal has); NOT_FOUND
-        (ORDER_NOT_FOUND) or PERMISSION_DENIED (STORE_DENIED), both also for
-        another store's order.
+        (ORDER_NOT_FOUND), also for another store's order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -52,8 +52,7 @@ class CheckoutServiceStub:
     another till, the web shop.
     Errors: INVALID_ARGUMENT (also RECEIPT_CODE_MISMATCH: the code of a receipt
     does not fit the history that this terminal has); NOT_FOUND
-    (ORDER_NOT_FOUND) or PERMISSION_DENIED (STORE_DENIED), both also for
-    another store's order.
+    (ORDER_NOT_FOUND), also for another store's order.
     """
     GetCheckout: _grpc.UnaryUnaryMultiCallable[_checkout_service_pb2.GetCheckoutRequest, _checkout_pb2.Checkout]
     """Reads one checkout, with the verdict as the order says now. To follow one,
@@ -231,8 +230,7 @@ class CheckoutServiceAsyncStub(CheckoutServiceStub):
     another till, the web shop.
     Errors: INVALID_ARGUMENT (also RECEIPT_CODE_MISMATCH: the code of a receipt
     does not fit the history that this terminal has); NOT_FOUND
-    (ORDER_NOT_FOUND) or PERMISSION_DENIED (STORE_DENIED), both also for
-    another store's order.
+    (ORDER_NOT_FOUND), also for another store's order.
     """
     GetCheckout: _aio.UnaryUnaryMultiCallable[_checkout_service_pb2.GetCheckoutRequest, _checkout_pb2.Checkout]  # type: ignore[assignment]
     """Reads one checkout, with the verdict as the order says now. To follow one,
@@ -419,8 +417,7 @@ class CheckoutServiceServicer(metaclass=_abc_1.ABCMeta):
         another till, the web shop.
         Errors: INVALID_ARGUMENT (also RECEIPT_CODE_MISMATCH: the code of a receipt
         does not fit the history that this terminal has); NOT_FOUND
-        (ORDER_NOT_FOUND) or PERMISSION_DENIED (STORE_DENIED), both also for
-        another store's order.
+        (ORDER_NOT_FOUND), also for another store's order.
         """
 
     @_abc_1.abstractmethod
