@@ -16,6 +16,15 @@ const GIVE_UP_AFTER_MS = 60_000;
 const SHORTEST_STREAM_MS = 1_000;
 const LONGEST_STREAM_MS = 30_000; // a bookmark comes every 15 s: without an answer the connection is dead
 
+// The library repeats no call by its own rules, finds out that a connection is dead, and soon connects again.
+const CHANNEL = {
+  'grpc.enable_retries': 0,
+  'grpc.keepalive_time_ms': 20_000,
+  'grpc.keepalive_timeout_ms': 5_000,
+  'grpc.initial_reconnect_backoff_ms': 100,
+  'grpc.max_reconnect_backoff_ms': 5_000,
+};
+
 // What the till shows for each verdict. Treat one that is not here as WAIT.
 const SHOWN = {
   VERDICT_NOT_TRIED: 'to be paid',
@@ -79,7 +88,7 @@ class Journal {
     this.file = fs.openSync(file, 'a');
   }
 
-  begin(id, method, request) {
+  add(id, method, request) {
     // A pay code is written nowhere: the shopper shows another one.
     const { pay_code: _secret, ...kept } = request;
     const entry = { id, method, request: kept };
@@ -134,8 +143,8 @@ class Till {
       'till_refund_service',
     ]);
     const credentials = tls(certificates);
-    // A server's certificate has the name ROLE.MESH, wherever it listens. The library must not repeat by its own rules.
-    const options = { 'grpc.ssl_target_name_override': `terminal.${mesh}`, 'grpc.enable_retries': 0 };
+    // A server's certificate has the name ROLE.MESH, wherever it listens.
+    const options = { ...CHANNEL, 'grpc.ssl_target_name_override': `terminal.${mesh}` };
     this.stubs = {};
     for (const Service of Object.values(v1).filter((found) => found.service)) {
       const stub = new Service(terminal, credentials, options);
@@ -149,7 +158,7 @@ class Till {
   async call(method, request) {
     const id = request.request_id ?? request.refund_id ?? request.payment_id;
     if (!id) throw new TypeError(`${method} has no id of its own: use ask`);
-    this.journal.begin(id, method, request);
+    this.journal.add(id, method, request);
     try {
       const answer = await this.ask(method, request);
       if (request.request_id || isKnown(answer)) this.journal.done(id);
@@ -165,7 +174,7 @@ class Till {
     const end = Date.now() + GIVE_UP_AFTER_MS;
     for (let tries = 0; ; tries += 1) {
       try {
-        return await this.send(method, request);
+        return await this.transmit(method, request);
       } catch (error) {
         if (!mayRepeat(error)) throw new Refusal(error);
         if (Date.now() > end) throw new Unanswered(`${method}: ${error.message}`);
@@ -174,7 +183,7 @@ class Till {
     }
   }
 
-  send(method, request) {
+  transmit(method, request) {
     return unary(this.stubs[method], method, request);
   }
 
