@@ -19,8 +19,7 @@ const { values: flags } = parseArgs({
     certificates: { type: 'string', default: path.join(root, '.tillmesh/sandbox/tls/device-store-1+cli') },
     protos: { type: 'string', default: path.join(root, 'protos') },
     mesh: { type: 'string', default: 'sandbox' },
-    journal: { type: 'string' },
-    'crash-after-journal': { type: 'boolean', default: false },
+    'crash-after-journal': { type: 'string' },
   },
 });
 
@@ -184,7 +183,7 @@ async function lostAnswer(till) {
 async function restart(till, folder) {
   const journal = path.join(folder, 'crashed.journal');
   const again = [...process.execArgv, __filename, ...process.argv.slice(2)];
-  const crashed = spawnSync(process.execPath, [...again, '--crash-after-journal', '--journal', journal]);
+  const crashed = spawnSync(process.execPath, [...again, '--crash-after-journal', journal]);
   assert.equal(crashed.signal, 'SIGKILL', `${crashed.stderr}`);
   const restarted = new CountingTill(journal);
   const [{ request }] = restarted.journal.unfinished.values();
@@ -261,14 +260,14 @@ class CountingTill extends Till {
 }
 
 // Sells, and is killed before it has looked at the answer.
-async function crash() {
+async function crash(journal) {
   class CrashingTill extends Till {
     async transmit(method, request) {
       await super.transmit(method, request);
       process.kill(process.pid, 'SIGKILL');
     }
   }
-  await new CrashingTill(flags).call('Sell', {
+  await new CrashingTill({ ...flags, journal }).call('Sell', {
     checkout_id: randomUUID(),
     payment_id: randomUUID(),
     lines: [mugs(1)],
@@ -278,9 +277,10 @@ async function crash() {
 }
 
 async function main() {
-  if (flags['crash-after-journal']) return crash();
+  const crashing = flags['crash-after-journal'];
+  if (crashing) return crash(crashing);
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'till-'));
-  const till = new CountingTill(flags.journal ?? path.join(folder, 'till.journal'));
+  const till = new CountingTill(path.join(folder, 'till.journal'));
   const flows = {
     'catalogue and scan': catalogueAndScan,
     sell,

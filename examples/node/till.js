@@ -25,7 +25,7 @@ const CHANNEL = {
   'grpc.max_reconnect_backoff_ms': 5_000,
 };
 
-// What the till shows for each verdict. Treat one that is not here as WAIT.
+// The text to show for each verdict. Treat one that is not here as WAIT.
 const SHOWN = {
   VERDICT_NOT_TRIED: 'to be paid',
   VERDICT_WAIT: 'please wait',
@@ -80,7 +80,8 @@ class Unanswered extends Error {}
 // The verdict allows no other payment.
 class MayNotPay extends Error {}
 
-// One line of JSON for each request, and one once its end is known. A line is on the disk before the request is sent.
+// The requests without a known end, in a file: a line of JSON for each, and another one once its end is known. A line
+// is on the disk before its request is sent.
 class Journal {
   constructor(file) {
     this.unfinished = read(file);
@@ -108,7 +109,7 @@ class Journal {
 function read(file) {
   const unfinished = new Map();
   if (!fs.existsSync(file)) return unfinished;
-  // What follows the last line break was cut off by a crash, before it was sent.
+  // A crash cut the last line off if it has no line break: its request was not sent.
   for (const line of fs.readFileSync(file, 'utf8').split('\n').slice(0, -1)) {
     const entry = JSON.parse(line);
     if (entry.done) unfinished.delete(entry.id);
@@ -153,8 +154,8 @@ class Till {
     this.journal = new Journal(journal);
   }
 
-  // Sends what changes something. It is written down first, with the id that it has: request_id, or the id of what it
-  // makes. The same id never acts twice, so it is repeated until it is answered.
+  // Sends a request that changes something. It is written down first, with the id that it has: request_id, or the id
+  // of what it makes. The same id never acts twice, so it is repeated until it is answered.
   async call(method, request) {
     const id = request.request_id ?? request.refund_id ?? request.payment_id;
     if (!id) throw new TypeError(`${method} has no id of its own: use ask`);
@@ -169,7 +170,7 @@ class Till {
     }
   }
 
-  // Sends what need not be written down: a read, or what holds a PIN or a scan.
+  // Sends a request that is not written down: a read, or one with a PIN or a scan.
   async ask(method, request) {
     const end = Date.now() + GIVE_UP_AFTER_MS;
     for (let tries = 0; ; tries += 1) {
@@ -187,8 +188,8 @@ class Till {
     return unary(this.stubs[method], method, request);
   }
 
-  // After a start: repeats what has no known end, and gives the answers. Follow their checkouts. A request without its
-  // pay code gets what became of the first try, or is refused.
+  // After a start: repeats the requests of the journal, and gives their answers. Follow the checkouts of these.
+  // A request has lost its pay code: it gets the checkout of the first try, or is refused.
   async resume() {
     const ends = [];
     for (const { method, request } of [...this.journal.unfinished.values()]) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Generates the Ruby code of the contracts: generate.sh [OUT]
+# Generates the Ruby code of the contracts: generate.sh [OUT]. PROTOS names their folder, if it is another one.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)

@@ -47,7 +47,7 @@ class Unanswered < StandardError; end
 # The verdict allows no other payment.
 class MayNotPay < StandardError; end
 
-# What an error of the gRPC library says about repeating a call.
+# Reads errors: their details, and whether and when to repeat the call.
 module Failures
   include GRPC::Core::StatusCodes
 
@@ -85,8 +85,8 @@ module Failures
   end
 end
 
-# What a till has sent and does not know the end of: one line of JSON for each request, and one once its end is known.
-# A line is on the disk before the request is sent.
+# The requests without a known end, in a file: a line of JSON for each, and another one once its end is known. A line is
+# on the disk before its request is sent.
 class Journal
   attr_reader :unfinished
 
@@ -117,7 +117,7 @@ class Journal
   def read(path)
     return {} unless File.exist?(path)
 
-    # What has no line break at its end was cut off by a crash, before it was sent.
+    # A crash cut the last line off if it has no line break: its request was not sent.
     lines = File.readlines(path).select { |line| line.end_with?("\n") }
     lines.each_with_object({}) do |line, unfinished|
       entry = JSON.parse(line)
@@ -161,7 +161,7 @@ class Till
     'grpc.max_reconnect_backoff_ms' => 5_000
   }.freeze
 
-  # What the till shows for each verdict. Treat one that is not here as WAIT.
+  # The text to show for each verdict. Treat one that is not here as WAIT.
   SHOWN = {
     VERDICT_NOT_TRIED: 'to be paid',
     VERDICT_WAIT: 'please wait',
@@ -193,8 +193,8 @@ class Till
     @journal = Journal.new(journal)
   end
 
-  # Sends what changes something. It is written down first, with the id that it has: request_id, or the id of what it
-  # makes. The same id never acts twice, so it is repeated until it is answered.
+  # Sends a request that changes something. It is written down first, with the id that it has: request_id, or the id
+  # of what it makes. The same id never acts twice, so it is repeated until it is answered.
   def call(method, request)
     field = %i[request_id refund_id payment_id].find { |name| request.respond_to?(name) }
     raise ArgumentError, "#{method} has no id of its own: use ask" unless field
@@ -209,7 +209,7 @@ class Till
     raise
   end
 
-  # Sends what need not be written down: a read, or what holds a PIN or a scan.
+  # Sends a request that is not written down: a read, or one with a PIN or a scan.
   def ask(method, request)
     give_up_at = now + GIVE_UP_AFTER_S
     tries = 0
@@ -229,8 +229,8 @@ class Till
     @stubs.fetch(method).public_send(method, request)
   end
 
-  # After a start: repeats what has no known end, and gives each method with its answer or Refusal. Follow the checkouts
-  # of the answers. A request without its pay code gets what became of the first try, or is refused.
+  # After a start: repeats the requests of the journal, and gives each method with its answer or Refusal. Follow the
+  # checkouts of the answers. A request has lost its pay code: it gets the checkout of the first try, or is refused.
   def resume
     @journal.unfinished.values.map do |entry|
       method = entry['method'].to_sym
