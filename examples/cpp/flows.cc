@@ -31,6 +31,7 @@ namespace {
 
 constexpr int64_t kPrice = 650;
 constexpr auto kLongestFlow = 120s;
+constexpr unsigned kAllFlowsS = 300;
 const std::string kPin = "2580";
 
 std::string pounds(const tillmesh::api::type::v1::Money& money) {
@@ -374,6 +375,7 @@ Flags read_flags(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   const Flags flags = read_flags(argc, argv);
+  alarm(kAllFlowsS);  // ends this program where a server never answers
   if (flags.crashes) Flows::crash(flags);
   std::string folder = std::filesystem::temp_directory_path() / "till-XXXXXX";
   if (!mkdtemp(folder.data())) return 1;
