@@ -41,7 +41,8 @@ test: $(READY) ## Run all tests, or those of T=tests/FILE.py::NAME
 quick: $(READY) ## Run the tests that start neither a process nor PostgreSQL: half of all, in a minute or two
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not chaos and not process"
 
-examples: $(READY) ## Generate and run clients in other languages, and say what is not installed here
+examples: $(READY) ## Run tills in other languages, and say what is not installed here; INSTALL=1 installs it by apt
+	@$(BIN)/python -m examples.run $(if $(INSTALL),--install)
 	$(BIN)/python -m pytest -q -rs tests/contracts/test_languages.py tests/test_examples.py
 
 simulate: $(READY) ## Look for an order of events that breaks a promise: SEEDS=n of them, or the trace of SEED=n

@@ -1,8 +1,7 @@
-"""Clients that are not Python: Node from the .proto files, buf curl from reflection."""
+"""What clients that are not Python see: the verdicts in JavaScript, and buf curl from reflection."""
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,21 +14,7 @@ from tests.processes import DEADLINE_S
 from tests.sources import ROOT
 from tillmesh.api.terminal.v1.checkout_pb2 import Verdict
 from tillmesh.local.mesh import Mesh
-from tillmesh.sandbox.sandbox import Sandbox
 
-FLOWS_S = 300.0
-FLOWS = [
-    "catalogue and scan",
-    "sell",
-    "ask payer",
-    "decline and another shopper",
-    "cancel and change",
-    "lost answer",
-    "restart in the middle",
-    "refund by lines",
-    "stream",
-    "do not retry",
-]
 BUF = Path(sys.executable).parent / "buf"
 
 
@@ -37,40 +22,6 @@ BUF = Path(sys.executable).parent / "buf"
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     with Mesh(tmp_path_factory.mktemp("mesh")) as mesh:
         yield mesh
-
-
-@pytest.fixture
-def node_client(tmp_path: Path) -> Path:
-    """The example with its packages, away from the source tree."""
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
-    client = tmp_path / "node"
-    shutil.copytree(ROOT / "examples/node", client, ignore=shutil.ignore_patterns("node_modules"))
-    install = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--prefer-offline"]
-    done = subprocess.run(install, cwd=client, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
-    if done.returncode:
-        pytest.skip(f"npm cannot install the packages here: {done.stderr[-500:]}")
-    return client
-
-
-@pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
-    with Sandbox(tmp_path / "sandbox") as sandbox:
-        yield sandbox
-
-
-@pytest.mark.process
-def test_a_till_in_node_plays_every_sale_of_a_sandbox(sandbox: Sandbox, node_client: Path) -> None:
-    where = sandbox.mesh.addresses
-    command = ["node", "flows.js", "--terminal", where.terminal, "--sandbox", sandbox.address]
-    command += ["--certificates", str(sandbox.mesh.authority.folder / "device-store-1+cli")]
-    done = subprocess.run(
-        [*command, "--protos", str(ROOT / "protos")],
-        cwd=node_client, capture_output=True, text=True, timeout=FLOWS_S, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.findall(r"^ok  ([^:]+): ", done.stdout, re.MULTILINE) == FLOWS
 
 
 def test_the_till_in_javascript_shows_something_for_every_verdict_and_ends_at_the_final_ones() -> None:

@@ -1,5 +1,6 @@
 """A till that is ended with kill -9 between a request and its answer charges once, and forgets nothing."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import IO
 import pytest
 
 from tests.client.lone_till import CONNECTED, ENDED, UNANSWERED
-from tests.client.sales import PRICE, TEA, Counter, heard
+from tests.client.sales import CUP, PRICE, TEA, Counter, heard
 from tests.processes import wait_until
 from tests.sources import ROOT
 from tests.terminal.phones import Phone, shopper_with_phone
@@ -147,6 +148,28 @@ async def test_a_sale_by_code_that_never_arrived_asks_for_a_new_code(counter: Co
         again = await till.sell([TEA], amount=PRICE, pay_code=phone.code())
         assert (await again.ended()).hands_over
     assert counter.behind.wallet(phone.identity_id) == PAID_ONCE
+
+
+async def test_money_for_goods_that_comes_late_to_a_pay_code_is_known_to_be_given(
+    counter: Counter, phone: Phone
+) -> None:
+    code = phone.code()
+    with lone_till(counter, "take back", code=code) as lone:
+        counter.link.lose_requests()
+        lone.begins()
+        lone.says(UNANSWERED)
+        lone.dies()
+    counter.link.heal()
+    with closing(Journal(counter.journal, counter.link.address)) as journal:
+        (refund_id,) = journal.subjects()
+    other = counter.journal.with_name("other.journal")
+    async with counter.till() as till, Till.connect(counter.link.address, certificates=None, journal=other) as late:
+        (refund,) = await till.resume()
+        assert isinstance(refund, Refund)
+        ended = asyncio.create_task(refund.ended())
+        await late.take_back([CUP], pay_code=code, refund_id=refund_id)  # a copy of the first request
+        assert (await ended).is_done
+    assert counter.behind.wallet(phone.identity_id) == (FUNDS + 30, 0)
 
 
 @pytest.mark.parametrize("loses", ["requests", "answers"])

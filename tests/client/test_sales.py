@@ -5,7 +5,7 @@ import pytest
 from tests.client.sales import CUP, PRICE, TEA, Counter, heard, say_yes
 from tests.terminal.phones import shopper_with_phone
 from tests.trust.secrets import PIN, WRONG_PIN
-from tillmesh.client import Line, Money, Outcome, Refusal, Verdict
+from tillmesh.client import Failure, Line, Money, Outcome, Refusal, Verdict, journal
 
 pytestmark = pytest.mark.process
 
@@ -167,3 +167,38 @@ async def test_goods_without_their_sale_are_taken_back(counter: Counter) -> None
         assert (await till.take_back([CUP], payee=phone.identity_id)).is_done
         assert (await till.take_back([CUP], pay_code=phone.code())).is_done
     assert counter.behind.wallet(phone.identity_id) == (60, 0)
+
+
+async def test_a_sale_that_is_sold_again_under_its_number_is_the_one_that_was_made(counter: Counter) -> None:
+    phone = shopper_with_phone(counter.behind)
+    async with counter.till() as till:
+        first = await till.sell([TEA], amount=PRICE, pay_code=phone.code(), checkout_id="twice")
+        assert (await first.ended()).hands_over
+        again = await till.sell([TEA], amount=PRICE, payer=phone.identity_id, checkout_id="twice")
+        assert (await again.ended()).hands_over
+        assert await till.resume() == []
+    assert counter.payments(again) == ["CAPTURED"]
+    assert counter.behind.wallet(phone.identity_id) == (750, 0)
+
+
+async def test_a_terminal_whose_clock_was_put_back_is_heard(counter: Counter) -> None:
+    phone = shopper_with_phone(counter.behind, threshold=100)
+    async with counter.till() as till:
+        sale = await till.sell([TEA], amount=PRICE, pay_code=phone.code())
+        async for said in sale.follow():
+            if said.verdict is Verdict.ASK_PAYER:
+                said.checkout.update_time.seconds += 3_600  # as it was before
+                say_yes(counter.behind, said)
+        assert sale.said.hands_over
+
+
+async def test_at_the_bound_of_the_journal_what_is_open_can_be_ended(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "ENTRIES_MAX", 1)
+    async with counter.till() as till:
+        sale = await till.open([TEA])
+        with pytest.raises(Failure, match="open requests"):
+            await till.open([TEA])
+        await sale.cancel()
+        assert await till.resume() == []

@@ -1,10 +1,12 @@
 """What the sales and refunds of one till share: connections, patience and the journal."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from grpc import StatusCode
+from google.protobuf.message import Message
+from grpc import StatusCode, aio
 
+from tillmesh.api.terminal.v1.checkout_service_pb2 import SellRequest
 from tillmesh.client.asking import Asker
 from tillmesh.client.connections import DeviceConnections
 from tillmesh.client.failures import NotLetIn
@@ -12,6 +14,10 @@ from tillmesh.client.journal import Entry, Journal
 from tillmesh.runtime.errors import Refusal
 
 TERMINAL_DOMAIN = "terminal.tillmesh"
+USED_BEFORE = "REQUEST_ID_REUSED"
+
+Req = TypeVar("Req", bound=Message)
+Res = TypeVar("Res", bound=Message)
 
 
 class NotAllowed(NotLetIn):
@@ -39,7 +45,17 @@ class Desk:
         stubs = (self.connections.till, self.connections.till_refunds)
         method = next(getattr(stub, name) for stub in stubs if hasattr(stub, name))
         try:
-            return await self.asker.ask(method, entry.request)
+            return await self.read(method, entry.request)
+        except Refusal as refusal:
+            # Another caller made it: the same till under the name of a certificate before this one.
+            if refusal.reason == USED_BEFORE and not isinstance(entry.request, SellRequest):
+                raise NotAllowed(refusal) from refusal
+            raise
+
+    async def read(self, method: aio.UnaryUnaryMultiCallable[Req, Res], request: Req) -> Res:
+        """The answer to any request; `NotAllowed` where the terminal says nothing but that this caller may not."""
+        try:
+            return await self.asker.ask(method, request)
         except Refusal as refusal:
             if _is_about_the_caller(refusal):
                 raise NotAllowed(refusal) from refusal

@@ -7,7 +7,7 @@ from typing import Any
 
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as api
-from tillmesh.client.desk import Desk
+from tillmesh.client.desk import USED_BEFORE, Desk
 from tillmesh.client.failures import Failure
 from tillmesh.client.journal import Entry
 from tillmesh.client.verdicts import Outcome, Said, Undone, Verdict
@@ -19,6 +19,8 @@ LOOK_EVERY_S = 15.0
 LOOK_S_MIN = 1.0
 AFTER_S = 0.1
 LATE, NOT_THERE = "SALE_TOO_LATE", "ORDER_NOT_FOUND"
+MADE_BEFORE = (USED_BEFORE, "CHECKOUT_EXISTS")
+"""The number of a sale was used: by this till, under the name of another certificate, or with another payment id."""
 _CODE_LOST = (
     "The till stopped before its terminal had the sale, and the pay code is written nowhere. Nothing was paid, and "
     "nothing will be. Sell again, with a new code."
@@ -84,7 +86,10 @@ class FollowedSale:
     async def read(self) -> Said:
         """Asks how it stands now."""
         request = api.GetCheckoutRequest(checkout_id=self.checkout_id)
-        return await self._take(await self._desk.asker.ask(self._till.GetCheckout, request))
+        answer = await self._desk.read(self._till.GetCheckout, request)
+        if not self.said.is_final:  # however its time compares: the terminal's clock may have been put back
+            self._said = Said(answer)
+        return await self._take(answer)
 
     async def begin(self, entry: Entry) -> None:
         """Asks for what the sale begins with. Refused, there is no sale, and nothing is or will be paid."""
@@ -92,8 +97,10 @@ class FollowedSale:
             answer = await self._settled(entry)
         except Refusal as refusal:
             if refusal.reason == LATE:  # there is an order, which waits and was not paid
-                self._said = Said(checkout_pb2.Checkout(checkout_id=self._subject))
-                await self.read()
+                await self._read_first()
+                return
+            if _was_made_before(entry, refusal):
+                await self._read_made_before(entry, refusal)
                 return
             if _is_code_lost(entry, refusal):
                 await self._shut(refusal)
@@ -101,6 +108,21 @@ class FollowedSale:
             raise
         await self._file(entry, answer.checkout_id)
         await self._take(answer)
+
+    async def _read_first(self) -> None:
+        self._said = Said(checkout_pb2.Checkout(checkout_id=self._subject))
+        await self.read()
+
+    async def _read_made_before(self, entry: Entry, refusal: Refusal) -> None:
+        """Takes up the sale that has the number; the refusal stands where there is none."""
+        try:
+            await self._read_first()
+        except Refusal as unknown:
+            if unknown.reason != "CHECKOUT_NOT_FOUND":
+                raise
+            self._said = None
+            await self._desk.journal.strike(entry)
+            raise refusal from None
 
     async def _shut(self, refusal: Refusal) -> None:
         """Uses up the number of a sale whose pay code is lost: a copy that is under way has the code, and would sell.
@@ -135,7 +157,8 @@ class FollowedSale:
         try:
             answer = await self._desk.ask(entry)
         except Refusal as refusal:
-            if refusal.reason != LATE and not _is_code_lost(entry, refusal):
+            stays = refusal.reason == LATE or _is_code_lost(entry, refusal) or _was_made_before(entry, refusal)
+            if not stays:
                 await self._desk.journal.strike(entry)
             if _is_void(entry) and refusal.reason == NOT_THERE:  # nothing can come of its number any more
                 await self._desk.forget(self._subject)
@@ -155,6 +178,8 @@ class FollowedSale:
                     await self._take(await self._settled(entry))
             elif self._said is None:
                 await self.begin(entry)
+        if self._said is None:  # all that was asked was refused
+            await self._read_first()
 
     async def _undone(self, entry: Entry) -> Undone:
         """Repeats a void until it is done, or patience is over."""
@@ -170,9 +195,10 @@ class FollowedSale:
 
     async def _take(self, checkout: checkout_pb2.Checkout) -> Said:
         """Takes in what was told, unless something newer is known. What is closed needs no entry any more."""
-        known = self._said
-        if known is None or _time(known.checkout) <= _time(checkout):
-            self._said = Said(checkout)
+        known, told = self._said, Said(checkout)
+        is_newer = known is None or _time(known.checkout) <= _time(checkout)
+        if told.is_final or (is_newer and not (known and known.is_final)):
+            self._said = told
         if self.outcome is Verdict.CLOSED:
             await self._desk.forget(self._subject)
         return self.said
@@ -217,6 +243,11 @@ class FollowedSale:
 def _is_code_lost(entry: Entry, refusal: Refusal) -> bool:
     """True for a sale that the terminal has not got, and that lacks the code which it was first sent with."""
     return entry.has_lost_secret and refusal.reason == "INVALID_FIELD"
+
+
+def _was_made_before(entry: Entry, refusal: Refusal) -> bool:
+    """True for a sale whose number was used: it may be this one."""
+    return isinstance(entry.request, api.SellRequest) and refusal.reason in MADE_BEFORE
 
 
 def _is_void(entry: Entry) -> bool:

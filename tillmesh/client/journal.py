@@ -92,9 +92,10 @@ class Journal:
 
     async def write(self, entry: Entry) -> None:
         """Puts an entry on the disk; Failure if that cannot be done, and then nothing may be sent."""
-        if len(self._entries) >= ENTRIES_MAX:
+        if len(self._entries) >= ENTRIES_MAX and not self.entries(entry.subject):  # what is open can be ended
             raise Failure(
-                f"The journal {self._name} has {ENTRIES_MAX:,} open requests. Resume first; nothing was sent."
+                f"The journal {self._name} has {ENTRIES_MAX:,} open requests. Resume them, and cancel what was left; "
+                "nothing was sent."
             )
         public, has_secret = _public(entry.request)
         known = self._entries.get(entry.request_id)

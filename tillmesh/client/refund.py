@@ -1,5 +1,6 @@
 """Money that a till gives back: of a sale, or for goods whose sale it does not have."""
 
+import asyncio
 from collections.abc import Mapping
 
 from tillmesh.api.terminal.v1 import till_refund_pb2
@@ -17,6 +18,10 @@ Item = LineItem
 """Goods that come back: sku, title, quantity and unit_price_minor."""
 
 
+CODE_S = 120.0
+"""No pay code counts for so long."""
+
+
 class Refund:
     """A refund, which is asked for until it is known what came of it."""
 
@@ -29,29 +34,40 @@ class Refund:
 
         Raises the terminal's `Refusal`: then nothing was and will be given back.
         """
-        (entry,) = self._desk.journal.entries(self.refund_id)
         end, tries = self._desk.asker.end(), 0
+        entries = self._desk.journal.entries(self.refund_id)
         try:
-            told = await self._asked(entry)
-            while told.state == till_refund_pb2.TillRefund.STATE_PENDING and await self._desk.asker.pause(tries, end):
-                tries += 1
-                told = await self._looked_up()
+            told = await self._asked(entries[0]) if entries else await self._looked_up()
         except Refusal:
             await self._desk.forget(self.refund_id)
             raise
+        while told.state == till_refund_pb2.TillRefund.STATE_PENDING and await self._desk.asker.pause(tries, end):
+            tries += 1
+            told = await self._looked_up()
         if told.state != till_refund_pb2.TillRefund.STATE_PENDING:
             await self._desk.forget(self.refund_id)
         return Repaid(told)
 
     async def _asked(self, entry: Entry) -> till_refund_pb2.TillRefund:
         if entry.has_lost_secret:  # without its pay code the terminal does not take the request
-            return await self._looked_up()
+            return await self._looked_up_without_code()
         answer: till_refund_pb2.TillRefund = await self._desk.ask(entry)
         return answer
 
     async def _looked_up(self) -> till_refund_pb2.TillRefund:
         request = api.GetTillRefundRequest(refund_id=self.refund_id)
-        return await self._desk.asker.ask(self._desk.connections.till_refunds.GetTillRefund, request)
+        return await self._desk.read(self._desk.connections.till_refunds.GetTillRefund, request)
+
+    async def _looked_up_without_code(self) -> till_refund_pb2.TillRefund:
+        """The same; that the terminal does not know it counts once a copy under way would come too late."""
+        end, tries = asyncio.get_running_loop().time() + CODE_S, 0
+        while True:
+            try:
+                return await self._looked_up()
+            except Refusal as refusal:
+                if refusal.reason != "REFUND_NOT_FOUND" or not await self._desk.asker.pause(tries, end):
+                    raise
+            tries += 1
 
 
 async def refund_of(

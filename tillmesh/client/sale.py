@@ -51,7 +51,7 @@ class Sale(FollowedSale):
             quantity=quantity,
             decided=decided,
         )
-        answer = await self._desk.asker.ask(self._desk.connections.scans.ScanItem, request)
+        answer = await self._desk.read(self._desk.connections.scans.ScanItem, request)
         await self._take(answer.checkout)
         return answer
 
@@ -200,13 +200,13 @@ class Sale(FollowedSale):
         request = presentation_api.PresentCheckoutRequest(
             request_id=new_request_id(), checkout_id=self.checkout_id, lane=lane
         )
-        shown = await self._desk.asker.ask(self._desk.connections.presentations.PresentCheckout, request)
+        shown = await self._desk.read(self._desk.connections.presentations.PresentCheckout, request)
         now = asyncio.get_running_loop().time()
         self._presented_until = now + shown.remaining.ToMilliseconds() / 1000
         return shown
 
     async def _ask(self, method: aio.UnaryUnaryMultiCallable[Req, checkout_pb2.Checkout], request: Req) -> Said:
-        return await self._take(await self._desk.asker.ask(method, request))
+        return await self._take(await self._desk.read(method, request))
 
     async def _ask_written(self, request: Message, request_id: str) -> Said:
         entry = Entry(request_id, self._subject, request)

@@ -107,7 +107,9 @@ class Till:
         """Sells and pays in one call. Follow the sale then: its verdict decides.
 
         `payer` is an online identity, whose yes is waited for; with a `pay_code` it may be empty. `amount` is what
-        the shopper was shown. Refused, nothing was sold, and nothing will be.
+        the shopper was shown. Refused, nothing was sold, and nothing will be; but ORDER_EXISTS may mean the caller's
+        own order, sold at another terminal. After a `Failure`, or where the task was canceled, it may be sold:
+        `resume`, and sell it under no other number before.
         """
         request = api.SellRequest(
             checkout_id=checkout_id or new_transaction_number(SYSTEM_RNG),

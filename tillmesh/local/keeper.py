@@ -59,6 +59,8 @@ class Keeper:
 
     def start_empty(self) -> None:
         """Starts all servers anew, without anything that they kept."""
+        now = time.monotonic()
+        self._wards = {role: _Ward(now, restart_at=now) for role in ServerName}  # what does not start is tried again
         self._mesh.start_empty()
         self._wards = {role: _Ward(time.monotonic()) for role in ServerName}
 

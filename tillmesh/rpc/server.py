@@ -94,7 +94,7 @@ async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitab
     async with AsyncExitStack() as stack:
         wiring = await wire()
         if settings.sandbox:
-            wiring.servicers = disturbed(wiring.servicers, name, settings.clock())
+            wiring.servicers = disturbed(wiring.servicers, name, settings.clock(), settings.sandbox)
             log.warning("sandbox", folder=str(settings.sandbox))
         for close in reversed(wiring.on_stop):
             stack.push_async_callback(close)

@@ -31,8 +31,11 @@ class SandboxClock(SystemClock):
     def move(self, by_ms: int) -> None:
         """Moves it forward, for all processes."""
         with self._moving:
-            _OFFSET.pack_into(self._offset, 0, _OFFSET.unpack_from(self._offset)[0] + by_ms)
+            self._set(_OFFSET.unpack_from(self._offset)[0] + by_ms)
 
     def set_right(self) -> None:
         """Sets it to the machine's time again."""
-        _OFFSET.pack_into(self._offset, 0, 0)
+        self._set(0)
+
+    def _set(self, offset_ms: int) -> None:
+        self._offset[:] = _OFFSET.pack(offset_ms)  # at once: pack_into writes zeros first, which others would read

@@ -10,6 +10,7 @@ import signal
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import Message
@@ -32,9 +33,9 @@ _WHILE_CODE_IS_LOST = (
 )
 
 
-def disturbed(servicers: Mapping[str, object], server: str, clock: Clock) -> dict[str, object]:
-    """The servicers of a server, with the faults of its payers."""
-    faults = _Faults(server, clock)
+def disturbed(servicers: Mapping[str, object], server: str, clock: Clock, folder: Path) -> dict[str, object]:
+    """The servicers of a server, with the faults of its payers; `folder` is the sandbox's own."""
+    faults = _Faults(server, clock, folder)
     return {name: _Disturbed(servicer, faults) for name, servicer in servicers.items()}
 
 
@@ -64,8 +65,8 @@ class _Once(OrderedDict[Any, Any]):
 
 
 class _Faults:
-    def __init__(self, server: str, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, server: str, clock: Clock, folder: Path) -> None:
+        self._clock, self._folder = clock, folder
         faults = {payer.identity_id: payer.faults for payer in PAYERS}
         faults[LOST_CODE.value.decode()] = _WHILE_CODE_IS_LOST
         self._of = {
@@ -108,8 +109,16 @@ class _Faults:
                 raise Unanswered("the sandbox has this server away")
         elif fault.how is How.BRIEF:
             request.lease.FromMilliseconds(int(fault.seconds * 1_000))
-        elif fault.how is How.CRASH and self._is_first((fault, sale)):
+        elif fault.how is How.CRASH and self._crashes_first_for(sale):
             asyncio.get_running_loop().call_later(fault.seconds, os.kill, os.getpid(), signal.SIGKILL)
+
+    def _crashes_first_for(self, sale: str) -> bool:
+        """True once for a sale, also over the crash itself."""
+        try:
+            (self._folder / f"crashed-{sale}").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
 
     def _is_first(self, key: Any) -> bool:
         mark = object()

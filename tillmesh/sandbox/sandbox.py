@@ -65,30 +65,42 @@ class Sandbox:
         self._say = say
         self._changing = asyncio.Lock()
         self._serving: Future[None] = Future()
+        self._begun = threading.Event()
         self._loop: asyncio.AbstractEventLoop
-        self._stop: asyncio.Event
+        self._living: asyncio.Task[Any] | None
         self._thread = threading.Thread(target=self._run, name="sandbox")
 
     def __enter__(self) -> Self:
         self.mesh.start()
-        assert self.mesh.sandbox is not None
-        self.clock = SandboxClock(self.mesh.sandbox)
-        self._keeper = Keeper(self.mesh, self._say)
-        self._thread.start()
         try:
+            assert self.mesh.sandbox is not None
+            self.clock = SandboxClock(self.mesh.sandbox)
+            self._keeper = Keeper(self.mesh, self._say)
+            self._thread.start()
             self._serving.result()
         except BaseException:
-            self.__exit__(None, None, None)
+            self._end()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with suppress(RuntimeError):  # the loop is closed already where the thread has failed
-            self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-        self.mesh.stop()
+        self._end()
+
+    def _end(self) -> None:
+        try:
+            if self._thread.ident is not None:
+                self._begun.wait()
+                with suppress(RuntimeError):  # the loop is closed already where the thread has failed
+                    self._loop.call_soon_threadsafe(self._leave)
+                self._thread.join()
+        finally:
+            self.mesh.stop()
+
+    def _leave(self) -> None:
+        if self._living:
+            self._living.cancel()
 
     def do(self, deed: Coroutine[Any, Any, Outcome]) -> Outcome:
         """Runs one of the coroutines below to its end, from any thread but the sandbox's own."""
@@ -100,11 +112,15 @@ class Sandbox:
 
     async def restart(self, server: ServerName, away_s: float) -> bool:
         """Ends a server, and starts it again after that time; False if it is away already."""
-        async with self._changing:
-            if not self.mesh.processes[server].pid:
-                return False
-            await asyncio.to_thread(self._keeper.keep_away, server, away_s)
-        return True
+
+        async def restart() -> bool:
+            async with self._changing:
+                if not self.mesh.processes[server].pid:
+                    return False
+                await asyncio.to_thread(self._keeper.keep_away, server, away_s)
+            return True
+
+        return await _to_its_end(restart())
 
     async def end(self, server: ServerName, *, gently: bool) -> None:
         """Ends a server until `start` starts it: with kill -9, or gently."""
@@ -119,24 +135,34 @@ class Sandbox:
 
     async def reset(self) -> None:
         """Starts anew, without any data."""
+        await _to_its_end(self._reset())
+
+    async def _reset(self) -> None:
         async with self._changing:
             await self._people.stop()
             self.clock.set_right()
-            await asyncio.to_thread(self._keeper.start_empty)
-            await self._people.prepare()
-            await self._people.start()
+            try:
+                await asyncio.to_thread(self._keeper.start_empty)
+                await self._people.prepare()
+            finally:
+                await self._people.start()
 
     def _run(self) -> None:
         try:
             asyncio.run(self._live())
+        except asyncio.CancelledError:
+            return  # it was told to end
         except BaseException as error:
             if self._serving.done():
                 self._say(f"The sandbox's payers have ended: {error!r}")
                 raise
             self._serving.set_exception(error)
+        finally:
+            self._begun.set()
 
     async def _live(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._loop, self._living = asyncio.get_running_loop(), asyncio.current_task()
+        self._begun.set()
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(Client(self.mesh.addresses))
             self._people = People(client, self.mesh.store, self.clock)
@@ -144,10 +170,8 @@ class Sandbox:
             stack.push_async_callback(self._people.stop)
             await self._people.start()
             await self._serve(stack)
-            keeping = asyncio.create_task(self._keep())
             self._serving.set_result(None)
-            await self._stop.wait()
-            keeping.cancel()
+            await self._keep()
 
     async def _serve(self, stack: AsyncExitStack) -> None:
         server = open_server(MESSAGE_BYTES_MAX, CONNECTIONS_MAX, HANDSHAKE_S, False)
@@ -168,3 +192,8 @@ class Sandbox:
             async with self._changing:
                 await asyncio.to_thread(self._keeper.look)
             await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def _to_its_end(change: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Goes on although its caller leaves: half of a change would leave servers or payers away."""
+    return await asyncio.shield(asyncio.ensure_future(change))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
+from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode
 
 from tillmesh.api.sandbox.v1 import sandbox_service_pb2 as api
@@ -21,6 +22,7 @@ from tillmesh.storage.seal import KEY_BYTES, Seal
 SERVICE = "tillmesh.api.sandbox.v1.SandboxService"
 DOMAIN = "sandbox.tillmesh"
 AWAY_MAX = timedelta(minutes=5)
+MILLISECOND = timedelta(milliseconds=1)
 SERVERS = {
     api.RestartServerRequest.SERVER_ORDERS: ServerName.ORDERS,
     api.RestartServerRequest.SERVER_PAYMENTS: ServerName.PAYMENTS,
@@ -77,23 +79,24 @@ class SandboxServicer:
 
     async def MoveClock(self, request: api.MoveClockRequest) -> api.MoveClockResponse:
         """Moves the clock of all servers."""
-        by = request.by.ToTimedelta()
+        by_ms = _milliseconds(request.by)
         with Fields() as fields:
-            fields.require(timedelta() < by <= STEP_MAX, "by", f"must be above 0 and at most {STEP_MAX.days} days")
-        self.sandbox.clock.move(by // timedelta(milliseconds=1))
+            within = 0 < by_ms <= STEP_MAX // MILLISECOND
+            fields.require(within, "by", f"must be at least 1 ms and at most {STEP_MAX.days} days")
+        self.sandbox.clock.move(by_ms)
         answer = api.MoveClockResponse()
         answer.now.FromMilliseconds(self.sandbox.clock.now_ms())
         return answer
 
     async def RestartServer(self, request: api.RestartServerRequest) -> api.RestartServerResponse:
         """Ends a server, and starts it again."""
-        server, away = SERVERS.get(request.server), request.away.ToTimedelta()
+        server, away_ms = SERVERS.get(request.server), _milliseconds(request.away)
         with Fields() as fields:
             fields.require(server is not None, "server", "must be one of the three servers")
-            within = timedelta() <= away <= AWAY_MAX
+            within = 0 <= away_ms <= AWAY_MAX // MILLISECOND
             fields.require(within, "away", f"must be 0 to {AWAY_MAX.total_seconds():g} seconds")
         assert server is not None
-        if not await self.sandbox.restart(server, away.total_seconds()):
+        if not await self.sandbox.restart(server, away_ms / 1_000):
             raise Reason.SERVER_AWAY(server=server)
         return api.RestartServerResponse()
 
@@ -101,6 +104,11 @@ class SandboxServicer:
         """Starts anew."""
         await self.sandbox.reset()
         return api.ResetResponse()
+
+
+def _milliseconds(span: Duration) -> int:
+    """Of whatever a caller sends, however large."""
+    return span.seconds * 1_000 + span.nanos // 1_000_000
 
 
 def _to_message(payer: SimulatedPayer) -> simulated_payer_pb2.SimulatedPayer:

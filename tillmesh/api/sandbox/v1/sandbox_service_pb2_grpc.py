@@ -86,7 +86,7 @@ class SandboxServiceServicer:
     def MoveClock(self, request, context):
         """Moves the clock of all servers forward. So a lease, a payer's window or a pay code ends without waiting for it; the
         servers notice within seconds. The clock never goes back, and it stays moved until Reset.
-        INVALID_ARGUMENT unless the step is above 0 and at most 400 days.
+        INVALID_ARGUMENT unless the step is at least 1 ms and at most 400 days.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,7 +44,7 @@ class SandboxServiceStub:
     MoveClock: _grpc.UnaryUnaryMultiCallable[_sandbox_service_pb2.MoveClockRequest, _sandbox_service_pb2.MoveClockResponse]
     """Moves the clock of all servers forward. So a lease, a payer's window or a pay code ends without waiting for it; the
     servers notice within seconds. The clock never goes back, and it stays moved until Reset.
-    INVALID_ARGUMENT unless the step is above 0 and at most 400 days.
+    INVALID_ARGUMENT unless the step is at least 1 ms and at most 400 days.
     """
     RestartServer: _grpc.UnaryUnaryMultiCallable[_sandbox_service_pb2.RestartServerRequest, _sandbox_service_pb2.RestartServerResponse]
     """Ends a server with kill -9, and starts it again after some time, at the same address and with its data. Answers once
@@ -72,7 +72,7 @@ class SandboxServiceAsyncStub(SandboxServiceStub):
     MoveClock: _aio.UnaryUnaryMultiCallable[_sandbox_service_pb2.MoveClockRequest, _sandbox_service_pb2.MoveClockResponse]  # type: ignore[assignment]
     """Moves the clock of all servers forward. So a lease, a payer's window or a pay code ends without waiting for it; the
     servers notice within seconds. The clock never goes back, and it stays moved until Reset.
-    INVALID_ARGUMENT unless the step is above 0 and at most 400 days.
+    INVALID_ARGUMENT unless the step is at least 1 ms and at most 400 days.
     """
     RestartServer: _aio.UnaryUnaryMultiCallable[_sandbox_service_pb2.RestartServerRequest, _sandbox_service_pb2.RestartServerResponse]  # type: ignore[assignment]
     """Ends a server with kill -9, and starts it again after some time, at the same address and with its data. Answers once
@@ -115,7 +115,7 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sandbox_service_pb2.MoveClockResponse, _abc.Awaitable[_sandbox_service_pb2.MoveClockResponse]]:
         """Moves the clock of all servers forward. So a lease, a payer's window or a pay code ends without waiting for it; the
         servers notice within seconds. The clock never goes back, and it stays moved until Reset.
-        INVALID_ARGUMENT unless the step is above 0 and at most 400 days.
+        INVALID_ARGUMENT unless the step is at least 1 ms and at most 400 days.
         """
 
     @_abc_1.abstractmethod
