@@ -20,6 +20,7 @@ from tillmesh.api.payment.v1 import refund_service_pb2 as refund_api
 from tillmesh.api.payment.v1 import store_service_pb2 as store_api
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
 from tillmesh.api.type.v1.money_pb2 import Money
+from tillmesh.client.asking import Asker
 from tillmesh.client.connections import Client
 from tillmesh.client.failures import Failure
 from tillmesh.client.requests import consent_to, payment_for
@@ -46,6 +47,7 @@ class People:
 
     def __init__(self, client: Client, store: StoreOptions, clock: Clock) -> None:
         self._client = client
+        self._asker = Asker(client, timeout_s=CALL_S, patience_s=CALL_S)
         self._store = store
         self._currency = store.currency
         self._clock = clock
@@ -57,7 +59,7 @@ class People:
             store_id=self._store.store_id, name="Sandbox", time_zone="UTC", currency_code=self._store.currency
         )
         request = store_api.CreateStoreRequest(store=store)
-        await self._client.call(self._client.stores.CreateStore, request, timeout_s=CALL_S)
+        await self._asker.ask(self._client.stores.CreateStore, request)
         places = asyncio.Semaphore(PREPARED_AT_A_TIME)
 
         async def prepare(payer: SimulatedPayer) -> None:
@@ -107,19 +109,19 @@ class People:
         )
         if payer.answer is Answer.YES:
             create.confirmation_threshold.CopyFrom(Money(currency_code=create.currency_code, minor_units=FUNDS_MINOR))
-        await client.call(client.identities.CreateIdentity, create, timeout_s=CALL_S)
+        await self._asker.ask(client.identities.CreateIdentity, create)
         if payer.is_rich:
             deposit = account_api.CreateDepositRequest(
                 deposit_id=_id("deposit", payer.identity_id),
                 identity_id=payer.identity_id,
                 amount=Money(currency_code=create.currency_code, minor_units=FUNDS_MINOR),
             )
-            await client.call(client.accounts.CreateDeposit, deposit, timeout_s=CALL_S)
+            await self._asker.ask(client.accounts.CreateDeposit, deposit)
         if payer.pin:
             set_pin = identity_api.SetPinRequest(
                 request_id=_id("pin", payer.identity_id), identity_id=payer.identity_id, pin=payer.pin
             )
-            await client.call(client.identities.SetPin, set_pin, timeout_s=CALL_S)
+            await self._asker.ask(client.identities.SetPin, set_pin)
 
     async def _locked_code(self, payer: SimulatedPayer) -> Secret:
         code = await self._fresh_code(payer)
@@ -134,7 +136,7 @@ class People:
         bind = phone_api.BindPhoneRequest(
             request_id=new_request_id(), identity_id=payer.identity_id, phone_id=f"phone-of-{payer.identity_id}"
         )
-        key = (await self._client.call(self._client.phones.BindPhone, bind, timeout_s=CALL_S)).pay_code_key
+        key = (await self._asker.ask(self._client.phones.BindPhone, bind)).pay_code_key
         return paycode.make(key.handle, Secret(key.key), self._step())
 
     async def _use(self, code: Secret) -> None:
@@ -147,7 +149,7 @@ class People:
             amount=price,
             pay_code=code.value.decode(),
         )
-        await self._client.call(self._client.till.Sell, sell, timeout_s=CALL_S)
+        await self._asker.ask(self._client.till.Sell, sell)
 
     def _step(self) -> int:
         return paycode.step_at(self._clock.now_ms())
@@ -180,33 +182,33 @@ class People:
         if payer.answer in (Answer.YES_LATER, Answer.NO_LATER):
             await asyncio.sleep(LATER_S)
         if payer.answer in (Answer.YES, Answer.YES_LATER):
-            await self._client.call(self._client.payments.ConfirmPayment, consent_to(payment), timeout_s=CALL_S)
+            await self._asker.ask(self._client.payments.ConfirmPayment, consent_to(payment))
         elif payer.answer is Answer.NO_LATER:
             cancel = payment_api.CancelPaymentRequest(request_id=new_request_id(), payment_id=payment.payment_id)
-            await self._client.call(self._client.payments.CancelPayment, cancel, timeout_s=CALL_S)
+            await self._asker.ask(self._client.payments.CancelPayment, cancel)
 
     async def _give_back(self, payer: SimulatedPayer, payment: payment_pb2.Payment) -> None:
         if payer.deed is Deed.REFUNDED:
             refund = refund_api.RefundPaymentRequest(
                 refund_id=_id("refund", payment.payment_id), payment_id=payment.payment_id, amount=payment.amount
             )
-            await self._client.call(self._client.refunds.RefundPayment, refund, timeout_s=CALL_S)
+            await self._asker.ask(self._client.refunds.RefundPayment, refund)
 
     async def _change(self, order: order_pb2.Order) -> None:
         lines = [*order.lines, order.lines[0]]
         replace = order_api.ReplaceOrderLinesRequest(
             request_id=new_request_id(), order_id=order.order_id, version=order.version, lines=lines
         )
-        await self._client.call(self._client.orders.ReplaceOrderLines, replace, timeout_s=CALL_S)
+        await self._asker.ask(self._client.orders.ReplaceOrderLines, replace)
 
     async def _cancel(self, order: order_pb2.Order) -> None:
         cancel = order_api.CancelOrderRequest(
             request_id=new_request_id(), order_id=order.order_id, version=order.version
         )
-        await self._client.call(self._client.orders.CancelOrder, cancel, timeout_s=CALL_S)
+        await self._asker.ask(self._client.orders.CancelOrder, cancel)
 
     async def _pay(self, order: order_pb2.Order) -> None:
-        await self._client.call(self._client.payments.CreatePayment, payment_for(order), timeout_s=CALL_S)
+        await self._asker.ask(self._client.payments.CreatePayment, payment_for(order))
 
 
 async def _done(deed: Awaitable[None]) -> None:
