@@ -94,7 +94,7 @@ HERE = tuple(language for language in LANGUAGES if (EXAMPLES / language.name / l
 
 @dataclass
 class Outcome:
-    """How building and playing a till went. Times are in seconds."""
+    """The result of building and playing a till. Times are in seconds."""
 
     missing: str = ""
     failure: str = ""
@@ -160,7 +160,7 @@ def copy(language: Language, work: Path) -> Path:
 
 
 def flags_for(sandbox: Sandbox) -> list[str]:
-    """What tells a till where the sandbox is."""
+    """Flags that tell a till where the sandbox is."""
     where = sandbox.mesh.addresses
     files = where.files(Role.DEVICE)
     assert files is not None
@@ -178,7 +178,7 @@ def install(languages: Iterable[Language]) -> None:
 
 
 def row(language: Language, outcome: Outcome) -> list[str]:
-    """What the table says of a language."""
+    """The row of a language in the table."""
     tools = f"missing: {outcome.missing}" if outcome.missing else "found"
     seconds = ["" if span is None else f"{span:.1f}" for span in (outcome.built_s, outcome.played_s)]
     flows = f"{len(outcome.passed)}, then it failed" if outcome.failure else str(len(outcome.passed) or "")

@@ -1,6 +1,6 @@
 // A small client for a till. It stores what it sends, repeats what is not answered, and follows a verdict to its end.
 //
-// One thread uses it. What holds for every client is in protos/README.md.
+// One thread uses it. The rules of every client are in protos/README.md.
 #pragma once
 
 #include <grpcpp/generic/generic_stub.h>

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 
-from tillmesh.client import asking
+from tillmesh.client import connections
 from tillmesh.client.asking import Asker
 from tillmesh.client.connections import Connections
 from tillmesh.client.failures import Failure, NotLetIn, Unreachable
@@ -52,7 +52,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 async def ask(server: Server, patience_s: float | None = None, heard: Sequence[Failure] | None = None) -> Any:
-    on_unanswered = heard.append if isinstance(heard, list) else asking.ignore
+    on_unanswered = heard.append if isinstance(heard, list) else connections.ignore
     asker = Asker(server, patience_s=patience_s, on_unanswered=on_unanswered, rng=random.Random(1))
     nothing: Any = None  # the server does not look
     return await asker.ask(nothing, nothing)

@@ -139,7 +139,7 @@ def test_a_certificate_of_another_mesh_opens_no_sandbox_even_with_its_ca(sandbox
 def test_the_data_of_a_sandbox_starts_no_other_mesh(tmp_path: Path) -> None:
     with Sandbox(tmp_path):
         pass
-    with pytest.raises(Failure, match="holds the data of mesh sandbox"), Mesh(tmp_path):
+    with pytest.raises(Failure, match="holds the sandbox private CA, not that of mesh tillmesh"), Mesh(tmp_path):
         pass
 
 

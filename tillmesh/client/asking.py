@@ -8,7 +8,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 from grpc import StatusCode, aio
 
-from tillmesh.client.connections import Connections
+from tillmesh.client.connections import Connections, ignore
 from tillmesh.client.failures import Failure, Unreachable
 from tillmesh.rpc.watching import PASSING
 from tillmesh.runtime.errors import Failed, Refusal
@@ -23,10 +23,6 @@ LONGER_MAX = 0.5
 
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
-
-
-def ignore(_failure: Failure) -> None:
-    """Nobody has to hear of a call without an answer: it is repeated."""
 
 
 class Asker:

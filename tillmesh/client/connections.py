@@ -119,8 +119,8 @@ class Server:
         return Unreachable(text, error.said)
 
 
-def _ignore(_cut: Failure) -> None:
-    """Nobody has to hear of it: the watch goes on."""
+def ignore(_failure: Failure) -> None:
+    """Nobody has to hear of it: the call is repeated, or the watch goes on."""
 
 
 class Connections:
@@ -171,7 +171,7 @@ class Connections:
         self,
         method: "aio.UnaryStreamMultiCallable[WatchReq, WatchRes]",
         request: WatchReq,
-        on_cut: Callable[[Failure], None] = _ignore,
+        on_cut: Callable[[Failure], None] = ignore,
     ) -> AsyncGenerator[WatchRes]:
         """The answers of a stream from the request's cursor on, whatever becomes of the server in between.
 

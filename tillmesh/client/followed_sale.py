@@ -85,11 +85,7 @@ class FollowedSale:
 
     async def read(self) -> Said:
         """Asks how it stands now."""
-        request = api.GetCheckoutRequest(checkout_id=self.checkout_id)
-        answer = await self._desk.read(self._till.GetCheckout, request)
-        if not self.said.is_final:  # however its time compares: the terminal's clock may have been put back
-            self._said = Said(answer)
-        return await self._take(answer)
+        return await self._look_up(self.checkout_id)
 
     async def begin(self, entry: Entry) -> None:
         """Asks for what the sale begins with. Refused, there is no sale, and nothing is or will be paid."""
@@ -97,7 +93,7 @@ class FollowedSale:
             answer = await self._settled(entry)
         except Refusal as refusal:
             if refusal.reason == LATE:  # there is an order, which waits and was not paid
-                await self._read_first()
+                await self._look_up(self._subject)
                 return
             if _was_made_before(entry, refusal):
                 await self._read_made_before(entry, refusal)
@@ -109,18 +105,17 @@ class FollowedSale:
         await self._file(entry, answer.checkout_id)
         await self._take(answer)
 
-    async def _read_first(self) -> None:
-        self._said = Said(checkout_pb2.Checkout(checkout_id=self._subject))
-        await self.read()
+    async def _look_up(self, checkout_id: str) -> Said:
+        request = api.GetCheckoutRequest(checkout_id=checkout_id)
+        return await self._take(await self._desk.read(self._till.GetCheckout, request), is_now=True)
 
     async def _read_made_before(self, entry: Entry, refusal: Refusal) -> None:
         """Takes up the sale that has the number; the refusal stands where there is none."""
         try:
-            await self._read_first()
+            await self._look_up(self._subject)
         except Refusal as unknown:
             if unknown.reason != "CHECKOUT_NOT_FOUND":
                 raise
-            self._said = None
             await self._desk.journal.strike(entry)
             raise refusal from None
 
@@ -179,7 +174,7 @@ class FollowedSale:
             elif self._said is None:
                 await self.begin(entry)
         if self._said is None:  # all that was asked was refused
-            await self._read_first()
+            await self._look_up(self._subject)
 
     async def _undone(self, entry: Entry) -> Undone:
         """Repeats a void until it is done, or patience is over."""
@@ -193,10 +188,13 @@ class FollowedSale:
             await self._desk.forget(self._subject)
         return undone
 
-    async def _take(self, checkout: checkout_pb2.Checkout) -> Said:
-        """Takes in what was told, unless something newer is known. What is closed needs no entry any more."""
+    async def _take(self, checkout: checkout_pb2.Checkout, *, is_now: bool = False) -> Said:
+        """Takes in what was told, unless something newer is known. What is closed needs no entry any more.
+
+        What `is_now` and what is final counts whatever its time: the terminal's clock may have been put back.
+        """
         known, told = self._said, Said(checkout)
-        is_newer = known is None or _time(known.checkout) <= _time(checkout)
+        is_newer = is_now or known is None or _time(known.checkout) <= _time(checkout)
         if told.is_final or (is_newer and not (known and known.is_final)):
             self._said = told
         if self.outcome is Verdict.CLOSED:

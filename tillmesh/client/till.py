@@ -13,8 +13,8 @@ from tillmesh.api.terminal.v1.receipt_pb2 import Receipt
 from tillmesh.api.type.v1.payer_pb2 import Payer
 from tillmesh.auth.callers import Role
 from tillmesh.auth.tls import TlsFiles
-from tillmesh.client.asking import CALL_S, Asker, ignore
-from tillmesh.client.connections import DeviceConnections, Server
+from tillmesh.client.asking import CALL_S, Asker
+from tillmesh.client.connections import DeviceConnections, Server, ignore
 from tillmesh.client.desk import Desk
 from tillmesh.client.failures import Failure
 from tillmesh.client.journal import Entry, Journal

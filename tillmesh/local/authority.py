@@ -37,14 +37,18 @@ class Authority:
         self.secret = folder / "payments.secret"
 
     def create(self) -> None:
-        """Makes key and certificate of the CA and the payment server's secret, unless they are there."""
+        """Makes key and certificate of the CA and the payment server's secret, unless they are there.
+
+        Refuses the CA of another mesh: a sandbox and a mesh with real money never share data or certificates.
+        """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not self.secret.exists():  # another one would make every PIN wrong
             _write(self.secret, secrets.token_bytes(SECRET_BYTES), secret=True)
         if (self.folder / "ca.key").exists():
+            self._require_own()
             return
         key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{self.mesh} private CA")])
+        name = self._name()
         usage = x509.KeyUsage(
             digital_signature=False,
             key_cert_sign=True,
@@ -109,6 +113,15 @@ class Authority:
             raise Failure(str(error)) from None
         known = self.denied.read_text().splitlines() if self.denied.exists() else []
         _write(self.denied, "".join(f"{line}\n" for line in (*known, uri)).encode())
+
+    def _name(self) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{self.mesh} private CA")])
+
+    def _require_own(self) -> None:
+        _key, issuer = self._load()
+        if issuer.subject != self._name():
+            held = issuer.subject.rfc4514_string().removeprefix("CN=")
+            raise Failure(f"{self.folder} holds the {held}, not that of mesh {self.mesh}. Take another folder.")
 
     def _load(self) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
         try:

@@ -118,9 +118,8 @@ class Mesh:
         """Starts the three, each once the one before is healthy; stops them again if one is not."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         self._lock = take_data_dir(self.data_dir)
-        self._require_own_kind()
-        self.renew_certificates()
         try:
+            self.renew_certificates()
             self._start_all()
         except BaseException:
             self.stop()
@@ -165,14 +164,6 @@ class Mesh:
         for process in self.processes.values():
             process.start(deadline)
 
-    def _require_own_kind(self) -> None:
-        """Refuses the data of a sandbox to any other mesh, and the other way round."""
-        own = self._certificate(ServerName.ORDERS).folder
-        if own.exists() and (mesh := TlsFiles.of(own).mesh) != self.authority.mesh:
-            raise Failure(
-                f"{self.data_dir} holds the data of mesh {mesh}, not of {self.authority.mesh}; take another --data-dir."
-            )
-
     def _names(self, role: ServerName) -> tuple[str, ...]:
         return (self.store.store_id, self.store.terminal_id) if role is ServerName.TERMINAL else (LOCAL,)
 
@@ -192,13 +183,7 @@ class Mesh:
         if role is ServerName.TERMINAL:
             store = self.store
             arguments += ["--payments", self._route(role, ServerName.PAYMENTS, self.addresses.payments)]
-            arguments += [
-                "--currency",
-                store.currency,
-                "--store-id",
-                store.store_id,
-                "--terminal-id",
-                store.terminal_id,
-            ]
+            arguments += ["--store-id", store.store_id, "--terminal-id", store.terminal_id]
+            arguments += ["--currency", store.currency]
             arguments += ["--prices-include-tax" if store.prices_include_tax else "--no-prices-include-tax"]
         return arguments

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 from grpc_health.v1 import health
 
 from tillmesh.client.connections import Client
+from tillmesh.client.failures import Failure
 from tillmesh.local.keeper import Keeper
 from tillmesh.local.mesh import Mesh, Route, StoreOptions, direct
 from tillmesh.local.processes import ServerName
@@ -21,6 +22,7 @@ from tillmesh.rpc.health import say
 from tillmesh.rpc.limits import Limits
 from tillmesh.rpc.open_services import open_handlers
 from tillmesh.rpc.transport import open_server
+from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.secret import Secret
 from tillmesh.sandbox.clock import SandboxClock
 from tillmesh.sandbox.payers import SimulatedPayer
@@ -166,12 +168,21 @@ class Sandbox:
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(Client(self.mesh.addresses))
             self._people = People(client, self.mesh.store, self.clock)
-            await self._people.prepare()
+            await self._prepare()
             stack.push_async_callback(self._people.stop)
             await self._people.start()
             await self._serve(stack)
             self._serving.set_result(None)
             await self._keep()
+
+    async def _prepare(self) -> None:
+        try:
+            await self._people.prepare()
+        except Refusal as refusal:
+            raise Failure(
+                f"{self.mesh.data_dir} has a sandbox with other payers or another currency: {refusal.text} "
+                "Delete that folder, or take another --data-dir."
+            ) from refusal
 
     async def _serve(self, stack: AsyncExitStack) -> None:
         server = open_server(MESSAGE_BYTES_MAX, CONNECTIONS_MAX, HANDSHAKE_S, False)
