@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -141,6 +142,15 @@ def test_the_data_of_a_sandbox_starts_no_other_mesh(tmp_path: Path) -> None:
         pass
     with pytest.raises(Failure, match="holds the sandbox private CA, not that of mesh tillmesh"), Mesh(tmp_path):
         pass
+
+
+@pytest.mark.process
+def test_a_sandbox_whose_port_is_taken_says_so_and_leaves_no_server_behind(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        sandbox = Sandbox(tmp_path, port=taken.getsockname()[1])
+        with pytest.raises(Failure, match="Take another --sandbox-port"), sandbox:
+            pass
+    assert [process.pid for process in sandbox.mesh.processes.values()] == [0, 0, 0]
 
 
 def test_a_clock_is_moved_for_whoever_has_the_same_folder(tmp_path: Path) -> None:

@@ -192,7 +192,11 @@ class Sandbox:
         server.add_registered_method_handlers(SERVICE, handlers)
         for service, others in open_handlers(healthy, [SERVICE], DOMAIN, limits).items():
             server.add_registered_method_handlers(service, others)
-        self.address = f"127.0.0.1:{server.add_insecure_port(self.address)}"
+        try:
+            port = server.add_insecure_port(self.address)
+        except RuntimeError as error:
+            raise Failure(f"The sandbox cannot listen on {self.address}. Take another --sandbox-port.") from error
+        self.address = f"127.0.0.1:{port}"
         await server.start()
         stack.push_async_callback(server.stop, 0)
         await say(healthy, [SERVICE], True)
