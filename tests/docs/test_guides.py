@@ -29,8 +29,9 @@ VERDICTS = {name.removeprefix("VERDICT_") for name in Verdict.keys()[1:]}
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    """A reader who has started the sandbox as the guide says, but for its ports."""
+    """A reader who has linked the source and started the sandbox as the guide says, but for its ports."""
     folder = tmp_path_factory.mktemp("reader")
+    (folder / "source").symlink_to(ROOT)
     usual = environment(dict(zip(USUAL, USUAL, strict=True)), PROGRAMS)
     command = [*STARTS.split(), *FREE]
     with subprocess.Popen(command, cwd=folder, env=usual, stdout=subprocess.PIPE, text=True) as process:
