@@ -1,7 +1,9 @@
 """The journal: what is not written down is not sent, and what is final is not kept."""
 
+import os
 import resource
 import signal
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -25,6 +27,10 @@ def entry(number: int, note: str = "") -> Entry:
         checkout_id=f"c-{number}", lines=[api.NewLine(note=note)], pay_code="12345678901234567890"
     )
     return Entry(f"c-{number}", f"c-{number}", request)
+
+
+def modes_in(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
 
 
 @contextmanager
@@ -77,6 +83,39 @@ async def test_what_one_terminal_was_asked_is_not_asked_of_another(tmp_path: Pat
     with closing(Journal(tmp_path / "till.journal", NOWHERE)) as journal:
         await journal.strike(entry(1))
     Journal(tmp_path / "till.journal", "127.0.0.1:2").close()
+
+
+async def test_what_this_version_cannot_read_is_told_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "till.journal"
+    with closing(Journal(path, NOWHERE)) as journal:
+        await journal.write(entry(1))
+    for column, value in (("type", "tillmesh.api.terminal.v9.SellRequest"), ("content", b"\xff")):
+        with closing(sqlite3.connect(path)) as disk, disk:
+            disk.execute(f"UPDATE requests SET {column} = ?", (value,))
+        with pytest.raises(Failure, match=r"till\.journal has a request that this version cannot read: c-1"):
+            Journal(path, NOWHERE)
+    with closing(sqlite3.connect(path)) as disk:
+        assert disk.execute("SELECT request_id FROM requests").fetchall() == [("c-1",)]
+
+
+async def test_a_journal_is_its_owners_alone(tmp_path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        with closing(Journal(tmp_path / "till.journal", NOWHERE)) as journal:
+            await journal.write(entry(1))
+            modes = modes_in(tmp_path)
+    finally:
+        os.umask(umask)
+    assert modes == {"till.journal": 0o600, "till.journal-journal": 0o600}
+
+
+@pytest.mark.process
+async def test_a_till_whose_block_has_ended_says_so(counter: Counter) -> None:
+    async with counter.till() as till:
+        sale = await till.open([TEA])
+    for asks in (sale.submit, sale.read, sale.ended, lambda: till.open([TEA])):
+        with pytest.raises(Failure, match="The till is closed"):
+            await asks()
 
 
 async def test_a_journal_ends_at_its_bound_and_does_not_grow_by_what_is_final(

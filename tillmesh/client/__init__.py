@@ -2,11 +2,14 @@
 
 A till, whole:
 
-    from tillmesh.client import Line, Money, Till, Verdict
+    from tillmesh.client import Line, Money, Refusal, Till, Verdict
 
     async with Till.connect("127.0.0.1:7003", certificates=FOLDER, journal="till.journal") as till:
         for unfinished in await till.resume():           # a crash is over: nothing is charged twice or forgotten
-            print(await unfinished.ended())
+            try:
+                print(await unfinished.ended())
+            except Refusal as refusal:                   # nothing of it was done, and nothing will be
+                print(refusal.text)
 
         lines = [Line(sku="MUG", title="Mug", quantity=2, unit_price_minor=650)]
         sale = await till.sell(lines, amount=Money("GBP", 1300), pay_code=scanned)
@@ -19,7 +22,8 @@ A till, whole:
         if sale.said.hands_over:
             print("here are your mugs")
 
-Where `sell` raises `Refusal`, nothing was sold, and nothing will be: `refusal.reason` says why.
+Where `sell` raises `Refusal`, nothing was sold, and nothing will be: `refusal.reason` says why. A till that shows
+nothing while it resumes does so in tasks, and serves the next shopper meanwhile.
 
 A basket that grows instead: `till.open`, `sale.scan` or `sale.add`, `sale.submit`, `sale.pay`, then `sale.follow`.
 `sale.void` undoes a sale however far it is, and `till.refund` gives back a part.

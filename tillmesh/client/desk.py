@@ -54,6 +54,7 @@ class Desk:
 
     async def read(self, method: aio.UnaryUnaryMultiCallable[Req, Res], request: Req) -> Res:
         """The answer to any request; `NotAllowed` where the terminal says nothing but that this caller may not."""
+        self.journal.require_open()
         try:
             return await self.asker.ask(method, request)
         except Refusal as refusal:

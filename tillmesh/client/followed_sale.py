@@ -168,6 +168,9 @@ class FollowedSale:
         for entry in list(filter(_is_void, entries)) or entries:
             if _is_void(entry):
                 await self._undone(entry)
+            elif entry.has_lost_secret and isinstance(entry.request, api.PayCheckoutRequest):
+                # Without its code it would ask the payer whom the checkout names. The verdict tells what came of it.
+                await self._desk.journal.strike(entry)
             elif not isinstance(entry.request, _OPENING):
                 with suppress(Refusal):  # the verdict tells what came of it
                     await self._take(await self._settled(entry))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import structlog
 from google.protobuf import descriptor_pool
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from tillmesh.client.failures import Failure
@@ -18,6 +19,7 @@ from tillmesh.storage.requests import secret_fields
 
 ENTRIES_MAX = 10_000
 IN_MEMORY = ":memory:"
+OWNER_ALONE = 0o600
 _TABLE = """
 CREATE TABLE IF NOT EXISTS requests (
     request_id TEXT PRIMARY KEY,
@@ -51,8 +53,8 @@ class Entry:
 class Journal:
     """The requests of everything that is not final.
 
-    It is a SQLite file that one process uses at a time. An entry is on the disk before `write` returns. Secrets are
-    left out: a till that starts anew asks for a new pay code.
+    It is a SQLite file that one process uses at a time, and that its owner alone can read. An entry is on the disk
+    before `write` returns. Secrets are left out: a till that starts anew asks for a new pay code.
     """
 
     def __init__(self, path: Path | None, terminal: str) -> None:
@@ -60,10 +62,13 @@ class Journal:
         self._terminal = terminal
         self._writer = ThreadPoolExecutor(1, "journal")  # a slow disk holds up no screen
         self._entries: dict[str, Entry] = {}
+        self._is_open = True
         try:
+            if path:
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT, OWNER_ALONE))  # SQLite's other files get the same mode
             self._disk = sqlite3.connect(self._name, timeout=0, isolation_level=None, check_same_thread=False)
             self._entries = {entry.request_id: entry for entry in self._open()}
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise Failure(f"The journal {self._name} cannot be opened: {_why(error)}.") from error
 
     def _open(self) -> list[Entry]:
@@ -80,7 +85,23 @@ class Journal:
             )
         rows = self._disk.execute(_READ).fetchall()
         self._disk.execute("COMMIT")
-        return [_entry(*row) for row in rows]
+        return [self._entry(*row) for row in rows]
+
+    def _entry(self, request_id: str, subject: str, type_name: str, content: bytes, has_lost_secret: int) -> Entry:
+        try:
+            made = GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(type_name))
+            return Entry(request_id, subject, made.FromString(content), bool(has_lost_secret))
+        except (KeyError, DecodeError) as error:
+            self._disk.close()
+            raise Failure(
+                f"The journal {self._name} has a request that this version cannot read: {request_id} ({type_name}). "
+                "Resume it with the version that wrote it, which is perhaps newer."
+            ) from error
+
+    def require_open(self) -> None:
+        """Raises `Failure` after `close`."""
+        if not self._is_open:
+            raise Failure("The till is closed: its block has ended. Connect again; nothing was sent.")
 
     def subjects(self) -> list[str]:
         """All that is not final, oldest first."""
@@ -92,6 +113,7 @@ class Journal:
 
     async def write(self, entry: Entry) -> None:
         """Puts an entry on the disk; Failure if that cannot be done, and then nothing may be sent."""
+        self.require_open()
         if len(self._entries) >= ENTRIES_MAX and not self.entries(entry.subject):  # what is open can be ended
             raise Failure(
                 f"The journal {self._name} has {ENTRIES_MAX:,} open requests. Resume them, and cancel what was left; "
@@ -130,6 +152,7 @@ class Journal:
 
     def close(self) -> None:
         """Closes the file; what is being written is written first."""
+        self._is_open = False
         self._writer.shutdown()
         self._disk.close()
 
@@ -157,10 +180,7 @@ def _public(request: Message) -> tuple[Message, bool]:
     return public, public != request
 
 
-def _entry(request_id: str, subject: str, type_name: str, content: bytes, has_lost_secret: int) -> Entry:
-    made = GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(type_name))
-    return Entry(request_id, subject, made.FromString(content), bool(has_lost_secret))
-
-
-def _why(error: sqlite3.Error) -> str:
+def _why(error: sqlite3.Error | OSError) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
     return "another till uses it" if "locked" in str(error) else str(error)

@@ -1,7 +1,7 @@
 """One sale at a till, from the basket to the goods, or to its end without them."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -18,6 +18,7 @@ from tillmesh.client.followed_sale import FollowedSale
 from tillmesh.client.journal import Entry
 from tillmesh.client.refund import refund_of
 from tillmesh.client.verdicts import Repaid, Said, Undone, Verdict
+from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.money import Money
 
@@ -25,6 +26,19 @@ Line = api.NewLine
 """A line to add: sku and quantity, and title, unit_price_minor and more where the catalogue does not have them."""
 Scanned = scan_api.ScanItemResponse
 """What a scan was: an article that was added, a pay code, a receipt, or an article that needs a decision."""
+OVERTAKEN = frozenset(
+    {
+        "CHECKOUT_PAID",
+        "CHECKOUT_CANCELED",
+        "PAYMENT_UNDER_WAY",
+        "NO_PAYMENT",
+        "PAYMENT_NOT_WAITING",
+        "ORDER_LOCKED",
+        "ORDER_ALREADY_PAID",
+        "ORDER_CANCELED",
+    }
+)
+"""Refusals that say no more than that somebody else was faster: a phone, another till, or the payer."""
 Req = TypeVar("Req", bound=Message)
 
 
@@ -36,7 +50,8 @@ class Sale(FollowedSale):
     """A sale that a `Till` made or took up.
 
     Each call is repeated until it is answered, under one request id. It raises the terminal's `Refusal`, after which
-    nothing was changed. The calls change what `said` says.
+    nothing was changed. The calls change what `said` says. Where somebody else was faster than a payment, a PIN or a
+    cancellation, those raise nothing: how the sale stands now is their answer.
     """
 
     async def scan(
@@ -139,38 +154,39 @@ class Sale(FollowedSale):
         Raises `MayNotPay` while the verdict is DO_NOT_RETRY. After the refusals VERSION_MISMATCH and AMOUNT_MISMATCH
         `read` again, and show the shopper the new amount.
         """
+        shown = self.said.checkout
         await self._catch_up()
         if self.outcome is Verdict.DO_NOT_RETRY and (await self.read()).verdict is Verdict.DO_NOT_RETRY:
             raise MayNotPay(f"What became of the last payment of {self.checkout_id} is not known. Start no other one.")
         request = api.PayCheckoutRequest(
             payment_id=payment_id or new_request_id(),
             checkout_id=self.checkout_id,
-            order_version=self.said.checkout.order_version,
-            amount=self.said.checkout.amount,
+            order_version=shown.order_version,
+            amount=shown.amount,
             pay_code=pay_code,
             lane=lane,
             cashier_id=cashier_id,
         )
         self._presented_until = 0.0
-        return await self._ask_written(request, request.payment_id)
+        return await self._unless_overtaken(self._ask_written(request, request.payment_id))
 
     async def enter_pin(self, pin: str) -> Said:
         """The shopper's yes to what `said` shows, keyed in at the till. The PIN is written nowhere."""
         request = api.EnterPinRequest(
             request_id=new_request_id(), checkout_id=self.checkout_id, amount=self.said.checkout.amount, pin=pin
         )
-        return await self._ask(self._till.EnterPin, request)
+        return await self._unless_overtaken(self._ask(self._till.EnterPin, request))
 
     async def cancel_payment(self) -> Said:
         """Gives the payment under way up. What is said then, or by `follow`, tells which of the two came first."""
         request = api.CancelCheckoutPaymentRequest(request_id=new_request_id(), checkout_id=self.checkout_id)
-        return await self._ask_written(request, request.request_id)
+        return await self._unless_overtaken(self._ask_written(request, request.request_id))
 
     async def cancel(self) -> Said:
         """Abandons the sale. Take money in another way only once CLOSED is said."""
         await self._catch_up()
         request = api.CancelCheckoutRequest(request_id=new_request_id(), checkout_id=self.checkout_id)
-        return await self._ask_written(request, request.request_id)
+        return await self._unless_overtaken(self._ask_written(request, request.request_id))
 
     async def void(self, *, note: str = "", refund_id: str = "", lane: str = "", cashier_id: str = "") -> Undone:
         """Undoes the sale however far it is, also one that is not answered: cancels it, or gives all of it back.
@@ -207,6 +223,15 @@ class Sale(FollowedSale):
 
     async def _ask(self, method: aio.UnaryUnaryMultiCallable[Req, checkout_pb2.Checkout], request: Req) -> Said:
         return await self._take(await self._desk.read(method, request))
+
+    async def _unless_overtaken(self, asked: Awaitable[Said]) -> Said:
+        """What came of it; where somebody else was faster, how the sale stands now."""
+        try:
+            return await asked
+        except Refusal as refusal:
+            if refusal.reason not in OVERTAKEN:
+                raise
+        return await self.read()
 
     async def _ask_written(self, request: Message, request_id: str) -> Said:
         entry = Entry(request_id, self._subject, request)

@@ -56,7 +56,8 @@ class Till:
 
         `certificates` is the folder of the device's `ca.pem`, `cert.pem` and `key.pem`, which are read again when
         they are renewed; None without TLS. `journal` is a file on the till's own disk, for one process and one
-        terminal: what one terminal was asked is never asked of another.
+        terminal: what one terminal was asked is never asked of another. It knows the terminal by its `address`, so
+        use a host name where the number may change.
 
         A call has `timeout_s` to be answered, and is repeated for `patience_s`, or without an end. `on_unanswered`
         hears of each try that had no answer, to show that the terminal is away.
@@ -81,12 +82,14 @@ class Till:
             yield cls(Desk(connections, Asker(connections, timeout_s=timeout_s, patience_s=patience_s), notes))
 
     async def resume(self) -> list[Sale | Refund]:
-        """Everything that is written down and not final, oldest first.
+        """Everything that is written down and not final, oldest first; also what others in this process follow now.
 
         Follow each sale (`Sale.follow`), and wait for each refund (`Refund.ended`): that repeats what was not
-        answered. A sale that nobody pays, such as a basket that was left, stays until it is canceled. A pay code is
-        written nowhere: where the terminal had not got it yet, the sale ends with the refusal PAY_CODE_LOST, or asks
-        for another payment.
+        answered. Do so side by side: a sale whose outcome is not known can take minutes, and so can money for goods
+        that was asked for with a pay code. Each may end in a `Refusal`, after which nothing of it will be done. A sale
+        that nobody pays, such as a basket that was left, stays until it is canceled. A pay code is written nowhere:
+        where the terminal had not got it yet, the sale ends with the refusal PAY_CODE_LOST, or asks for another
+        payment.
         """
         return [self._resumed(subject) for subject in self._desk.journal.subjects()]
 
