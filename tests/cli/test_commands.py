@@ -84,14 +84,17 @@ def test_goods_are_sold_by_weight_and_what_costs_nothing_needs_no_payment(person
 def test_failures_are_one_plain_line(person: Person) -> None:
     assert person.fails("orders", "--orders", NOWHERE) == (
         "tillmesh orders: The order service at 127.0.0.1:1 cannot be reached. "
-        "Is the mesh running? Start it with: tillmesh up"
+        "Is the mesh running? Start it with: tillmesh up."
     )
     assert person.fails("statement", "nobody") == "tillmesh statement: There is no wallet of nobody."
     assert person.fails("pay", "NO-SUCH-ORDER") == "tillmesh pay: There is no order NO-SUCH-ORDER."
     assert person.fails("explain", "NO-SUCH-ORDER").endswith("knows an order NO-SUCH-ORDER.")
     assert "The catalogue has no article UNHEARD-OF" in person.fails("sell", "grace", "UNHEARD-OF")
     # The payment server shows its own certificate, so it is not taken for the order service.
-    assert "cannot be reached" in person.fails("orders", "--orders", person.mesh.addresses.payments)
+    payments = person.mesh.addresses.payments
+    assert person.fails("orders", "--orders", payments).endswith(
+        "cannot be reached. Another server of mesh tillmesh answers there, or one of another mesh. Check the address."
+    )
 
 
 @pytest.mark.process

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -119,6 +120,19 @@ def test_ctrl_c_stops_all_three_and_the_data_stays(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.glob("*.db")} == {f"{role}.db" for role in ServerName}
     with up(tmp_path) as running:
         assert "wallet/ada" in tillmesh("statement", "ada", mesh=running.addresses).stdout
+
+
+def test_what_it_suggests_on_other_ports_works(tmp_path: Path) -> None:
+    with up(tmp_path) as running:
+        exported = dict(re.findall(r"^  export (\w+)=(\S+)$", running.said, re.MULTILINE))
+        suggested = re.findall(r"^  tillmesh ((?:orders|balances)\b.*?)  ", running.said, re.MULTILINE)
+        assert len(suggested) == 2
+        for command in suggested:
+            done = subprocess.run(
+                [TILLMESH, *shlex.split(command)],
+                env=environment() | exported, capture_output=True, timeout=DEADLINE_S, check=False,
+            )  # fmt: skip
+            assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_being_told_to_end_stops_all_three_also_in_a_shells_background(tmp_path: Path) -> None:

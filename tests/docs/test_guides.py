@@ -24,6 +24,7 @@ FREE = ("--orders-port", "0", "--payments-port", "0", "--terminal-port", "0", "-
 ARROW = re.compile(r"^\s*(\w+)-+(?:>>|x)(\w+): (.*)$", re.MULTILINE)
 CALL = re.compile(r"(\w+)(?: ?\((.*)\))?$")
 NAME = re.compile(r"[A-Z]+(?:_[A-Z]+)+")
+SETTINGS = {f"TILLMESH_{name}" for name in ("TLS_DIR", "ORDERS", "PAYMENTS", "TERMINAL", "SANDBOX")}
 VERDICTS = {name.removeprefix("VERDICT_") for name in Verdict.keys()[1:]}
 
 
@@ -121,6 +122,6 @@ def test_the_table_of_verdicts_has_each_reason_that_a_till_can_see() -> None:
 def test_a_guide_names_reasons_and_payers_that_there_are(guide: str) -> None:
     page = (ROOT / f"docs/{guide}.md").read_text()
     contracts = [*(ROOT / "protos").rglob("*.proto"), ROOT / "docs/errors.md"]
-    known = {name for path in contracts for name in NAME.findall(path.read_text())} | VERDICTS | {"TILLMESH_TLS_DIR"}
+    known = {name for path in contracts for name in NAME.findall(path.read_text())} | VERDICTS | SETTINGS
     assert set(re.findall(f"`({NAME.pattern})`", page)) - known == set()
     assert set(re.findall(r"`(sandbox-[a-z-]+)`", page)) - set(BY_IDENTITY) == set()

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -11,10 +12,14 @@ import pytest
 
 from order_service.server import OrderSettings
 from tests.processes import DEADLINE_S, refusal_of, wait_until
+from tests.trust.certified import forge
 from tillmesh.api.order.v1 import order_service_pb2 as orders_api
 from tillmesh.api.order.v1.order_service_pb2_grpc import OrderServiceStub
 from tillmesh.api.sandbox.v1 import sandbox_service_pb2 as api
 from tillmesh.api.sandbox.v1.sandbox_service_pb2_grpc import SandboxServiceStub
+from tillmesh.api.terminal.v1 import checkout_pb2
+from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
+from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceStub
 from tillmesh.auth.callers import MESH, SANDBOX, Role
 from tillmesh.auth.tls import TlsFiles
 from tillmesh.client.failures import Failure
@@ -117,6 +122,37 @@ def test_who_has_no_phone_shows_no_code(control: SandboxServiceStub, identity_id
     assert refusal_of(raised.value).reason == "SIMULATED_PAYER_NOT_FOUND"
 
 
+@pytest.mark.process
+def test_codes_of_one_payer_count_side_by_side(sandbox: Sandbox, control: SandboxServiceStub) -> None:
+    request = api.ShowPayCodeRequest(identity_id="sandbox-paid")
+    codes = [control.ShowPayCode(request, timeout=DEADLINE_S).pay_code for _ in range(3)]
+    files = sandbox.mesh.addresses.files(Role.DEVICE)
+    assert files is not None
+    with files.open_blocking_channel(sandbox.mesh.addresses.terminal, Role.TERMINAL) as channel:
+        stub = CheckoutServiceStub(channel)
+        for code in codes:
+            sale = checkout_api.SellRequest(checkout_id=code, payment_id=f"by-{code}", pay_code=code)
+            sale.lines.add(sku="TEA", quantity=1, unit_price_minor=250)
+            sale.amount.currency_code, sale.amount.minor_units = "GBP", 250
+            sold = stub.Sell(sale, timeout=DEADLINE_S, wait_for_ready=True)
+            assert sold.verdict == checkout_pb2.VERDICT_HAND_OVER_GOODS, sold.verdict_reason
+
+
+@pytest.mark.process
+def test_a_sandbox_that_is_left_amid_a_reset_ends_in_order(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Sandbox(tmp_path) as sandbox, grpc.insecure_channel(sandbox.address) as channel:
+        orders = sandbox.mesh.processes[ServerName.ORDERS]
+        before = orders.pid
+        resetting = SandboxServiceStub(channel).Reset.future(api.ResetRequest(), timeout=DEADLINE_S)
+        wait_until(lambda: orders.pid != before)
+    with suppress(grpc.RpcError):
+        resetting.result()
+    assert caplog.records == []  # no task was left behind
+    assert [process.pid for process in sandbox.mesh.processes.values()] == [0, 0, 0]
+    with Sandbox(tmp_path):
+        pass
+
+
 @pytest.mark.parametrize("flags", [["--sandbox", "folder"], ["--mesh", SANDBOX]])
 def test_no_server_of_another_mesh_is_a_sandbox(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
@@ -125,9 +161,11 @@ def test_no_server_of_another_mesh_is_a_sandbox(flags: list[str], capsys: pytest
 
 
 @pytest.mark.process
-def test_a_certificate_of_another_mesh_opens_no_sandbox_even_with_its_ca(sandbox: Sandbox) -> None:
-    stranger = Authority(sandbox.mesh.authority.folder, MESH).issue(Role.PLATFORM, "stranger")
-    files = TlsFiles(stranger, SANDBOX)
+def test_a_certificate_of_another_mesh_opens_no_sandbox_even_with_its_ca(sandbox: Sandbox, tmp_path: Path) -> None:
+    authority = sandbox.mesh.authority
+    with pytest.raises(Failure, match="--mesh sandbox"):
+        Authority(authority.folder, MESH).issue(Role.PLATFORM, "stranger")
+    files = TlsFiles(forge(authority, tmp_path / "stranger", f"spiffe://{MESH}/platform/stranger"), SANDBOX)
     with (
         files.open_blocking_channel(sandbox.mesh.addresses.orders, Role.ORDERS) as channel,
         pytest.raises(grpc.RpcError) as raised,
@@ -140,7 +178,7 @@ def test_a_certificate_of_another_mesh_opens_no_sandbox_even_with_its_ca(sandbox
 def test_the_data_of_a_sandbox_starts_no_other_mesh(tmp_path: Path) -> None:
     with Sandbox(tmp_path):
         pass
-    with pytest.raises(Failure, match="holds the sandbox private CA, not that of mesh tillmesh"), Mesh(tmp_path):
+    with pytest.raises(Failure, match="has the CA of mesh sandbox, and not of mesh tillmesh"), Mesh(tmp_path):
         pass
 
 
@@ -148,7 +186,7 @@ def test_the_data_of_a_sandbox_starts_no_other_mesh(tmp_path: Path) -> None:
 def test_a_sandbox_whose_port_is_taken_says_so_and_leaves_no_server_behind(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         sandbox = Sandbox(tmp_path, port=taken.getsockname()[1])
-        with pytest.raises(Failure, match="Take another --sandbox-port"), sandbox:
+        with pytest.raises(Failure, match=r"cannot listen on .*Address already in use.*--sandbox-port"), sandbox:
             pass
     assert [process.pid for process in sandbox.mesh.processes.values()] == [0, 0, 0]
 

@@ -1,11 +1,10 @@
-"""All commands, and how a failure is told: one plain line, never a traceback."""
+"""All commands."""
 
-import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -47,10 +46,8 @@ from tillmesh.cli.commands.void import void
 from tillmesh.cli.commands.void_sale import void_sale
 from tillmesh.cli.commands.wallet import wallet
 from tillmesh.cli.commands.watch import watch
-from tillmesh.cli.display import err
+from tillmesh.cli.telling import require_text, told_plainly
 from tillmesh.client.connections import tls_dir
-from tillmesh.client.failures import Failure
-from tillmesh.runtime.errors import Refusal
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -197,21 +194,14 @@ def choose_certificates(
     tls_dir.set(None if insecure else certificates)
 
 
-def main() -> None:
+def run() -> None:
     """Runs one command."""
-    # Said outright, as a shell starts what runs in its background with SIGINT ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    try:
+    with told_plainly(_name):
+        require_text(sys.argv[1:])
         app(prog_name="tillmesh")
-    except Failure as error:
-        _fail(str(error), error.exit_status)
-    except Refusal as refusal:
-        _fail(refusal.text, 1)
-    except BrokenPipeError:  # `tillmesh orders | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
 
 
 def _interrupt(_number: int, _frame: object) -> None:
@@ -219,7 +209,8 @@ def _interrupt(_number: int, _frame: object) -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def _fail(message: str, status: int) -> NoReturn:
-    name = " ".join(["tillmesh", *sys.argv[1:2]])
-    err.print(f"{name}: {message}", markup=False, soft_wrap=True)
-    raise SystemExit(status)
+def _name() -> str:
+    """The command that runs, "tillmesh up"."""
+    known = {command.__name__.replace("_", "-") for command, _, _ in _COMMANDS}
+    known |= {str(group.name) for group in app.registered_groups}
+    return " ".join(["tillmesh", *[argument for argument in sys.argv[1:] if argument in known][:1]])

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from tillmesh.client import Till
 from tillmesh.client.connections import Addresses, Client
 
-PATIENCE_S = 2.0
+PATIENCE_S = 4.0
 """How long a command repeats what is not answered, beside the time that a call itself has."""
 
 

@@ -28,6 +28,7 @@ from tillmesh.api.terminal.v1.till_refund_service_pb2_grpc import TillRefundServ
 from tillmesh.auth.callers import Role
 from tillmesh.auth.tls import TlsFiles
 from tillmesh.client.failures import Failure, NotLetIn, Unreachable
+from tillmesh.client.reaching import why_unreachable
 from tillmesh.rpc.peers import ATTEMPTS_MAX, CALL_TIMEOUT_S, Peer, open_channel
 from tillmesh.rpc.watching import WatchReq, WatchRes, watch
 from tillmesh.runtime.errors import Unanswered
@@ -61,7 +62,8 @@ class Addresses:
         if found is None:
             raise Failure(
                 f"There is no {role} certificate in {self.tls_dir}. Start the mesh with: tillmesh up, "
-                "or name the folder: tillmesh --tls-dir FOLDER, or go without TLS: tillmesh --insecure"
+                "or name the folder: tillmesh --tls-dir FOLDER (a sandbox's is .tillmesh/sandbox/tls), "
+                "or go without TLS: tillmesh --insecure"
             )
         return TlsFiles.of(found.parent)
 
@@ -101,6 +103,7 @@ class Server:
         self.address = address
         self.channel = open_channel(address, role, tls)
         self.peer = Peer(metadata)
+        self._tls = tls
         self._started_by = started_by
 
     def failure(self, error: Unanswered) -> Failure:
@@ -109,10 +112,8 @@ class Server:
         if not isinstance(cause, aio.AioRpcError) or cause.code() is StatusCode.DEADLINE_EXCEEDED:
             return Unreachable(f"The {self.name} at {self.address} did not answer in time.")
         if cause.code() is StatusCode.UNAVAILABLE and error.said is None:
-            return Unreachable(
-                f"The {self.name} at {self.address} cannot be reached. "
-                f"Is the mesh running? Start it with: {self._started_by}"
-            )
+            why = why_unreachable(cause.details() or "", self._tls, self._started_by)
+            return Unreachable(f"The {self.name} at {self.address} cannot be reached. {why}")
         if cause.code() is StatusCode.UNAUTHENTICATED:
             return NotLetIn(f"The {self.name} at {self.address} does not accept the caller: {cause.details()}")
         text = f"The {self.name} at {self.address} failed: {cause.code().name}: {cause.details()}"

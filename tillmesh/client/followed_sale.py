@@ -18,7 +18,7 @@ LOOK_EVERY_S = 15.0
 """What no event tells is found out by then."""
 LOOK_S_MIN = 1.0
 AFTER_S = 0.1
-LATE, NOT_THERE = "SALE_TOO_LATE", "ORDER_NOT_FOUND"
+LATE, NOT_THERE, CURSOR_EXPIRED = "SALE_TOO_LATE", "ORDER_NOT_FOUND", "CURSOR_EXPIRED"
 MADE_BEFORE = (USED_BEFORE, "CHECKOUT_EXISTS")
 """The number of a sale was used: by this till, under the name of another certificate, or with another payment id."""
 _CODE_LOST = (
@@ -210,6 +210,17 @@ class FollowedSale:
 
     async def _watched(self) -> AsyncGenerator[Said]:
         """What is said now, and then whenever something happens or time alone may have changed it."""
+        while True:
+            try:
+                async with aclosing(self._watched_by_one_cursor()) as heard:
+                    async for said in heard:
+                        yield said
+            except Refusal as refusal:  # the terminal's history is another one, as after a restore: it says more
+                if refusal.reason != CURSOR_EXPIRED:
+                    raise
+            await self.read()
+
+    async def _watched_by_one_cursor(self) -> AsyncGenerator[Said]:
         if self.said.may_pay:  # it may be long ago that this was said, or a refusal said that it is no longer so
             await self.read()
         yield self.said

@@ -22,6 +22,8 @@ LIFETIME = timedelta(days=1)
 CLOCK_SKEW = timedelta(minutes=5)
 SERVING = (Role.ORDERS, Role.PAYMENTS, Role.TERMINAL)
 SECRET_BYTES = 32
+OF_A_CA = " private CA"
+"""The end of a CA's name, after the mesh."""
 
 
 class Authority:
@@ -77,6 +79,7 @@ class Authority:
             parse_uri(uri, self.mesh)
         except ValueError as error:
             raise Failure(str(error)) from None
+        self._require_own()
         issuer_key, issuer = self._load()
         key = ec.generate_private_key(ec.SECP256R1())
         others: list[x509.GeneralName] = [x509.DNSName(f"{role}.{self.mesh}")] if role in SERVING else []
@@ -115,13 +118,17 @@ class Authority:
         _write(self.denied, "".join(f"{line}\n" for line in (*known, uri)).encode())
 
     def _name(self) -> x509.Name:
-        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{self.mesh} private CA")])
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{self.mesh}{OF_A_CA}")])
 
     def _require_own(self) -> None:
         _key, issuer = self._load()
-        if issuer.subject != self._name():
-            held = issuer.subject.rfc4514_string().removeprefix("CN=")
-            raise Failure(f"{self.folder} holds the {held}, not that of mesh {self.mesh}. Take another folder.")
+        name = issuer.subject.rfc4514_string().removeprefix("CN=")
+        held = name.removesuffix(OF_A_CA)
+        if held not in (name, self.mesh):  # a CA from elsewhere has a name of its own, and signs for any mesh
+            raise Failure(
+                f"{self.folder} has the CA of mesh {held}, and not of mesh {self.mesh}. Take another folder, or name "
+                f"the mesh: --mesh {held}"
+            )
 
     def _load(self) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
         try:

@@ -18,6 +18,8 @@ from tillmesh.local.authority import Authority
 from tillmesh.local.processes import CERTIFIED, START_WITHIN_S, Process, ServerName
 
 STOP_WITHIN_S = 10.0
+GUESSES_IN_A_SANDBOX = 1_000_000
+"""Tests name payers who cannot pay more often than a store may."""
 GRACE_S = 3.0
 """How long each waits for the calls under way: a mesh that is killed leaves nothing behind after five seconds."""
 LOCAL, COMMAND_LINE = "local", "cli"
@@ -175,6 +177,8 @@ class Mesh:
         arguments += ["--grace-s", f"{GRACE_S:g}"]
         if self.sandbox:
             arguments += ["--mesh", SANDBOX, "--sandbox", str(self.sandbox)]
+            if role is ServerName.PAYMENTS:
+                arguments += ["--identity-guesses-per-hour", str(GUESSES_IN_A_SANDBOX)]
         if role is ServerName.PAYMENTS:
             arguments += ["--secret-file", str(self.authority.secret)]
         arguments += self._flags.get(role, ())

@@ -6,6 +6,7 @@ import logging
 import os
 import resource
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -13,6 +14,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import grpc
 import structlog
 import uvloop
 from grpc import aio
@@ -104,11 +106,7 @@ async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitab
             await _serve_health(settings.health_listen, settings, for_all[health.SERVICE_NAME], stack)
         server = _build(wiring, settings, limits, for_all)
         tls = settings.tls()
-        port = (
-            server.add_secure_port(settings.listen, tls.server_credentials())
-            if tls
-            else server.add_insecure_port(settings.listen)
-        )
+        port = bind(server, settings.listen, "--listen", tls.server_credentials() if tls else None)
         gc.set_threshold(GARBAGE)
         gc.freeze()  # what is there now stays: no collection needs to look at it again
         await server.start()
@@ -139,10 +137,31 @@ async def _serve_health(listen: str, settings: ServerSettings, handlers: Handler
     """Serves health on a plain port as well, which goes after all else."""
     server = _open(settings, PROBES_MAX)
     server.add_registered_method_handlers(health.SERVICE_NAME, handlers)
-    port = server.add_insecure_port(listen)
+    port = bind(server, listen, "--health-listen")
     await server.start()
     stack.push_async_callback(server.stop, settings.grace_s)
     log.info("serving_health", address=f"{listen.rpartition(':')[0]}:{port}")
+
+
+def bind(server: aio.Server, address: str, flag: str, credentials: grpc.ServerCredentials | None = None) -> int:
+    """Takes an address, and returns its port; OSError says why it cannot be had, and the flag that names another."""
+    try:
+        _try_to_take(address)
+        return server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+    except (OSError, RuntimeError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise OSError(f"cannot listen on {address} ({why}): free it, or name another address with {flag}") from None
+
+
+def _try_to_take(address: str) -> None:
+    """Raises the system's reason, which gRPC keeps to itself and writes to standard error."""
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal():
+        return
+    family, *_, place = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+    with socket.socket(family) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does: a restart does not wait
+        trial.bind(place)
 
 
 def _build(wiring: Wiring, settings: ServerSettings, limits: Limits, for_all: dict[str, Handlers]) -> aio.Server:

@@ -26,12 +26,16 @@ class SandboxClock(SystemClock):
 
     def now_ms(self) -> int:
         """Milliseconds since 1970-01-01 UTC."""
-        return super().now_ms() + int(_OFFSET.unpack_from(self._offset)[0])
+        return super().now_ms() + self.ahead_ms()
+
+    def ahead_ms(self) -> int:
+        """How far it was moved; it stays so when all servers start anew."""
+        return int(_OFFSET.unpack_from(self._offset)[0])
 
     def move(self, by_ms: int) -> None:
         """Moves it forward, for all processes."""
         with self._moving:
-            self._set(_OFFSET.unpack_from(self._offset)[0] + by_ms)
+            self._set(self.ahead_ms() + by_ms)
 
     def set_right(self) -> None:
         """Sets it to the machine's time again."""

@@ -112,7 +112,7 @@ PAYERS = (
         answer=Answer.NONE,
     ),
     SimulatedPayer(
-        "sandbox-pin", f"Has to confirm, with the PIN {PIN} at the till. Five other PINs lock it.", GOODS,
+        "sandbox-pin", f"Has to confirm, with the PIN {PIN} at the till. Five other PINs lock it until a reset.", GOODS,
         meanwhile="ASK_PAYER", answer=Answer.NONE, pin=PIN,
     ),
     SimulatedPayer(
@@ -140,7 +140,9 @@ PAYERS = (
         "PAY_CODE_LOST", by=(By.CODE,), code=Code.LOST,
     ),
     SimulatedPayer(
-        "sandbox-phone-pays", "Pays the pending order with the phone, without the till.", GOODS,
+        "sandbox-phone-pays",
+        "Pays with the phone once the order is submitted. Call SubmitCheckout, and neither PayCheckout nor Sell.",
+        GOODS,
         "PAID_BY_ANOTHER_PAYMENT", by=(By.ID,), deed=Deed.PAID_BY_PHONE,
     ),
     SimulatedPayer(

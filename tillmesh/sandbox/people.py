@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
+from itertools import cycle
 from uuid import NAMESPACE_URL, uuid5
 
 import structlog
@@ -34,6 +35,8 @@ from tillmesh.sandbox.payers import BY_IDENTITY, LATER_S, PAYERS, Answer, Code, 
 
 FUNDS_MINOR = 10**11
 CALL_S = 30.0
+CODES_AT_A_TIME = 100
+"""So many codes of a payer count side by side: each is of a phone of its own, and then the phones begin anew."""
 WRONG_CODES_MAX = 5
 """After so many the payment server locks the codes of a phone."""
 PREPARED_AT_A_TIME = 4
@@ -52,6 +55,7 @@ class People:
         self._currency = store.currency
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
+        self._phone_numbers = cycle(range(CODES_AT_A_TIME))
 
     async def prepare(self) -> None:
         """Makes the payers with their money, and the store's record; what is there already stays."""
@@ -133,9 +137,8 @@ class People:
 
     async def _fresh_code(self, payer: SimulatedPayer) -> Secret:
         """A code of a new key, so that none was shown before."""
-        bind = phone_api.BindPhoneRequest(
-            request_id=new_request_id(), identity_id=payer.identity_id, phone_id=f"phone-of-{payer.identity_id}"
-        )
+        phone_id = f"phone-{next(self._phone_numbers)}-of-{payer.identity_id}"
+        bind = phone_api.BindPhoneRequest(request_id=new_request_id(), identity_id=payer.identity_id, phone_id=phone_id)
         key = (await self._asker.ask(self._client.phones.BindPhone, bind)).pay_code_key
         return paycode.make(key.handle, Secret(key.key), self._step())
 

@@ -21,6 +21,7 @@ from tillmesh.rpc.handlers import Access, method_handlers
 from tillmesh.rpc.health import say
 from tillmesh.rpc.limits import Limits
 from tillmesh.rpc.open_services import open_handlers
+from tillmesh.rpc.server import bind
 from tillmesh.rpc.transport import open_server
 from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.secret import Secret
@@ -70,6 +71,7 @@ class Sandbox:
         self._begun = threading.Event()
         self._loop: asyncio.AbstractEventLoop
         self._living: asyncio.Task[Any] | None
+        self._leaving: asyncio.Future[None]
         self._thread = threading.Thread(target=self._run, name="sandbox")
 
     def __enter__(self) -> Self:
@@ -101,8 +103,13 @@ class Sandbox:
             self.mesh.stop()
 
     def _leave(self) -> None:
-        if self._living:
-            self._living.cancel()
+        self._leaving = asyncio.ensure_future(self._leave_in_order())
+
+    async def _leave_in_order(self) -> None:
+        """Ends once no change is under way: half of one would wait for servers that are gone."""
+        async with self._changing:
+            if self._living:
+                self._living.cancel()
 
     def do(self, deed: Coroutine[Any, Any, Outcome]) -> Outcome:
         """Runs one of the coroutines below to its end, from any thread but the sandbox's own."""
@@ -193,9 +200,9 @@ class Sandbox:
         for service, others in open_handlers(healthy, [SERVICE], DOMAIN, limits).items():
             server.add_registered_method_handlers(service, others)
         try:
-            port = server.add_insecure_port(self.address)
-        except RuntimeError as error:
-            raise Failure(f"The sandbox cannot listen on {self.address}. Take another --sandbox-port.") from error
+            port = bind(server, self.address, "--sandbox-port")
+        except OSError as error:
+            raise Failure(f"The sandbox {error}") from error
         self.address = f"127.0.0.1:{port}"
         await server.start()
         stack.push_async_callback(server.stop, 0)

@@ -10,6 +10,7 @@ from grpc import StatusCode
 
 from tillmesh.api.sandbox.v1 import sandbox_service_pb2 as api
 from tillmesh.api.sandbox.v1 import simulated_payer_pb2
+from tillmesh.client.failures import Failure
 from tillmesh.local.processes import ServerName
 from tillmesh.rpc.fields import Fields
 from tillmesh.rpc.paging import Page
@@ -35,8 +36,9 @@ class Reason(ErrorReason):
 
     SIMULATED_PAYER_NOT_FOUND = (
         StatusCode.NOT_FOUND,
-        "There is no simulated payer {identity_id} with a phone; ListPayers names all.",
+        "There is no simulated payer {identity_id} with a phone; ListPayers (tillmesh sandbox payers) names all.",
     )
+    SERVERS_UNREACHABLE = (StatusCode.UNAVAILABLE, "The code cannot be made now; repeat the call: {why}")
     SERVER_AWAY = (StatusCode.FAILED_PRECONDITION, "The {server} is away already; wait until it serves again.")
 
 
@@ -74,7 +76,10 @@ class SandboxServicer:
         payer = BY_IDENTITY.get(request.identity_id)
         if payer is None or not payer.is_known:
             raise Reason.SIMULATED_PAYER_NOT_FOUND(identity_id=request.identity_id)
-        code = await self.sandbox.show_code(payer)
+        try:
+            code = await self.sandbox.show_code(payer)
+        except Failure as failure:
+            raise Reason.SERVERS_UNREACHABLE(why=failure) from failure
         return api.ShowPayCodeResponse(pay_code=code.value.decode())
 
     async def MoveClock(self, request: api.MoveClockRequest) -> api.MoveClockResponse:

@@ -113,8 +113,22 @@ def prepare(engine: Engine, metadata: MetaData) -> None:
     with engine.connect() as connection:
         found, known = stored_version(connection), metadata.info["version"]
         usable = found is not None and stored_oldest(connection) <= known <= found
+        if usable:
+            _require_own(connection, metadata)
     if not usable:
         raise ValueError(_mismatch(engine, found, known))
+
+
+def _require_own(connection: Connection, metadata: MetaData) -> None:
+    """ValueError for the database of another server, which has its version and not its tables."""
+    there = set(inspect(connection).get_table_names())
+    missing, others = sorted(metadata.tables.keys() - there), sorted(there - metadata.tables.keys())
+    if missing:
+        raise ValueError(
+            f"the database {connection.engine.url} is another server's: it has no table {missing[0]}"
+            + (f", and has {others[0]}" if others else "")
+            + "; check --database-url"
+        )
 
 
 @contextmanager

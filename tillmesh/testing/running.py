@@ -88,7 +88,7 @@ class RunningSandbox:
         self._sandbox.clock.move(int(seconds * 1_000))
 
     def reset(self) -> None:
-        """Deletes all orders, payments and checkouts, and sets the clock right; returns once all servers serve."""
+        """Deletes all data, the catalogue too, and sets the clock right; returns once all servers serve."""
         self._sandbox.do(self._sandbox.reset())
 
     def _endpoint(self, address: str, server: Role, caller: Role) -> Endpoint:

@@ -12,7 +12,8 @@ from tillmesh.cli.display import date_time, err, show_json, show_table
 from tillmesh.cli.options import Json, run_async
 from tillmesh.client.connections import Connections, Server
 from tillmesh.local.processes import ServerName
-from tillmesh.sandbox.service import SERVERS
+from tillmesh.sandbox.clock import STEP_MAX
+from tillmesh.sandbox.service import AWAY_MAX, SERVERS
 
 DEFAULT_ADDRESS = "127.0.0.1:7004"
 PAYERS_MAX = 200
@@ -45,7 +46,7 @@ def show_code(
 
 @sandbox.command("clock", epilog="**Examples**\n\ntillmesh sandbox clock 90\n\ntillmesh sandbox clock 86400")
 def move_clock(
-    seconds: Annotated[float, typer.Argument(min=0.001, help="By how many seconds.")],
+    seconds: Annotated[float, typer.Argument(min=0.001, max=STEP_MAX.total_seconds(), help="By how many seconds.")],
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
     """Move the clock of all servers forward: leases, payers' windows and codes end sooner."""
@@ -58,7 +59,9 @@ def move_clock(
 @sandbox.command("restart", epilog="**Examples**\n\ntillmesh sandbox restart thirdparty_server --away 10")
 def restart(
     server: Annotated[ServerName, typer.Argument(help="The server.")],
-    away: Annotated[float, typer.Option(min=0, help="For how many seconds it is away.")] = 0.0,
+    away: Annotated[
+        float, typer.Option(min=0, max=AWAY_MAX.total_seconds(), help="For how many seconds it is away.")
+    ] = 0.0,
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
     """End a server with kill -9, and start it again."""
@@ -66,11 +69,12 @@ def restart(
     request = api.RestartServerRequest(server=number)
     request.away.FromMilliseconds(int(away * 1_000))
     _ask(address, "RestartServer", request)
+    err.print(f"The {server} is ended, and starts again in {away:g} s.")
 
 
 @sandbox.command("reset", epilog="**Examples**\n\ntillmesh sandbox reset")
 def reset(address: Address = DEFAULT_ADDRESS) -> None:
-    """Delete all orders, payments and checkouts, and set the clock right."""
+    """Delete all data of the three servers, the catalogue too, and set the clock right."""
     _ask(address, "Reset", api.ResetRequest())
     err.print("The sandbox is as new.")
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tillmesh import paycode
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.type.v1 import money_pb2
 from tillmesh.cli.at_till import at_till
@@ -18,6 +19,7 @@ from tillmesh.client.verdicts import money as amount_of
 from tillmesh.lines import totals
 from tillmesh.rpc.line_messages import from_line_item
 from tillmesh.runtime.ids import SYSTEM_RNG, new_transaction_number
+from tillmesh.runtime.secret import Secret
 
 ANYBODY = "-"
 
@@ -50,6 +52,11 @@ def sell(
     """
     if shown and not (pay or pay_code):
         raise typer.BadParameter("needs --pay or --pay-code", param_hint="--amount")
+    if paycode.parse(Secret(payer.encode())):
+        raise typer.BadParameter(
+            "is a pay code; say - as the payer, and pipe the code in: ... | tillmesh sell - ITEMS --pay-code",
+            param_hint="PAYER",
+        )
     lines = [new_line(item, currency) for item in items]
     identity_id = "" if payer == ANYBODY else payer
     if pay or pay_code:

@@ -1,5 +1,6 @@
 """`tillmesh up`: the three servers, until Ctrl-C."""
 
+import shlex
 import threading
 import time
 from contextlib import suppress
@@ -18,7 +19,7 @@ from tillmesh.samples import ONLINE_RETAIL
 from tillmesh.sandbox.sandbox import Sandbox
 
 DEFAULT_FOLDER = Path(".tillmesh")
-SANDBOX_PORT = 7004
+USUAL_PORTS, SANDBOX_PORT = (7001, 7002, 7003), 7004
 WATCH_INTERVAL_S = 0.2
 
 
@@ -71,6 +72,8 @@ def _keep(mesh: Mesh) -> None:
 def _keep_sandbox(sandbox: Sandbox) -> None:
     with sandbox:
         _introduce(sandbox.mesh, sandbox.address)
+        if ahead_s := sandbox.clock.ahead_ms() // 1_000:
+            out.print(f"Its clock is {ahead_s:,} s ahead. To set it right, and delete all: tillmesh sandbox reset")
         threading.Event().wait()
 
 
@@ -89,42 +92,41 @@ def _introduce(mesh: Mesh, sandbox: str = "") -> None:
         rows.append(("sandbox", sandbox, "", "", ""))
     what = "A sandbox is running: no real money, and simulated payers" if sandbox else "The mesh is running"
     show_table(what, ["server", "address", "pid", "database", "log"], rows)
-    where = _options(mesh)
-    suggestions = _of_sandbox(sandbox, where) if sandbox else _of_mesh(mesh, where)
+    suggestions = _of_sandbox() if sandbox else _of_mesh(mesh)
     out.print("Try in another terminal:", style="bold")
-    if mesh.addresses.tls_dir != tls_dir.get():
-        out.print(f"  export TILLMESH_TLS_DIR={mesh.addresses.tls_dir}", soft_wrap=True)
+    for name, value in _environment(mesh, sandbox).items():
+        out.print(f"  export {name}={shlex.quote(value)}", markup=False, soft_wrap=True)
     width = max(map(len, suggestions))
     for command, what in suggestions.items():
         out.print(f"  {command:<{width}}  [dim]{what}[/]", soft_wrap=True)
     out.print("Ctrl-C stops all.")
 
 
-def _of_mesh(mesh: Mesh, where: str) -> dict[str, str]:
+def _of_mesh(mesh: Mesh) -> dict[str, str]:
+    terminal = mesh.processes[ServerName.TERMINAL].address  # without it the replay starts a mesh of its own
     return {
-        f"tillmesh replay {ONLINE_RETAIL}{where or ' --terminal 127.0.0.1:7003'}": "a real retailer's invoices",
-        f"tillmesh orders --store {mesh.store.store_id}{where}": "what became of them",
-        f"tillmesh balances{where}": "whether the books balance",
+        f"tillmesh replay {ONLINE_RETAIL} --terminal {terminal}": "a real retailer's invoices",
+        f"tillmesh orders --store {mesh.store.store_id}": "what became of them",
+        "tillmesh balances": "whether the books balance",
         "tillmesh --help": "everything else",
     }
 
 
-def _of_sandbox(address: str, where: str) -> dict[str, str]:
-    service = "" if address.endswith(f":{SANDBOX_PORT}") else f" --sandbox {address}"
+def _of_sandbox() -> dict[str, str]:
     return {
-        f"tillmesh sandbox payers{service}": "who pays how",
-        f"tillmesh sell sandbox-says-yes MUG@4.50 --pay{where}": "a sale that has to be confirmed",
-        f"tillmesh sandbox clock 90{service}": "90 seconds later",
+        "tillmesh sandbox payers": "who pays how",
+        "tillmesh sell sandbox-says-yes MUG@4.50 --pay": "a sale that has to be confirmed",
+        "tillmesh sandbox clock 90": "90 seconds later",
         "tillmesh sandbox --help": "everything else",
     }
 
 
-def _options(mesh: Mesh) -> str:
-    """The flags that another command needs to find the mesh. None on the default ports."""
-    flags = {ServerName.ORDERS: "--orders", ServerName.PAYMENTS: "--payments", ServerName.TERMINAL: "--terminal"}
-    defaults = {ServerName.ORDERS: 7001, ServerName.PAYMENTS: 7002, ServerName.TERMINAL: 7003}
-    return "".join(
-        f" {flags[role]} {process.address}"
-        for role, process in mesh.processes.items()
-        if not process.address.endswith(f":{defaults[role]}")
-    )
+def _environment(mesh: Mesh, sandbox: str) -> dict[str, str]:
+    """What another command needs to find the mesh; on the usual ports that is little."""
+    usual = dict(zip(ServerName, USUAL_PORTS, strict=True))
+    listens = {f"TILLMESH_{role.name}": (process.address, usual[role]) for role, process in mesh.processes.items()}
+    if sandbox:
+        listens["TILLMESH_SANDBOX"] = sandbox, SANDBOX_PORT
+    found = {name: address for name, (address, port) in listens.items() if not address.endswith(f":{port}")}
+    folder = mesh.addresses.tls_dir
+    return found if folder == tls_dir.get() else {"TILLMESH_TLS_DIR": str(folder), **found}

@@ -69,7 +69,7 @@ class SavedPhones:
             )
         except FileNotFoundError:
             raise Failure(f"There is no phone {phone_id}; make one: tillmesh phone enroll IDENTITY") from None
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise Failure(f"The phone in {path} cannot be used ({error!r}); enroll it again.") from None
 
     def _only_one(self) -> Path:

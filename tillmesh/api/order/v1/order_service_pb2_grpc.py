@@ -201,7 +201,8 @@ class OrderServiceServicer:
         unlocks the order if that attempt holds the lock (CN103606078A, second
         instruction generator). PAID is stronger: then the verdict stays PAID.
         Called by the payment server, and by the store that started the attempt,
-        also while the payment server is away.
+        also while the payment server is away. An internal service may call it to
+        get a locked order free.
         Errors: ALREADY_EXISTS (REQUEST_ID_REUSED: the payment id belongs to
         another order).
         """

@@ -97,7 +97,8 @@ class OrderServiceStub:
     unlocks the order if that attempt holds the lock (CN103606078A, second
     instruction generator). PAID is stronger: then the verdict stays PAID.
     Called by the payment server, and by the store that started the attempt,
-    also while the payment server is away.
+    also while the payment server is away. An internal service may call it to
+    get a locked order free.
     Errors: ALREADY_EXISTS (REQUEST_ID_REUSED: the payment id belongs to
     another order).
     """
@@ -187,7 +188,8 @@ class OrderServiceAsyncStub(OrderServiceStub):
     unlocks the order if that attempt holds the lock (CN103606078A, second
     instruction generator). PAID is stronger: then the verdict stays PAID.
     Called by the payment server, and by the store that started the attempt,
-    also while the payment server is away.
+    also while the payment server is away. An internal service may call it to
+    get a locked order free.
     Errors: ALREADY_EXISTS (REQUEST_ID_REUSED: the payment id belongs to
     another order).
     """
@@ -334,7 +336,8 @@ class OrderServiceServicer(metaclass=_abc_1.ABCMeta):
         unlocks the order if that attempt holds the lock (CN103606078A, second
         instruction generator). PAID is stronger: then the verdict stays PAID.
         Called by the payment server, and by the store that started the attempt,
-        also while the payment server is away.
+        also while the payment server is away. An internal service may call it to
+        get a locked order free.
         Errors: ALREADY_EXISTS (REQUEST_ID_REUSED: the payment id belongs to
         another order).
         """

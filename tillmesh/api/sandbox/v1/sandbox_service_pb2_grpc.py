@@ -77,7 +77,8 @@ class SandboxServiceServicer:
 
     def ShowPayCode(self, request, context):
         """Shows the pay code that a simulated payer's phone shows now, for a till to scan. Each call gives a code that was not
-        shown before, but for the payers whose code is used or is lost. NOT_FOUND for an identity that is no simulated payer.
+        shown before, but for the payers whose code is wrong or gets lost; the last 100 codes of a payer count side by side.
+        NOT_FOUND for an identity that is no simulated payer; UNAVAILABLE while the payment server is away.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,8 +103,9 @@ class SandboxServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Reset(self, request, context):
-        """Deletes all orders, payments and checkouts, sets the clock right, and makes the simulated payers anew. Answers once
-        all servers serve again. Certificates and addresses stay.
+        """Deletes all data of the three servers: orders, payments and checkouts, and also the catalogue, scan rules, stores,
+        identities and phones that a test has made. Sets the clock right, and makes the simulated payers anew. Answers once
+        all servers serve again. Certificates and addresses stay; cursors and ids of before count no more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

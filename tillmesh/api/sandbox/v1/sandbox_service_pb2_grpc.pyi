@@ -39,7 +39,8 @@ class SandboxServiceStub:
     """Lists the simulated payers. Each is an identity whose name says how its payments go."""
     ShowPayCode: _grpc.UnaryUnaryMultiCallable[_sandbox_service_pb2.ShowPayCodeRequest, _sandbox_service_pb2.ShowPayCodeResponse]
     """Shows the pay code that a simulated payer's phone shows now, for a till to scan. Each call gives a code that was not
-    shown before, but for the payers whose code is used or is lost. NOT_FOUND for an identity that is no simulated payer.
+    shown before, but for the payers whose code is wrong or gets lost; the last 100 codes of a payer count side by side.
+    NOT_FOUND for an identity that is no simulated payer; UNAVAILABLE while the payment server is away.
     """
     MoveClock: _grpc.UnaryUnaryMultiCallable[_sandbox_service_pb2.MoveClockRequest, _sandbox_service_pb2.MoveClockResponse]
     """Moves the clock of all servers forward. So a lease, a payer's window or a pay code ends without waiting for it; the
@@ -52,8 +53,9 @@ class SandboxServiceStub:
     INVALID_ARGUMENT for a time below 0 or above 5 minutes, FAILED_PRECONDITION while the server is ended already.
     """
     Reset: _grpc.UnaryUnaryMultiCallable[_sandbox_service_pb2.ResetRequest, _sandbox_service_pb2.ResetResponse]
-    """Deletes all orders, payments and checkouts, sets the clock right, and makes the simulated payers anew. Answers once
-    all servers serve again. Certificates and addresses stay.
+    """Deletes all data of the three servers: orders, payments and checkouts, and also the catalogue, scan rules, stores,
+    identities and phones that a test has made. Sets the clock right, and makes the simulated payers anew. Answers once
+    all servers serve again. Certificates and addresses stay; cursors and ids of before count no more.
     """
 
 @_typing.type_check_only
@@ -67,7 +69,8 @@ class SandboxServiceAsyncStub(SandboxServiceStub):
     """Lists the simulated payers. Each is an identity whose name says how its payments go."""
     ShowPayCode: _aio.UnaryUnaryMultiCallable[_sandbox_service_pb2.ShowPayCodeRequest, _sandbox_service_pb2.ShowPayCodeResponse]  # type: ignore[assignment]
     """Shows the pay code that a simulated payer's phone shows now, for a till to scan. Each call gives a code that was not
-    shown before, but for the payers whose code is used or is lost. NOT_FOUND for an identity that is no simulated payer.
+    shown before, but for the payers whose code is wrong or gets lost; the last 100 codes of a payer count side by side.
+    NOT_FOUND for an identity that is no simulated payer; UNAVAILABLE while the payment server is away.
     """
     MoveClock: _aio.UnaryUnaryMultiCallable[_sandbox_service_pb2.MoveClockRequest, _sandbox_service_pb2.MoveClockResponse]  # type: ignore[assignment]
     """Moves the clock of all servers forward. So a lease, a payer's window or a pay code ends without waiting for it; the
@@ -80,8 +83,9 @@ class SandboxServiceAsyncStub(SandboxServiceStub):
     INVALID_ARGUMENT for a time below 0 or above 5 minutes, FAILED_PRECONDITION while the server is ended already.
     """
     Reset: _aio.UnaryUnaryMultiCallable[_sandbox_service_pb2.ResetRequest, _sandbox_service_pb2.ResetResponse]  # type: ignore[assignment]
-    """Deletes all orders, payments and checkouts, sets the clock right, and makes the simulated payers anew. Answers once
-    all servers serve again. Certificates and addresses stay.
+    """Deletes all data of the three servers: orders, payments and checkouts, and also the catalogue, scan rules, stores,
+    identities and phones that a test has made. Sets the clock right, and makes the simulated payers anew. Answers once
+    all servers serve again. Certificates and addresses stay; cursors and ids of before count no more.
     """
 
 class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -104,7 +108,8 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_sandbox_service_pb2.ShowPayCodeResponse, _abc.Awaitable[_sandbox_service_pb2.ShowPayCodeResponse]]:
         """Shows the pay code that a simulated payer's phone shows now, for a till to scan. Each call gives a code that was not
-        shown before, but for the payers whose code is used or is lost. NOT_FOUND for an identity that is no simulated payer.
+        shown before, but for the payers whose code is wrong or gets lost; the last 100 codes of a payer count side by side.
+        NOT_FOUND for an identity that is no simulated payer; UNAVAILABLE while the payment server is away.
         """
 
     @_abc_1.abstractmethod
@@ -135,8 +140,9 @@ class SandboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _sandbox_service_pb2.ResetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_sandbox_service_pb2.ResetResponse, _abc.Awaitable[_sandbox_service_pb2.ResetResponse]]:
-        """Deletes all orders, payments and checkouts, sets the clock right, and makes the simulated payers anew. Answers once
-        all servers serve again. Certificates and addresses stay.
+        """Deletes all data of the three servers: orders, payments and checkouts, and also the catalogue, scan rules, stores,
+        identities and phones that a test has made. Sets the clock right, and makes the simulated payers anew. Answers once
+        all servers serve again. Certificates and addresses stay; cursors and ids of before count no more.
         """
 
 def add_SandboxServiceServicer_to_server(servicer: SandboxServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
