@@ -112,7 +112,7 @@ def test_ctrl_c_before_a_command_has_begun_says_nothing(tmp_path: Path, argument
 
 
 def test_a_fault_of_ours_is_one_line_and_kept_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tillmesh.cli.commands.orders.run_async", lambda _act: 1 / 0)
+    monkeypatch.setattr("tillmesh.cli.commands.orders.run_async", lambda act: act.close() or 1 / 0)
     line = complaint(tillmesh("--insecure", "orders"), telling.FAULT)
     assert line.startswith("tillmesh orders: This is a fault of tillmesh: ZeroDivisionError('division by zero').")
     kept = Path(line.removesuffix(".").split()[-1])
@@ -158,3 +158,19 @@ def test_trouble_with_certificates_is_not_taken_for_a_mesh_that_is_not_running(m
     assert "That name is not known." in orders(mesh, mesh.authority.folder, "nowhere.invalid:7001")
     with running("order_service", tmp_path) as plain:
         assert "It speaks without TLS." in orders(mesh, mesh.authority.folder, plain.address)
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["up", "--store-id", "a b"], "--store-id: must be 1 to 64 characters"),
+        (["up", "--sandbox-port", "5"], "--sandbox-port: needs --sandbox"),
+        (["sell", "27123456789465650089", "MUG@1", "--pay-code"], "PAYER: is a pay code; say - as the payer"),
+        (["sandbox", "clock", "inf"], "'seconds': Input should be less"),
+        (["sandbox", "restart", "store_terminal", "--away", "1e30"], "'--away': Input should be less"),
+    ],
+)
+def test_a_value_of_no_use_is_refused_by_its_name(command: list[str], says: str) -> None:
+    done = tillmesh(*command)
+    assert done.returncode == 2
+    assert says in " ".join(done.stderr.replace("│", "").split()).replace("Invalid value for ", "")

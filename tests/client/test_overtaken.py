@@ -1,6 +1,11 @@
 """A till that somebody else overtakes, or whose payment was not answered, pays what its shopper saw or nothing."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
 import pytest
+from grpc import StatusCode
 
 from tests.client.sales import PRICE, TEA, Counter, say_yes
 from tests.terminal.phones import shopper_with_phone
@@ -84,3 +89,28 @@ async def test_a_payment_whose_code_is_lost_asks_nobody(counter: Counter) -> Non
         assert (await again.ended()).verdict is Verdict.NOT_TRIED
         assert counter.payments(sale) == []
     assert counter.behind.wallet(phone.identity_id) == (1000, 0)
+
+
+async def test_a_terminal_whose_cursors_are_of_another_history_is_heard_all_the_same(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shopper = counter.behind.shopper(threshold=0)
+    streams = 0
+    async with counter.till() as till:
+        sale = await till.sell([TEA], amount=PRICE, payer=shopper)
+        watch = till._desk.connections.watch
+
+        async def expired_once(*args: Any) -> AsyncGenerator[Any]:
+            nonlocal streams
+            streams += 1
+            if streams == 2:
+                say_yes(counter.behind, sale.said)
+            async with aclosing(watch(*args)) as answers:
+                async for answer in answers:
+                    yield answer
+                    if streams == 1:
+                        raise Refusal(StatusCode.OUT_OF_RANGE, "CURSOR_EXPIRED", "The cursor has expired.")
+
+        monkeypatch.setattr(till._desk.connections, "watch", expired_once)
+        assert (await sale.ended()).hands_over
+    assert streams == 2

@@ -22,14 +22,17 @@ from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
 from tillmesh.api.terminal.v1.checkout_service_pb2_grpc import CheckoutServiceStub
 from tillmesh.auth.callers import MESH, SANDBOX, Role
 from tillmesh.auth.tls import TlsFiles
-from tillmesh.client.failures import Failure
+from tillmesh.client.failures import Failure, Unreachable
 from tillmesh.local.authority import Authority
 from tillmesh.local.mesh import Mesh
 from tillmesh.local.processes import ServerName
 from tillmesh.rpc.settings import load_settings
+from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.secret import Secret
 from tillmesh.sandbox.clock import SandboxClock
-from tillmesh.sandbox.payers import PAYERS
+from tillmesh.sandbox.payers import PAYERS, SimulatedPayer
 from tillmesh.sandbox.sandbox import Sandbox
+from tillmesh.sandbox.service import SandboxServicer
 
 LIST = orders_api.ListOrdersRequest()
 
@@ -120,6 +123,24 @@ def test_who_has_no_phone_shows_no_code(control: SandboxServiceStub, identity_id
     with pytest.raises(grpc.RpcError) as raised:
         control.ShowPayCode(api.ShowPayCodeRequest(identity_id=identity_id), timeout=DEADLINE_S)
     assert refusal_of(raised.value).reason == "SIMULATED_PAYER_NOT_FOUND"
+
+
+async def test_no_code_while_the_payment_server_is_away_is_told_as_such(tmp_path: Path) -> None:
+    class Away:
+        clock = SandboxClock(tmp_path)
+
+        async def show_code(self, _payer: SimulatedPayer) -> Secret:
+            raise Unreachable("The payment server did not answer in time.")
+
+        async def restart(self, _server: ServerName, _away_s: float) -> bool:
+            return False
+
+        async def reset(self) -> None:
+            """Nothing to delete."""
+
+    with pytest.raises(Refusal, match="did not answer in time") as raised:
+        await SandboxServicer(Away()).ShowPayCode(api.ShowPayCodeRequest(identity_id="sandbox-paid"))
+    assert raised.value.code is grpc.StatusCode.UNAVAILABLE
 
 
 @pytest.mark.process

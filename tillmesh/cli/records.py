@@ -109,6 +109,7 @@ def show_checkout(checkout: checkout_pb2.Checkout) -> None:
     out.print(VERDICT_WORDS[checkout.verdict])
     if checkout.verdict == checkout_pb2.VERDICT_ASK_PAYER:
         out.print(f"To key in the PIN: tillmesh enter-pin {checkout.checkout_id}")
+        out.print(f"How it ends:       tillmesh explain {checkout.checkout_id}")
 
 
 def show_refund(refund: till_refund_pb2.TillRefund) -> None:

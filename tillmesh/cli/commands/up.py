@@ -15,6 +15,7 @@ from tillmesh.client.connections import tls_dir
 from tillmesh.local.keeper import Keeper
 from tillmesh.local.mesh import Mesh, StoreOptions
 from tillmesh.local.processes import ServerName
+from tillmesh.runtime.ids import IDENTIFIER, IDENTIFIER_RULE
 from tillmesh.samples import ONLINE_RETAIL
 from tillmesh.sandbox.sandbox import Sandbox
 
@@ -48,6 +49,11 @@ def up(
     Everything is kept in the data directory and is there again at the next start. A server that dies is started again.
     A sandbox keeps its data apart, in the folder sandbox of the data directory unless you name another.
     """
+    if sandbox_port != SANDBOX_PORT and not sandbox:
+        raise typer.BadParameter("needs --sandbox", param_hint="--sandbox-port")
+    for flag, name in ("--store-id", store_id), ("--terminal-id", terminal_id):
+        if not IDENTIFIER.fullmatch(name):
+            raise typer.BadParameter(f"{IDENTIFIER_RULE}, was {name!r}", param_hint=flag)
     store = StoreOptions(store_id, terminal_id, currency, prices_include_tax)
     ports = (orders_port, payments_port, terminal_port)
     try:

@@ -3,7 +3,8 @@
 from tillmesh.cli.at_till import at_till
 from tillmesh.cli.display import out, show_json
 from tillmesh.cli.options import DEFAULT, Json, Note, RefundId, SoldOrder, Terminal, repeat_with, run_async
-from tillmesh.client import Outcome, Undone
+from tillmesh.client import Failure, Outcome, Refusal, Undone
+from tillmesh.client.followed_sale import NOT_THERE
 from tillmesh.runtime.ids import new_request_id
 
 
@@ -21,7 +22,12 @@ def void_sale(
         async with at_till(terminal) as till:
             return await till.void(order, note=note, refund_id=chosen_id)
 
-    undone = run_async(act(), repeat_with("--refund-id", chosen_id))
+    try:
+        undone = run_async(act(), repeat_with("--refund-id", chosen_id))
+    except Refusal as refusal:
+        if refusal.reason != NOT_THERE:
+            raise
+        raise Failure(f"{refusal.text} Nothing was sold under that number here, and nothing will be.") from refusal
     if show_json([undone.answer]):
         return
     number = undone.answer.checkout.checkout_id
