@@ -13,7 +13,7 @@ FROZEN := protos/frozen.binpb
 PIN = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(if $(UPGRADE),--upgrade) \
 	--no-header --no-emit-index-url --no-emit-find-links pyproject.toml
 
-.PHONY: help demo up test quick examples simulate mutants chaos bench check proto freeze docs format pins hooks dist clean
+.PHONY: help demo up test quick examples simulate mutants chaos monitoring bench check proto freeze docs format pins hooks dist clean
 
 help: ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ mutants: $(READY) ## Break the protocol in every way we know, and check that the
 chaos: $(READY) ## Kill servers, break links, fill disks and damage logs under load, and count what was lost
 	@$(BIN)/python -m tests.chaos $(CHAOS)
 	@$(BIN)/python -m pytest -q -m chaos
+
+monitoring: $(READY) ## Let a real Prometheus answer the dashboard and the alerts; needs Debian's package prometheus
+	@$(BIN)/python -m tests.monitoring
 
 bench: $(READY) ## Measure speed as ratios to a server that does nothing, ten minutes; BENCH=--help
 	@$(BIN)/python -m bench $(BENCH)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import orjson
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import and_, bindparam, select, update
 
 from order_service.lifecycle import OrderState, PaymentState
 from order_service.model import Consent, Order, OrderChange, OrderPayment, OrderVersion, labels_text
@@ -17,6 +17,7 @@ from order_service.tables import (
     pruned,
 )
 from tillmesh.payer import Payer
+from tillmesh.storage.backlogs import Backlog
 from tillmesh.storage.columns import ORIGIN, PAYER
 from tillmesh.storage.database import require_one_row
 from tillmesh.storage.feeds import Feed
@@ -95,6 +96,16 @@ _IDLE = (
     .order_by(orders.c.updated_at_ms)
     .limit(bindparam("at_most"))
     .with_for_update(skip_locked=True, of=orders)
+)
+_LOCKED = orders.c.state == OrderState.LOCKED
+BACKLOGS = (
+    Backlog("orders", orders.c.state, _LOCKED, orders.c.locked_at_ms),
+    Backlog(
+        "lapsed leases",
+        orders.c.state,
+        and_(_LOCKED, orders.c.lease_expires_at_ms <= bindparam("now_ms")),
+        orders.c.lease_expires_at_ms,
+    ),
 )
 _CLAMP = (
     update(orders)

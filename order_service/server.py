@@ -7,7 +7,7 @@ from pydantic import Field
 
 from order_service.access import ACCESS
 from order_service.errors import DOMAIN
-from order_service.queries import FEED
+from order_service.queries import BACKLOGS, FEED
 from order_service.servicer import OrderServicer
 from order_service.sweeper import Sweeper
 from order_service.tables import METADATA
@@ -17,6 +17,7 @@ from tillmesh.rpc.settings import ServerSettings, load_settings
 from tillmesh.rpc.streams import Streams
 from tillmesh.runtime.clock import DAY_MS, Clock
 from tillmesh.runtime.ids import SYSTEM_RNG
+from tillmesh.storage.backlogs import read_backlogs
 from tillmesh.storage.database import Database, answer, open_database
 
 
@@ -45,6 +46,7 @@ def assemble(settings: OrderSettings, database: Database, clock: Clock, rng: ran
         access=ACCESS,
         gate=settings.gate(),
         probe=lambda: database.run(answer),
+        backlogs=lambda: database.run(read_backlogs, BACKLOGS, clock.now_ms()),
         loops=[sweeper.run, streams.run],
         on_stop=[database.close],
     )

@@ -17,6 +17,7 @@ from store_terminal.checkouts.servicer import CheckoutServicer
 from store_terminal.errors import DOMAIN
 from store_terminal.outbox.order_watch import OrderWatch
 from store_terminal.outbox.peers import Peers
+from store_terminal.outbox.queries import BACKLOGS
 from store_terminal.outbox.worker import Outbox
 from store_terminal.presenting.servicer import PresentationServicer
 from store_terminal.receipts.language import LANGUAGE_RULE, is_known
@@ -35,6 +36,7 @@ from tillmesh.rpc.streams import Streams
 from tillmesh.runtime.clock import DAY_MS, HOUR_MS, Clock
 from tillmesh.runtime.ids import IDENTIFIER, SYSTEM_RNG
 from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS
+from tillmesh.storage.backlogs import read_backlogs
 from tillmesh.storage.database import Database, answer, open_database
 
 
@@ -135,6 +137,7 @@ def assemble(
         access=ACCESS,
         gate=replace(gate, store_id=settings.store_id) if (gate := settings.gate()) else None,
         probe=lambda: database.run(answer),
+        backlogs=lambda: database.run(read_backlogs, BACKLOGS, clock.now_ms()),
         loops=[outbox.run, housekeeping.run, catalogue.run, store.run, watch.run, streams.run],
         on_stop=[outbox.stop, orders_channel.close, payments_channel.close, database.close],
     )

@@ -179,5 +179,6 @@ PAYER_MISMATCH = "PAYER_MISMATCH"
 
 UNABLE_TO_PAY = (Reason.IDENTITY_NOT_FOUND.name, Reason.WALLET_NOT_FOUND.name)
 """Reasons that tell who is no payer."""
+WRONG_CODE = frozenset({Reason.PAY_CODE_INVALID.name, Reason.PAY_CODE_USED.name, Reason.PAY_CODE_LOCKED.name})
 HIDDEN_FROM_TERMINALS = frozenset({*UNABLE_TO_PAY, INSUFFICIENT_FUNDS})
 """Reasons that tell about a payer who showed no pay code: a store terminal sees DECLINED in their place."""

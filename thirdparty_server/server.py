@@ -23,7 +23,7 @@ from thirdparty_server.payers.vault import Vault
 from thirdparty_server.payers.wallet_servicer import WalletServicer
 from thirdparty_server.payments.model import Timing
 from thirdparty_server.payments.orders import Orders
-from thirdparty_server.payments.queries import FEED
+from thirdparty_server.payments.queries import BACKLOGS, FEED
 from thirdparty_server.payments.refunds.servicer import RefundServicer
 from thirdparty_server.payments.resolver import PaymentResolver
 from thirdparty_server.payments.servicer import PaymentServicer
@@ -37,6 +37,7 @@ from tillmesh.rpc.settings import ServerSettings, load_settings
 from tillmesh.rpc.streams import Streams
 from tillmesh.runtime.clock import Clock
 from tillmesh.runtime.ids import SYSTEM_RNG
+from tillmesh.storage.backlogs import read_backlogs
 from tillmesh.storage.database import Database, answer, open_database
 
 
@@ -119,6 +120,7 @@ def assemble(
         access=ACCESS,
         gate=settings.gate(),
         probe=lambda: database.run(answer),
+        backlogs=lambda: database.run(read_backlogs, BACKLOGS, clock.now_ms()),
         loops=[resolver.run, Upkeep(database, clock, server).run, streams.run],
         on_stop=[tries.drain, resolver.stop, orders_channel.close, database.close],
         sign_in=Sessions(database, clock).sign_in,

@@ -22,6 +22,7 @@ from tillmesh.auth.callers import Role
 from tillmesh.local.processes import CERTIFIED, ServerName
 from tillmesh.rpc.settings import ServerSettings
 from tillmesh.runtime.errors import CommonReason, ErrorReason
+from tillmesh.runtime.metrics import REGISTRY
 from tillmesh.sandbox.payers import PAYERS, By, SimulatedPayer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -163,6 +164,22 @@ def _cells_of(payer: SimulatedPayer) -> list[str]:
     return [f"`{payer.identity_id}`", ", ".join(payer.by), payer.story, seen, *told]
 
 
+def metrics() -> str:
+    """All metrics of a server."""
+    rows = [
+        f"| `{metric.name}{'_total' if metric.type == 'counter' else ''}` | {metric.type} "
+        f"| {', '.join(f'`{label}`' for label in labels_of(metric.name))} | {metric.documentation} |"
+        for metric in REGISTRY.collect()
+    ]
+    return "\n".join(["| metric | kind | labels | what it says |", "| --- | --- | --- | --- |", *rows]) + "\n"
+
+
+def labels_of(metric: str) -> tuple[str, ...]:
+    """The labels of a metric, in their order."""
+    named = REGISTRY._names_to_collectors[metric]
+    return tuple(getattr(named, "_labelnames", ()))
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "flags of every server": flags,
     **{f"flags of {service}": partial(flags, service) for service in SERVICES},
@@ -172,6 +189,7 @@ PARTS: dict[str, Callable[[], str]] = {
     **{f"lifecycle of {service}": partial(lifecycle, service) for service in SERVICES},
     "names of the servers": names,
     "simulated payers": payers,
+    "metrics": metrics,
 }
 
 

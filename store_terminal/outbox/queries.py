@@ -10,6 +10,7 @@ from store_terminal.outbox.model import EntryState, Exchange, OutboxEntry, Reque
 from store_terminal.outbox.tables import order_watch, outbox
 from tillmesh.runtime.driver import After, Due
 from tillmesh.runtime.errors import Refusal
+from tillmesh.storage.backlogs import Backlog
 from tillmesh.storage.claims import CLAIM_MS, Claims
 from tillmesh.storage.database import require_one_row
 from tillmesh.storage.records import Records, as_text
@@ -28,6 +29,7 @@ THE_WATCH = 1
 _FIND_CURSOR = select(order_watch.c.cursor)
 _FIRST_CURSOR = insert(order_watch)
 _MOVE_CURSOR = update(order_watch).where(order_watch.c.watch_id == THE_WATCH)
+BACKLOGS = (Backlog("outbox", outbox.c.kind, outbox.c.state == EntryState.PENDING, outbox.c.created_at_ms),)
 _CLAIMS = Claims(outbox.c.request_id, outbox.c.state == EntryState.PENDING, outbox.c.created_at_ms)
 
 

@@ -267,6 +267,8 @@ class Tour(Platform):
             checkout = await self.submitted({"identity_id": ADA})
             paying = asyncio.ensure_future(self.pay(checkout))
             await asyncio.sleep(1)
+            for wiring in self.mesh.wirings.values():  # now there is something to do
+                await wiring.backlogs()
             where = {"checkout_id": checkout.checkout_id}
             if ends_by_pin:
                 for pin in (WRONG_PIN, PIN):

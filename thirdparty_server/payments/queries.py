@@ -17,6 +17,7 @@ from thirdparty_server.payments.tables import (
 )
 from tillmesh.payer import Payer, PayerKind
 from tillmesh.runtime.driver import Due
+from tillmesh.storage.backlogs import Backlog
 from tillmesh.storage.claims import Claims
 from tillmesh.storage.columns import ORIGIN, PAYER
 from tillmesh.storage.feeds import Feed
@@ -82,6 +83,7 @@ _TO_DRIVE = and_(
     or_(payments.c.state != PaymentState.AWAITING_PAYER, payments.c.confirm_deadline_ms <= bindparam("now_ms")),
 )
 _CLAIMS = Claims(payments.c.payment_id, _TO_DRIVE, payments.c.updated_at_ms)
+BACKLOGS = (Backlog("payments", payments.c.state, UNFINISHED, payments.c.updated_at_ms),)
 _CLAMP = (
     update(payments)
     .where(

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from thirdparty_server.errors import PAYMENT_CANCELED
+from thirdparty_server.errors import PAYMENT_CANCELED, WRONG_CODE
 from thirdparty_server.payers import messages as payer_messages
 from thirdparty_server.payers.model import WALLETS, PinTry
 from thirdparty_server.payers.pay_codes import ShownCode
@@ -24,6 +24,7 @@ from tillmesh.rpc.messages import state_names
 from tillmesh.rpc.servicer import Servicer
 from tillmesh.rpc.streams import Streams
 from tillmesh.runtime.errors import FieldViolation, Refusal, Unanswered, invalid
+from tillmesh.runtime.metrics import WRONG_PAY_CODES
 from tillmesh.runtime.secret import Secret
 from tillmesh.storage.batches import takes_turns
 from tillmesh.storage.feeds import EVERYTHING, Only
@@ -73,6 +74,8 @@ class PaymentServicer(Servicer):
             payment = await self._once(
                 request, asked.payment_id, asked.payment_id, operations.get_payment, self._record, asked, shown
             )
+            if code and payment.reason in WRONG_CODE:
+                WRONG_PAY_CODES.labels(payment.reason).inc()
             return await self._settled(payment)
 
     async def GetPayment(self, request: payments_api.GetPaymentRequest) -> payment_pb2.Payment:

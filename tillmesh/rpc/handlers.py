@@ -15,10 +15,12 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from grpc import StatusCode, aio
 from grpc_status import rpc_status
+from prometheus_client import Gauge
 
 from tillmesh.auth.callers import Caller, Gate, Role, caller
 from tillmesh.rpc.fields import parser
 from tillmesh.rpc.limits import Limits
+from tillmesh.runtime import metrics
 from tillmesh.runtime.deadlines import set_deadline
 from tillmesh.runtime.errors import CommonReason, Refusal, Unanswered
 from tillmesh.runtime.secret import Secret
@@ -30,6 +32,8 @@ Access = Mapping[str, frozenset[Role]]
 SignIn = Callable[[Caller, str, Secret], Awaitable[Caller]]
 """Finds out whose a phone is: from caller, method and bearer token to the caller with its identity_id."""
 _BEARER = "Bearer "
+UNKNOWN = "unknown"
+"""The role of a caller without a certificate that counts."""
 FLOODING = (StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAUTHENTICATED)
 """Refusals that a caller can cause thousands of times a second. They are not logged one by one."""
 log = structlog.get_logger()
@@ -94,7 +98,7 @@ class _Method:
 
     async def answer(self, _requests: object, context: Context) -> Message:
         """Serves a call that has one answer."""
-        async with self._served(context):
+        async with self._served(context, metrics.CALLS_UNDER_WAY):
             self._admit(context)
             self.limits.enter(caller.get())
             left_s = self.limits.time_left_s(context.time_remaining())
@@ -106,7 +110,7 @@ class _Method:
 
     async def stream(self, _requests: object, context: Context) -> None:
         """Serves a call that has many answers; before each its caller is looked at anew."""
-        async with self._served(context):
+        async with self._served(context, metrics.STREAMS):
             self._admit(context)
             self.limits.enter_stream(caller.get())
             async with self.limits.cap():
@@ -119,23 +123,32 @@ class _Method:
                     await context.write(answered)
 
     @asynccontextmanager
-    async def _served(self, context: Context) -> AsyncIterator[None]:
+    async def _served(self, context: Context, under_way: Gauge) -> AsyncIterator[None]:
         """Answers with the refusal that comes out of the block."""
         adopt_trace(context.invocation_metadata() or ())
-        method, started = self.descriptor.name, time.monotonic()
+        method, started, code = self.descriptor.name, time.monotonic(), StatusCode.CANCELLED.name
+        under_way.inc()
         try:
             yield
+            code = StatusCode.OK.name
         except asyncio.CancelledError:
             raise  # the caller went away; what was recorded is driven on
         except Exception as error:
             refusal = as_refusal(error, method)
+            code = refusal.code.name
+            metrics.REFUSALS.labels(refusal.reason).inc()
             if refusal.code in FLOODING:
                 self.limits.report(refusal, caller.get())
             else:
                 self._log_call(method, refusal.code.name, started, reason=refusal.reason)
             await refuse(context, refusal, self.domain)
             raise  # not reached: abort raises
-        self._log_call(method, "OK", started)
+        finally:
+            under_way.dec()
+            took_s = None if under_way is metrics.STREAMS else time.monotonic() - started
+            known = caller.get()
+            metrics.count_call(method, code, known.role if known else UNKNOWN, took_s)
+        self._log_call(method, code, started)
 
     def _log_call(self, method: str, code: str, started: float, **more: str) -> None:
         _log_after(self.calls.info, "rpc", method=method, code=code, **more, ms=_ms(started))

@@ -1,6 +1,7 @@
 """Calls to another server: traced, bounded in time, retried only when UNAVAILABLE."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Sequence
 from typing import TypeVar, cast
 
@@ -11,6 +12,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_ran
 
 from tillmesh.auth.callers import Role
 from tillmesh.auth.tls import RenewedChannel, TlsFiles
+from tillmesh.runtime import metrics
 from tillmesh.runtime.deadlines import remaining_s
 from tillmesh.runtime.errors import Failed, Refusal, Unanswered
 from tillmesh.runtime.telemetry import TRACEPARENT, traceparent
@@ -75,6 +77,7 @@ class Peer:
         answer: a time-out, a lost connection, a server that failed.
         """
         self._budget.earn()
+        name, started, code = type(request).__name__.removesuffix("Request"), time.monotonic(), metrics.UNANSWERED
         within_s = remaining_s(timeout_s)
         end = asyncio.get_running_loop().time() + within_s
         retrying = AsyncRetrying(
@@ -88,9 +91,16 @@ class Peer:
                 with attempt:
                     left_s = end - asyncio.get_running_loop().time()
                     metadata = ((TRACEPARENT, traceparent()), *self._metadata)
-                    return await method(request, timeout=max(left_s, 0.001), metadata=metadata)
+                    answer = await method(request, timeout=max(left_s, 0.001), metadata=metadata)
+                    code = StatusCode.OK.name
+                    return answer
         except aio.AioRpcError as error:
-            raise _failure(error) from error
+            failure = _failure(error)
+            if isinstance(failure, Refusal):
+                code = failure.code.name
+            raise failure from error
+        finally:
+            metrics.count_made_call(name, code, time.monotonic() - started)
         raise Unanswered("no attempt was made")
 
     async def watch(self, method: "aio.UnaryStreamMultiCallable[Req, Res]", request: Req) -> AsyncGenerator[Res]:

@@ -24,10 +24,12 @@ from tillmesh.auth.callers import Gate
 from tillmesh.rpc.handlers import Access, SignIn, method_handlers, no_payers
 from tillmesh.rpc.health import Probe, follow, no_database, say
 from tillmesh.rpc.limits import Limits
+from tillmesh.rpc.metrics_page import BacklogWatch, Read, cannot_listen, no_backlogs, served
 from tillmesh.rpc.open_services import Handlers, open_handlers
 from tillmesh.rpc.settings import ServerSettings
 from tillmesh.rpc.transport import open_server
-from tillmesh.runtime.telemetry import configure_logs
+from tillmesh.runtime.metrics import LOG_LINES_DROPPED
+from tillmesh.runtime.telemetry import Logs, configure_logs
 from tillmesh.sandbox.faults import disturbed
 from tillmesh.storage.file_lock import sole_user
 
@@ -62,6 +64,8 @@ class Wiring:
     """Finds the identity of a phone."""
     probe: Probe = no_database
     """Returns once the database has answered; raises what calls would be refused with."""
+    backlogs: Read = no_backlogs
+    """Reads what there is to do from the database, for the metrics."""
 
 
 def run(name: str, settings: ServerSettings, wire: Callable[[], Awaitable[Wiring]]) -> None:
@@ -73,7 +77,7 @@ def run(name: str, settings: ServerSettings, wire: Callable[[], Awaitable[Wiring
         if settings.end_with_stdin:
             threading.Thread(target=_stop_at_end_of_input, name="stdin", daemon=True).start()
         with sole_user(settings.database_url):
-            uvloop.run(_serve(name, settings, wire))
+            uvloop.run(_serve(name, settings, wire, logs))
     except (OSError, RuntimeError, ValueError) as error:
         logs.tell(f"{name}: {error}")
         raise SystemExit(1) from None
@@ -89,7 +93,7 @@ def _stop_at_end_of_input() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitable[Wiring]]) -> None:
+async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitable[Wiring]], logs: Logs) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -102,6 +106,11 @@ async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitab
             stack.push_async_callback(close)
         healthy, limits = health.aio.HealthServicer(), settings.limits()
         for_all = open_handlers(healthy, list(wiring.servicers), wiring.domain, limits)
+        if settings.metrics_listen:
+            LOG_LINES_DROPPED.set_function(logs.lines_dropped)
+            address = stack.enter_context(served(settings.metrics_listen))
+            wiring.loops.append(BacklogWatch(wiring.backlogs).run)
+            log.info("serving_metrics", address=address)
         if settings.health_listen:
             await _serve_health(settings.health_listen, settings, for_all[health.SERVICE_NAME], stack)
         server = _build(wiring, settings, limits, for_all)
@@ -149,8 +158,7 @@ def bind(server: aio.Server, address: str, flag: str, credentials: grpc.ServerCr
         _try_to_take(address)
         return server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     except (OSError, RuntimeError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise OSError(f"cannot listen on {address} ({why}): free it, or name another address with {flag}") from None
+        raise cannot_listen(address, error, flag) from None
 
 
 def _try_to_take(address: str) -> None:

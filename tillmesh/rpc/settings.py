@@ -45,6 +45,9 @@ class ServerSettings(BaseSettings):
     health_listen: str | None = Field(
         None, description="address of this machine for health alone, without certificates, as a probe asks; port 0 too"
     )
+    metrics_listen: str | None = Field(
+        None, description="address of this machine for metrics, as Prometheus scrapes them; port 0 too"
+    )
     handshake_s: float = Field(20.0, ge=0.001, le=600, description="how long a client may take to connect, with TLS")
     unguarded_transport: bool = Field(
         False, description="serve with gRPC's own server, which one broken frame can end; for other versions of grpcio"
@@ -71,10 +74,9 @@ class ServerSettings(BaseSettings):
         far = [address for address in self.addresses() if not _is_loopback(address)]
         if self.insecure and far:
             raise ValueError(f"--insecure is for {here} only, not {', '.join(far)}; give --tls-dir FOLDER instead")
-        if self.health_listen and not _is_loopback(self.health_listen):
-            raise ValueError(
-                f"--health-listen is for {here} only, not {self.health_listen}: nothing there is encrypted"
-            )
+        for flag, address in ("--health-listen", self.health_listen), ("--metrics-listen", self.metrics_listen):
+            if address and not _is_loopback(address):
+                raise ValueError(f"{flag} is for {here} only, not {address}: nothing there is encrypted")
         return self
 
     def addresses(self) -> list[str]:

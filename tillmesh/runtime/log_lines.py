@@ -31,6 +31,8 @@ class LineWriter:
         self._waiting: SimpleQueue[str | threading.Event] = SimpleQueue()
         self._counting = threading.RLock()
         self._dropped = 0
+        self.dropped_ever = 0
+        """Of these, also those that a line has told of."""
         self._torn = False
         threading.Thread(target=self._write_for_ever, name="log", daemon=True).start()
 
@@ -50,6 +52,11 @@ class LineWriter:
     def _drop(self, count: int) -> None:
         with self._counting:
             self._dropped += count
+            self.dropped_ever += count
+
+    def _keep_untold(self, count: int) -> None:
+        with self._counting:
+            self._dropped += count
 
     def _take_dropped(self) -> int:
         with self._counting:
@@ -64,7 +71,10 @@ class LineWriter:
             if dropped:
                 lines.insert(0, self._told(dropped))
             lost = self._write(lines)
-            self._drop(lost - 1 + dropped if dropped and lost == len(lines) else lost)
+            is_told = not (dropped and lost == len(lines))
+            self._drop(lost if is_told else lost - 1)
+            if not is_told:
+                self._keep_untold(dropped)
             for flushed in taken:
                 if isinstance(flushed, threading.Event):
                     flushed.set()

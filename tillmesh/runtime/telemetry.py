@@ -123,6 +123,10 @@ class Logs:
         """Writes a line for people, after all that was logged before."""
         self._writer.add(line)
 
+    def lines_dropped(self) -> int:
+        """How many lines were lost since the start."""
+        return self._writer.dropped_ever
+
     def flush(self) -> None:
         """Returns once everything is written; it does not wait long for a reader that does not read."""
         self._writer.flush(FLUSH_WITHIN_S)

@@ -16,6 +16,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError
 
 from tillmesh.runtime.errors import CommonReason
+from tillmesh.runtime.metrics import WAITING
 from tillmesh.storage.statements import Transaction
 
 BATCH_MAX = 32
@@ -122,6 +123,7 @@ class Queue:
 
     def take(self, fits: Callable[[Waiting], bool] = lambda _waiting: True) -> list[Waiting]:
         """Those that waited longest of those that fit, for one transaction; without those whose callers have left."""
+        WAITING.set(len(self._waiting))
         taken: list[Waiting] = []
         others: list[Waiting] = []
         while self._waiting and len(taken) < BATCH_MAX:

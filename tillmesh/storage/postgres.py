@@ -28,6 +28,7 @@ from sqlalchemy.pool import NullPool
 
 from tillmesh.runtime.errors import CommonReason, Refusal
 from tillmesh.runtime.ids import new_request_id
+from tillmesh.runtime.metrics import COMMIT, OPERATIONS_A_COMMIT
 from tillmesh.storage.batches import Queue, Waiting, deliver, run_together
 from tillmesh.storage.postgres_news import CHANNEL, hear_others
 from tillmesh.storage.row_order import refuse_ahead
@@ -241,8 +242,9 @@ class PostgresDatabase:
         except psycopg.Error as error:
             self._log(log.error, "database_unreachable", error=_one_line(error))
             return [CommonReason.STORAGE_UNAVAILABLE()] * len(batch)
+        OPERATIONS_A_COMMIT.observe(len(batch))
         try:
-            with self._watched(session):
+            with self._watched(session), COMMIT.time():
                 if first:
                     session.execute(first)
                 writes_before = transaction.writes

@@ -34,6 +34,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.compiler import compiles
 
+from tillmesh.storage.statements import Transaction
+
 COLUMN = "xact_id"
 _OFFSET = "CREATE OR REPLACE FUNCTION xact_id_offset() RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT {}::bigint'"
 _NEXT = "(pg_snapshot_xmax(pg_current_snapshot())::text::bigint + xact_id_offset())"
@@ -54,6 +56,13 @@ class _Bound(ColumnElement[int]):
     inherit_cache = True
 
 
+class _Next(ColumnElement[int]):
+    """The id of the next transaction, likewise."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
 @compiles(_XactId, "postgresql")
 def _own(*_: Any, **__: Any) -> str:
     return "DEFAULT pg_current_xact_id()::text::bigint + xact_id_offset()"
@@ -67,6 +76,21 @@ def _oldest(*_: Any, **__: Any) -> str:
 @compiles(_Bound, "sqlite")
 def _none(*_: Any, **__: Any) -> str:
     return str(2**63 - 1)
+
+
+@compiles(_Next, "postgresql")
+def _next(*_: Any, **__: Any) -> str:
+    return _NEXT
+
+
+compiles(_Next, "sqlite")(_none)
+_OPEN = select(_Bound().label("bound"), _Next().label("next"))
+
+
+def oldest_open(transaction: Transaction) -> int | None:
+    """The id of the oldest transaction that holds rows back; None where none is older than this one."""
+    row = transaction.execute(_OPEN).one()
+    return row["bound"] if row["bound"] < row["next"] else None
 
 
 def xact_id_column(row_id: str) -> Column[int]:

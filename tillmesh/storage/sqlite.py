@@ -17,6 +17,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.pool import StaticPool
 
 from tillmesh.runtime.errors import CommonReason
+from tillmesh.runtime.metrics import COMMIT, OPERATIONS_A_COMMIT
 from tillmesh.storage.batches import Queue, Waiting, deliver, run_together
 from tillmesh.storage.schema import prepare, read_seal
 from tillmesh.storage.soundness import assert_readable
@@ -97,6 +98,7 @@ class SqliteDatabase:
             self._end(batch, outcomes)
         else:
             self._committing = True
+            OPERATIONS_A_COMMIT.observe(len(batch))
             self._commit_aside(lambda error: self._committed(batch, outcomes, error))
 
     def _start_again(self, error: Exception) -> None:
@@ -114,7 +116,8 @@ class SqliteDatabase:
     def _commit(self) -> Exception | None:
         """In a thread, where nobody would see an error."""
         try:
-            self._transaction.command("COMMIT")
+            with COMMIT.time():
+                self._transaction.command("COMMIT")
         except Exception as error:
             return error
         return None

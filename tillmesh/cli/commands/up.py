@@ -3,6 +3,7 @@
 import shlex
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +22,10 @@ from tillmesh.sandbox.sandbox import Sandbox
 
 DEFAULT_FOLDER = Path(".tillmesh")
 USUAL_PORTS, SANDBOX_PORT = (7001, 7002, 7003), 7004
+METRICS = ("127.0.0.1:7101", "127.0.0.1:7102", "127.0.0.1:7103")
 WATCH_INTERVAL_S = 0.2
+Scraped = Mapping[ServerName, str]
+"""Where each server shows its metrics."""
 
 
 def up(
@@ -37,6 +41,9 @@ def up(
     ] = 7001,
     payments_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the payment server.")] = 7002,
     terminal_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the store terminal.")] = 7003,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Serve metrics for Prometheus, on the ports 7101, 7102 and 7103.")
+    ] = False,
     sandbox: Annotated[
         bool, typer.Option("--sandbox", help="For tests: with simulated payers and a clock that a test moves.")
     ] = False,
@@ -56,28 +63,30 @@ def up(
             raise typer.BadParameter(f"{IDENTIFIER_RULE}, was {name!r}", param_hint=flag)
     store = StoreOptions(store_id, terminal_id, currency, prices_include_tax)
     ports = (orders_port, payments_port, terminal_port)
+    scraped = dict(zip(ServerName, METRICS, strict=True)) if metrics else {}
+    flags = {role: ("--metrics-listen", address) for role, address in scraped.items()}
     try:
         if sandbox:
             folder = DEFAULT_FOLDER / "sandbox" if data_dir == DEFAULT_FOLDER else data_dir
-            _keep_sandbox(Sandbox(folder, store=store, ports=ports, port=sandbox_port, say=_say))
+            _keep_sandbox(Sandbox(folder, store=store, ports=ports, port=sandbox_port, flags=flags, say=_say), scraped)
         else:
-            _keep(Mesh(data_dir, store=store, ports=ports))
+            _keep(Mesh(data_dir, store=store, ports=ports, flags=flags), scraped)
     except KeyboardInterrupt:
         out.print("\nStopped; the data stays.")
 
 
-def _keep(mesh: Mesh) -> None:
+def _keep(mesh: Mesh, scraped: Scraped) -> None:
     with mesh:
-        _introduce(mesh)
+        _introduce(mesh, scraped)
         keeper = Keeper(mesh, _say)
         while True:
             time.sleep(WATCH_INTERVAL_S)
             keeper.look()
 
 
-def _keep_sandbox(sandbox: Sandbox) -> None:
+def _keep_sandbox(sandbox: Sandbox, scraped: Scraped) -> None:
     with sandbox:
-        _introduce(sandbox.mesh, sandbox.address)
+        _introduce(sandbox.mesh, scraped, sandbox.address)
         if ahead_s := sandbox.clock.ahead_ms() // 1_000:
             out.print(f"Its clock is {ahead_s:,} s ahead. To set it right, and delete all: tillmesh sandbox reset")
         threading.Event().wait()
@@ -89,7 +98,7 @@ def _say(line: str) -> None:
         err.print(line, markup=False, soft_wrap=True)
 
 
-def _introduce(mesh: Mesh, sandbox: str = "") -> None:
+def _introduce(mesh: Mesh, scraped: Scraped, sandbox: str = "") -> None:
     rows = [
         (process.role.value, process.address, str(process.pid), str(process.database), str(process.log))
         for process in mesh.processes.values()
@@ -98,6 +107,8 @@ def _introduce(mesh: Mesh, sandbox: str = "") -> None:
         rows.append(("sandbox", sandbox, "", "", ""))
     what = "A sandbox is running: no real money, and simulated payers" if sandbox else "The mesh is running"
     show_table(what, ["server", "address", "pid", "database", "log"], rows)
+    if scraped:
+        out.print(f"Metrics for Prometheus: {' '.join(f'http://{address}/metrics' for address in scraped.values())}")
     suggestions = _of_sandbox() if sandbox else _of_mesh(mesh)
     out.print("Try in another terminal:", style="bold")
     for name, value in _environment(mesh, sandbox).items():
