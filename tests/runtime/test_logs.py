@@ -179,6 +179,24 @@ def test_half_a_line_is_counted_and_spoils_no_other(tmp_path: Path) -> None:
     assert dropped_in(lines) + sum(line["event"] == "rpc" for line in lines) == 16
 
 
+@pytest.mark.process
+@pytest.mark.parametrize(("leaves", "code"), [(True, "CANCELLED"), (False, "DEADLINE_EXCEEDED")])
+def test_a_call_that_got_no_answer_has_a_line_with_its_caller(tmp_path: Path, leaves: bool, code: str) -> None:
+    with running(SLOW, tmp_path) as server, server.channel() as channel:
+        request = api.GetRefundRequest(refund_id="r-1")
+        waiting = RefundServiceStub(channel).GetRefund.future(request, timeout=DEADLINE_S if leaves else 0.5)
+        wait_until(lambda: "under way" in server.log.read_text())
+        if leaves:
+            waiting.cancel()
+        with pytest.raises((grpc.RpcError, grpc.FutureCancelledError)):
+            waiting.result()
+        wait_until(lambda: '"rpc"' in server.log.read_text())
+        (line,) = (line for line in parsed(server.log.read_text().splitlines()) if line["event"] == "rpc")
+    assert (line["method"], line["code"]) == ("GetRefund", code)
+    assert line["actor"].startswith(("ipv4:127.0.0.1:", "unknown"))  # without certificates nothing else is known
+    assert line["ms"] > 0
+
+
 def test_what_was_dropped_is_told_though_nothing_else_is_logged() -> None:
     with FULL.open("wb") as full:
         descriptor = os.dup(full.fileno())

@@ -7,7 +7,7 @@ import pytest
 from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 
-from tests.processes import refusal_of
+from tests.processes import refusal_of, wait_until
 from tests.test_layout import proto_services
 from tests.trust.certified import ACCESS, HERE, Shops, call, forge, methods_of, names_of
 from tillmesh.auth.callers import Role
@@ -98,6 +98,15 @@ def test_a_role_may_call_what_the_table_says_and_nothing_else(shops: Shops, serv
     if role is Role.PHONE:  # on whose phone nobody is signed in
         expected |= {name: "SIGN_IN_REQUIRED" for name, may in allowed.items() if may and not name.endswith(".SignIn")}
     assert walk(shops.channel(server, folder), server) == expected
+
+
+def test_the_log_names_whoever_is_refused(shops: Shops) -> None:
+    server = shops.servers[Role.ORDERS]
+    folder = shops.authority.folder_of(Role.DEVICE, *names_of(Role.DEVICE))
+    (lock,) = (method for method in methods_of(Role.ORDERS) if method.name == "LockOrder")
+    assert outcome(call(shops.channel(Role.ORDERS, folder), lock)) == "ROLE_DENIED"
+    named = f'"actor": "spiffe://tillmesh/device/{"/".join(names_of(Role.DEVICE))}"'
+    wait_until(lambda: any(named in line and "ROLE_DENIED" in line for line in server.log.read_text().splitlines()))
 
 
 @pytest.fixture(scope="session")

@@ -108,8 +108,8 @@ class Gate:
     """The store that this server belongs to, if it belongs to one."""
     now_s: Callable[[], float] = time.time
 
-    def admit(self, auth_context: Mapping[str, Iterable[bytes]], method: str, allowed: frozenset[Role]) -> Caller:
-        """The caller, if it may call the method; raises UNAUTHENTICATED or PERMISSION_DENIED."""
+    def admit(self, auth_context: Mapping[str, Iterable[bytes]], method: str, allowed: frozenset[Role]) -> None:
+        """Sets who calls, also for the log of a refusal; raises UNAUTHENTICATED or PERMISSION_DENIED."""
         uris = [uri.decode(errors="replace") for uri in auth_context.get("peer_uri", ())]
         if len(uris) != 1:
             raise CommonReason.UNAUTHENTICATED(why=f"its certificate has {len(uris)} URIs instead of one")
@@ -122,11 +122,11 @@ class Gate:
                 raise CommonReason.UNAUTHENTICATED(why="it has expired")
         if found.uri in self.denied:
             raise CommonReason.UNAUTHENTICATED(why=f"{found.uri} is revoked")
+        caller.set(found)
         if found.role not in allowed:
             raise CommonReason.ROLE_DENIED(role=found.role, method=method)
         if self.store_id and found.store_id not in (None, self.store_id):
             raise CommonReason.STORE_DENIED(store_id=found.store_id)
-        return found
 
 
 @lru_cache(maxsize=4_096)

@@ -33,7 +33,7 @@ SignIn = Callable[[Caller, str, Secret], Awaitable[Caller]]
 """Finds out whose a phone is: from caller, method and bearer token to the caller with its identity_id."""
 _BEARER = "Bearer "
 UNKNOWN = "unknown"
-"""The role of a caller without a certificate that counts."""
+"""The role and name of a caller without a certificate that counts."""
 FLOODING = (StatusCode.RESOURCE_EXHAUSTED, StatusCode.UNAUTHENTICATED)
 """Refusals that a caller can cause thousands of times a second. They are not logged one by one."""
 log = structlog.get_logger()
@@ -126,13 +126,15 @@ class _Method:
     async def _served(self, context: Context, under_way: Gauge) -> AsyncIterator[None]:
         """Answers with the refusal that comes out of the block."""
         adopt_trace(context.invocation_metadata() or ())
-        method, started, code = self.descriptor.name, time.monotonic(), StatusCode.CANCELLED.name
+        method, started, code = self.descriptor.name, time.monotonic(), StatusCode.UNKNOWN.name
         under_way.inc()
         try:
             yield
             code = StatusCode.OK.name
-        except asyncio.CancelledError:
-            raise  # the caller went away; what was recorded is driven on
+        except asyncio.CancelledError:  # what was recorded is driven on
+            code = _why_canceled(context).name
+            self._log_call(context, code, started)
+            raise
         except Exception as error:
             refusal = as_refusal(error, method)
             code = refusal.code.name
@@ -140,7 +142,7 @@ class _Method:
             if refusal.code in FLOODING:
                 self.limits.report(refusal, caller.get())
             else:
-                self._log_call(method, refusal.code.name, started, reason=refusal.reason)
+                self._log_call(context, code, started, reason=refusal.reason)
             await refuse(context, refusal, self.domain)
             raise  # not reached: abort raises
         finally:
@@ -148,20 +150,28 @@ class _Method:
             took_s = None if under_way is metrics.STREAMS else time.monotonic() - started
             known = caller.get()
             metrics.count_call(method, code, known.role if known else UNKNOWN, took_s)
-        self._log_call(method, code, started)
+        self._log_call(context, code, started)
 
-    def _log_call(self, method: str, code: str, started: float, **more: str) -> None:
-        _log_after(self.calls.info, "rpc", method=method, code=code, **more, ms=_ms(started))
+    def _log_call(self, context: Context, code: str, started: float, **more: str) -> None:
+        known = caller.get()
+        actor = known.uri if known else context.peer() or UNKNOWN  # gRPC forgets the peer of a call that is over
+        _log_after(self.calls.info, "rpc", method=self.descriptor.name, code=code, actor=actor, **more, ms=_ms(started))
 
     def _admit(self, context: Context) -> None:
         if self.gate is not None:
-            caller.set(self.gate.admit(context.auth_context(), self.descriptor.name, self.allowed))
+            self.gate.admit(context.auth_context(), self.descriptor.name, self.allowed)
 
     async def _sign_in(self, context: Context) -> None:
         known = caller.get()
         if known and known.role is Role.PHONE:
             token = _bearer_token(context.invocation_metadata() or ())
             caller.set(await self.sign_in(known, self.descriptor.name, token))
+
+
+def _why_canceled(context: Context) -> StatusCode:
+    """Why gRPC ended a call: its time was over, or its caller left."""
+    left_s = context.time_remaining()
+    return StatusCode.CANCELLED if left_s is None or left_s > 0 else StatusCode.DEADLINE_EXCEEDED
 
 
 def _bearer_token(metadata: Iterable[tuple[str, str | bytes]]) -> Secret:
