@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.command_line import row, tillmesh, tillmesh_process, write_invoices
+from tests.cli.command_line import Done, row, tillmesh, tillmesh_process, write_invoices
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.cli.replay.invoices import read_invoices
 from tillmesh.cli.replay.reconcile import Books, reconcile, settled
@@ -94,6 +94,13 @@ def test_a_running_mesh_is_used_again_and_again(tmp_path: Path, mesh: Mesh) -> N
         assert {key: figures[key] for key in SOME_TOTALS} == SOME_TOTALS
 
 
+def replays(mesh: Mesh, file: Path) -> Done:
+    """A replay on a mesh that runs."""
+    where = mesh.addresses
+    servers = ("--orders", where.orders, "--payments", where.payments, "--terminal", where.terminal)
+    return tillmesh(*trusted(mesh), "replay", file, *servers)
+
+
 def test_what_a_server_refuses_is_rejected_and_the_others_go_on(tmp_path: Path, mesh: Mesh) -> None:
     assert tillmesh("identity", "euro-wallet", "--currency", "EUR", mesh=mesh.addresses).returncode == 0
     file = write_invoices(
@@ -102,19 +109,38 @@ def test_what_a_server_refuses_is_rejected_and_the_others_go_on(tmp_path: Path, 
         row("2", customer="euro-wallet"),
         row("3", customer="refused-other"),
     )
-    where = mesh.addresses
-    done = tillmesh(
-        *trusted(mesh),
-        "replay",
-        file,
-        *("--orders", where.orders, "--payments", where.payments, "--terminal", where.terminal),
-    )
+    done = replays(mesh, file)
     figures = result(done.stdout)
     assert (done.returncode, figures["sales"], figures["reconciled"]) == (0, 2, True)
     (rejection,) = figures["rejected"]
     assert rejection["invoice"] == "1"
-    assert rejection["reason"].startswith("INVALID_FIELD")
-    assert "title must have no control characters" in rejection["reason"]
+    assert rejection["reason"] == r"Description 'a bell\x07' must have no control characters"
+
+
+@pytest.mark.process
+def test_an_invoice_that_is_too_large_is_named_and_the_others_go_on(tmp_path: Path, mesh: Mesh) -> None:
+    large = [row("900001", sku=f"A{number}", title="X" * 200, customer="8001") for number in range(1_500)]
+    file = write_invoices(tmp_path, *large, row("900002", customer="8002"))
+    done = replays(mesh, file)
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"tillmesh replay: {file}: line 2: invoice 900001 is rejected: MESSAGE_TOO_LARGE: ")
+    figures = result(done.stdout)
+    assert (figures["sales"], [one["invoice"] for one in figures["rejected"]]) == (1, ["900001"])
+
+
+@pytest.mark.process
+def test_what_a_server_does_not_take_is_named_by_line_column_and_value(tmp_path: Path, mesh: Mesh) -> None:
+    rows = (row("900003", price="-1.00"), row("900003"), row("900003", title="HE\x07ART"))
+    file = write_invoices(tmp_path, *rows)
+    done = replays(mesh, file)
+    assert done.returncode == 1
+    rejected, nothing = done.stderr.splitlines()
+    assert rejected == (
+        f"tillmesh replay: {file}: line 4: invoice 900003 is rejected: "
+        r"Description 'HE\x07ART' must have no control characters"
+    )
+    assert nothing == f"tillmesh replay: Nothing was replayed: every invoice of {file} is rejected."
 
 
 def test_a_bad_file_is_told_in_one_line_before_anything_starts(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The three servers as a client sees them: stubs, and calls that end in an answer or one plain sentence."""
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
@@ -31,10 +32,11 @@ from tillmesh.client.failures import Failure, NotLetIn, Unreachable
 from tillmesh.client.reaching import why_unreachable
 from tillmesh.rpc.peers import ATTEMPTS_MAX, CALL_TIMEOUT_S, Peer, open_channel
 from tillmesh.rpc.watching import WatchReq, WatchRes, watch
-from tillmesh.runtime.errors import Unanswered
+from tillmesh.runtime.errors import Refusal, Unanswered
 from tillmesh.runtime.ids import SYSTEM_RNG
 
 PAGE_SIZE = 200
+_TOO_LARGE = re.compile(r"SERVER: Received message larger than max \((\d+) vs\. (\d+)\)")
 
 Req = TypeVar("Req", bound=Message)
 Res = TypeVar("Res", bound=Message)
@@ -191,7 +193,17 @@ class Connections:
         try:
             yield
         except Unanswered as error:
-            raise server.failure(error) from error
+            raise _too_large(error, server.name) or server.failure(error) from error
+
+
+def _too_large(error: Unanswered, server: str) -> Refusal | None:
+    """The refusal of a request that gRPC itself did not let in: no repeat would change that."""
+    cause = error.__cause__
+    match = _TOO_LARGE.search(cause.details() or "") if isinstance(cause, aio.AioRpcError) else None
+    if match is None:
+        return None
+    told = f"The request has {int(match[1]):,} bytes; the {server} takes {int(match[2]):,}. Split it."
+    return Refusal(StatusCode.INVALID_ARGUMENT, "MESSAGE_TOO_LARGE", told)
 
 
 class DeviceConnections(Connections):

@@ -32,7 +32,8 @@ def replay(
     Every invoice is an order under the identity of its customer, locked, paid and captured; its rows below
     zero are one discount. An invoice whose number starts with C is a return. The last line of the output
     is one JSON object. Exit status:
-    0 reconciled, 1 not reconciled or a server failed, 2 the file cannot be read.
+    0 reconciled, also where some invoices are rejected; 1 not reconciled, all rejected, or a server failed; 2 the file
+    cannot be read.
     """
     invoice_file = read_invoices(file, currency)
     warn_of_rejected(file, invoice_file.rejected)
@@ -51,3 +52,5 @@ def replay(
     print(json.dumps(report.as_json()))
     if not report.reconciled:
         raise typer.Exit(1)
+    if report.is_all_rejected:
+        raise Failure(f"Nothing was replayed: every invoice of {file} is rejected.")

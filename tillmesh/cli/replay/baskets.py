@@ -15,15 +15,21 @@ def basket(rows: Iterable[InvoiceLine]) -> tuple[LineItem, ...]:
     The rows below zero together are a discount of the whole basket, spread over the other lines. A row with a
     negative quantity and a price of 0 comes to nothing, so it is left out.
     """
-    lines: list[LineItem] = []
-    discounts: list[InvoiceLine] = []
-    for row in rows:
-        if row.amount_minor < 0 or (row.quantity < 0 and row.amount_minor == 0):
-            discounts.append(row)
-        else:  # with two minus signs it is above zero
-            lines.append(LineItem(row.sku, row.title, abs(row.quantity), abs(row.unit_price_minor)))
+    sold, discounts = sold_and_discounts(rows)
+    # With two minus signs a row is above zero.
+    lines = [LineItem(row.sku, row.title, abs(row.quantity), abs(row.unit_price_minor)) for row in sold]
     discount_minor = sum(row.amount_minor for row in discounts)
     if discount_minor == 0:
         return tuple(lines)
     text = ", ".join(row.title for row in discounts if row.amount_minor)[:TEXT_LENGTH_MAX]
     return spread(lines, Adjustment(DISCOUNT, text, discount_minor))
+
+
+def sold_and_discounts(rows: Iterable[InvoiceLine]) -> tuple[list[InvoiceLine], list[InvoiceLine]]:
+    """The rows that become lines, in the order of these lines, and those that become the discount."""
+    sold: list[InvoiceLine] = []
+    discounts: list[InvoiceLine] = []
+    for row in rows:
+        is_discount = row.amount_minor < 0 or (row.quantity < 0 and row.amount_minor == 0)
+        (discounts if is_discount else sold).append(row)
+    return sold, discounts

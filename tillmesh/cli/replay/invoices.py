@@ -37,6 +37,8 @@ class InvoiceLine:
     title: str
     quantity: int
     unit_price_minor: int
+    line_number: int = 0
+    """Where it is in the file."""
 
     @property
     def amount_minor(self) -> int:
@@ -169,6 +171,7 @@ def _line(row: Row, currency: str) -> InvoiceLine:
         title=_text(row, "Description", 0, TITLE_LENGTH_MAX),
         quantity=_quantity(row.cell("Quantity").strip()),
         unit_price_minor=_price(row.cell("UnitPrice").strip(), currency),
+        line_number=row.line_number,
     )
 
 

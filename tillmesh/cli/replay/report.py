@@ -49,6 +49,12 @@ class Report:
         """True if no check found a problem."""
         return not any(check.problems for check in self.checks)
 
+    @property
+    def is_all_rejected(self) -> bool:
+        """True if there were invoices, and not one of them was replayed."""
+        is_done = bool(self.outcome.sales or self.outcome.returns)
+        return not is_done and bool(self.file.rejected or self.outcome.rejected)
+
     def as_json(self) -> dict[str, Any]:
         """The figures; amounts are decimal strings."""
         outcome = self.outcome

@@ -10,6 +10,7 @@ from tillmesh.api.terminal.v1 import till_refund_pb2
 from tillmesh.cli.replay.baskets import basket
 from tillmesh.cli.replay.invoices import WALK_IN, Invoice, Rejection
 from tillmesh.cli.replay.platform import Platform, Wallet
+from tillmesh.cli.replay.rejections import rejection_of
 from tillmesh.cli.replay.returns import Purchase, plan_return
 from tillmesh.cli.replay.till import NotPaid, find_store, outcome_of, patient_till, require_paid
 from tillmesh.client import Line, Refusal, Repaid, Till
@@ -114,9 +115,10 @@ class Runner:
                 await self._give_back(till, invoice, shopper.purchases)
             else:
                 shopper.purchases.append(await self._sell(till, invoice, shopper))
-        except (Refusal, NotPaid) as error:
-            reason = f"{error.reason}: {error.text}" if isinstance(error, Refusal) else str(error)
-            self._outcome.rejected.append(Rejection(invoice.number, invoice.line_number, reason))
+        except Refusal as refusal:
+            self._outcome.rejected.append(rejection_of(invoice, refusal))
+        except NotPaid as error:
+            self._outcome.rejected.append(Rejection(invoice.number, invoice.line_number, str(error)))
 
     async def _sell(self, till: Till, invoice: Invoice, shopper: Shopper) -> Purchase:
         started = time.monotonic()
