@@ -3,11 +3,14 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from tillmesh.cli.commands.audit import audit
 from tillmesh.cli.commands.balances import balances
@@ -51,8 +54,34 @@ from tillmesh.cli.display import err
 from tillmesh.client.connections import tls_dir
 from tillmesh.client.failures import Failure
 from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.foreign_text import visible
+
+
+class Commands(TyperGroup):
+    """All commands; what is wrong with a command line is told in visible characters, whatever was typed."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Reads the options before the command."""
+        with _visible_errors():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Reads the rest of the command line, and runs the command."""
+        with _visible_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _visible_errors() -> Iterator[None]:
+    try:
+        yield
+    except TyperException as error:
+        error.message = visible(error.message)
+        raise
+
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -220,6 +249,6 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    name = " ".join(["tillmesh", *sys.argv[1:2]])
-    err.print(f"{name}: {message}", markup=False, soft_wrap=True)
+    name = visible(" ".join(["tillmesh", *sys.argv[1:2]]))
+    err.print(f"{name}: {message}", soft_wrap=True)
     raise SystemExit(status)

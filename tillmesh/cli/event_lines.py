@@ -7,6 +7,7 @@ from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.api.terminal.v1 import checkout_service_pb2 as checkout_api
 from tillmesh.cli.display import amount, date_time, payer_name, short_actor, verdict_name
+from tillmesh.runtime.foreign_text import visible
 
 EVENT_WIDTH, STATE_WIDTH, AMOUNT_WIDTH = 20, 14, 12
 
@@ -35,7 +36,7 @@ def checkout_line(update: checkout_api.CheckoutUpdate) -> str:
     event, checkout = update.event, update.checkout
     about = f"about {event.reference}" if event.reference else ""
     says = f"till says {verdict_name(checkout)}" if checkout.verdict else ""
-    return _line(event.checkout_id, event, checkout, [checkout.lane, about, event.reason, says, _by(event)])
+    return _line(event.checkout_id, event, checkout, [says, checkout.lane, about, event.reason, _by(event)])
 
 
 def _line(record_id: str, event: Any, record: Any, matters: Iterable[str]) -> str:
@@ -43,7 +44,8 @@ def _line(record_id: str, event: Any, record: Any, matters: Iterable[str]) -> st
     what = event.Type.Name(event.type).removeprefix("TYPE_")
     state = record.State.Name(event.to_state).removeprefix("STATE_")
     columns = f"{what:<{EVENT_WIDTH}} {state:<{STATE_WIDTH}} {amount(event.amount):>{AMOUNT_WIDTH}}"
-    return "  ".join((date_time(event.event_time), record_id, columns, ", ".join(filter(None, matters)))).rstrip()
+    told = map(visible, (date_time(event.event_time), record_id))
+    return "  ".join((*told, columns, visible(", ".join(filter(None, matters))))).rstrip()
 
 
 def _by(event: Any) -> str:

@@ -31,6 +31,7 @@ from tillmesh.client.failures import Failure, NotLetIn, Unreachable
 from tillmesh.rpc.peers import ATTEMPTS_MAX, CALL_TIMEOUT_S, Peer, open_channel
 from tillmesh.rpc.watching import WatchReq, WatchRes, watch
 from tillmesh.runtime.errors import Unanswered
+from tillmesh.runtime.foreign_text import named, quoted
 from tillmesh.runtime.ids import SYSTEM_RNG
 
 PAGE_SIZE = 200
@@ -60,7 +61,7 @@ class Addresses:
         found = next(iter(sorted(self.tls_dir.glob(f"{role}-*/cert.pem"))), None)
         if found is None:
             raise Failure(
-                f"There is no {role} certificate in {self.tls_dir}. Start the mesh with: tillmesh up, "
+                f"There is no {role} certificate in {named(self.tls_dir)}. Start the mesh with: tillmesh up, "
                 "or name the folder: tillmesh --tls-dir FOLDER, or go without TLS: tillmesh --insecure"
             )
         return TlsFiles.of(found.parent)
@@ -107,15 +108,15 @@ class Server:
         """The one sentence for a call that was not answered."""
         cause = error.__cause__
         if not isinstance(cause, aio.AioRpcError) or cause.code() is StatusCode.DEADLINE_EXCEEDED:
-            return Unreachable(f"The {self.name} at {self.address} did not answer in time.")
+            return Unreachable(f"The {self.name} at {named(self.address)} did not answer in time.")
         if cause.code() is StatusCode.UNAVAILABLE and error.said is None:
             return Unreachable(
-                f"The {self.name} at {self.address} cannot be reached. "
+                f"The {self.name} at {named(self.address)} cannot be reached. "
                 f"Is the mesh running? Start it with: {self._started_by}"
             )
         if cause.code() is StatusCode.UNAUTHENTICATED:
-            return NotLetIn(f"The {self.name} at {self.address} does not accept the caller: {cause.details()}")
-        text = f"The {self.name} at {self.address} failed: {cause.code().name}: {cause.details()}"
+            return NotLetIn(f"The {self.name} at {named(self.address)} does not accept the caller: {cause.details()}")
+        text = f"The {self.name} at {named(self.address)} failed: {cause.code().name}: {quoted(cause.details() or '')}."
         return Unreachable(text, error.said)
 
 

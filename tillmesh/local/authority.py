@@ -16,6 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tillmesh.auth.callers import MESH, Role, parse_uri
 from tillmesh.client.failures import Failure
+from tillmesh.runtime.foreign_text import named
 
 CA_LIFETIME = timedelta(days=3650)
 LIFETIME = timedelta(days=1)
@@ -121,14 +122,15 @@ class Authority:
         _key, issuer = self._load()
         if issuer.subject != self._name():
             held = issuer.subject.rfc4514_string().removeprefix("CN=")
-            raise Failure(f"{self.folder} holds the {held}, not that of mesh {self.mesh}. Take another folder.")
+            raise Failure(f"{named(self.folder)} holds the {held}, not that of mesh {self.mesh}. Take another folder.")
 
     def _load(self) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
         try:
             key = serialization.load_pem_private_key((self.folder / "ca.key").read_bytes(), password=None)
             certificate = x509.load_pem_x509_certificate((self.folder / "ca.pem").read_bytes())
         except (OSError, ValueError) as error:
-            raise Failure(f"There is no usable CA in {self.folder}: {error}. Make one: tillmesh cert init") from None
+            where = named(self.folder)
+            raise Failure(f"There is no usable CA in {where}: {error}. Make one: tillmesh cert init") from None
         assert isinstance(key, ec.EllipticCurvePrivateKey)
         return key, certificate
 

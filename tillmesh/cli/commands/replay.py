@@ -10,8 +10,9 @@ from tillmesh.cli.options import DEFAULT, CurrencyCode, run_async
 from tillmesh.cli.replay.invoices import read_invoices
 from tillmesh.cli.replay.play import CONCURRENCY, own_mesh, replay_file, warn_of_rejected
 from tillmesh.client.connections import Addresses
-from tillmesh.client.failures import Failure, Unreachable
+from tillmesh.client.failures import Unreachable
 from tillmesh.local.mesh import StoreOptions
+from tillmesh.runtime.foreign_text import visible_json
 
 _RUNNING = "Use a running mesh instead of starting one"
 
@@ -46,8 +47,8 @@ def replay(
             try:
                 report = run_async(replay_file(mesh.addresses, file, invoice_file, currency, concurrency))
             except Unreachable as error:
-                raise Failure(mesh.failure() or str(error)) from None
+                raise mesh.failure() or error from None
     report.show()
-    print(json.dumps(report.as_json()))
+    print(visible_json(json.dumps(report.as_json())))
     if not report.reconciled:
         raise typer.Exit(1)

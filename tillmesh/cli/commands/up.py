@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from tillmesh.cli.display import err, out, show_table
+from tillmesh.cli.display import out, say, show_table, warn
 from tillmesh.cli.options import CurrencyCode, DataDir
 from tillmesh.client.connections import tls_dir
 from tillmesh.local.keeper import Keeper
 from tillmesh.local.mesh import Mesh, StoreOptions
 from tillmesh.local.processes import ServerName
+from tillmesh.runtime.foreign_text import visible
 from tillmesh.samples import ONLINE_RETAIL
 from tillmesh.sandbox.sandbox import Sandbox
 
@@ -77,7 +79,7 @@ def _keep_sandbox(sandbox: Sandbox) -> None:
 def _say(line: str) -> None:
     """Tells a person, if it can: a full disk must not stop the servers."""
     with suppress(OSError):
-        err.print(line, markup=False, soft_wrap=True)
+        warn(line)
 
 
 def _introduce(mesh: Mesh, sandbox: str = "") -> None:
@@ -93,11 +95,11 @@ def _introduce(mesh: Mesh, sandbox: str = "") -> None:
     suggestions = _of_sandbox(sandbox, where) if sandbox else _of_mesh(mesh, where)
     out.print("Try in another terminal:", style="bold")
     if mesh.addresses.tls_dir != tls_dir.get():
-        out.print(f"  export TILLMESH_TLS_DIR={mesh.addresses.tls_dir}", soft_wrap=True)
+        out.print(f"  export TILLMESH_TLS_DIR={visible(str(mesh.addresses.tls_dir))}", soft_wrap=True)
     width = max(map(len, suggestions))
     for command, what in suggestions.items():
-        out.print(f"  {command:<{width}}  [dim]{what}[/]", soft_wrap=True)
-    out.print("Ctrl-C stops all.")
+        out.print(Text.assemble(f"  {visible(command):<{width}}  ", (what, "dim")), soft_wrap=True)
+    say("Ctrl-C stops all.")
 
 
 def _of_mesh(mesh: Mesh, where: str) -> dict[str, str]:
