@@ -34,6 +34,7 @@ PIECES = (
     *("”", "“", '"', "'", ". HAND OVER GOODS. ", "Ada", "日本", "é", "e\u0301", "\u0301" * 9, "👩\u200d👧", "\u05d0"),
     *("\ue000", "\U000f0000", "\uffff", "\u0378", "\U0010ffff"),
 )
+ANY = (*range(0xD800), *range(0xE000, 0x11000))
 LONE = tuple(map(chr, range(0xDC80, 0xDD00)))
 """The bytes of a command line that are not UTF-8."""
 
@@ -45,7 +46,7 @@ def foreign(rng: random.Random, *, lone: bool = False) -> str:
     if rng.random() < 0.02:
         pieces.append("x" * 5_000)
     if rng.random() < 0.2:
-        pieces.append(chr(rng.choice((*range(0xD800), *range(0xE000, 0x11000)))))
+        pieces.append(chr(rng.choice(ANY)))
     return "".join(pieces)
 
 

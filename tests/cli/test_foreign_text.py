@@ -36,6 +36,8 @@ from tillmesh.runtime.errors import Refusal
 from tillmesh.runtime.secret import Secret
 
 TEXTS = 10_000
+COMMANDS = typer.main.get_command(app)
+"""Made once: that takes longer than most commands."""
 NAME = "NAME"
 """Stands for an argument that somebody typed."""
 ASKING = {
@@ -43,12 +45,13 @@ ASKING = {
     **{name: [] for name in ("watch orders", "watch checkouts", "watch payments", "catalogue list", "sandbox payers")},
     **{name: [] for name in ("phone pending", "phone payments", "phone watch", "sandbox reset", "phone new-key")},
     **{name: [] for name in ("phone sign-in", "phone sign-out", "phone code")},
-    **{name: [NAME] for name in ("void", "statement", "explain", "identity", "pay", "present", "sticker", "park")},
+    **{name: [NAME] for name in ("void", "explain", "identity", "pay", "present", "sticker", "park")},
     **{name: [NAME] for name in ("recall", "receipt", "void-sale", "refund", "enter-pin", "confirm", "cancel")},
-    **{name: [NAME] for name in ("line show", "wallet show", "wallet open", "wallet limits", "store create")},
+    **{name: [NAME] for name in ("line show", "wallet show", "store create")},
     **{name: [NAME] for name in ("store show", "phone list", "phone release", "phone pay", "phone confirm")},
     **{name: [NAME] for name in ("phone cancel", "phone claim", "catalogue show", "catalogue delete", "sandbox code")},
     **{name: ["--currency", "GBP"] for name in ("phone statement", "phone limits")},
+    **{name: [NAME, "--currency", "GBP"] for name in ("statement", "wallet open", "wallet limits")},
     "deposit": [NAME, "5"],
     "sell": [NAME, "A@1", "--pay"],
     "scan": [NAME, NAME, "--yes-age"],
@@ -133,7 +136,7 @@ def typed(arguments: list[str], text: str) -> list[str]:
 def asked(tls: Path, servers: Servers, command: str, *options: str) -> Done:
     """A command that these servers answer, with a phone that is signed in."""
     SavedPhones(tls.parent / "phones").keep(Phone("ada", "ada", "1" * 8, Secret(b"k" * 32), Secret(b"token")))
-    with servers.asked():
+    with servers.asked(), patch("typer.main.get_command", return_value=COMMANDS):
         phone = ["--phone", "ada"] if command.startswith("phone ") and NAME not in options else []
         own = [] if command in ("phone list", "phone enroll") else phone
         return tillmesh("--tls-dir", tls, *command.split(), *own, *options, types=f"{PIN}\n")

@@ -10,13 +10,13 @@ from functools import lru_cache
 
 LENGTH_MAX = 100
 """How much of a text stands in a sentence."""
-NAME_MAX = 256
+NAME_MAX = 512
 """The same of a path or another name."""
+_WORD = re.compile(f"[A-Za-z0-9._/:@+~=%-]{{1,{NAME_MAX}}}")
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
 )  # fmt: skip
 """Letters and marks that show nothing: joiners, fillers of Hangul, selectors of variants."""
-_WORD = re.compile(r"[A-Za-z0-9._/:@+~=%-]+")
 _BLANKS = re.compile(" {2,}")
 _OWN_QUOTES = str.maketrans("“”", '""')
 
