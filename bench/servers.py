@@ -10,7 +10,6 @@ from typing import Self
 from bench.machine import Processes
 from tillmesh.auth.callers import Role
 from tillmesh.auth.tls import TlsFiles
-from tillmesh.client.failures import Failure
 from tillmesh.local import processes
 from tillmesh.local.authority import Authority
 
@@ -98,7 +97,7 @@ class Stack:
         failure = next((found for server in self.servers if (found := server.failure())), None)
         self._stop()
         if failure:
-            raise Failure(failure) from error
+            raise failure from error
 
     @property
     def processes(self) -> Processes:

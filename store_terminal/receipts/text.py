@@ -9,13 +9,12 @@ from wcwidth import wcswidth, wcwidth
 
 from store_terminal.receipts.language import NO_BREAK
 from store_terminal.receipts.rows import RULE, Row
+from tillmesh.runtime.foreign_text import is_hidden
 
 COLUMNS = (32, 42, 48)
 """The widths of paper."""
 Letters = Callable[[str], str]
 """Makes of a text what the paper can show."""
-_SELECTORS = "\ufe00\ufe0f"
-"""The first and the last sign that chooses between two pictures of a letter; the wider picture breaks columns."""
 
 
 def printable(text: str) -> str:
@@ -34,9 +33,9 @@ def printable(text: str) -> str:
 @lru_cache(maxsize=4096)
 def letter(mark: str) -> str:
     """A mark that only shows itself; a blank in place of a control character, nothing in place of a hidden one."""
-    if mark.isprintable() or mark == NO_BREAK:
-        return "" if _SELECTORS[0] <= mark <= _SELECTORS[1] else mark
-    return "" if unicodedata.category(mark) == "Cf" else " "
+    if mark.isprintable():
+        return "" if is_hidden(mark) else mark
+    return mark if mark == NO_BREAK else "" if unicodedata.category(mark) == "Cf" else " "
 
 
 @dataclass(frozen=True, slots=True)

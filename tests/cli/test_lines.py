@@ -27,7 +27,7 @@ def test_lines_are_added_changed_discounted_tipped_and_removed(person: Person, o
     assert line_of(person.does("line", "set", order_id, "1", "--note", "no onions"), 1).endswith("“no onions” 5.00")
     assert line_of(person.does("line", "set", order_id, "1", "--note", ""), 1) == "SOUP 1 5.00 5.00"
     off_one = person.does("line", "discount", order_id, "0.50", "--line", "2", "--code", "DENTED", "--text", "lid")
-    assert line_of(off_one, 2) == "CUP 1 3.00 DENTED (lid) -0.50 2.50"
+    assert line_of(off_one, 2) == "CUP 1 3.00 DENTED “lid” -0.50 2.50"
     tipped = person.does("line", "tip", order_id, "2.00")
     assert line_of(tipped, 4) == "Tip 1 2.00 tip 2.00"
     off_all = person.does("line", "discount", order_id, "1.00", "--code", "STAFF")
@@ -40,7 +40,7 @@ def test_lines_are_added_changed_discounted_tipped_and_removed(person: Person, o
 
 def test_another_price_is_shown_with_its_reason_and_who_set_it(person: Person, order_id: str) -> None:
     changed = person.does("line", "set", order_id, "2", "--price", "2.50", "--reason", "no box")
-    assert re.search(r"CUP 1 2\.50 price by device/\S+: no box 2\.50", line_of(changed, 2))
+    assert re.search(r"CUP 1 2\.50 price by device/\S+: “no box” 2\.50", line_of(changed, 2))
     assert "Lines changed: now 12.50 GBP." in person.does("explain", order_id)
 
 
@@ -53,8 +53,8 @@ def test_what_was_typed_wrong_is_told(person: Person, order_id: str) -> None:
 
 def test_a_checkout_is_put_aside_listed_and_taken_up_again(person: Person, order_id: str) -> None:
     parked = person.does("park", order_id, "--label", "table 4", "--owner", "Zoë")
-    assert re.search(r"Parked: table 4 by Zoë until \d{4}-\d\d-\d\d", parked)
-    assert re.search(rf"{order_id} .* SUBMITTED .* table 4 by Zoë until", person.does("checkouts", "--parked"))
+    assert re.search(r"Parked: “table 4” by “Zoë” until \d{4}-\d\d-\d\d", parked)
+    assert re.search(rf"{order_id} .* SUBMITTED .* “table 4” by ", person.does("checkouts", "--parked"))
     assert person.fails("line", "add", order_id, "TEA@1").endswith("is put aside; recall it first.")
     assert "Parked" not in person.does("recall", order_id)
     assert order_id not in person.does("checkouts", "--parked")

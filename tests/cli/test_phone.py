@@ -54,12 +54,12 @@ def test_a_code_pays_at_the_till_up_to_the_limit_and_the_pin_pays_more(person: P
     )
     shown = code(person, "lin")
     paid = person.does("pay", small, "--pay-code", types=shown)
-    assert paid == f"Order {small}, 2.40 GBP, Ada L.: HAND OVER GOODS.\nThe order is paid. Hand over the goods.\n"
+    assert paid == f"HAND OVER GOODS: order {small}, 2.40 GBP, “Ada L.”.\nThe order is paid. Hand over the goods.\n"
     assert "SAFE TO RETRY (PAY_CODE_USED)" in person.does("pay", large, "--pay-code", types=shown)
     person.does("phone", "sign-in", "--phone", "lin", types=PIN)
     person.does("phone", "new-key", "--phone", "lin")
     waits = person.does("pay", large, "--pay-code", types=code(person, "lin"))
-    assert "6.50 GBP, Ada L.: ASK PAYER" in waits
+    assert re.match(r"ASK PAYER: order \S+, 6\.50 GBP, “Ada L\.”\.\n", waits)
     assert "The shopper has to act: confirm on the phone, or key in the PIN." in waits
     assert person.fails("enter-pin", large, types=WRONG_PIN) == "tillmesh enter-pin: The PIN is wrong; tries left: 4."
     assert "HAND OVER GOODS" in person.does("enter-pin", large, types=PIN)

@@ -38,7 +38,7 @@ def test_a_phone_sees_and_pays_what_the_till_presents_and_the_display_hears_of_i
     watch = ("watch", "checkouts", "--checkout", order_id, "--from", "oldest")
     with Watching(person.mesh.addresses, tmp_path, *watch) as watching:
         shown = person.does("phone", "claim", "-", *own, types=presented(person, order_id, "--qr"))
-        assert f"Order {order_id} " in shown
+        assert f"Order {order_id}\n" in shown
         assert re.search(r"PLATE +2 +13\.00", shown)
         assert re.search(r"RICE +432 g +5\.57", shown)
         assert re.search(r"18\.57 GBP are due to store-1\. The order is yours for \d+ seconds\.", shown)

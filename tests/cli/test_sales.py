@@ -74,7 +74,7 @@ def test_a_sale_by_pay_code_is_for_the_amount_that_was_shown(rich: Person) -> No
         "sell", "-", "MUG=2@6.50", "--amount", "12", "--pay-code", types=code(rich, "pat")
     )
     paid = rich.does("sell", "-", "MUG=432g@6.50", "--pay-code", types=code(rich, "pat"))
-    assert re.search(r"Order \S+, 2\.81 GBP, Ada L\.: HAND OVER GOODS", paid)
+    assert re.search(r"^HAND OVER GOODS: order \S+, 2\.81 GBP, “Ada L\.”", paid)
     done = tillmesh("sell", "sal", "UNPRICED", "--pay", mesh=rich.mesh.addresses)
     assert (done.returncode, "UNPRICED has no price of its own" in done.stderr) == (2, True)
 

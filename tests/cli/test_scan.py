@@ -41,15 +41,15 @@ def order_id(person: Person, tmp_path: Path) -> str:
 def test_codes_are_scanned_by_hand(person: Person, order_id: str) -> None:
     assert person.does("scan", order_id, "2100001027506", "8480000808837", "--json").count("OUTCOME_ADDED") == 2
     assert person.does("scan", order_id, "2100001027506").splitlines() == [
-        "4. Gouda: 2,750 gram, 10.97 GBP",
+        "4. “Gouda”: 2,750 gram, 10.97 GBP",
         f"{order_id} comes to 25.04 GBP.",
     ]
     assert person.fails("scan", order_id, "8410013022814") == (
         "tillmesh scan: the shopper must be 18 or older: repeat it with --yes-age"
     )
     assert person.does("scan", order_id, "8410013022814", "--yes-age", "--quantity", "2").splitlines() == [
-        "5. Cava: 2 piece, 13.00 GBP",
-        "6. Deposit: 2 piece, 0.30 GBP",
+        "5. “Cava”: 2 piece, 13.00 GBP",
+        "6. “Deposit”: 2 piece, 0.30 GBP",
         f"{order_id} comes to 38.34 GBP.",
     ]
     assert "Lines changed: now 38.34 GBP (AGE)." in person.does("explain", order_id)
@@ -59,7 +59,7 @@ def test_codes_come_from_a_scanner_that_types(person: Person, order_id: str) -> 
     receipt = receipt_code.make(order_id, "till-1", 1, bytes(32))
     typed = f"]d2010848000080883710LOT\x1d21A\r\n\n{PAY_CODE}\n]Q1{receipt}"
     assert person.does("scan", order_id, "-", types=typed).splitlines() == [
-        "2. Nuts: 1 piece, 2.10 GBP",
+        "2. “Nuts”: 1 piece, 2.10 GBP",
         f"{order_id} comes to 3.10 GBP.",
         f"A pay code. To pay with it: tillmesh pay {order_id} --pay-code",
         f"A receipt. Of its order: tillmesh explain {order_id}",
@@ -71,13 +71,13 @@ def test_a_date_that_is_over_is_asked_for(person: Person, order_id: str) -> None
     said = person.fails("scan", order_id, code)
     assert "it was best before 2020-03-01 " in said
     assert "it was to be used before 2020-03-02 " in said
-    assert "2. Nuts" in person.does("scan", order_id, code, "--yes-date")
+    assert "2. “Nuts”" in person.does("scan", order_id, code, "--yes-date")
 
 
 def test_a_bad_code_says_why_and_those_before_it_are_added(person: Person, order_id: str) -> None:
     done = tillmesh("scan", order_id, "8480000808837", "8480000808838", mesh=person.mesh.addresses)
     assert done.returncode == 1
-    assert done.stdout.splitlines()[0] == "2. Nuts: 1 piece, 2.10 GBP"
+    assert done.stdout.splitlines()[0] == "2. “Nuts”: 1 piece, 2.10 GBP"
     assert done.stderr == (
         "tillmesh scan: The check digit of the code is wrong; scan it again, or key in its digits.\n"
     )

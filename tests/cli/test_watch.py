@@ -62,7 +62,7 @@ def test_a_line_says_when_what_happened_to_which_order(person: Person, tmp_path:
         watching.until(lambda lines: any("PAID" in line for line in lines if order_id in line))
         own = [line.rstrip() for line in watching.lines if order_id in line]
         assert watching.interrupted() == 0
-    when = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+    when = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \w+"
     created, locked, paid = own
     by = "by (terminal|payments)/"
     assert re.match(rf"{when}  {order_id}  CREATED +OPEN +1\.20 GBP  version 1, store-1, {by}", created)

@@ -2,11 +2,14 @@
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from tillmesh.cli.commands.audit import audit
 from tillmesh.cli.commands.balances import balances
@@ -48,8 +51,34 @@ from tillmesh.cli.commands.wallet import wallet
 from tillmesh.cli.commands.watch import watch
 from tillmesh.cli.telling import require_text, told_plainly
 from tillmesh.client.connections import tls_dir
+from tillmesh.runtime.foreign_text import visible
+
+
+class Commands(TyperGroup):
+    """All commands; what is wrong with a command line is told in visible characters, whatever was typed."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Reads the options before the command."""
+        with _visible_errors():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Reads the rest of the command line, and runs the command."""
+        with _visible_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _visible_errors() -> Iterator[None]:
+    try:
+        yield
+    except TyperException as error:
+        error.message = visible(error.message)
+        raise
+
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",

@@ -7,13 +7,14 @@ from tillmesh.api.type.v1 import line_item_pb2
 from tillmesh.cli.display import (
     amount,
     date_time,
-    out,
     payer_name,
+    say,
     short_actor,
     show_json,
     show_table,
     verdict_name,
 )
+from tillmesh.runtime.foreign_text import named, quoted, visible
 from tillmesh.runtime.money import Money
 
 Item = line_item_pb2.LineItem
@@ -50,7 +51,7 @@ def show_lines(checkout: checkout_pb2.Checkout) -> None:
     rows = [
         (
             str(line.line_number),
-            line.item.title or line.item.sku,
+            article_name(line.item),
             quantity_of(line.item),
             _price(line.item, currency),
             "; ".join(_remarks(line, currency)),
@@ -62,7 +63,12 @@ def show_lines(checkout: checkout_pb2.Checkout) -> None:
     show_table(f"Checkout {checkout.checkout_id}", columns, rows, right=["line", "quantity", "price", currency])
     version = f"order version {checkout.order_version}" if checkout.order_version else "no order yet"
     parked = f" Parked: {_parked(checkout)}." if checkout.HasField("parking") else ""
-    out.print(f"It comes to {amount(checkout.amount)}, {version}.{parked}", markup=False)
+    say(f"It comes to {amount(checkout.amount)}, {version}.{parked}")
+
+
+def article_name(item: Item) -> str:
+    """What a shopper reads: the title, or the shop's code where it shows nothing."""
+    return visible(item.title).strip() or item.sku
 
 
 def quantity_of(item: Item) -> str:
@@ -87,20 +93,20 @@ def _remarks(line: checkout_pb2.CheckoutLine, currency: str) -> Iterator[str]:
         usual = ""
         if told.HasField("catalogue_price_minor"):
             usual = f" instead of {Money(currency, told.catalogue_price_minor).decimal()}"
-        because = f": {told.reason}" if told.reason else ""
+        because = f": {quoted(told.reason)}" if told.reason else ""
         yield f"price by {short_actor(told.actor)}{usual}{because}"
     for each in item.adjustments:
-        text = f" ({each.text})" if each.text else ""
+        text = f" {quoted(each.text)}" if each.text else ""
         yield f"{each.reason_code}{text} {Money(currency, each.amount_minor).decimal()}"
     if item.note:
-        yield f"“{item.note}”"
+        yield quoted(item.note)
 
 
 def _parked(checkout: checkout_pb2.Checkout) -> str:
     if not checkout.HasField("parking"):
         return ""
     parking = checkout.parking
-    what = parking.label or "without a label"
-    by = f" by {parking.owner}" if parking.owner else ""
+    what = quoted(parking.label) if parking.label else "without a label"
+    by = f" by {named(parking.owner)}" if parking.owner else ""
     until = f" until {date_time(parking.expire_time)}" if parking.HasField("expire_time") else ""
     return f"{what}{by}{until}"

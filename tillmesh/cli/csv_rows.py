@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tillmesh.cli.display import err
+from tillmesh.cli.display import warn
 from tillmesh.client.failures import Failure
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -111,7 +111,7 @@ def refuse_rows(command: str, path: Path, wrong: Sequence[Wrong]) -> None:
     if len(wrong) == 1:
         raise BadFile(f"{said[0]}; nothing was imported")
     for line in said:
-        err.print(f"tillmesh {command}: {line}", markup=False, soft_wrap=True)
+        warn(f"tillmesh {command}: {line}")
     more = f", of which {WRONG_SHOWN} are shown" if len(wrong) > WRONG_SHOWN else ""
     raise BadFile(f"{path}: {len(wrong):,} rows are wrong{more}; nothing was imported")
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from tillmesh.client.failures import Failure
+from tillmesh.runtime.foreign_text import named
 
 
 class CursorFile:
@@ -20,9 +21,9 @@ class CursorFile:
         except FileNotFoundError:
             return ""
         except (OSError, ValueError) as error:
-            raise Failure(f"The cursor in {self.path} cannot be read: {error}") from None
+            raise Failure(f"The cursor in {named(self.path)} cannot be read: {error}") from None
         if not self._kept:
-            raise Failure(f"There is no cursor in {self.path}. Delete the file, and name --from.")
+            raise Failure(f"There is no cursor in {named(self.path)}. Delete the file, and name --from.")
         return self._kept
 
     def keep(self, cursor: str) -> None:
@@ -37,5 +38,5 @@ class CursorFile:
                 os.fsync(file.fileno())
             fresh.replace(self.path)
         except OSError as error:
-            raise Failure(f"The cursor cannot be kept in {self.path}: {error}") from None
+            raise Failure(f"The cursor cannot be kept in {named(self.path)}: {error}") from None
         self._kept = cursor

@@ -9,7 +9,7 @@ import uvloop
 
 from tillmesh import payer
 from tillmesh.api.type.v1 import money_pb2, payer_pb2
-from tillmesh.cli.display import as_json, err
+from tillmesh.cli.display import as_json, warn
 from tillmesh.client.connections import Addresses
 from tillmesh.client.failures import NotLetIn, Unreachable
 from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS, minor_units
@@ -99,5 +99,5 @@ def run_async(work: Coroutine[Any, Any, Result], if_unanswered: str = "") -> Res
         raise type(failure)(f"{failure} {if_unanswered}".rstrip()) from failure
     except KeyboardInterrupt:
         if if_unanswered:
-            err.print(if_unanswered, markup=False, soft_wrap=True)
+            warn(if_unanswered)
         raise

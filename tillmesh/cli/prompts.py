@@ -5,6 +5,7 @@ import sys
 import typer
 
 from tillmesh.client.failures import Failure
+from tillmesh.runtime.foreign_text import visible
 from tillmesh.runtime.secret import Secret
 
 
@@ -26,7 +27,7 @@ def ask_claim_code() -> Secret:
 
 def ask_yes(question: str) -> None:
     """Returns if the answer is yes."""
-    if not typer.confirm(question, err=True):
+    if not typer.confirm(visible(question), err=True):
         raise Failure("Nothing was changed.")
 
 

@@ -8,16 +8,16 @@ from tillmesh.api.terminal.v1 import checkout_pb2, till_refund_pb2
 from tillmesh.cli.display import (
     VERDICT_WORDS,
     amount,
-    clock_time,
     date_time,
-    out,
     payer_name,
+    say,
     seconds,
     show_json,
     show_table,
     verdict_name,
 )
 from tillmesh.client.books import Statement, is_balanced
+from tillmesh.runtime.foreign_text import named, quoted
 from tillmesh.runtime.money import Money
 
 
@@ -28,7 +28,7 @@ def show_payments(payments: Sequence[payment_pb2.Payment]) -> None:
     rows = [
         (
             payment.payment_id,
-            clock_time(payment.create_time),
+            date_time(payment.create_time),
             f"{payment.order_id} v{payment.order_version}",
             payment.identity_id or payer_name(payment.payer),
             amount(payment.amount),
@@ -65,7 +65,7 @@ def show_statement(statement: Statement) -> None:
         )
     columns = ["time", "what", "other account", "reference", "amount", "balance"]
     show_table(f"Statement of {found.account_id}", columns, rows, right=["amount", "balance"])
-    out.print(f"Posted {amount(found.posted)}, on hold {amount(found.held)}.")
+    say(f"Posted {amount(found.posted)}, on hold {amount(found.held)}.")
 
 
 def show_balances(balances: list[account_pb2.TrialBalance]) -> None:
@@ -100,16 +100,14 @@ def show_checkout(checkout: checkout_pb2.Checkout) -> None:
     """Prints how a checkout stands, and what the till says."""
     if show_json([checkout]):
         return
-    because = f" ({checkout.verdict_reason})" if checkout.verdict_reason else ""
-    name = f", {checkout.payer_display_name}" if checkout.payer_display_name else ""
-    out.print(
-        f"Order {checkout.checkout_id}, {amount(checkout.amount)}{name}: {verdict_name(checkout)}{because}.",
-        markup=False,
-    )
-    out.print(VERDICT_WORDS[checkout.verdict])
+    because = f" ({named(checkout.verdict_reason)})" if checkout.verdict_reason else ""
+    name = f", {quoted(checkout.payer_display_name)}" if checkout.payer_display_name else ""
+    what = f"order {named(checkout.checkout_id)}, {amount(checkout.amount)}{name}"
+    say(f"{verdict_name(checkout)}{because}: {what}.")
+    say(VERDICT_WORDS[checkout.verdict])
     if checkout.verdict == checkout_pb2.VERDICT_ASK_PAYER:
-        out.print(f"To key in the PIN: tillmesh enter-pin {checkout.checkout_id}")
-        out.print(f"How it ends:       tillmesh explain {checkout.checkout_id}")
+        say(f"To key in the PIN: tillmesh enter-pin {checkout.checkout_id}")
+        say(f"How it ends:       tillmesh explain {checkout.checkout_id}")
 
 
 def show_refund(refund: till_refund_pb2.TillRefund) -> None:
@@ -119,7 +117,7 @@ def show_refund(refund: till_refund_pb2.TillRefund) -> None:
     state = till_refund_pb2.TillRefund.State.Name(refund.state).removeprefix("STATE_")
     much = f" of {amount(refund.amount)}" if refund.HasField("amount") else ""
     what = f" for {refund.checkout_id}" if refund.checkout_id else ""
-    out.print(f"Refund {refund.refund_id}{much}{what}: {state}.", markup=False)
+    say(f"Refund {refund.refund_id}{much}{what}: {state}.")
 
 
 def show_payment(payment: payment_pb2.Payment) -> None:
@@ -127,8 +125,8 @@ def show_payment(payment: payment_pb2.Payment) -> None:
     if show_json([payment]):
         return
     state = payment_pb2.Payment.State.Name(payment.state).removeprefix("STATE_")
-    because = f" ({payment.reason})" if payment.reason else ""
-    out.print(f"Payment {payment.payment_id} of {amount(payment.amount)} for {payment.order_id}: {state}{because}.")
+    because = f" ({named(payment.reason)})" if payment.reason else ""
+    say(f"Payment {payment.payment_id} of {amount(payment.amount)} for {payment.order_id}: {state}{because}.")
     if payment.state == payment_pb2.Payment.STATE_AWAITING_PAYER:
-        who = payment.identity_id or payer_name(payment.payer)
-        out.print(f"It waits for {who}: tillmesh confirm {payment.payment_id}")
+        who = named(payment.identity_id or payer_name(payment.payer))
+        say(f"It waits for {who}: tillmesh confirm {payment.payment_id}")

@@ -12,6 +12,7 @@ from typing import NoReturn
 from tillmesh.cli.display import err
 from tillmesh.client.failures import Failure
 from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.foreign_text import named
 
 FAILED, WRONG_USAGE, FAULT, INTERRUPTED = 1, 2, 70, 130
 _ADVICE = {
@@ -66,7 +67,7 @@ class WrongUsage(Failure):
 
 def sentence(error: OSError) -> str:
     """What the system refused, why, and what to do."""
-    what = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    what = f"{named(os.fsdecode(error.filename))}: " if isinstance(error.filename, str | bytes) else ""
     advice = _ADVICE.get(error.errno or 0, "")
     return f"{what}{error.strerror or error}. {advice}".rstrip()
 
@@ -83,5 +84,5 @@ def _keep(error: Exception) -> str:
 
 
 def _end(name: str, message: str, status: int) -> NoReturn:
-    err.print(f"{name}: {message}", markup=False, soft_wrap=True)
+    err.print(f"{name}: {message}", soft_wrap=True)
     raise SystemExit(status)

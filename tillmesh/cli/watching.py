@@ -13,11 +13,12 @@ from google.protobuf.message import Message
 from grpc import StatusCode, aio
 
 from tillmesh.cli.cursor_file import CursorFile
-from tillmesh.cli.display import as_json, err, out
+from tillmesh.cli.display import as_json, out, warn
 from tillmesh.cli.options import run_async
 from tillmesh.client.connections import Connections
 from tillmesh.client.failures import Failure
 from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.foreign_text import named, visible_json
 
 OLDEST = "oldest"
 Line = Callable[[Any], str]
@@ -93,19 +94,19 @@ class Watch:
             _as_json(update, answer.cursor if index == last else "") if as_json.get() else self._line(update)
             for index, update in enumerate(answer.updates)
         ]
-        out.print("\n".join(lines), markup=False, soft_wrap=True)  # flushes
+        out.print("\n".join(lines), soft_wrap=True)  # flushes
 
     def _tell_cut(self, failure: Failure) -> None:
         """Once, until there is an answer again."""
         if not self._told_of_cut:
-            err.print(f"{failure} The watch goes on as soon as there is an answer.", markup=False, soft_wrap=True)
+            warn(f"{failure} The watch goes on as soon as there is an answer.")
         self._told_of_cut = True
 
     def _expired(self) -> Failure:
         why = "its events are no longer kept, or it is of another database"
         if self._file:
             return Failure(
-                f"The cursor in {self._file.path} has expired: {why}. "
+                f"The cursor in {named(self._file.path)} has expired: {why}. "
                 "List the records to see how they stand, delete the file, and watch again."
             )
         return Failure(f"The cursor has expired: {why}. List the records to see how they stand, and watch again.")
@@ -119,4 +120,4 @@ def run_watch(watch: Coroutine[Any, Any, None]) -> None:
 
 def _as_json(update: Message, cursor: str) -> str:
     told = MessageToDict(update, preserving_proto_field_name=True)
-    return json.dumps(told | ({"cursor": cursor} if cursor else {}))
+    return visible_json(json.dumps(told | ({"cursor": cursor} if cursor else {})))

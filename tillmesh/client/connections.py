@@ -33,6 +33,7 @@ from tillmesh.client.reaching import why_unreachable
 from tillmesh.rpc.peers import ATTEMPTS_MAX, CALL_TIMEOUT_S, Peer, open_channel
 from tillmesh.rpc.watching import WatchReq, WatchRes, watch
 from tillmesh.runtime.errors import Refusal, Unanswered
+from tillmesh.runtime.foreign_text import named, quoted
 from tillmesh.runtime.ids import SYSTEM_RNG
 
 PAGE_SIZE = 200
@@ -63,7 +64,7 @@ class Addresses:
         found = next(iter(sorted(self.tls_dir.glob(f"{role}-*/cert.pem"))), None)
         if found is None:
             raise Failure(
-                f"There is no {role} certificate in {self.tls_dir}. Start the mesh with: tillmesh up, "
+                f"There is no {role} certificate in {named(self.tls_dir)}. Start the mesh with: tillmesh up, "
                 "or name the folder: tillmesh --tls-dir FOLDER (a sandbox's is .tillmesh/sandbox/tls), "
                 "or go without TLS: tillmesh --insecure"
             )
@@ -112,13 +113,13 @@ class Server:
         """The one sentence for a call that was not answered."""
         cause = error.__cause__
         if not isinstance(cause, aio.AioRpcError) or cause.code() is StatusCode.DEADLINE_EXCEEDED:
-            return Unreachable(f"The {self.name} at {self.address} did not answer in time.")
+            return Unreachable(f"The {self.name} at {named(self.address)} did not answer in time.")
         if cause.code() is StatusCode.UNAVAILABLE and error.said is None:
             why = why_unreachable(cause.details() or "", self._tls, self._started_by)
-            return Unreachable(f"The {self.name} at {self.address} cannot be reached. {why}")
+            return Unreachable(f"The {self.name} at {named(self.address)} cannot be reached. {why}")
         if cause.code() is StatusCode.UNAUTHENTICATED:
-            return NotLetIn(f"The {self.name} at {self.address} does not accept the caller: {cause.details()}")
-        text = f"The {self.name} at {self.address} failed: {cause.code().name}: {cause.details()}"
+            return NotLetIn(f"The {self.name} at {named(self.address)} does not accept the caller: {cause.details()}")
+        text = f"The {self.name} at {named(self.address)} failed: {cause.code().name}: {quoted(cause.details() or '')}."
         return Unreachable(text, error.said)
 
 

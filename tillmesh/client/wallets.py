@@ -7,6 +7,7 @@ from tillmesh.api.payment.v1 import account_service_pb2 as account_api
 from tillmesh.api.payment.v1 import wallet_service_pb2 as wallet_api
 from tillmesh.client.connections import Client, Connections
 from tillmesh.client.failures import Failure
+from tillmesh.runtime.foreign_text import named
 
 if TYPE_CHECKING:  # the generated module has it in its types alone
     from tillmesh.api.payment.v1.wallet_service_pb2_grpc import WalletServiceAsyncStub
@@ -29,7 +30,7 @@ async def find_wallet(
         return await connections.call(wallets.GetWallet, request)
     found = await list_wallets(connections, wallets, identity_id)
     if not found:
-        raise Failure(f"There is no wallet of {identity_id}.")
+        raise Failure(f"There is no wallet of {named(identity_id)}.")
     if len(found) > 1:
         raise Failure(f"Which wallet? Say --currency with one of: {', '.join(each.currency_code for each in found)}")
     return found[0]

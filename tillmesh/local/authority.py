@@ -16,6 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tillmesh.auth.callers import MESH, Role, parse_uri
 from tillmesh.client.failures import Failure
+from tillmesh.runtime.foreign_text import named
 
 CA_LIFETIME = timedelta(days=3650)
 LIFETIME = timedelta(days=1)
@@ -126,8 +127,8 @@ class Authority:
         held = name.removesuffix(OF_A_CA)
         if held not in (name, self.mesh):  # a CA from elsewhere has a name of its own, and signs for any mesh
             raise Failure(
-                f"{self.folder} has the CA of mesh {held}, and not of mesh {self.mesh}. Take another folder, or name "
-                f"the mesh: --mesh {held}"
+                f"{named(self.folder)} has the CA of mesh {named(held)}, and not of mesh {self.mesh}. "
+                f"Take another folder, or name the mesh: --mesh {named(held)}"
             )
 
     def _load(self) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
@@ -135,7 +136,8 @@ class Authority:
             key = serialization.load_pem_private_key((self.folder / "ca.key").read_bytes(), password=None)
             certificate = x509.load_pem_x509_certificate((self.folder / "ca.pem").read_bytes())
         except (OSError, ValueError) as error:
-            raise Failure(f"There is no usable CA in {self.folder}: {error}. Make one: tillmesh cert init") from None
+            where = named(self.folder)
+            raise Failure(f"There is no usable CA in {where}: {error}. Make one: tillmesh cert init") from None
         assert isinstance(key, ec.EllipticCurvePrivateKey)
         return key, certificate
 

@@ -16,6 +16,7 @@ from tillmesh.client.connections import Addresses
 from tillmesh.client.failures import Failure
 from tillmesh.local.authority import Authority
 from tillmesh.local.processes import CERTIFIED, START_WITHIN_S, Process, ServerName
+from tillmesh.runtime.foreign_text import named
 
 STOP_WITHIN_S = 10.0
 GUESSES_IN_A_SANDBOX = 1_000_000
@@ -50,7 +51,7 @@ def take_data_dir(data_dir: Path) -> IO[str]:
     except OSError:
         lock.close()
         where = os.fspath(data_dir)
-        raise Failure(f"A mesh is running in {where} already; stop it, or take another --data-dir.") from None
+        raise Failure(f"A mesh is running in {named(where)} already; stop it, or take another --data-dir.") from None
     return lock
 
 
@@ -156,7 +157,7 @@ class Mesh:
         self.kill(role)
         self.processes[role].start(time.monotonic() + START_WITHIN_S)
 
-    def failure(self) -> str | None:
+    def failure(self) -> Failure | None:
         """The process that ended, and why. None while all run."""
         failures = (process.failure() for process in self.processes.values())
         return next((failure for failure in failures if failure), None)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +19,7 @@ from tillmesh.auth.callers import Role
 from tillmesh.auth.tls import TlsFiles
 from tillmesh.client.failures import Failure
 from tillmesh.local.databases import empty
+from tillmesh.runtime.foreign_text import named
 
 START_WITHIN_S = 60.0
 LAST_LINES = 5
@@ -87,10 +89,10 @@ class Server:
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
         return f"{self.module} {how}"
 
-    def failure(self) -> str | None:
+    def failure(self) -> Failure | None:
         """The same with its last words."""
         end = self.end()
-        return f"{end}{self._last_words()}" if end else None
+        return self._failed(end) if end else None
 
     def kill(self) -> None:
         """Ends the process with kill -9 and waits until it is gone."""
@@ -115,11 +117,9 @@ class Server:
 
     def not_started(self) -> Failure:
         """Why it does not serve."""
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(1)
-        except subprocess.TimeoutExpired:
-            return Failure(f"{self.module} did not start in time{self._last_words()}")
-        return Failure(f"{self.failure()}")
+        return self.failure() or self._failed(f"{self.module} did not start in time")
 
     def _stdout(self) -> IO[str]:
         assert self.process.stdout is not None
@@ -133,10 +133,9 @@ class Server:
             raise self.not_started()
         self.address = line.split()[-1]
 
-    def _last_words(self) -> str:
+    def _failed(self, how: str) -> Failure:
         lines = self.log.read_text(errors="replace").splitlines()[-LAST_LINES:] if self.log.is_file() else []
-        said = "".join(f"\n  {line}" for line in lines) if lines else " nothing"
-        return f"; the end of {self.log} says:{said}"
+        return Failure(f"{how}; the end of {named(self.log)} says:{'' if lines else ' nothing'}", lines)
 
 
 class Process:
@@ -181,7 +180,7 @@ class Process:
         """How the process ended, in one line; None while it runs."""
         return self._server.end() if self._server else None
 
-    def failure(self) -> str | None:
+    def failure(self) -> Failure | None:
         """The same with its last words."""
         return self._server.failure() if self._server else None
 

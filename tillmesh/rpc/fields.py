@@ -12,6 +12,7 @@ from tillmesh.api.type.v1 import money_pb2, payer_pb2
 from tillmesh.origin import Origin
 from tillmesh.payer import Payer, identity, is_reference, looks_like_reference, reference
 from tillmesh.runtime.errors import CommonReason, FieldViolation, invalid
+from tillmesh.runtime.foreign_text import visible_lines
 from tillmesh.runtime.ids import IDENTIFIER, IDENTIFIER_RULE
 from tillmesh.runtime.money import CURRENCY_RULE, MINOR_DIGITS, MINOR_UNITS_MAX, Money
 from tillmesh.runtime.secret import Secret
@@ -143,7 +144,7 @@ class Fields:
 
 def shown(value: str) -> str:
     """A value as a refusal repeats it: short, and on one line."""
-    said = repr(value[: SHOWN_LENGTH_MAX + 1])
+    said = visible_lines(repr(value[: SHOWN_LENGTH_MAX + 1]))
     return said if len(said) <= SHOWN_LENGTH_MAX + 2 else f"{said[:SHOWN_LENGTH_MAX]}…"
 
 

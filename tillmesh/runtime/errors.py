@@ -15,6 +15,8 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc import StatusCode
 
+from tillmesh.runtime.foreign_text import visible
+
 # A refusal travels in gRPC's trailers, which carry 8 KiB in all: a longer one would reach
 # nobody. So it repeats no more of an overlong request than this.
 FACT_LENGTH_MAX = 100
@@ -36,7 +38,10 @@ class FieldViolation:
 
 
 class Refusal(Exception):
-    """A definite no: nothing was changed, or only what the reason says."""
+    """A definite no: nothing was changed, or only what the reason says.
+
+    The text is one line of visible characters, also where it repeats what a caller sent.
+    """
 
     def __init__(
         self,
@@ -49,10 +54,10 @@ class Refusal(Exception):
         violations: Sequence[FieldViolation] = (),
         retry_after_ms: int | None = None,
     ) -> None:
-        super().__init__(f"{reason}: {text}")
+        super().__init__(f"{reason}: {visible(text)}")
         self.code = code
         self.reason = reason
-        self.text = text
+        self.text = visible(text)
         self.metadata = metadata or {}
         self.domain = domain
         self.violations = tuple(violations)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
+from tillmesh.runtime.foreign_text import visible_lines
+
 LINES_MAX = 10_000
 """So many lines wait for a reader that is slow; what comes then is dropped and counted."""
 GATHER_S = 0.01
@@ -93,7 +95,7 @@ class LineWriter:
             return 0
         # After half a line that an error left, the next one begins on a line of its own.
         start = b"\n" if self._torn else b""
-        pieces = [f"{line}\n".encode("utf-8", "backslashreplace") for line in lines]
+        pieces = [f"{visible_lines(line)}\n".encode() for line in lines]
         written = self._write_bytes(start + b"".join(pieces))
         if written == 0:
             return len(lines)

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from tillmesh.runtime.foreign_text import visible_json
 from tillmesh.runtime.log_lines import LineWriter
 
 FLUSH_WITHIN_S = 2.0
@@ -76,7 +77,7 @@ def _rendered(logger: object, method: str, event: structlog.typing.EventDict) ->
     rendered: Any = event
     for processor in _PROCESSORS:
         rendered = processor(logger, method, rendered)
-    return str(rendered)
+    return visible_json(str(rendered))
 
 
 _PROCESSORS: tuple[structlog.typing.Processor, ...] = (

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from tillmesh.cli.audit.heads import as_csv, digest, read_heads
-from tillmesh.cli.display import complain, out, progress_bars, show_table
+from tillmesh.cli.display import complain, out, progress_bars, say, show_table
 from tillmesh.cli.options import DataDir
 from tillmesh.client.failures import Failure
 from tillmesh.local.processes import ServerName
+from tillmesh.runtime.foreign_text import named
 
 audit = typer.Typer(help="Prove that no history was rewritten: see docs/security.md.", no_args_is_help=True)
 
@@ -76,20 +77,22 @@ def verify(
         complain("audit", seen.findings)
         raise typer.Exit(1)
     if since:
-        told = f"Every history begins as it was in {since}, whose digest is\n{digest(earlier)}\n"
         if seen.pruned:
-            told = f"{seen.pruned:,} heads of then are of rows that were pruned since.\n{told}"
-        out.print(told, markup=False, soft_wrap=True)
+            say(f"{seen.pruned:,} heads of then are of rows that were pruned since.")
+        say(f"Every history begins as it was in {named(since)}, whose digest is")
+        say(digest(earlier))
+        out.print()
     if changed_since:
-        out.print(f"What has changed since {changed_since:%Y-%m-%d} is as it was written.", soft_wrap=True)
+        say(f"What has changed since {changed_since:%Y-%m-%d} is as it was written.")
         return
     if save:
         _write(save, as_csv(seen.heads))
-    out.print(f"Digest of the {len(seen.heads):,} heads, to be kept elsewhere\n{digest(seen.heads)}", soft_wrap=True)
+    say(f"Digest of the {len(seen.heads):,} heads, to be kept elsewhere")
+    say(digest(seen.heads))
 
 
 def _write(file: Path, content: bytes) -> None:
     try:
         file.write_bytes(content)
     except OSError as error:
-        raise Failure(f"{file} cannot be written: {error.strerror}") from None
+        raise Failure(f"{named(file)} cannot be written: {error.strerror}") from None

@@ -13,8 +13,9 @@ from tillmesh.cli.groceries.shopping import Way
 from tillmesh.cli.options import DEFAULT, CurrencyCode, run_async
 from tillmesh.cli.replay.play import CONCURRENCY, own_mesh
 from tillmesh.client.connections import Addresses
-from tillmesh.client.failures import Failure, Unreachable
+from tillmesh.client.failures import Unreachable
 from tillmesh.local.mesh import StoreOptions
+from tillmesh.runtime.foreign_text import visible_json
 
 _RUNNING = "Use a running mesh instead of starting one"
 
@@ -60,8 +61,8 @@ def baskets(
             try:
                 report = run_async(play_baskets(mesh.addresses, file, basket_file, ways, currency, concurrency))
             except Unreachable as error:
-                raise Failure(mesh.failure() or str(error)) from None
+                raise mesh.failure() or error from None
     report.show()
-    print(json.dumps(report.as_json()))
+    print(visible_json(json.dumps(report.as_json())))
     if not report.reconciled:
         raise typer.Exit(1)

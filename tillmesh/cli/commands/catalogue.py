@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tillmesh.api.terminal.v1 import catalogue_import_pb2, catalogue_item_pb2
 from tillmesh.api.terminal.v1 import catalogue_service_pb2 as api
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
 from tillmesh.cli.catalogue_file import COLUMN_OF, CatalogueFile
 from tillmesh.cli.csv_rows import Wrong, refuse_rows
-from tillmesh.cli.display import amount, date_time, err, out, show_json, show_table
+from tillmesh.cli.display import amount, date_time, progress_bars, say, show_json, show_table
 from tillmesh.cli.filters import SHOWN, Limit, first
 from tillmesh.cli.options import DEFAULT, CurrencyCode, Json, Terminal, run_async
 from tillmesh.client.catalogue import Import, Item, PartRefused, import_articles
@@ -46,7 +45,7 @@ def import_file(
 ) -> None:
     """Add the articles of a file to the catalogue, and replace those it has: all of them, or none."""
     source = CatalogueFile(file, currency)
-    with _progress() as progress:
+    with progress_bars() as progress:
         checking = progress.add_task(f"Reading {file.name}", total=None)
         refuse_rows("catalogue", file, source.check())
         progress.update(checking, total=1, completed=1)
@@ -72,7 +71,7 @@ def import_file(
     if told.state != Import.STATE_COMMITTED:
         raise Failure(f"{file}: another import was begun meanwhile, and nothing of this one was imported")
     done = "Replaced the catalogue by" if replace_all else "Imported"
-    out.print(f"{done} {_articles(told.item_count)}.")
+    say(f"{done} {_articles(told.item_count)}.")
 
 
 @catalogue.command(epilog="**Examples**\n\ntillmesh catalogue show MUG\n\ntillmesh catalogue show 4006381333931")
@@ -122,7 +121,7 @@ def delete(
             request = api.DeleteCatalogueItemsRequest(request_id=new_request_id(), skus=skus)
             return (await client.call(client.catalogue.DeleteCatalogueItems, request)).item_count
 
-    out.print(f"Deleted {_articles(len(skus))}; the catalogue has {run_async(act()):,}.")
+    say(f"Deleted {_articles(len(skus))}; the catalogue has {run_async(act()):,}.")
 
 
 def _refused_rows(source: CatalogueFile, refused: PartRefused) -> list[Wrong]:
@@ -160,8 +159,8 @@ def _show_items(items: Sequence[Item]) -> None:
             item.sku,
             item.title,
             amount(item.unit_price) + _per(item),
-            "\n".join(_offer(period) for period in item.price_periods),
-            "\n".join(item.gtins),
+            [_offer(period) for period in item.price_periods],
+            list(item.gtins),
             f"{item.tax_code} {item.tax_rate_ppm / 10_000:g} %" if item.tax_code or item.tax_rate_ppm else "",
             f"{item.minimum_age_years}+" if item.minimum_age_years else "",
             item.deposit_sku,
@@ -181,8 +180,3 @@ def _offer(period: catalogue_item_pb2.PricePeriod) -> str:
     start = f" from {date_time(period.start_time)}" if period.HasField("start_time") else ""
     end = f" until {date_time(period.end_time)}" if period.HasField("end_time") else ""
     return f"{amount(period.unit_price)}{start}{end}"
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=err, disable=not err.is_terminal)

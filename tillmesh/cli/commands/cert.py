@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from tillmesh.auth.callers import MESH, Role
-from tillmesh.cli.display import out
+from tillmesh.cli.display import say
 from tillmesh.client.failures import Failure
 from tillmesh.local.authority import Authority
+from tillmesh.runtime.foreign_text import named
 
 cert = typer.Typer(
     help="Certificates of a private CA. In production any CA that writes URI names does: see docs/security.md.",
@@ -25,8 +26,8 @@ def init(folder: Folder = DEFAULT_FOLDER, mesh: Mesh = MESH) -> None:
     """Make key and certificate of the CA and the payment server's secret, unless they are there."""
     authority = Authority(folder, mesh)
     authority.create()
-    out.print(f"The CA is {folder / 'ca.pem'}; keep {folder / 'ca.key'} to yourself.", soft_wrap=True)
-    out.print(f"The payment server alone needs --secret-file {authority.secret}; keep a copy of it.", soft_wrap=True)
+    say(f"The CA is {named(folder / 'ca.pem')}; keep {named(folder / 'ca.key')} to yourself.")
+    say(f"The payment server alone needs --secret-file {named(authority.secret)}; keep a copy of it.")
 
 
 @cert.command(
@@ -41,7 +42,7 @@ def issue(
 ) -> None:
     """Make a certificate: a folder with ca.pem, cert.pem and key.pem for --tls-dir."""
     made = Authority(folder, mesh).issue(role, *names, lifetime=timedelta(days=days))
-    out.print(f"spiffe://{mesh}/{role}/{'/'.join(names)} is in {made}", soft_wrap=True)
+    say(f"spiffe://{mesh}/{role}/{'/'.join(names)} is in {named(made)}")
 
 
 @cert.command(epilog="**Example**\n\ntillmesh cert deny spiffe://tillmesh/terminal/store-7/till-1")
@@ -52,7 +53,7 @@ def deny(
 ) -> None:
     """Revoke whoever has that URI: servers with --denied FOLDER/denied refuse its next call."""
     if not folder.is_dir():
-        raise Failure(f"There is no folder {folder}; name that of the CA with --dir.")
+        raise Failure(f"There is no folder {named(folder)}; name that of the CA with --dir.")
     authority = Authority(folder, mesh)
     authority.deny(uri)
-    out.print(f"{uri} is in {authority.denied}.", soft_wrap=True)
+    say(f"{named(uri)} is in {named(authority.denied)}.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tillmesh.cli.display import complain, out, progress_bars, show_table
+from tillmesh.cli.display import complain, progress_bars, say, show_table
 from tillmesh.cli.options import DataDir, run_async
 from tillmesh.client.failures import Failure
 from tillmesh.local.mesh import take_data_dir
@@ -46,8 +46,8 @@ def upgrade(
         for role, url in urls.items():
             with _opened(role, url, alone=True) as (engine, migrations):
                 for step in migrations.upgrade(engine):
-                    out.print(f"{role}: {step.version}: {step.what}", soft_wrap=True)
-                out.print(f"{role}: {engine.url} is at version {migrations.newest}.", soft_wrap=True)
+                    say(f"{role}: {step.version}: {step.what}")
+                say(f"{role}: {engine.url} is at version {migrations.newest}.")
 
 
 @db.command(
@@ -69,7 +69,7 @@ def check(
     for role, url in (_named(orders, payments, terminal) or _local(data_dir)).items():
         of_database = [f"{role}: {finding}" for finding in findings(role, url)]
         if not of_database:
-            out.print(f"{role}: the database is whole.", soft_wrap=True)
+            say(f"{role}: the database is whole.")
         found += of_database
     if found:
         complain("db", found)
@@ -136,7 +136,7 @@ def _show_pruned(found: "Pruned", *, yes: bool) -> None:
         rows = [[*row, f"{old.removed:,}", f"{old.rows:,}"] for row, old in zip(rows, found.tables, strict=True)]
     show_table("Pruned" if yes else "To prune", columns, rows, right=right)
     if not yes:
-        out.print("Nothing was removed. To remove it, say --yes.")
+        say("Nothing was removed. To remove it, say --yes.")
     if found.findings:
         complain("db", found.findings)
         raise typer.Exit(1)
@@ -159,7 +159,7 @@ def restamp(
         with _opened(role, url) as (engine, _), alone(engine) as connection:
             ahead = row_order.restamp(connection)
             done = f"new rows follow those that were ahead by {ahead:,}" if ahead else "no row was ahead"
-            out.print(f"{role}: {engine.url}: {done}.", soft_wrap=True)
+            say(f"{role}: {engine.url}: {done}.")
 
 
 def _named(orders: str, payments: str, terminal: str) -> Urls:

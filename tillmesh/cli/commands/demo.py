@@ -2,6 +2,8 @@
 
 import json
 
+from rich.text import Text
+
 from tillmesh.cli.display import out
 from tillmesh.cli.options import run_async
 from tillmesh.cli.replay.invoices import read_invoices
@@ -11,6 +13,7 @@ from tillmesh.cli.story.scene import scene
 from tillmesh.client.failures import Failure
 from tillmesh.local.mesh import Mesh, StoreOptions
 from tillmesh.local.processes import ServerName
+from tillmesh.runtime.foreign_text import visible, visible_json
 from tillmesh.samples import ONLINE_RETAIL
 
 # The lock outlasts the payer's time to confirm by the margin; short, so that nobody waits long.
@@ -37,13 +40,16 @@ def demo() -> None:
         run_async(play(mesh))
     scene("Where to look next")
     for where, what in NEXT:
-        out.print(f"  [bold]{where:<25}[/] {what}")
+        out.print(Text.assemble("  ", (f"{where:<25}", "bold"), f" {what}"))
 
 
 def _introduce(mesh: Mesh) -> None:
     scene("Three servers, three processes, three databases")
     for process in mesh.processes.values():
-        out.print(f"  {process.role:<18} pid {process.pid:<8} {process.address:<18} {process.database}")
+        out.print(
+            f"  {process.role:<18} pid {process.pid:<8} {process.address:<18} {visible(str(process.database))}",
+            soft_wrap=True,
+        )
 
 
 def _replay(mesh: Mesh) -> None:
@@ -51,6 +57,6 @@ def _replay(mesh: Mesh) -> None:
     invoices = read_invoices(ONLINE_RETAIL, mesh.store.currency)
     report = run_async(replay_file(mesh.addresses, ONLINE_RETAIL, invoices, mesh.store.currency, CONCURRENCY))
     report.show()
-    print(json.dumps(report.as_json()))
+    print(visible_json(json.dumps(report.as_json())))
     if not report.reconciled:
         raise Failure("The replay does not reconcile.")

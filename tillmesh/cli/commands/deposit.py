@@ -6,7 +6,7 @@ import typer
 
 from tillmesh.api.payment.v1 import account_pb2, deposit_pb2
 from tillmesh.api.payment.v1 import account_service_pb2 as account_api
-from tillmesh.cli.display import amount, out, show_json
+from tillmesh.cli.display import amount, say, show_json
 from tillmesh.cli.options import DEFAULT, CurrencyCode, DepositId, Json, Payments, money, repeat_with, run_async
 from tillmesh.client.connections import Addresses, Client
 from tillmesh.client.wallets import read_account, wallet_account_id
@@ -34,5 +34,5 @@ def deposit(
     made, account = run_async(act(), repeat_with("--deposit-id", request.deposit_id))
     if show_json([made]):
         return
-    out.print(f"Deposit {made.deposit_id} of {amount(made.amount)} for {made.identity_id}.")
-    out.print(f"{account.account_id} has {amount(account.posted)}.")
+    say(f"Deposit {made.deposit_id} of {amount(made.amount)} for {made.identity_id}.")
+    say(f"{account.account_id} has {amount(account.posted)}.")

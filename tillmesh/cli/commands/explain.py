@@ -6,7 +6,8 @@ import typer
 
 from tillmesh.cli.display import show_json
 from tillmesh.cli.options import DEFAULT, Json, Orders, Payments, Terminal, run_async
-from tillmesh.cli.order_records import OrderRecords, read_order_records, tell
+from tillmesh.cli.order_records import OrderRecords, read_order_records
+from tillmesh.cli.order_story import tell
 from tillmesh.client.connections import Addresses, Client
 
 
@@ -17,7 +18,7 @@ def explain(
     terminal: Terminal = DEFAULT.terminal,
     json: Json = False,
 ) -> None:
-    """Tell the story of an order: who locked it, why it was unlocked, where the money is."""
+    """Tell the story of an order: who locked it, why it was unlocked, where the money is, who acts next."""
     addresses = Addresses(orders, payments, terminal)
 
     async def look() -> OrderRecords:

@@ -7,7 +7,7 @@ import typer
 from tillmesh.api.payment.v1 import identity_service_pb2 as identity_api
 from tillmesh.api.payment.v1 import wallet_pb2
 from tillmesh.api.payment.v1 import wallet_service_pb2 as wallet_api
-from tillmesh.cli.display import out, show_json
+from tillmesh.cli.display import say, show_json
 from tillmesh.cli.limits import ConfirmAbove, PerDayMax, limits_sentence
 from tillmesh.cli.options import DEFAULT, CurrencyCode, Json, Payments, money, run_async
 from tillmesh.client.connections import Addresses, Client
@@ -42,4 +42,4 @@ def identity(
 
     wallet = run_async(act())
     if not show_json([wallet]):
-        out.print(f"{wallet.identity_id} pays from {wallet.account_id}. {limits_sentence(wallet)}")
+        say(f"{wallet.identity_id} pays from {wallet.account_id}. {limits_sentence(wallet)}")

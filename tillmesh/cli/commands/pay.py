@@ -8,12 +8,13 @@ from tillmesh.api.order.v1 import order_service_pb2 as order_api
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.cli.at_till import at_till
-from tillmesh.cli.display import out
+from tillmesh.cli.display import say
 from tillmesh.cli.options import DEFAULT, Json, OrderId, Orders, Payments, Terminal, run_async
 from tillmesh.cli.prompts import ask_pay_code
 from tillmesh.cli.records import show_checkout, show_payment
 from tillmesh.client.connections import Addresses, Client
 from tillmesh.client.requests import payment_for
+from tillmesh.runtime.foreign_text import named
 from tillmesh.runtime.ids import new_request_id
 
 
@@ -59,4 +60,4 @@ def pay(
     if payment:
         show_payment(payment)
     else:
-        out.print(f"Order {order} is PAID: there was nothing to pay.")
+        say(f"Order {named(order)} is PAID: there was nothing to pay.")

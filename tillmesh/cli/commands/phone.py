@@ -15,7 +15,7 @@ from tillmesh.api.payment.v1 import payment_pb2, phone_pb2, wallet_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.api.type.v1 import payer_pb2
 from tillmesh.cli.claim_records import show_claim
-from tillmesh.cli.display import amount, date_time, out, show_json, show_table
+from tillmesh.cli.display import amount, date_time, say, show_json, show_table
 from tillmesh.cli.event_lines import payment_line
 from tillmesh.cli.limits import NewConfirmAbove, NewPerDayMax, limits_sentence, set_limits
 from tillmesh.cli.options import DEFAULT, Json, OwnCurrency, PaymentId, Payments, run_async
@@ -32,6 +32,7 @@ from tillmesh.client.requests import consent_to, payment_for
 from tillmesh.client.wallets import find_wallet
 from tillmesh.runtime.clock import SystemClock
 from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.foreign_text import named
 from tillmesh.runtime.ids import new_request_id
 
 ASK = "-"
@@ -68,8 +69,8 @@ def enroll_(
             return made
 
     kept = _saved_phones().keep(run_async(act()))
-    out.print(f"The phone of {identity} is {kept}: whoever has that file can pay by code.", soft_wrap=True)
-    out.print("It shows pay codes at once: tillmesh phone code. For all else: tillmesh phone sign-in")
+    say(f"The phone of {named(identity)} is {named(kept)}: whoever has that file can pay by code.")
+    say("It shows pay codes at once: tillmesh phone code. For all else: tillmesh phone sign-in")
 
 
 @phone.command("list", epilog="**Example**\n\ntillmesh phone list ada")
@@ -88,7 +89,7 @@ def list_(
     if show_json(found):
         return
     rows = [(each.phone_id, each.phone_uri, date_time(each.create_time)) for each in found]
-    show_table(f"Phones of {identity}", ["phone", "certificate", "bound"], rows)
+    show_table(f"Phones of {named(identity)}", ["phone", "certificate", "bound"], rows)
 
 
 @phone.command(epilog="**Example**\n\ntillmesh phone sign-in")
@@ -97,7 +98,7 @@ def sign_in(phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> No
     pin = ask_pin()
     signed_in = _on_line(phone_id, payments, lambda line: line.sign_in(pin))
     _saved_phones().keep(signed_in)
-    out.print(f"{signed_in.identity_id} is signed in on {signed_in.phone_id}.")
+    say(f"{signed_in.identity_id} is signed in on {signed_in.phone_id}.")
 
 
 @phone.command(epilog="**Example**\n\ntillmesh phone sign-out")
@@ -110,7 +111,7 @@ def sign_out(phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> N
 
     signed_out = _on_line(phone_id, payments, act)
     _saved_phones().keep(signed_out)
-    out.print(f"Nobody is signed in on {signed_out.phone_id} now.")
+    say(f"Nobody is signed in on {signed_out.phone_id} now.")
 
 
 @phone.command(epilog="**Examples**\n\ntillmesh phone code --qr\n\ntillmesh phone code | tillmesh pay ORDER --pay-code")
@@ -132,7 +133,7 @@ def new_key(phone_id: PhoneId = "", payments: Payments = DEFAULT.payments) -> No
     """Make another key for pay codes: what somebody may have copied no longer counts."""
     renewed = _on_line(phone_id, payments, PhoneClient.new_key)
     _saved_phones().keep(renewed)
-    out.print(f"{renewed.phone_id} has a new key; its old codes no longer count.")
+    say(f"{renewed.phone_id} has a new key; its old codes no longer count.")
 
 
 @phone.command(epilog="**Example**\n\ntillmesh phone pending")
@@ -177,7 +178,7 @@ def claim(
     if not pay:
         return
     if not yes:
-        ask_yes(f"Pay {amount(order.amount)} to {order.store_id}?")
+        ask_yes(f"Pay {amount(order.amount)} to {named(order.store_id)}?")
     show_payment(_on_line(phone_id, payments, lambda line: _pay(line, order)))
 
 
@@ -190,7 +191,7 @@ def release(
     """Give a claimed order back, so that another phone can have it."""
     request = claim_api.ReleaseOrderClaimRequest(request_id=new_request_id(), order_id=order)
     _on_line(phone_id, payments, lambda line: line.call(line.claims.ReleaseOrderClaim, request))
-    out.print(f"Order {order} is free for another phone.", markup=False)
+    say(f"Order {named(order)} is free for another phone.")
 
 
 @phone.command(epilog="**Example**\n\ntillmesh phone pay 7K3M-9Q2X-VB4T")
@@ -311,7 +312,7 @@ def limits(
 
     found = _on_line(phone_id, payments, act)
     if not show_json([found]):
-        out.print(limits_sentence(found))
+        say(limits_sentence(found))
 
 
 async def _pending(line: PhoneClient) -> list[order_pb2.Order]:
@@ -330,7 +331,7 @@ async def _to_pay(line: PhoneClient, order_id: str) -> order_pb2.Order:
     except Refusal as refusal:
         if refusal.reason != "CLAIM_NOT_FOUND":
             raise
-        raise Failure(f"{line.phone.identity_id} has no order {order_id} to pay.") from refusal
+        raise Failure(f"{line.phone.identity_id} has no order {named(order_id)} to pay.") from refusal
 
 
 async def _pay(line: PhoneClient, order: order_pb2.Order) -> payment_pb2.Payment:

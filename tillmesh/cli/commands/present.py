@@ -6,9 +6,10 @@ import typer
 
 from tillmesh.api.terminal.v1 import presentation_pb2
 from tillmesh.cli.at_till import at_till
-from tillmesh.cli.display import err, seconds, show_json
+from tillmesh.cli.display import say, seconds, show_json, warn
 from tillmesh.cli.options import DEFAULT, Json, OrderId, Terminal, run_async
 from tillmesh.cli.qr import show_qr
+from tillmesh.runtime.foreign_text import named
 
 
 def present(
@@ -30,7 +31,7 @@ def present(
     shown = run_async(act())
     if show_json([shown]):
         return
-    typer.echo(shown.code)
+    say(shown.code)
     if qr:
         show_qr(shown.code)
-    err.print(f"On {shown.lane}, for {seconds(shown.remaining)} seconds: tillmesh phone claim", markup=False)
+    warn(f"On {named(shown.lane)}, for {seconds(shown.remaining)} seconds: tillmesh phone claim")

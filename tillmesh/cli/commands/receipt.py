@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from google.protobuf.json_format import MessageToJson
 
 from tillmesh.cli.at_till import at_till
+from tillmesh.cli.display import json_line
 from tillmesh.cli.options import DEFAULT, Json, Terminal, run_async
 from tillmesh.client import Failure, Receipt
+from tillmesh.runtime.foreign_text import named, visible_lines
 
 
 class Kind(StrEnum):
@@ -91,8 +92,8 @@ def _content(made: Receipt, format_: Format) -> str | bytes:
     if format_ is Format.ESC_POS:
         return made.printer_bytes
     if format_ is Format.JSON:
-        return f"{MessageToJson(made, preserving_proto_field_name=True, indent=None)}\n"
-    return made.text
+        return f"{json_line(made)}\n"
+    return visible_lines(made.text) if format_ is Format.TEXT else made.text
 
 
 def _write(content: str | bytes, file: Path | None) -> None:
@@ -102,4 +103,4 @@ def _write(content: str | bytes, file: Path | None) -> None:
     try:
         file.write_bytes(content.encode() if isinstance(content, str) else content)
     except OSError as error:
-        raise Failure(f"{file} cannot be written: {error.strerror}.") from None
+        raise Failure(f"{named(file)} cannot be written: {error.strerror}.") from None

@@ -12,6 +12,7 @@ from tillmesh.cli.replay.play import CONCURRENCY, own_mesh, replay_file, warn_of
 from tillmesh.client.connections import Addresses
 from tillmesh.client.failures import Failure, Unreachable
 from tillmesh.local.mesh import StoreOptions
+from tillmesh.runtime.foreign_text import named, visible_json
 
 _RUNNING = "Use a running mesh instead of starting one"
 
@@ -47,10 +48,10 @@ def replay(
             try:
                 report = run_async(replay_file(mesh.addresses, file, invoice_file, currency, concurrency))
             except Unreachable as error:
-                raise Failure(mesh.failure() or str(error)) from None
+                raise mesh.failure() or error from None
     report.show()
-    print(json.dumps(report.as_json()))
+    print(visible_json(json.dumps(report.as_json())))
     if not report.reconciled:
         raise typer.Exit(1)
     if report.is_all_rejected:
-        raise Failure(f"Nothing was replayed: every invoice of {file} is rejected.")
+        raise Failure(f"Nothing was replayed: every invoice of {named(file)} is rejected.")

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from tillmesh.api.sandbox.v1 import sandbox_service_pb2 as api
 from tillmesh.api.sandbox.v1.sandbox_service_pb2_grpc import SandboxServiceStub
 from tillmesh.auth.callers import Role
-from tillmesh.cli.display import date_time, err, show_json, show_table
+from tillmesh.cli.display import date_time, say, show_json, show_table, warn
 from tillmesh.cli.options import Json, run_async
 from tillmesh.client.connections import Connections, Server
 from tillmesh.local.processes import ServerName
@@ -41,7 +41,7 @@ def show_code(
 ) -> None:
     """Show the pay code that a simulated payer's phone shows now."""
     answer: api.ShowPayCodeResponse = _ask(address, "ShowPayCode", api.ShowPayCodeRequest(identity_id=identity))
-    typer.echo(answer.pay_code)
+    say(answer.pay_code)
 
 
 @sandbox.command("clock", epilog="**Examples**\n\ntillmesh sandbox clock 90\n\ntillmesh sandbox clock 86400")
@@ -53,7 +53,7 @@ def move_clock(
     request = api.MoveClockRequest()
     request.by.FromMilliseconds(int(seconds * 1_000))
     answer: api.MoveClockResponse = _ask(address, "MoveClock", request)
-    typer.echo(date_time(answer.now))
+    say(date_time(answer.now))
 
 
 @sandbox.command("restart", epilog="**Examples**\n\ntillmesh sandbox restart thirdparty_server --away 10")
@@ -69,14 +69,14 @@ def restart(
     request = api.RestartServerRequest(server=number)
     request.away.FromMilliseconds(int(away * 1_000))
     _ask(address, "RestartServer", request)
-    err.print(f"The {server} is ended, and starts again in {away:g} s.")
+    warn(f"The {server} is ended, and starts again in {away:g} s.")
 
 
 @sandbox.command("reset", epilog="**Examples**\n\ntillmesh sandbox reset")
 def reset(address: Address = DEFAULT_ADDRESS) -> None:
     """Delete all data of the three servers, the catalogue too, and set the clock right."""
     _ask(address, "Reset", api.ResetRequest())
-    err.print("The sandbox is as new.")
+    warn("The sandbox is as new.")
 
 
 def _ask(address: str, method: str, request: Message) -> Any:

@@ -13,9 +13,11 @@ from tillmesh.api.terminal.v1.decision_pb2 import Decision
 from tillmesh.api.type.v1 import money_pb2
 from tillmesh.api.type.v1.line_item_pb2 import LineItem
 from tillmesh.cli.at_till import at_till
-from tillmesh.cli.display import amount, date_time, out, show_json
+from tillmesh.cli.checkout_records import article_name
+from tillmesh.cli.display import amount, date_time, say, show_json
 from tillmesh.cli.options import DEFAULT, Json, Terminal, run_async
 from tillmesh.client.failures import Failure
+from tillmesh.runtime.foreign_text import quoted
 
 STDIN = "-"
 Answer = api.ScanItemResponse
@@ -71,19 +73,19 @@ def _show(answer: Answer) -> None:
         case Answer.OUTCOME_ADDED:
             lines = [line for line in checkout.lines if answer.line_number in (line.line_number, line.deposit_of)]
             for line in lines:
-                out.print(_line(line, checkout.amount.currency_code), markup=False)
-            out.print(f"{checkout.checkout_id} comes to {amount(checkout.amount)}.", markup=False)
+                say(_line(line, checkout.amount.currency_code))
+            say(f"{checkout.checkout_id} comes to {amount(checkout.amount)}.")
         case Answer.OUTCOME_PAY_CODE:
-            out.print(f"A pay code. To pay with it: tillmesh pay {checkout.checkout_id} --pay-code")
+            say(f"A pay code. To pay with it: tillmesh pay {checkout.checkout_id} --pay-code")
         case Answer.OUTCOME_RECEIPT:
-            out.print(f"A receipt. Of its order: tillmesh explain {answer.order_id}", markup=False)
+            say(f"A receipt. Of its order: tillmesh explain {answer.order_id}")
 
 
 def _line(line: checkout_pb2.CheckoutLine, currency: str) -> str:
     item = line.item
     unit = LineItem.Unit.Name(item.unit).removeprefix("UNIT_").lower()
     comes_to = amount(money_pb2.Money(currency_code=currency, minor_units=item.amount_minor))
-    return f"{line.line_number}. {item.title or item.sku}: {item.quantity:,} {unit}, {comes_to}"
+    return f"{line.line_number}. {quoted(article_name(item))}: {item.quantity:,} {unit}, {comes_to}"
 
 
 def _asked(decision: Decision) -> str:

@@ -8,7 +8,7 @@ import typer
 from tillmesh.api.terminal.v1 import scan_service_pb2 as api
 from tillmesh.api.terminal.v1.scan_rules_pb2 import InStoreCodeRule, ScanRules
 from tillmesh.cli.csv_rows import refuse_rows
-from tillmesh.cli.display import date_time, out, show_json, show_table
+from tillmesh.cli.display import date_time, say, show_json, show_table
 from tillmesh.cli.options import DEFAULT, Json, Terminal, run_async
 from tillmesh.cli.scan_rules_file import ScanRulesFile
 from tillmesh.client.connections import Addresses, Client
@@ -49,7 +49,7 @@ def show(terminal: Terminal = DEFAULT.terminal, json: Json = False) -> None:
     since = (
         f"Version {rules.version}, set {date_time(rules.update_time)}" if rules.version else "No rules were ever set"
     )
-    out.print(f"{since}. An article that the checkout has {adds}.")
+    say(f"{since}. An article that the checkout has {adds}.")
 
 
 @scan_rules.command(
@@ -88,7 +88,7 @@ def import_file(
         refuse_rows("scan-rules", file, source.refused_rows(refusal))
         raise
     count = len(rules.rules)
-    out.print(f"The terminal has {count} rule{'' if count == 1 else 's'}, version {rules.version}.")
+    say(f"The terminal has {count} rule{'' if count == 1 else 's'}, version {rules.version}.")
 
 
 def _span(start: int, digits: int) -> str:

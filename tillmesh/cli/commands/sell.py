@@ -10,7 +10,7 @@ from tillmesh import paycode
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.api.type.v1 import money_pb2
 from tillmesh.cli.at_till import at_till
-from tillmesh.cli.display import amount, out, show_json
+from tillmesh.cli.display import amount, say, show_json
 from tillmesh.cli.items import Items, new_line, priced_lines
 from tillmesh.cli.options import DEFAULT, CurrencyCode, Json, Terminal, money, run_async
 from tillmesh.cli.prompts import ask_pay_code
@@ -18,6 +18,7 @@ from tillmesh.cli.records import show_checkout
 from tillmesh.client.verdicts import money as amount_of
 from tillmesh.lines import totals
 from tillmesh.rpc.line_messages import from_line_item
+from tillmesh.runtime.foreign_text import named
 from tillmesh.runtime.ids import SYSTEM_RNG, new_transaction_number
 from tillmesh.runtime.secret import Secret
 
@@ -58,7 +59,7 @@ def sell(
             param_hint="PAYER",
         )
     lines = [new_line(item, currency) for item in items]
-    identity_id = "" if payer == ANYBODY else payer
+    identity_id = "" if payer == ANYBODY else named(payer)
     if pay or pay_code:
         number = new_transaction_number(SYSTEM_RNG)
         due = money(shown, currency) if shown else _sum(items, currency)
@@ -87,8 +88,8 @@ def sell(
     checkout = run_async(act())
     if show_json([checkout]):
         return
-    who = "whoever shows a pay code" if payer == ANYBODY else payer
-    out.print(f"Order {checkout.checkout_id}: {who} owes {amount(checkout.amount)}.")
+    who = "whoever shows a pay code" if payer == ANYBODY else named(payer)
+    say(f"Order {checkout.checkout_id}: {who} owes {amount(checkout.amount)}.")
 
 
 def _undo(checkout_id: str, terminal: str) -> str:

@@ -6,12 +6,13 @@ import typer
 
 from tillmesh.api.terminal.v1 import lane_sticker_pb2
 from tillmesh.api.terminal.v1 import presentation_service_pb2 as api
-from tillmesh.cli.display import date_time, err, show_json
+from tillmesh.cli.display import date_time, say, show_json, warn
 from tillmesh.cli.options import DEFAULT, Json, Terminal, run_async
 from tillmesh.cli.qr import show_qr
 from tillmesh.client.connections import Addresses, Client
 from tillmesh.client.failures import Failure
 from tillmesh.runtime.errors import Refusal
+from tillmesh.runtime.foreign_text import named
 from tillmesh.runtime.ids import new_request_id
 
 
@@ -36,12 +37,13 @@ def sticker(
             except Refusal as refusal:
                 if refusal.reason != "STICKER_NOT_FOUND":
                     raise
-                raise Failure(f"Lane {lane} has no sticker; make one: tillmesh sticker {lane} --renew") from refusal
+                name = named(lane)
+                raise Failure(f"Lane {name} has no sticker; make one: tillmesh sticker {name} --renew") from refusal
 
     printed = run_async(act())
     if show_json([printed]):
         return
-    typer.echo(printed.code)
+    say(printed.code)
     if qr:
         show_qr(printed.code)
-    err.print(f"The sticker of {printed.lane}, made {date_time(printed.create_time)}.", markup=False)
+    warn(f"The sticker of {named(printed.lane)}, made {date_time(printed.create_time)}.")

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from tillmesh.cli.display import err, out, show_table
+from tillmesh.cli.display import out, say, show_table, warn
 from tillmesh.cli.options import CurrencyCode, DataDir
 from tillmesh.client.connections import tls_dir
 from tillmesh.local.keeper import Keeper
 from tillmesh.local.mesh import Mesh, StoreOptions
 from tillmesh.local.processes import ServerName
+from tillmesh.runtime.foreign_text import visible
 from tillmesh.runtime.ids import IDENTIFIER, IDENTIFIER_RULE
 from tillmesh.samples import ONLINE_RETAIL
 from tillmesh.sandbox.sandbox import Sandbox
@@ -95,7 +97,7 @@ def _keep_sandbox(sandbox: Sandbox, scraped: Scraped) -> None:
 def _say(line: str) -> None:
     """Tells a person, if it can: a full disk must not stop the servers."""
     with suppress(OSError):
-        err.print(line, markup=False, soft_wrap=True)
+        warn(line)
 
 
 def _introduce(mesh: Mesh, scraped: Scraped, sandbox: str = "") -> None:
@@ -112,11 +114,11 @@ def _introduce(mesh: Mesh, scraped: Scraped, sandbox: str = "") -> None:
     suggestions = _of_sandbox() if sandbox else _of_mesh(mesh)
     out.print("Try in another terminal:", style="bold")
     for name, value in _environment(mesh, sandbox).items():
-        out.print(f"  export {name}={shlex.quote(value)}", markup=False, soft_wrap=True)
+        out.print(f"  export {name}={visible(shlex.quote(value))}", soft_wrap=True)
     width = max(map(len, suggestions))
     for command, what in suggestions.items():
-        out.print(f"  {command:<{width}}  [dim]{what}[/]", soft_wrap=True)
-    out.print("Ctrl-C stops all.")
+        out.print(Text.assemble(f"  {visible(command):<{width}}  ", (what, "dim")), soft_wrap=True)
+    say("Ctrl-C stops all.")
 
 
 def _of_mesh(mesh: Mesh) -> dict[str, str]:

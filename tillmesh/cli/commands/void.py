@@ -6,9 +6,10 @@ import typer
 
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
-from tillmesh.cli.display import amount, as_json, payer_name
+from tillmesh.cli.display import amount, as_json
 from tillmesh.cli.options import DEFAULT, Json, Orders, PaymentId, Payments, Terminal, run_async
-from tillmesh.cli.order_records import read_order_records, tell
+from tillmesh.cli.order_records import payer_of, read_order_records
+from tillmesh.cli.order_story import tell
 from tillmesh.cli.prompts import ask_yes
 from tillmesh.cli.records import show_payment
 from tillmesh.client.connections import Addresses, Client
@@ -35,7 +36,7 @@ def void(
             if not as_json.get():
                 tell(await read_order_records(client, found.order_id))
             if found.state == payment_pb2.Payment.STATE_AUTHORIZED and not yes:
-                back = f"{amount(found.amount)} back to {found.identity_id or payer_name(found.payer)}"
+                back = f"{amount(found.amount)} back to {payer_of(found)}"
                 ask_yes(f"Give {back}, for good, if the order service does not know the payment?")
             request = payment_api.VoidPaymentRequest(request_id=new_request_id(), payment_id=payment)
             return await client.call(client.payments.VoidPayment, request)

@@ -1,10 +1,11 @@
 """`tillmesh void-sale`."""
 
 from tillmesh.cli.at_till import at_till
-from tillmesh.cli.display import out, show_json
+from tillmesh.cli.display import say, show_json
 from tillmesh.cli.options import DEFAULT, Json, Note, RefundId, SoldOrder, Terminal, repeat_with, run_async
 from tillmesh.client import Failure, Outcome, Refusal, Undone
 from tillmesh.client.followed_sale import NOT_THERE
+from tillmesh.runtime.foreign_text import named
 from tillmesh.runtime.ids import new_request_id
 
 
@@ -33,11 +34,11 @@ def void_sale(
     number = undone.answer.checkout.checkout_id
     match undone.outcome:
         case Outcome.CANCELED:
-            out.print(f"Order {number} is CANCELED: it can no longer be paid.")
+            say(f"Order {named(number)} is CANCELED: it can no longer be paid.")
         case Outcome.REFUNDED if undone.refunded:
-            out.print(f"Order {number} was paid and is REFUNDED: {undone.refunded} were given back.")
+            say(f"Order {named(number)} was paid and is REFUNDED: {undone.refunded} were given back.")
         case Outcome.REFUNDED:
-            out.print(f"Order {number} is REFUNDED: nothing was left to give back.")
+            say(f"Order {named(number)} is REFUNDED: nothing was left to give back.")
         case _:
             again = f"repeat the command with --refund-id {chosen_id}"
-            out.print(f"Order {number} is being undone. To ask how far it is, {again}", soft_wrap=True)
+            say(f"Order {named(number)} is being undone. To ask how far it is, {again}")

@@ -6,7 +6,7 @@ import typer
 
 from tillmesh.api.payment.v1 import account_pb2, wallet_pb2
 from tillmesh.api.payment.v1 import wallet_service_pb2 as wallet_api
-from tillmesh.cli.display import amount, out, show_json, show_table
+from tillmesh.cli.display import amount, say, show_json, show_table
 from tillmesh.cli.limits import (
     PER_DAY_MAX,
     THRESHOLD,
@@ -59,7 +59,7 @@ def open_(
 
     opened = run_async(act())
     if not show_json([opened]):
-        out.print(f"Opened {opened.account_id}. {limits_sentence(opened)}")
+        say(f"Opened {opened.account_id}. {limits_sentence(opened)}")
 
 
 @wallet.command(epilog="**Example**\n\ntillmesh wallet show ada")
@@ -115,4 +115,4 @@ def limits(
 
     found = run_async(act())
     if not show_json([found]):
-        out.print(limits_sentence(found))
+        say(limits_sentence(found))

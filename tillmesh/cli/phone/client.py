@@ -23,6 +23,7 @@ from tillmesh.cli.phone.device import Phone
 from tillmesh.client.connections import Addresses, Client, Connections, Server
 from tillmesh.client.failures import Failure, NotLetIn
 from tillmesh.local.authority import Authority
+from tillmesh.runtime.foreign_text import named
 from tillmesh.runtime.ids import new_request_id
 from tillmesh.runtime.secret import Secret
 
@@ -103,7 +104,7 @@ def _certificate(addresses: Addresses, phone_id: str) -> TlsFiles:
     authority = Authority(_ca_folder(addresses))
     folder = authority.folder_of(Role.PHONE, phone_id)
     if not folder.is_dir():
-        raise Failure(f"Phone {phone_id} has no certificate in {authority.folder}; enroll it again.")
+        raise Failure(f"Phone {named(phone_id)} has no certificate in {named(authority.folder)}; enroll it again.")
     return TlsFiles.of(folder)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tillmesh import paycode
 from tillmesh.client.failures import Failure
+from tillmesh.runtime.foreign_text import named
 from tillmesh.runtime.secret import Secret
 
 
@@ -68,9 +69,9 @@ class SavedPhones:
                 Secret(token.encode()) if token else None,
             )
         except FileNotFoundError:
-            raise Failure(f"There is no phone {phone_id}; make one: tillmesh phone enroll IDENTITY") from None
+            raise Failure(f"There is no phone {named(phone_id)}; make one: tillmesh phone enroll IDENTITY") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Failure(f"The phone in {path} cannot be used ({error!r}); enroll it again.") from None
+            raise Failure(f"The phone in {named(path)} cannot be used ({error!r}); enroll it again.") from None
 
     def _only_one(self) -> Path:
         found = sorted(self._folder.glob("*.json"))

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
-from tillmesh.cli.display import err
+from tillmesh.cli.display import progress_bars, warn
 from tillmesh.cli.replay.invoices import Invoice, InvoiceFile, Rejection
 from tillmesh.cli.replay.reconcile import settled
 from tillmesh.cli.replay.report import Report
@@ -16,6 +16,7 @@ from tillmesh.cli.replay.runner import Runner
 from tillmesh.client.connections import Addresses, Client
 from tillmesh.local.mesh import Mesh, StoreOptions
 from tillmesh.local.processes import ServerName
+from tillmesh.runtime.foreign_text import named
 
 CONCURRENCY = 8
 
@@ -23,12 +24,8 @@ CONCURRENCY = 8
 def warn_of_rejected(file: Path, rejected: list[Rejection]) -> None:
     """One line on standard error for each invoice that is not replayed."""
     for rejection in rejected:
-        err.print(
-            f"tillmesh replay: {file}: line {rejection.line}: invoice {rejection.invoice} is rejected: "
-            f"{rejection.reason}",
-            markup=False,
-            soft_wrap=True,
-        )
+        what = f"line {rejection.line}: invoice {named(rejection.invoice)} is rejected: {rejection.reason}"
+        warn(f"tillmesh replay: {file}: {what}")
 
 
 @contextmanager
@@ -49,7 +46,7 @@ async def replay_file(
     """Replays and reconciles."""
     invoices = invoice_file.invoices
     async with Client(addresses) as client:
-        with _progress() as progress:
+        with progress_bars(_Rate()) as progress:
             task = progress.add_task(f"Replaying {file.name}", total=len(invoices), checkouts=0)
 
             def advance(invoice: Invoice) -> None:
@@ -68,8 +65,3 @@ class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         """The rate of one task."""
         return Text(f"{task.fields['checkouts'] / (task.elapsed or 1):.0f} checkouts/s")
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeElapsedColumn())
-    return Progress(*columns, console=err, disable=not err.is_terminal)

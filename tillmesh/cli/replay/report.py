@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rich.markup import escape
+from rich.text import Text
 
-from tillmesh.cli.display import out, show_table
+from tillmesh.cli.display import out, say, show_table
 from tillmesh.cli.replay.invoices import InvoiceFile
 from tillmesh.cli.replay.reconcile import Check
 from tillmesh.cli.replay.runner import Outcome
+from tillmesh.runtime.foreign_text import visible
 from tillmesh.runtime.money import Money
 
 PROBLEMS_SHOWN = 5
@@ -28,9 +29,10 @@ def percentile_ms(durations_s: Sequence[float], share: float) -> float | None:
 def show_checks(checks: Sequence[Check]) -> None:
     """Prints what holds, and where it does not."""
     for check in checks:
-        out.print(f"[red]✗[/] {check.claim}" if check.problems else f"[green]✓[/] {check.claim}")
+        mark = ("✗", "red") if check.problems else ("✓", "green")
+        out.print(Text.assemble(mark, f" {check.claim}"))
         for problem in check.problems[:PROBLEMS_SHOWN]:
-            out.print(f"    {escape(problem)}")
+            out.print(f"    {visible(problem)}", soft_wrap=True)
         if len(check.problems) > PROBLEMS_SHOWN:
             out.print(f"    and {len(check.problems) - PROBLEMS_SHOWN} more")
 
@@ -96,10 +98,11 @@ class Report:
         rows.append(("rejected", str(len(figures["rejected"])), ""))
         show_table("Replay", ["", "invoices", self.currency], rows, right=["invoices", self.currency])
         if figures["sales"]:
-            out.print(
+            say(
                 f"{figures['checkouts_per_second']} checkouts/s in {figures['elapsed_s']} s; "
-                f"a checkout took {figures['p50_ms']} ms (p50), {figures['p99_ms']} ms (p99)\n"
+                f"a checkout took {figures['p50_ms']} ms (p50), {figures['p99_ms']} ms (p99)"
             )
+            out.print()
         show_checks(self.checks)
 
     def _decimal(self, minor: int) -> str:

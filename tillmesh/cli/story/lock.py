@@ -9,7 +9,8 @@ from tillmesh.api.payment.v1 import payer_service_pb2 as payer_api
 from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.api.payment.v1 import payment_service_pb2 as payment_api
 from tillmesh.cli.display import amount, seconds
-from tillmesh.cli.order_records import read_order_records, short, tell
+from tillmesh.cli.order_records import read_order_records, short
+from tillmesh.cli.order_story import tell
 from tillmesh.cli.phone.client import PhoneClient
 from tillmesh.cli.records import show_balances
 from tillmesh.cli.story.goods import GOODS, buys_goods

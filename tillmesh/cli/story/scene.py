@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import TypeVar
 
-from rich.markup import escape
+from rich.text import Text
 
 from tillmesh.api.order.v1 import order_pb2
 from tillmesh.api.order.v1 import order_service_pb2 as order_api
@@ -17,6 +17,7 @@ from tillmesh.client import Failure, Line, Refusal, Said, Sale, Till, Verdict
 from tillmesh.client.connections import Client
 from tillmesh.client.wallets import read_account, wallet_account_id
 from tillmesh.local.mesh import Mesh
+from tillmesh.runtime.foreign_text import quoted, visible
 from tillmesh.runtime.secret import Secret
 
 PAYER, NAME = "ada", "Ada"
@@ -29,17 +30,17 @@ Seen = TypeVar("Seen")
 def scene(title: str) -> None:
     """Begins a scene."""
     out.print()
-    out.rule(f"[bold]{title}", align="left")
+    out.rule(Text(title, "bold"), align="left")
 
 
 def say(sentence: str) -> None:
     """Tells what was done and checked."""
-    out.print(f"  {escape(sentence)}", soft_wrap=True)
+    out.print(f"  {visible(sentence)}", soft_wrap=True)
 
 
 def quote(server: str, words: str) -> None:
     """Gives a server's own words."""
-    out.print(f"  [yellow]{server}:[/] “{escape(words)}”", soft_wrap=True)
+    out.print(Text.assemble("  ", (f"{server}:", "yellow"), f" {quoted(words)}"), soft_wrap=True)
 
 
 def check(ok: bool, claim: str) -> None:
