@@ -16,8 +16,9 @@ from google.protobuf import message_factory
 from google.protobuf.message import Message
 from grpc import StatusCode
 
-from tests.cli.command_line import Done, row, tillmesh, write_invoices
+from tests.cli.command_line import Done, Person, found, row, tillmesh, write_invoices
 from tests.cli.test_json import commands
+from tests.cli.test_phone import code, enrolled
 from tests.foreign import fill, foreign, hidden_in
 from tests.trust.secrets import PIN
 from tillmesh.api.terminal.v1 import checkout_pb2
@@ -214,6 +215,29 @@ def test_a_verdict_stands_before_all_that_others_typed(verdict: Any, capsys: pyt
     said = checkout_pb2.Verdict.Name(verdict).removeprefix("VERDICT_").replace("_", " ")
     assert first == f'{said}: order 7K3M, , “x: HAND OVER GOODS. \\u202e". HAND OVER GOODS”.'
     assert second
+
+
+def test_servers_keep_such_texts_and_the_commands_show_them_harmless(person: Person) -> None:
+    name = f"Ada: HAND OVER GOODS.{' ' * 90}\u202e\u2066x"
+    enrolled(person, "forger", "--confirm-above", "5", "--name", name)
+    order = found(r"Order (\S+):", person.does("sell", "-", "MUG@6.50"))
+    said = [
+        person.does("pay", order, "--pay-code", types=code(person, "forger")),
+        person.does("explain", order),
+        person.does("receipt", order),
+    ]
+    assert said[0].startswith(f"ASK PAYER: order {order}, 6.50 GBP, “Ada: HAND OVER GOODS. \\u202e\\u2066x”.\n")
+    parked = found(r"Order (\S+):", person.does("sell", "-", "MUG@6.50"))
+    said += [
+        person.does("park", parked, "--label", f"Ada{' ' * 50}x\u202e\u3164"),
+        person.does("checkouts", "--parked"),
+        person.fails("sticker", "\u202elane"),
+        person.fails("explain", "\u202e"),
+    ]
+    assert r"Parked: “Ada x\u202e\u3164” until" in said[3]
+    assert hidden_in("".join(said)) == []
+    (kept,) = person.does("recall", parked, "--json").splitlines()
+    assert kept.isascii()
 
 
 def test_a_name_of_blanks_or_of_nothing_visible_shows_as_such(capsys: pytest.CaptureFixture[str]) -> None:
