@@ -3,6 +3,7 @@
 The servers are made up: each answer of theirs is full of texts that were typed to do harm, in every field.
 """
 
+import io
 import random
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import typer
 from google.protobuf import message_factory
 from google.protobuf.message import Message
 from grpc import StatusCode
+from rich.progress import ProgressColumn
 
 from tests.cli.command_line import Done, Person, found, row, tillmesh, write_invoices
 from tests.cli.test_json import commands
@@ -24,7 +26,9 @@ from tests.trust.secrets import PIN
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.auth.callers import Role
 from tillmesh.cli.app import app
+from tillmesh.cli.display import progress_bars
 from tillmesh.cli.phone.device import Phone, SavedPhones
+from tillmesh.cli.prompts import ask_yes
 from tillmesh.cli.records import show_checkout
 from tillmesh.cli.replay.invoices import read_invoices
 from tillmesh.cli.replay.play import warn_of_rejected
@@ -269,3 +273,16 @@ def test_the_checks_of_a_replay_repeat_an_invoice_number_on_one_line(capsys: pyt
     said = capsys.readouterr().out
     assert len(said.splitlines()) == 6
     assert hidden_in(said) == []
+
+
+def test_a_progress_bar_and_a_question_are_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with progress_bars() as progress:
+        progress.add_task("Reading a\nb\u202e[red]", total=1)
+        (description, *_) = progress.columns
+        assert isinstance(description, ProgressColumn)
+        assert str(description.render(progress.tasks[0])) == r"Reading a\nb\u202e[red]"
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    ask_yes("Pay 1.00 GBP to a\nb\u202e?")
+    assert capsys.readouterr().err == r"Pay 1.00 GBP to a\nb\u202e? [y/N]:"
