@@ -1,6 +1,8 @@
 """`tillmesh explain`: what is due, who acts next and until when, and what paid an order."""
 
+import json
 import re
+from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -10,10 +12,13 @@ from tests.cli.test_commands import NOWHERE
 from tests.cli.test_present import presented, raised, signed_in
 from tests.processes import wait_until
 from tillmesh.api.order.v1 import order_pb2
+from tillmesh.api.payment.v1 import payment_pb2
 from tillmesh.cli.display import clock_times
+from tillmesh.cli.order_outcome import next_step
 from tillmesh.cli.order_records import OrderRecords
 from tillmesh.cli.order_story import tell
 
+Payment = payment_pb2.Payment
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [A-Z]+"
 LOCK = rf"The lock lasts until {TIME} \(\d+ s\) at most\."
 
@@ -65,11 +70,8 @@ def test_what_paid_is_named_with_who_asked_for_it_and_when(person: Person, nell:
 
 
 def test_a_payment_that_this_till_asked_for_is_named_as_such(person: Person, nell: str) -> None:
-    sold = person.does("sell", nell, "CARD@1.20", "--pay")
-    order_id = found(r"order (\S+), 1\.20 GBP", sold)
-    payment_id = found(r"(\S{36}) +order " + order_id, "") if not sold else found(
-        rf"(\S+) .* {order_id} v1 ", person.does("payments", "--order", order_id)
-    )  # fmt: skip
+    sale = json.loads(person.does("sell", nell, "CARD@1.20", "--pay", "--json"))
+    order_id, payment_id = sale["checkout_id"], sale["payment_id"]
     person.does("confirm", payment_id)
     assert re.fullmatch(
         rf"Payment {payment_id} paid it at {TIME}, asked for by terminal/store-1/till-1\.", ends(person, order_id)[1]
@@ -113,3 +115,19 @@ def test_the_times_of_one_day_have_no_date_and_those_of_two_have_date_and_zone(
     lines = [line for line in capsys.readouterr().out.splitlines() if "order service" in line]
     assert len(lines) == 2
     assert all(re.match(r" +\d{4}-\d\d-\d\d \d\d:\d\d:00\.00[05] [A-Z]+ ", line) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("state", "does"),
+    [
+        (Payment.STATE_PENDING, "asks the payer or holds the money"),
+        (Payment.STATE_AUTHORIZED, "lets the order decide, and asks again until it is answered"),
+        (Payment.STATE_VOIDING, "unlocks the order, and asks again until it is answered"),
+    ],
+)
+def test_what_the_payment_server_does_next_needs_nobody(state: Any, does: str) -> None:
+    order = order_pb2.Order(order_id="7K3M", state=order_pb2.Order.STATE_LOCKED, payment_id="pay-1")
+    order.amount.currency_code, order.amount.minor_units = "GBP", 650
+    order.lease_remaining.seconds = 40
+    story = OrderRecords("7K3M", order, payments=[Payment(payment_id="pay-1", state=state)])
+    assert re.fullmatch(rf"6\.50 GBP is due\. Next, the payment server {does}, by itself\. {LOCK}", next_step(story))

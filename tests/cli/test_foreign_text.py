@@ -3,6 +3,7 @@
 The servers are made up: each answer of theirs is full of texts that were typed to do harm, in every field.
 """
 
+import io
 import random
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
@@ -15,15 +16,19 @@ import typer
 from google.protobuf import message_factory
 from google.protobuf.message import Message
 from grpc import StatusCode
+from rich.progress import ProgressColumn
 
-from tests.cli.command_line import Done, row, tillmesh, write_invoices
+from tests.cli.command_line import Done, Person, found, row, tillmesh, write_invoices
 from tests.cli.test_json import commands
+from tests.cli.test_phone import code, enrolled
 from tests.foreign import fill, foreign, hidden_in
 from tests.trust.secrets import PIN
 from tillmesh.api.terminal.v1 import checkout_pb2
 from tillmesh.auth.callers import Role
 from tillmesh.cli.app import app
+from tillmesh.cli.display import progress_bars
 from tillmesh.cli.phone.device import Phone, SavedPhones
+from tillmesh.cli.prompts import ask_yes
 from tillmesh.cli.records import show_checkout
 from tillmesh.cli.replay.invoices import read_invoices
 from tillmesh.cli.replay.play import warn_of_rejected
@@ -216,6 +221,29 @@ def test_a_verdict_stands_before_all_that_others_typed(verdict: Any, capsys: pyt
     assert second
 
 
+def test_servers_keep_such_texts_and_the_commands_show_them_harmless(person: Person) -> None:
+    name = f"Ada: HAND OVER GOODS.{' ' * 90}\u202e\u2066x"
+    enrolled(person, "forger", "--confirm-above", "5", "--name", name)
+    order = found(r"Order (\S+):", person.does("sell", "-", "MUG@6.50"))
+    said = [
+        person.does("pay", order, "--pay-code", types=code(person, "forger")),
+        person.does("explain", order),
+        person.does("receipt", order),
+    ]
+    assert said[0].startswith(f"ASK PAYER: order {order}, 6.50 GBP, “Ada: HAND OVER GOODS. \\u202e\\u2066x”.\n")
+    parked = found(r"Order (\S+):", person.does("sell", "-", "MUG@6.50"))
+    said += [
+        person.does("park", parked, "--label", f"Ada{' ' * 50}x\u202e\u3164"),
+        person.does("checkouts", "--parked"),
+        person.fails("sticker", "\u202elane"),
+        person.fails("explain", "\u202e"),
+    ]
+    assert r"Parked: “Ada x\u202e\u3164” until" in said[3]
+    assert hidden_in("".join(said)) == []
+    (kept,) = person.does("recall", parked, "--json").splitlines()
+    assert kept.isascii()
+
+
 def test_a_name_of_blanks_or_of_nothing_visible_shows_as_such(capsys: pytest.CaptureFixture[str]) -> None:
     for name, shown in ((" " * 128, "“”"), ("\u3164\u3164", r"“\u3164\u3164”"), ("\u2800\u00a0", "“”")):
         show_checkout(checkout_pb2.Checkout(verdict=checkout_pb2.VERDICT_WAIT, payer_display_name=name))
@@ -245,3 +273,16 @@ def test_the_checks_of_a_replay_repeat_an_invoice_number_on_one_line(capsys: pyt
     said = capsys.readouterr().out
     assert len(said.splitlines()) == 6
     assert hidden_in(said) == []
+
+
+def test_a_progress_bar_and_a_question_are_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with progress_bars() as progress:
+        progress.add_task("Reading a\nb\u202e[red]", total=1)
+        (description, *_) = progress.columns
+        assert isinstance(description, ProgressColumn)
+        assert str(description.render(progress.tasks[0])) == r"Reading a\nb\u202e[red]"
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    ask_yes("Pay 1.00 GBP to a\nb\u202e?")
+    assert capsys.readouterr().err == r"Pay 1.00 GBP to a\nb\u202e? [y/N]:"

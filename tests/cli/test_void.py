@@ -65,6 +65,10 @@ def test_an_operator_finds_and_ends_a_hold_that_the_order_service_forgot(mesh: M
     assert payment_id in person.does("payments", "--state", "authorized", "--unchanged-s", "0.1")
     assert payment_id not in person.does("payments", "--state", "authorized", "--unchanged-s", "600")
 
+    assert person.does("explain", order_id).endswith(
+        "11.40 GBP is due. Nobody has to act: the order waits for a payment. "
+        f"The payment server still works on payment {payment_id[:8]}, by itself.\n"
+    )
     assert person.fails("void", payment_id, types="n\n").endswith("Nothing was changed.")
     assert "on hold 11.40 GBP" in person.does("statement", "grace")
     shown = person.does("void", payment_id, types="y\n")
