@@ -20,11 +20,11 @@ from prometheus_client import Gauge
 from tillmesh.auth.callers import Caller, Gate, Role, caller
 from tillmesh.rpc.fields import parser
 from tillmesh.rpc.limits import Limits
-from tillmesh.runtime import metrics
+from tillmesh.runtime import metrics, spans
 from tillmesh.runtime.deadlines import set_deadline
 from tillmesh.runtime.errors import CommonReason, Refusal, Unanswered
 from tillmesh.runtime.secret import Secret
-from tillmesh.runtime.telemetry import adopt_trace, trace_id
+from tillmesh.runtime.telemetry import adopt_trace, span_id, trace_id
 
 Context = aio.ServicerContext[Any, Any]
 Access = Mapping[str, frozenset[Role]]
@@ -128,6 +128,9 @@ class _Method:
         adopt_trace(context.invocation_metadata() or ())
         method, started, code = self.descriptor.name, time.monotonic(), StatusCode.UNKNOWN.name
         under_way.inc()
+        span = spans.begin(method, spans.Kind.SERVED)
+        if span.span_id:
+            span_id.set(span.span_id)
         try:
             yield
             code = StatusCode.OK.name
@@ -149,6 +152,8 @@ class _Method:
             under_way.dec()
             took_s = None if under_way is metrics.STREAMS else time.monotonic() - started
             known = caller.get()
+            span.say(code=code, role=known.role if known else UNKNOWN)
+            span.end()
             metrics.count_call(method, code, known.role if known else UNKNOWN, took_s)
         self._log_call(context, code, started)
 

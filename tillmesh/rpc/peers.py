@@ -12,7 +12,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_ran
 
 from tillmesh.auth.callers import Role
 from tillmesh.auth.tls import RenewedChannel, TlsFiles
-from tillmesh.runtime import metrics
+from tillmesh.runtime import metrics, spans
 from tillmesh.runtime.deadlines import remaining_s
 from tillmesh.runtime.errors import Failed, Refusal, Unanswered
 from tillmesh.runtime.telemetry import TRACEPARENT, traceparent
@@ -87,13 +87,15 @@ class Peer:
             reraise=True,
         )
         try:
-            async for attempt in retrying:
-                with attempt:
-                    left_s = end - asyncio.get_running_loop().time()
-                    metadata = ((TRACEPARENT, traceparent()), *self._metadata)
-                    answer = await method(request, timeout=max(left_s, 0.001), metadata=metadata)
-                    code = StatusCode.OK.name
-                    return answer
+            with spans.span(name, spans.Kind.MADE) as span:
+                async for attempt in retrying:
+                    with attempt:
+                        left_s = end - asyncio.get_running_loop().time()
+                        metadata = ((TRACEPARENT, traceparent()), *self._metadata)
+                        answer = await method(request, timeout=max(left_s, 0.001), metadata=metadata)
+                        code = StatusCode.OK.name
+                        span.say(code=code)
+                        return answer
         except aio.AioRpcError as error:
             failure = _failure(error)
             if isinstance(failure, Refusal):

@@ -106,6 +106,10 @@ async def _serve(name: str, settings: ServerSettings, wire: Callable[[], Awaitab
             stack.push_async_callback(close)
         healthy, limits = health.aio.HealthServicer(), settings.limits()
         for_all = open_handlers(healthy, list(wiring.servicers), wiring.domain, limits)
+        if settings.otlp_endpoint:
+            from tillmesh.rpc.otlp import exporting  # it takes a while, and memory
+
+            stack.enter_context(exporting(name, settings.otlp_endpoint))
         if settings.metrics_listen:
             LOG_LINES_DROPPED.set_function(logs.lines_dropped)
             address = stack.enter_context(served(settings.metrics_listen))

@@ -48,6 +48,9 @@ class ServerSettings(BaseSettings):
     metrics_listen: str | None = Field(
         None, description="address of this machine for metrics, as Prometheus scrapes them; port 0 too"
     )
+    otlp_endpoint: str | None = Field(
+        None, description="collector of OpenTelemetry for traces, as https://HOST:PORT; http for this machine alone"
+    )
     handshake_s: float = Field(20.0, ge=0.001, le=600, description="how long a client may take to connect, with TLS")
     unguarded_transport: bool = Field(
         False, description="serve with gRPC's own server, which one broken frame can end; for other versions of grpcio"
@@ -77,6 +80,16 @@ class ServerSettings(BaseSettings):
         for flag, address in ("--health-listen", self.health_listen), ("--metrics-listen", self.metrics_listen):
             if address and not _is_loopback(address):
                 raise ValueError(f"{flag} is for {here} only, not {address}: nothing there is encrypted")
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_traces_private(self) -> Self:
+        if self.otlp_endpoint and not self.otlp_endpoint.startswith("https://"):
+            plain = self.otlp_endpoint.startswith("http://")
+            if not plain or not _is_loopback(self.otlp_endpoint.removeprefix("http://").partition("/")[0]):
+                raise ValueError(
+                    f"--otlp-endpoint must be https://HOST:PORT, or http:// on this machine, was {self.otlp_endpoint}"
+                )
         return self
 
     def addresses(self) -> list[str]:

@@ -23,6 +23,8 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2
 _ids = random.Random()  # they tell traces apart and protect nothing, and the system's own random numbers cost a call
 
 trace_id: ContextVar[str] = ContextVar("trace_id", default="")
+span_id: ContextVar[str] = ContextVar("span_id", default="")
+"""The part of the trace that a task is in; empty at its begin."""
 
 
 def adopt_trace(metadata: Iterable[tuple[str, str | bytes]]) -> None:
@@ -30,13 +32,15 @@ def adopt_trace(metadata: Iterable[tuple[str, str | bytes]]) -> None:
     for key, value in metadata:
         if key == TRACEPARENT and isinstance(value, str) and (match := _TRACEPARENT.fullmatch(value)):
             trace_id.set(match.group(1))
+            span_id.set(match.group(2))
             return
     trace_id.set(_new_id(128))
+    span_id.set("")
 
 
 def traceparent() -> str:
     """The header for a call made within the current trace."""
-    return f"00-{trace_id.get() or _new_id(128)}-{_new_id(64)}-01"
+    return f"00-{trace_id.get() or _new_id(128)}-{span_id.get() or _new_id(64)}-01"
 
 
 def _new_id(bits: int) -> str:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -17,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tillmesh.runtime.errors import CommonReason
 from tillmesh.runtime.metrics import WAITING
+from tillmesh.runtime.spans import Kind, Span, begin
 from tillmesh.storage.statements import Transaction
 
 BATCH_MAX = 32
@@ -62,6 +64,10 @@ def _place(operation: Callable[..., Any]) -> int | None:
     return place
 
 
+def _end(span: Span, _future: object) -> None:
+    span.end()
+
+
 @dataclass(slots=True)
 class Waiting:
     """An operation whose caller waits for its outcome."""
@@ -101,6 +107,8 @@ class Queue:
             raise CommonReason.STORAGE_OVERLOADED(waiting=len(self._waiting), retry_after_ms=BUSY_MS)
         _admitted.set(True)
         waiting = Waiting(operation, args, kwargs)
+        if (span := begin("transaction", Kind.INSIDE)).span_id:
+            waiting.future.add_done_callback(partial(_end, span))
         self._waiting.append(waiting)
         # A transaction that is due is left where it is, or it would never begin while something comes in each round.
         if self._beginning is None or (self._pausing and self._are_enough()):
