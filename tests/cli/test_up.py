@@ -65,8 +65,8 @@ class Up:
 
 
 @contextmanager
-def up(data_dir: Path) -> Iterator[Up]:
-    command = [str(TILLMESH), "up", "--data-dir", str(data_dir), *ANY_PORTS]
+def up(data_dir: Path, *flags: str) -> Iterator[Up]:
+    command = [str(TILLMESH), "up", "--data-dir", str(data_dir), *ANY_PORTS, *flags]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True
     )
@@ -123,16 +123,17 @@ def test_ctrl_c_stops_all_three_and_the_data_stays(tmp_path: Path) -> None:
 
 
 def test_what_it_suggests_on_other_ports_works(tmp_path: Path) -> None:
-    with up(tmp_path) as running:
+    with up(tmp_path, "--currency", "EUR") as running:
         exported = dict(re.findall(r"^  export (\w+)=(\S+)$", running.said, re.MULTILINE))
         suggested = re.findall(r"^  tillmesh ((?:orders|balances)\b.*?)  ", running.said, re.MULTILINE)
         assert len(suggested) == 2
-        for command in suggested:
+        for command in ("identity ada", "deposit ada 5.00", *suggested):
             done = subprocess.run(
                 [TILLMESH, *shlex.split(command)],
                 env=environment() | exported, capture_output=True, timeout=DEADLINE_S, check=False,
             )  # fmt: skip
             assert (done.returncode, done.stderr) == (0, b"")
+        assert b"5.00 EUR" in done.stdout
 
 
 def test_being_told_to_end_stops_all_three_also_in_a_shells_background(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ FREE = ("--orders-port", "0", "--payments-port", "0", "--terminal-port", "0", "-
 ARROW = re.compile(r"^\s*(\w+)-+(?:>>|x)(\w+): (.*)$", re.MULTILINE)
 CALL = re.compile(r"(\w+)(?: ?\((.*)\))?$")
 NAME = re.compile(r"[A-Z]+(?:_[A-Z]+)+")
-SETTINGS = {f"TILLMESH_{name}" for name in ("TLS_DIR", "ORDERS", "PAYMENTS", "TERMINAL", "SANDBOX")}
+SETTINGS = {f"TILLMESH_{name}" for name in ("TLS_DIR", "ORDERS", "PAYMENTS", "TERMINAL", "SANDBOX", "CURRENCY")}
 VERDICTS = {name.removeprefix("VERDICT_") for name in Verdict.keys()[1:]}
 
 

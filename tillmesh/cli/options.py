@@ -63,7 +63,10 @@ def _known_currency(code: str) -> str:
 
 
 CurrencyCode = Annotated[
-    str, typer.Option("--currency", help="ISO 4217 code of all amounts.", callback=_known_currency)
+    str,
+    typer.Option(
+        "--currency", envvar="TILLMESH_CURRENCY", help="ISO 4217 code of all amounts.", callback=_known_currency
+    ),
 ]
 OwnCurrency = Annotated[
     str, typer.Option("--currency", help="ISO 4217 code of the wallet. [default: the only one there is]")

@@ -12,7 +12,7 @@ from typing import NoReturn
 from tillmesh.cli.display import err
 from tillmesh.client.failures import Failure
 from tillmesh.runtime.errors import Refusal
-from tillmesh.runtime.foreign_text import named
+from tillmesh.runtime.foreign_text import named, visible
 
 FAILED, WRONG_USAGE, FAULT, INTERRUPTED = 1, 2, 70, 130
 _ADVICE = {
@@ -47,7 +47,9 @@ def told_plainly(name: Callable[[], str]) -> Iterator[None]:
     except KeyboardInterrupt:
         _end(name(), "Interrupted.", INTERRUPTED)
     except Exception as error:  # noqa: BLE001  # told, and kept as a whole for whoever mends it
-        _end(name(), f"This is a fault of tillmesh: {error!r}. Please report it with {_keep(error)}.", FAULT)
+        _end(
+            name(), f"This is a fault of tillmesh: {visible(repr(error))}. Please report it with {_keep(error)}.", FAULT
+        )
 
 
 def require_text(arguments: list[str]) -> None:

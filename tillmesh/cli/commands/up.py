@@ -23,6 +23,7 @@ from tillmesh.samples import ONLINE_RETAIL
 from tillmesh.sandbox.sandbox import Sandbox
 
 DEFAULT_FOLDER = Path(".tillmesh")
+USUAL_CURRENCY = "GBP"
 USUAL_PORTS, SANDBOX_PORT = (7001, 7002, 7003), 7004
 METRICS = ("127.0.0.1:7101", "127.0.0.1:7102", "127.0.0.1:7103")
 WATCH_INTERVAL_S = 0.2
@@ -34,7 +35,7 @@ def up(
     data_dir: DataDir = DEFAULT_FOLDER,
     store_id: Annotated[str, typer.Option(help="The store that the terminal stands in.")] = "store-1",
     terminal_id: Annotated[str, typer.Option(help="The terminal.")] = "till-1",
-    currency: CurrencyCode = "GBP",
+    currency: CurrencyCode = USUAL_CURRENCY,
     prices_include_tax: Annotated[
         bool, typer.Option("--prices-include-tax/--no-prices-include-tax", help="Else taxes come on top of prices.")
     ] = True,
@@ -147,5 +148,7 @@ def _environment(mesh: Mesh, sandbox: str) -> dict[str, str]:
     if sandbox:
         listens["TILLMESH_SANDBOX"] = sandbox, SANDBOX_PORT
     found = {name: address for name, (address, port) in listens.items() if not address.endswith(f":{port}")}
+    if mesh.store.currency != USUAL_CURRENCY:
+        found["TILLMESH_CURRENCY"] = mesh.store.currency
     folder = mesh.addresses.tls_dir
     return found if folder == tls_dir.get() else {"TILLMESH_TLS_DIR": str(folder), **found}
