@@ -130,7 +130,8 @@ def test_the_release_before_runs_on_a_schema_that_was_only_expanded(
     """Also on one that a server of the new release made, and on none that a later release went on with."""
     expanded, made = versioned("0002", oldest="0001"), open_engine(parse_url(new_database()))
     Table("authors", expanded, Column("author_id", String, primary_key=True))
-    Table("more", expanded, Column("body", String))
+    Table("notes", expanded, Column("body", String))
+    Table("more_0002", expanded, Column("body", String))
     (tmp_path / "0002_second.py").write_text(EXPAND)
     list(Migrations(tmp_path).upgrade(old))
     prepare(made, expanded)

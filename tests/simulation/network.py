@@ -81,6 +81,10 @@ class Context:
         """The caller's metadata."""
         return self._metadata
 
+    def peer(self) -> str:
+        """Where the caller is; here it has no address."""
+        return "simulated"
+
     def time_remaining(self) -> float:
         """Seconds until the caller gives up."""
         return max(0.0, self._deadline_s - asyncio.get_running_loop().time())

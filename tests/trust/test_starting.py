@@ -1,6 +1,7 @@
 """What is wrong with certificates or settings is said in one line; `tillmesh cert` makes what servers use."""
 
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -120,6 +121,34 @@ def test_a_secret_that_is_none_ends_a_start_in_one_line(
     line = complaint("thirdparty_server", "--insecure", "--secret-file", secret, "--database-url", database)
     assert str(secret) in line
     assert said in line
+
+
+@pytest.mark.process
+def test_the_database_of_another_server_is_told_as_such(tmp_path: Path) -> None:
+    with running("order_service", tmp_path):
+        pass
+    url = f"sqlite:///{tmp_path / 'order_service'}.db"
+    line = complaint(
+        "thirdparty_server", "--insecure", "--listen", "127.0.0.1:0", "--database-url", url, "--orders", "127.0.0.1:1"
+    )
+    assert "is another server's: it has no table" in line
+    assert line.endswith("check --database-url")
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("flag", ["--listen", "--health-listen", "--metrics-listen"])
+def test_an_address_that_is_taken_is_one_line_with_the_flag_that_names_another(tmp_path: Path, flag: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        others = () if flag == "--listen" else ("--listen", "127.0.0.1:0")
+        url = f"sqlite:///{tmp_path}/orders.db"
+        line = complaint(
+            "order_service", "--insecure", *others, flag, address, "--database-url", url, "--log-level", "ERROR"
+        )
+    assert line == (
+        f"order_service: cannot listen on {address} (Address already in use): "
+        f"free it, or name another address with {flag}"
+    )
 
 
 @pytest.mark.process
