@@ -165,7 +165,7 @@ class Difference(Rule, Enum):
     LEDGER_NOT_BALANCED = (
         "The accounts of a currency do not sum to zero.",
         "`tillmesh audit verify` adds the whole ledger up from its transfers and names what differs.",
-        "SELECT NULL, NULL, NULL, NULL, printf('%s sums to %d', currency, sum) FROM balances WHERE sum <> 0",
+        "SELECT NULL, NULL, NULL, NULL, printf('%s does not sum to zero', currency) FROM balances WHERE sum <> 0",
     )
     BALANCE_DIFFERS = (
         "The payment server found a balance that is not the sum of the account's transfers.",
@@ -209,7 +209,8 @@ class Difference(Rule, Enum):
     CHECKOUT_WITHOUT_ORDER = (
         "The terminal has submitted an order that the order service does not know.",
         "Restore the order service's database.",
-        """SELECT c.checkout_id, nullif(c.payment_id, ''), NULL, c.terminal, printf('checkout %s v%d',
+        """SELECT c.checkout_id, nullif(iif(c.paid_by = '', c.payment_id, c.paid_by), ''), NULL, c.terminal, printf(
+          'checkout %s v%d',
           c.state, c.order_version)
         FROM checkouts c LEFT JOIN orders o ON o.order_id = c.checkout_id
         WHERE c.order_version > 0 AND o.order_id IS NULL AND c.changed_ms <= :settled_ms""",
