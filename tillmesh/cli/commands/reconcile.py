@@ -51,7 +51,7 @@ def reconcile(
     have not changed for --settled-s, and only if it is still there after they were read once more: what is under
     way is none. All kinds of differences are in docs/reconcile.md. --json prints all of them, one object a line.
 
-    The lists are joined in a temporary file of about 1 GB for a million orders; memory does not grow with them.
+    The lists are joined in a temporary file with a bounded cache, in the folder of TMPDIR.
 
     Exit status, for a cron job: 0 no difference, 1 differences, 2 could not finish: a server did not answer or
     refused, or wrong usage. Then nothing was compared to the end, and no difference is told.
