@@ -19,6 +19,7 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 
 from tillmesh.auth.callers import Role
+from tillmesh.cli.reconcile.differences import Difference
 from tillmesh.local.processes import CERTIFIED, ServerName
 from tillmesh.rpc.settings import ServerSettings
 from tillmesh.runtime.errors import CommonReason, ErrorReason
@@ -157,6 +158,12 @@ def payers() -> str:
     return "\n".join([f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}", *rows]) + "\n"
 
 
+def differences() -> str:
+    """Every difference that `tillmesh reconcile` finds."""
+    rows = [f"| `{each.name}` | {each.meaning} | {each.next_step} |" for each in Difference]
+    return "\n".join(["| name | meaning | next step |", "| --- | --- | --- |", *rows]) + "\n"
+
+
 def _cells_of(payer: SimulatedPayer) -> list[str]:
     seen = ", then ".join(f"`{verdict}`" for verdict in (payer.meanwhile, payer.verdict) if verdict)
     reasons = {By.ID: payer.reason, By.CODE: payer.by_code or payer.reason}
@@ -190,6 +197,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "names of the servers": names,
     "simulated payers": payers,
     "metrics": metrics,
+    "differences": differences,
 }
 
 

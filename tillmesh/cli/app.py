@@ -34,6 +34,7 @@ from tillmesh.cli.commands.phone import phone
 from tillmesh.cli.commands.present import present
 from tillmesh.cli.commands.recall import recall
 from tillmesh.cli.commands.receipt import receipt
+from tillmesh.cli.commands.reconcile import reconcile
 from tillmesh.cli.commands.refund import refund
 from tillmesh.cli.commands.replay import replay
 from tillmesh.cli.commands.return_goods import return_goods
@@ -112,6 +113,15 @@ _COMMANDS: list[tuple[Callable[..., None], str, list[str]]] = [
         baskets,
         _RUN,
         ["tillmesh baskets groceries.csv", "tillmesh baskets groceries.csv --by scan --limit 500 --concurrency 4"],
+    ),
+    (
+        reconcile,
+        _RUN,
+        [
+            "tillmesh reconcile",
+            "tillmesh reconcile --terminal till-1.example:7003 --terminal till-2.example:7003",
+            "tillmesh reconcile --settled-s 3600 --json > differences.jsonl",
+        ],
     ),
     (void, _RUN, ["tillmesh void 0d9c3a52-6f1e-4b7c-9a64-2f1f6c1f0a11"]),
     (orders, _LOOK, ["tillmesh orders --payer ada --state open --state locked"]),

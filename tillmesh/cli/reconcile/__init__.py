@@ -1,0 +1,1 @@
+"""Compares orders, payments, the ledger and terminals over the servers' own APIs."""
