@@ -49,7 +49,7 @@ ASKING = {
     **{name: [] for name in ("orders", "checkouts", "payments", "balances", "store list", "scan-rules show")},
     **{name: [] for name in ("watch orders", "watch checkouts", "watch payments", "catalogue list", "sandbox payers")},
     **{name: [] for name in ("phone pending", "phone payments", "phone watch", "sandbox reset", "phone new-key")},
-    **{name: [] for name in ("phone sign-in", "phone sign-out", "phone code")},
+    **{name: [] for name in ("phone sign-in", "phone sign-out", "phone code", "reconcile")},
     **{name: [NAME] for name in ("void", "explain", "identity", "pay", "present", "sticker", "park")},
     **{name: [NAME] for name in ("recall", "receipt", "void-sale", "refund", "enter-pin", "confirm", "cancel")},
     **{name: [NAME] for name in ("line show", "wallet show", "store create")},
@@ -172,6 +172,8 @@ def test_no_answer_of_a_server_forges_a_line_or_hides_a_character(tls: Path) -> 
             plain = asked(tls, Servers(lambda: "Ada", seed), command, *typed(arguments, "ada"))
             require_harmless(done)
             texts += servers.texts
+            if command == "reconcile":  # what differs depends on which names are the same
+                continue
             assert done.returncode == plain.returncode, (command, done, plain)
             if command == "receipt":  # the terminal decides where a line of paper ends
                 continue

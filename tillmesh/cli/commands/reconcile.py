@@ -114,8 +114,8 @@ def _ids(found: Found) -> dict[str, str]:
     return {name: value for name, value in ids.items() if value}
 
 
-def _records(found: Found) -> str:
-    return "\n".join(f"{name.removesuffix('_id')} {value}" for name, value in _ids(found).items())
+def _records(found: Found) -> list[str]:
+    return [f"{name.removesuffix('_id')} {value}" for name, value in _ids(found).items()]
 
 
 def _as_json(found: Found) -> dict[str, str]:
