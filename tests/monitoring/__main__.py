@@ -6,6 +6,7 @@ answered. Exit status: 0 every query was answered and no alert fires, 1 otherwis
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from tests.monitoring.test_dashboard import alarms, queries
 from tests.processes import wait_until
 from tests.sources import ROOT
 from tillmesh.cli.display import err, out, show_table
-from tillmesh.client import Line, Money, Refusal, Till, Verdict
+from tillmesh.client import Failure, Line, Money, Refusal, Till, Verdict
 from tillmesh.local.processes import ServerName
 from tillmesh.sandbox.payers import BY_IDENTITY
 from tillmesh.sandbox.sandbox import Sandbox
@@ -48,12 +49,15 @@ def prometheus(folder: Path, pages: dict[str, str]) -> Iterator[str]:
         "scrape_configs": [{"job_name": "tillmesh", "static_configs": targets}],
     }
     (folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
-    listen = "127.0.0.1:19090"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        listen = f"127.0.0.1:{free.getsockname()[1]}"
     command = ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/tsdb"]
     with (folder / "prometheus.log").open("w") as log:
         process = subprocess.Popen([*command, f"--web.listen-address={listen}"], stdout=log, stderr=log)
     try:
-        wait_until(lambda: "Server is ready" in (folder / "prometheus.log").read_text())
+        wait_until(lambda: process.poll() is not None or "Server is ready" in (folder / "prometheus.log").read_text())
+        if process.poll() is not None:
+            raise Failure(f"prometheus ended:\n{(folder / 'prometheus.log').read_text()}")
         yield listen
     finally:
         process.terminate()
