@@ -27,7 +27,7 @@ class Difference(Rule, Enum):
     ORDER_PAID_WITHOUT_CAPTURE = (
         "The order is PAID by a payment that the payment server has not captured or does not know.",
         f"{_EXPLAIN}. If the payment is AUTHORIZED, see that the payment server reaches the order service; it captures"
-        " by itself. If it is VOIDED or unknown, nothing was deducted: restore the payment server's database.",
+        " by itself. If it is VOIDED or unknown, see in `tillmesh statement ACCOUNT` whether anything was deducted.",
         """SELECT o.order_id, o.payment_id, NULL, NULL, printf('order PAID %d %s, payment %s',
           o.amount, o.currency, ifnull(p.state, 'unknown'))
         FROM orders o LEFT JOIN payments p ON p.payment_id = o.payment_id AND p.order_id = o.order_id
@@ -174,7 +174,7 @@ class Difference(Rule, Enum):
     )
     CHECKOUT_PAID_ORDER_NOT = (
         "The till has told to hand over the goods of an order that is not PAID.",
-        f"{_EXPLAIN}. If the goods are gone, take the money; {_AUDIT}.",
+        f"{_EXPLAIN}. If the goods are gone and no payment of the order is CAPTURED, take the money; {_AUDIT}.",
         """SELECT c.checkout_id, nullif(c.paid_by, ''), NULL, c.terminal, printf('checkout PAID, order %s', o.state)
         FROM checkouts c JOIN orders o ON o.order_id = c.checkout_id
         WHERE c.state = 'PAID' AND o.state <> 'PAID' AND max(c.changed_ms, o.changed_ms) <= :settled_ms""",
